@@ -1,0 +1,34 @@
+# Every target sets up what it needs: a virtual environment in .venv, made anew only when the requirements change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test unit lint bench docs wheel clean
+
+help:  ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): setup.cfg pyproject.toml
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@for try in 1 2 3; do \
+	    $(BIN)/python -m pip install --quiet --retries 5 --editable '.[dev]' && exit 0; \
+	    echo "installing failed, trying again ($$try of 3)" >&2; sleep 5; \
+	done; exit 1
+	@touch $@
+
+lint: $(READY)  ## ruff and mypy strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+unit: $(READY)  ## the tests that need neither a container nor the network
+	@$(BIN)/pytest -q tests/unit
+
+test: $(READY)  ## all tests; those on real brokers where a Docker engine runs
+	@$(BIN)/pytest -q
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build

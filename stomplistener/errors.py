@@ -1,0 +1,105 @@
+"""Every exception of the library, in one tree.
+
+::
+
+    StompError
+    ├── ProtocolError       a frame breaks the specification, ours or the broker's
+    ├── BrokerError         the broker answered ERROR
+    ├── ConnectFailed       no broker could be reached, or each refused
+    ├── NotConnected        the call needs a connection and none is there, nor coming
+    │   └── ClosedAfterFork the connection belongs to the parent process
+    ├── ConnectionLost      the connection that an operation depends on is gone
+    ├── TimedOut            a deadline passed                        (also TimeoutError)
+    ├── InvalidURI          the text is no broker URI                (also ValueError)
+    └── InvalidHeader       a header cannot be sent in this version  (also ValueError)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stomplistener.protocol.frame import Frame
+
+_SHOWN_BYTES = 60
+
+
+def shorten(data: bytes | str, limit: int = _SHOWN_BYTES) -> str:
+    """The repr of data, cut in the middle so that no more than about ``limit`` of it is shown."""
+    if len(data) <= limit:
+        return repr(data)
+    half = limit // 2
+    return f"{data[:half]!r}...{data[-half:]!r} ({len(data):,} in all)"
+
+
+class StompError(Exception):
+    """Base of everything that the library raises on its own account."""
+
+
+class ProtocolError(StompError):
+    """A frame breaks the STOMP specification or a limit.
+
+    Attributes:
+        frame: the frame, where one could be made of it.
+        data: the offending bytes, shortened.
+        frames: the good frames that came before the bad bytes in the same chunk.
+    """
+
+    def __init__(self, message: str, *, frame: Frame | None = None, data: bytes | None = None) -> None:
+        super().__init__(message if data is None else f"{message}: {shorten(data)}")
+        self.frame = frame
+        self.data = None if data is None else data[:_SHOWN_BYTES]
+        self.frames: list[Frame] = []
+
+
+class BrokerError(StompError):
+    """The broker answered with an ERROR frame, kept as ``frame``."""
+
+    def __init__(self, message: str, *, frame: Frame) -> None:
+        super().__init__(message)
+        self.frame = frame
+
+
+class ConnectFailed(StompError):
+    """No connection could be made.
+
+    Attributes:
+        attempts: ``(broker, exception)`` for each broker of the last pass, without secrets.
+    """
+
+    def __init__(self, message: str, attempts: Sequence[tuple[str, Exception]] = ()) -> None:
+        super().__init__(message)
+        self.attempts = tuple(attempts)
+
+
+class NotConnected(StompError):
+    """The call needs a connection, and there is none nor is one being made."""
+
+
+class ClosedAfterFork(NotConnected):
+    """The process forked: this connection belongs to the parent; call ``connect()`` for one of your own."""
+
+
+class ConnectionLost(StompError):
+    """The connection that the operation depends on is gone, and the operation cannot be repeated safely.
+
+    Attributes:
+        outcome_unknown: True where the broker may have carried it out (it was written and not answered).
+    """
+
+    def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.outcome_unknown = outcome_unknown
+
+
+class TimedOut(StompError, TimeoutError):
+    """A deadline passed before the operation was complete."""
+
+
+class InvalidURI(StompError, ValueError):
+    """The text is not a broker URI; the message names the place and the nearest valid name."""
+
+
+class InvalidHeader(StompError, ValueError):
+    """A header cannot be sent: the STOMP version in use has no way to write it."""
