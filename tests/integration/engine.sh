@@ -20,8 +20,10 @@ fail() {
 
 server_version() { docker version --format '{{.Server.Version}}' 2>/dev/null; }
 
-# The process with this id, if it still runs and is what its pid file claims (ids are used again).
-runs() { [ -n "$1" ] && [ "$(cat "/proc/$1/comm" 2>/dev/null)" = "$2" ]; }
+# Whether the process with this id is what its pid file claims (ids are used again) and more than a zombie.
+runs() {
+    [ -n "$1" ] && [ "$(cat "/proc/$1/comm" 2>/dev/null)" = "$2" ] && ! grep -q '^State:.Z' "/proc/$1/status"
+}
 
 own_pid() { cat "$PIDFILE" 2>/dev/null || true; }
 
@@ -46,8 +48,10 @@ install_packages() {
 # An engine that was killed leaves pid files (the next one refuses to start, or waits for a stranger that has the old
 # number now) and forwarders that hold the published ports.
 sweep() {
-    pgrep -x dockerd >/dev/null && return
-    local file
+    local pid file
+    for pid in $(pgrep -x dockerd || true); do
+        ! runs "$pid" dockerd || return 0
+    done
     for file in "$PIDFILE" /var/run/docker.pid; do
         runs "$(cat "$file" 2>/dev/null)" dockerd || rm -f "$file"
     done
