@@ -1,0 +1,419 @@
+"""Frames to bytes, and bytes in any pieces to frames.
+
+A frame is cut out of the bytes as soon as it is whole: its head ends at the first empty line, its body at the length
+that the head promises or else at the first NUL. What has not arrived whole is remembered with how far it was searched,
+so each byte is looked at a bounded number of times however small the pieces are, and a body in pieces is gathered in
+the very buffer that is handed out.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from stomplistener.errors import InvalidHeader, ProtocolError
+from stomplistener.protocol.frame import HEARTBEAT, Frame
+from stomplistener.protocol.limits import Limits
+from stomplistener.protocol.spec import COMMANDS, UNESCAPED_COMMANDS, VERSIONS, Version, highest, version_rules
+
+_COMMANDS = {command.encode(): command for command in COMMANDS}
+_LONGEST_COMMAND = max(map(len, _COMMANDS))
+_NEWEST = VERSIONS[max(VERSIONS)]
+
+_NUL = 0
+_EOLS = re.compile(rb"\n++").match
+_EOLS_CR = re.compile(rb"(?:\r?\n)++").match
+_GOOD_BLOCK = re.compile(r"(?:\n[^\n:]++:[^\n]*+)*+").fullmatch
+_UNUSUAL = re.compile("[\\\\\n\r:\0]").search
+
+
+class _Head(NamedTuple):
+    command: str
+    block: str
+    length: int | None
+
+
+class Decoder:
+    """Turn received bytes into frames, in any pieces.
+
+    Not thread-safe: one thread feeds it.
+
+    Args:
+        version: whose rules hold; None until it is negotiated. A CONNECTED or CONNECT frame that passes through
+            settles it, for the bytes behind it too; ``version`` may also be assigned.
+        limits: bounds that hold before memory is spent.
+    """
+
+    def __init__(self, version: str | None = None, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        # A block this short cannot break a limit on heads: the shortest header line has three bytes.
+        self._harmless = min(self._limits.max_header_line, self._limits.max_header_bytes, 3 * self._limits.max_headers)
+        self._head = _UnfinishedHead(self._limits)
+        self._body: _UnfinishedBody | None = None
+        self._behind_frame = False
+        self._failure: ProtocolError | None = None
+        self.version = version
+
+    @property
+    def version(self) -> str | None:
+        """The version whose rules hold, None before the negotiation."""
+        return self._version
+
+    @version.setter
+    def version(self, version: str | None) -> None:
+        self._version = version
+        # Before the negotiation only CONNECT and CONNECTED come; 1.2 is the one that allows their CR LF.
+        self._rules = _NEWEST if version is None else version_rules(version)
+
+    @property
+    def partial(self) -> bool:
+        """Whether the beginning of a frame has come and its end has not."""
+        return self._body is not None or bool(self._head.data)
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take the next bytes and return the frames that they complete, ``HEARTBEAT`` for an end of line between two.
+
+        One end of line directly behind a frame belongs to that frame and is no heart-beat (1.2, Augmented BNF).
+
+        Raises:
+            ProtocolError: the bytes are not STOMP, or break a limit. ``frames`` of the exception has the good frames
+                that came before. The decoder stays failed: each later call raises the same.
+        """
+        if self._failure is not None:
+            raise self._failure
+        frames: list[Frame] = []
+        try:
+            if self._head.data:
+                if not self._head.add(data, self._rules):
+                    return frames
+                data = self._head.take()
+            position = self._continue_body(self._body, data, frames) if self._body is not None else 0
+            if position < len(data):
+                self._parse(data, position, frames)
+        except ProtocolError as failure:
+            failure.frames = frames
+            self._failure = failure
+            self._body = None
+            self._head.take()
+            raise
+        return frames
+
+    def _parse(self, data: bytes, position: int, frames: list[Frame]) -> None:
+        """Cut frames out of data until it ends; keep what is unfinished."""
+        size = len(data)
+        find = data.find
+        append = frames.append
+        while position < size:
+            if data[position] in b"\n\r":
+                position = self._skip_eols(data, position, frames)
+                if position == size:
+                    return
+            rules = self._rules
+            end = body = find(b"\n\n", position)
+            if end >= 0:
+                body = end + 2
+            if rules.crlf and (cr := find(b"\n\r\n", position, end if end >= 0 else size)) >= 0:
+                end, body = cr, cr + 3
+            if end < 0:
+                self._head.begin(data[position:], rules)
+                return
+            command, block, length = self._read_head(data, position, end)
+            if length is None:
+                stop = find(b"\0", body)
+                if stop - body > self._limits.max_body:
+                    raise self._body_too_long()
+            else:
+                stop = body + length
+                if stop >= size:
+                    stop = -1
+                elif data[stop] != _NUL:
+                    raise _not_terminated(command, length, data[stop : stop + 20])
+            if stop < 0:
+                self._body = _UnfinishedBody(_Head(command, block, length), self._limits.max_body)
+                self._continue_body(self._body, data[body:], frames)
+                return
+            append(self._finish(command, block, data[body:stop]))
+            position = stop + 1
+
+    def _skip_eols(self, data: bytes, position: int, frames: list[Frame]) -> int:
+        match = (_EOLS_CR if self._rules.crlf else _EOLS)(data, position)
+        if match is None:
+            if data[position:] == b"\r" and self._rules.crlf:
+                self._head.begin(b"\r", self._rules)
+                return len(data)
+            raise ProtocolError("a frame begins with a carriage return", data=data[position:])
+        beats = data.count(b"\n", position, match.end()) - self._behind_frame
+        self._behind_frame = False
+        frames.extend([HEARTBEAT] * beats)
+        return match.end()
+
+    def _read_head(self, data: bytes, start: int, end: int) -> tuple[str, str, int | None]:
+        eol = data.find(b"\n", start, end + 1)
+        command = _COMMANDS.get(data[start:eol])
+        if command is None:
+            command = _command_of(data[start:eol], self._rules)
+        raw = data[eol:end]
+        if len(raw) > self._harmless:
+            _check_block(raw, self._limits)
+        try:
+            block = raw.decode()
+        except UnicodeDecodeError:
+            raise ProtocolError(f"a header of {command} is not UTF-8", data=raw) from None
+        if self._rules.crlf and "\r" in block:
+            block = (block + "\n").replace("\r\n", "\n")[:-1]
+        if not _GOOD_BLOCK(block):
+            bad = next(line for line in block.split("\n")[1:] if ":" not in line[1:])
+            raise ProtocolError(f"a header line of {command} has no name or no colon", data=bad.encode())
+        return command, block, _content_length(command, block)
+
+    def _continue_body(self, body: _UnfinishedBody, data: bytes, frames: list[Frame]) -> int:
+        """Feed the unfinished body; return where the bytes behind its frame begin."""
+        position = body.add(data)
+        if body.whole:
+            self._body = None
+            frames.append(self._finish(body.head.command, body.head.block, body.value()))
+        return position
+
+    def _finish(self, command: str, block: str, body: bytes) -> Frame:
+        self._behind_frame = True
+        if command in UNESCAPED_COMMANDS or command == "STOMP":
+            return self._finish_handshake(command, block, body)
+        rules = self._rules
+        if "\\" in block and rules.escapes:
+            if not rules.good_escapes(block):
+                raise _undefined_escape(command, block, rules)
+            return Frame.of_block(command, block, body, rules.unescape)
+        return Frame.of_block(command, block, body)
+
+    def _finish_handshake(self, command: str, block: str, body: bytes) -> Frame:
+        frame = Frame.of_block(command, block, body)
+        if command == "CONNECTED":
+            version = frame.headers.get("version", "1.0")
+        else:
+            version = highest(frame.headers.get("accept-version", "1.0").split(",")) or "1.0"
+        # An answer that was never offered is the session's to refuse; here it must only not break the reading.
+        self.version = version if version in VERSIONS else max(VERSIONS)
+        return frame
+
+    def _body_too_long(self) -> ProtocolError:
+        return ProtocolError(f"a body is longer than the limit of {self._limits.max_body:,} bytes (Limits.max_body)")
+
+
+class _UnfinishedHead:
+    """The bytes of a head that has not ended, and how far they were searched for its end."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.data = bytearray()
+        self._searched = self._line_start = self._lines = 0
+
+    def begin(self, data: bytes, rules: Version) -> None:
+        self._searched = self._line_start = self._lines = 0
+        self.add(data, rules)
+
+    def add(self, data: bytes, rules: Version) -> bool:
+        """Add bytes; True when the head has ended among them, or there turns out to be none."""
+        head = self.data
+        head += data
+        searched, self._searched = self._searched, len(head)
+        if head[0] == 13:
+            return len(head) > 1
+        start = max(searched - 2, 0)
+        if head.find(b"\n\n", start) >= 0 or (rules.crlf and head.find(b"\n\r\n", start) >= 0):
+            return True
+        if searched <= _LONGEST_COMMAND + 1:
+            _check_first_line(bytes(head[: _LONGEST_COMMAND + 2]), rules)
+        self._check(searched)
+        return False
+
+    def _check(self, searched: int) -> None:
+        self._lines += self.data.count(b"\n", searched)
+        newline = self.data.rfind(b"\n", searched)
+        if newline >= 0:
+            self._line_start = newline + 1
+        limits = self._limits
+        for name, value, most in (
+            ("max_header_bytes", len(self.data) - _LONGEST_COMMAND - 2, limits.max_header_bytes),
+            ("max_headers", self._lines - 1, limits.max_headers),
+            ("max_header_line", len(self.data) - self._line_start, limits.max_header_line),
+        ):
+            if value > most:
+                raise _over_limit(name, most, bytes(self.data[:80]))
+
+    def take(self) -> bytes:
+        data = bytes(self.data)
+        self.data = bytearray()
+        return data
+
+
+class _UnfinishedBody:
+    """A body that has not arrived whole."""
+
+    def __init__(self, head: _Head, max_body: int) -> None:
+        self.head = head
+        self.whole = False
+        self._max = max_body
+        self._missing = None if head.length is None else head.length
+        # getvalue() hands out the buffer itself, without a copy, when nothing was cut off or is shared.
+        self._gathered = io.BytesIO()
+        if head.length is not None and head.length > max_body:
+            raise _over_limit("max_body", max_body, head.block.encode())
+
+    def add(self, data: bytes) -> int:
+        """Take what belongs to the body, return the position behind it and its NUL (len(data) if there is more)."""
+        return self._add_until_nul(data) if self._missing is None else self._add_counted(data, self._missing)
+
+    def _add_until_nul(self, data: bytes) -> int:
+        end = data.find(b"\0")
+        length = end if end >= 0 else len(data)
+        if self._gathered.tell() + length > self._max:
+            raise _over_limit("max_body", self._max, self.head.block.encode())
+        self._gathered.write(memoryview(data)[:length])
+        self.whole = end >= 0
+        return length + self.whole
+
+    def _add_counted(self, data: bytes, missing: int) -> int:
+        size = len(data)
+        if size <= missing:
+            self._gathered.write(data)
+            self._missing = missing - size
+            return size
+        self._gathered.write(memoryview(data)[:missing])
+        if data[missing] != _NUL:
+            raise _not_terminated(self.head.command, self.head.length or 0, data[missing : missing + 20])
+        self.whole = True
+        return missing + 1
+
+    def value(self) -> bytes:
+        return self._gathered.getvalue()
+
+
+def _content_length(command: str, block: str) -> int | None:
+    start = block.find("\ncontent-length:")
+    if start < 0:
+        return None
+    end = block.find("\n", start + 16)
+    text = (block[start + 16 :] if end < 0 else block[start + 16 : end]).strip(" ")
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise ProtocolError(f"the content-length of {command} is not a number", data=text.encode())
+    return int(text)
+
+
+def _command_of(line: bytes, rules: Version) -> str:
+    if rules.crlf and line.endswith(b"\r") and line[:-1] in _COMMANDS:
+        return _COMMANDS[line[:-1]]
+    raise ProtocolError("not a STOMP frame: it begins with an unknown command", data=line)
+
+
+def _check_first_line(start: bytes, rules: Version) -> None:
+    """Refuse what is not STOMP at its first bytes, instead of when a limit is full."""
+    line, newline, _ = start.partition(b"\n")
+    if newline:
+        if line not in _COMMANDS:
+            _command_of(line, rules)
+    elif not any((command + b"\r\n").startswith(line) for command in _COMMANDS):
+        raise ProtocolError("not a STOMP frame: it begins with an unknown command", data=start)
+
+
+def _check_block(raw: bytes, limits: Limits) -> None:
+    if len(raw) > limits.max_header_bytes:
+        raise _over_limit("max_header_bytes", limits.max_header_bytes, raw)
+    lines = raw.split(b"\n")
+    if len(lines) - 1 > limits.max_headers:
+        raise _over_limit("max_headers", limits.max_headers, raw)
+    longest = max(lines, key=len)
+    if len(longest) > limits.max_header_line:
+        raise _over_limit("max_header_line", limits.max_header_line, longest)
+
+
+def _over_limit(name: str, limit: int, data: bytes) -> ProtocolError:
+    return ProtocolError(f"a frame exceeds Limits.{name} = {limit:,}", data=data)
+
+
+def _not_terminated(command: str, length: int, data: bytes) -> ProtocolError:
+    return ProtocolError(f"{command} has content-length {length}, but no NUL follows its body", data=data)
+
+
+def _undefined_escape(command: str, block: str, rules: Version) -> ProtocolError:
+    bad = next(line for line in block.split("\n") if not rules.good_escapes(line))
+    return ProtocolError(
+        f"undefined escape in a header of {command}: STOMP {rules.name} defines {' '.join(rules.escapes.values())}",
+        data=bad.encode(),
+    )
+
+
+def encode(frame: Frame, version: str | None = None) -> bytes:
+    """The bytes of a frame as a version writes it.
+
+    Pure and thread-safe.
+
+    Args:
+        frame: what to write; ``HEARTBEAT`` gives one end of line.
+        version: whose escapes hold; None before the negotiation, for CONNECT.
+
+    Raises:
+        InvalidHeader: a header holds what this version cannot write, or contradicts the body.
+        ProtocolError: there is no such command.
+    """
+    if frame is HEARTBEAT:
+        return b"\n"
+    command = frame.command
+    if command not in COMMANDS:
+        raise ProtocolError(f"there is no STOMP command {command!r}", frame=frame)
+    body = frame.body
+    headers = frame.headers
+    _check_length(frame, headers.get("content-length"))
+    return b"%b%b\n\n%b\0" % (command.encode(), encode_block(command, headers.pairs, version), body)
+
+
+def encode_block(command: str, pairs: Iterable[tuple[str, str]], version: str | None) -> bytes:
+    """The header lines, each with the end of line before it."""
+    pairs = tuple(pairs)
+    block = "".join([f"\n{key}:{value}" for key, value in pairs])
+    # One look at the whole instead of one at each part: only a block with an unusual character is taken apart.
+    if (
+        "\\" in block
+        or "\r" in block
+        or "\0" in block
+        or block.count("\n") != len(pairs)
+        or block.count(":") != len(pairs)
+        or "\n:" in block
+    ):
+        rules = VERSIONS["1.0"] if version is None or command in UNESCAPED_COMMANDS else version_rules(version)
+        block = "".join([f"\n{_escape(command, k, rules, key=True)}:{_escape(command, v, rules)}" for k, v in pairs])
+    try:
+        return block.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidHeader(f"a header of {command} cannot be written as UTF-8: {error}") from None
+
+
+def _escape(command: str, text: str, rules: Version, *, key: bool = False) -> str:
+    if key and not text:
+        raise InvalidHeader(f"{command} has a header without a name")
+    if not _UNUSUAL(text):
+        return text
+    what = f"header name {text!r}" if key else "header value"
+    for plain, escaped in rules.escapes.items():
+        text = text.replace(plain, escaped)
+    # Where a character has no escape it would end the line, and what follows would count as a header of its own.
+    for character, name in (("\n", "a line feed"), ("\r", "a carriage return"), ("\0", "a NUL")):
+        if character in text:
+            raise InvalidHeader(f"{command}: a {what} holds {name}, which {_who(command, rules)} cannot write")
+    if key and ":" in text:
+        raise InvalidHeader(f"{command}: a {what} holds a colon, which {_who(command, rules)} cannot write")
+    return text
+
+
+def _who(command: str, rules: Version) -> str:
+    return f"the {command} frame" if command in UNESCAPED_COMMANDS else f"STOMP {rules.name}"
+
+
+def _check_length(frame: Frame, length: str | None) -> None:
+    body = frame.body
+    if length is None:
+        if _NUL in body:
+            raise InvalidHeader(f"{frame.command}: a body with a NUL needs its content-length")
+    elif length != str(len(body)):
+        raise InvalidHeader(f"{frame.command}: content-length is {length}, but the body has {len(body)} bytes")

@@ -1,0 +1,37 @@
+"""What one connection may cost in memory: a broker is not trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds on what a broker can make us hold and on what waits to be confirmed. In bytes, messages or seconds.
+
+    Attributes:
+        max_header_line: one header line in bytes. 64 KiB: stack traces in ERROR frames and tokens are long.
+        max_headers: header lines of a frame. 1,000: real brokers send 10 to 30; applications rarely add more than 100.
+        max_header_bytes: all header lines of a frame together, in bytes. 256 KiB, four of the longest lines.
+        max_body: the body of a frame in bytes. 256 MiB: brokers refuse more than 100 to 128 MiB unless told otherwise.
+        max_pending_messages: messages received and not yet given to a listener; past it reading pauses. 1,000.
+        max_pending_bytes: the same in bytes. 64 MiB.
+        max_unconfirmed_messages: confirmed sends whose receipt has not come; past it the sender waits. 1,000.
+        max_unconfirmed_bytes: the same in bytes. 64 MiB.
+        frame_timeout: seconds that a frame may take from its first byte to its last. 300: 256 MiB at 1 MiB/s.
+    """
+
+    max_header_line: int = 64 * 1024
+    max_headers: int = 1000
+    max_header_bytes: int = 256 * 1024
+    max_body: int = 256 * 1024 * 1024
+    max_pending_messages: int = 1000
+    max_pending_bytes: int = 64 * 1024 * 1024
+    max_unconfirmed_messages: int = 1000
+    max_unconfirmed_bytes: int = 64 * 1024 * 1024
+    frame_timeout: float = 300.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f"Limits.{field.name} must be more than 0, not {getattr(self, field.name)!r}")

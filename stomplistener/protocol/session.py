@@ -1,0 +1,577 @@
+"""One STOMP session over any number of connections, sans-I/O: what may be said now, and what the answers mean.
+
+The caller moves bytes; the session says which frames to write and keeps, over every loss of the connection, what has to
+be restored: the subscriptions in the order of their creation, and the confirmed SENDs whose receipt has not come. An
+*epoch* counts connections. What was said in one epoch means nothing in the next: acknowledgements, transactions and
+receipts of an older epoch are refused here, so that no caller can write them by mistake.
+
+    session = Session()
+    write(session.connect(host="/"))                       # CONNECT
+    session.receive(read())                                # CONNECTED: the version is settled
+    write(*session.replay().frames)                        # SUBSCRIBE for all that is registered
+    session.receive(read()) …                              # their receipts, until session.is_replayed
+    write(*session.restored())                             # the SENDs that are owed; from here on all may be said
+    …
+    session.lost()                                         # the connection ended: start again with connect()
+
+Not thread-safe: the caller holds one lock around every call. No time, no randomness; ids come from ``new_id``.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError
+from stomplistener.protocol import commands, heartbeat
+from stomplistener.protocol.entries import (
+    Outcome,
+    Request,
+    SubscriptionEntry,
+    SubscriptionState,
+    TransactionEntry,
+    TransactionState,
+    loss_outcome,
+)
+from stomplistener.protocol.frame import HEARTBEAT, Frame, Headers
+from stomplistener.protocol.heartbeat import HeartBeat
+from stomplistener.protocol.spec import VERSIONS, version_rules
+
+_MOST_SUSPICIONS = 3
+"""Connections that may end by an unexplained ERROR with the same SEND at the head before that SEND is given up."""
+
+
+class SessionState(enum.Enum):
+    """The wire's truth; what an application can act on is :class:`stomplistener.ConnectionState`."""
+
+    DISCONNECTED = "disconnected"
+    CONNECTING = "connecting"
+    REPLAYING = "replaying"
+    CONNECTED = "connected"
+    DISCONNECTING = "disconnecting"
+
+
+TRANSITIONS: Mapping[tuple[SessionState, str], SessionState] = {
+    (SessionState.DISCONNECTED, "connect"): SessionState.CONNECTING,
+    (SessionState.CONNECTING, "connected"): SessionState.REPLAYING,
+    (SessionState.REPLAYING, "restored"): SessionState.CONNECTED,
+    (SessionState.CONNECTED, "disconnect"): SessionState.DISCONNECTING,
+    (SessionState.DISCONNECTED, "lost"): SessionState.DISCONNECTED,
+    (SessionState.CONNECTING, "lost"): SessionState.DISCONNECTED,
+    (SessionState.REPLAYING, "lost"): SessionState.DISCONNECTED,
+    (SessionState.CONNECTED, "lost"): SessionState.DISCONNECTED,
+    (SessionState.DISCONNECTING, "lost"): SessionState.DISCONNECTED,
+}
+
+
+class Replay(NamedTuple):
+    """What to write to restore the subscriptions, and those that the version now in use cannot express."""
+
+    frames: list[Frame]
+    rejected: list[SubscriptionEntry]
+
+
+class Session:
+    """See the module's text.
+
+    Args:
+        versions: the versions to offer.
+        heartbeat: seconds between beats that we can send, and that we want to receive; 0 for none.
+        new_id: gives names for receipts, subscriptions and transactions, each time another one.
+        subscription_headers: called with the CONNECTED frame and an entry whenever a SUBSCRIBE is made; its headers
+            come under the entry's own. It is how options that every broker spells otherwise survive a change of broker.
+    """
+
+    def __init__(
+        self,
+        versions: Iterable[str] = tuple(VERSIONS),
+        heartbeat: tuple[float, float] = (0.0, 0.0),
+        *,
+        new_id: Callable[[], str] | None = None,
+        subscription_headers: Callable[[Frame, SubscriptionEntry], Mapping[str, str]] | None = None,
+    ) -> None:
+        self.versions = tuple(version_rules(name).name for name in versions)
+        self.heartbeat_wanted = HeartBeat(*heartbeat)
+        counter = itertools.count(1)
+        self._new_id = new_id or (lambda: str(next(counter)))
+        self._subscription_headers = subscription_headers or (lambda _connected, _entry: {})
+        self.state = SessionState.DISCONNECTED
+        self.epoch = 0
+        self.version: str | None = None
+        self.heartbeat = HeartBeat(0.0, 0.0)
+        self.connected_frame: Frame | None = None
+        self.subscriptions: dict[str, SubscriptionEntry] = {}
+        self.transactions: dict[str, TransactionEntry] = {}
+        self.unconfirmed_bytes = 0
+        self._requests: dict[str, Request] = {}
+        self._unconfirmed: dict[str, Request] = {}
+        self._owed: list[Request | Frame] = []
+        self._one_by_one = False
+
+    # Connecting
+
+    def connect(
+        self,
+        host: str | None = None,
+        login: str | None = None,
+        passcode: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Frame:
+        """Begin an epoch: the CONNECT frame to write."""
+        frame = commands.connect(self.versions, host, login, passcode, self.heartbeat_wanted, headers)
+        self._move("connect")
+        self.epoch += 1
+        return frame
+
+    def connected(self, frame: Frame) -> None:
+        """Take the broker's answer to CONNECT.
+
+        Raises:
+            BrokerError: it is an ERROR.
+            ProtocolError: it is no answer to what was offered.
+        """
+        if frame.command == "ERROR":
+            raise BrokerError(f"the broker refused the login: {error_text(frame)}", frame=frame)
+        if frame.command != "CONNECTED":
+            raise ProtocolError(f"the broker answered CONNECT with {frame.command}", frame=frame)
+        version = frame.headers.get("version", "1.0")
+        if version not in self.versions:
+            offered = ", ".join(self.versions)
+            raise ProtocolError(f"the broker chose STOMP {version}; offered were {offered}", frame=frame)
+        answered = heartbeat.parse(frame.headers.get("heart-beat", "0,0"))
+        self._move("connected")
+        self.version = version
+        self.heartbeat = heartbeat.negotiate(self.heartbeat_wanted, answered)
+        self.connected_frame = frame
+
+    def replay(self) -> Replay:
+        """The SUBSCRIBE frames that this epoch still owes. The registry changes by the broker's answers alone."""
+        frames: list[Frame] = []
+        rejected: list[SubscriptionEntry] = []
+        for entry in tuple(self.subscriptions.values()):
+            if entry.epoch == self.epoch:
+                if self._one_by_one and entry.state is not SubscriptionState.ACTIVE:
+                    break
+                continue
+            try:
+                frames.append(self._subscribe_frame(entry))
+            except ProtocolError as error:
+                self._reject(entry, error)
+                rejected.append(entry)
+                continue
+            if self._one_by_one:
+                break
+        return Replay(frames, rejected)
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether the broker has confirmed every subscription in this epoch."""
+        return all(
+            entry.epoch == self.epoch and entry.state is SubscriptionState.ACTIVE
+            for entry in self.subscriptions.values()
+        )
+
+    def restored(self) -> list[Frame]:
+        """End the replay: from here on everything may be said, behind the SENDs returned here, in their first order."""
+        self._move("restored")
+        self._one_by_one = False
+        owed, self._owed = self._owed, []
+        return [self._again(item) if isinstance(item, Request) else item for item in owed]
+
+    def disconnect(self, context: object = None) -> Frame:
+        """DISCONNECT with a receipt; nothing may be said after it."""
+        self._move("disconnect")
+        return commands.disconnect(self._await("DISCONNECT", context).receipt, version=self._version)
+
+    def lost(self, unsent: Iterable[Frame] = ()) -> list[tuple[Request, Outcome]]:
+        """The connection ended, for whatever reason.
+
+        Args:
+            unsent: frames handed out in this epoch that were not, or not wholly, written. SENDs among them that stand
+                outside a transaction go out after the next replay; nothing else survives its epoch.
+
+        Returns:
+            the requests that nobody will answer any more, each with what that means for it.
+        """
+        self._move("lost")
+        self._owe(unsent)
+        for transaction in self.transactions.values():
+            in_doubt = transaction.state is TransactionState.COMMITTING
+            transaction.state = TransactionState.IN_DOUBT if in_doubt else TransactionState.LOST
+        self.transactions = {}
+        for entry in self.subscriptions.values():
+            if entry.state is SubscriptionState.ACTIVE:
+                entry.state = SubscriptionState.REPLAYING
+        requests, self._requests = self._requests, {}
+        return [(request, loss_outcome(request)) for request in requests.values() if request.command != "SUBSCRIBE"]
+
+    # Subscriptions
+
+    def subscribe(
+        self,
+        destination: str,
+        *,
+        id: str | None = None,
+        ack: str = "auto",
+        headers: Mapping[str, str] | None = None,
+        durable: bool = False,
+        context: object = None,
+    ) -> tuple[SubscriptionEntry, Frame | None]:
+        """Register a subscription. The frame is None while not connected: then ``replay`` carries it.
+
+        Raises:
+            ValueError: the id is in use.
+            ProtocolError: the version in use cannot express it (known only while connected).
+        """
+        id = id or (headers or {}).get("id") or self._new_id()
+        if id in self.subscriptions:
+            raise ValueError(f"there is a subscription with the id {id!r} already")
+        if not destination:
+            raise ValueError("a subscription needs a destination")
+        entry = SubscriptionEntry(
+            id=id, destination=destination, ack=ack, headers=Headers(headers or {}), durable=durable, context=context
+        )
+        frame = self._subscribe_frame(entry) if self.state is SessionState.CONNECTED else None
+        self.subscriptions[id] = entry
+        return entry, frame
+
+    def unsubscribe(
+        self,
+        entry: SubscriptionEntry,
+        headers: Mapping[str, str] | None = None,
+        *,
+        confirm: bool = False,
+        context: object = None,
+    ) -> Frame | None:
+        """Forget a subscription. The frame is None where the broker does not know it in this epoch."""
+        if self.subscriptions.get(entry.id) is not entry:
+            return None
+        known = entry.epoch == self.epoch and self._is_open
+        del self.subscriptions[entry.id]
+        entry.state = SubscriptionState.ENDED
+        if not known:
+            return None
+        receipt = self._await("UNSUBSCRIBE", context, subscription=entry).receipt if confirm else None
+        return commands.unsubscribe(entry.id, headers=headers, receipt=receipt, version=self._version)
+
+    def subscription(self, message: Frame) -> SubscriptionEntry | None:
+        """The subscription that a MESSAGE belongs to, or None."""
+        id = message.header("subscription")
+        if id is not None:
+            return self.subscriptions.get(id)
+        # A broker of 1.0 may leave the header out; then only the destination can tell.
+        destination = message.header("destination")
+        return next((entry for entry in self.subscriptions.values() if entry.destination == destination), None)
+
+    def ack(
+        self,
+        message: Frame,
+        epoch: int,
+        *,
+        transaction: TransactionEntry | None = None,
+        headers: Mapping[str, str] | None = None,
+        confirm: bool = False,
+        context: object = None,
+        negative: bool = False,
+    ) -> Frame | None:
+        """ACK, or NACK where ``negative``. None if the message came in another epoch: the broker will deliver it again.
+
+        Raises:
+            ConnectionLost: the transaction ended with its connection.
+            ProtocolError: the version has no such command, or the MESSAGE lacks the header for it.
+        """
+        if epoch != self.epoch or not self._is_open:
+            return None
+        if transaction is not None:
+            self.check_transaction(transaction)
+        command = commands.nack if negative else commands.ack
+        name = transaction.id if transaction else None
+        frame = command(message, name, headers, version=self._version)
+        if confirm:
+            receipt = self._await(frame.command, context).receipt
+            frame = command(message, name, headers, receipt=receipt, version=self._version)
+        return frame
+
+    # Sending
+
+    def send(self, frame: Frame, *, confirm: bool = False, context: object = None) -> Frame | None:
+        """Say SEND. None where it is only noted, to be written after the next replay (a confirmed one, while cut off).
+
+        Args:
+            frame: a SEND frame. With a ``receipt`` header of its own it counts as confirmed under that name.
+            confirm: ask for a receipt and send again after every loss until it has come.
+
+        Raises:
+            ConnectionLost: the transaction that it names is not open.
+        """
+        transaction = None
+        if "transaction" in frame.headers:
+            transaction = self.open_transaction(frame.headers["transaction"])
+        own = frame.headers.get("receipt")
+        if not confirm and own is None:
+            return frame
+        request = Request(
+            command="SEND",
+            receipt=own or self._new_id(),
+            context=context,
+            transaction=transaction,
+            issued=self.state is SessionState.CONNECTED,
+            own_receipt=own is not None,
+        )
+        if own is None:
+            frame = Frame("SEND", [*frame.headers.pairs, ("receipt", request.receipt)], frame.body)
+        if transaction is None:
+            request.frame = frame
+            self._unconfirmed[request.receipt] = request
+            self.unconfirmed_bytes += len(frame.body)
+        else:
+            self._requests[request.receipt] = request
+        if request.issued:
+            return frame
+        self._owed.append(request)
+        return None
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many confirmed SENDs wait for their receipt."""
+        return len(self._unconfirmed)
+
+    def forget(self, context: object) -> Request | None:
+        """Stop waiting for the request with this context, and do not send it again; None if it was answered."""
+        for requests in (self._unconfirmed, self._requests):
+            for request in requests.values():
+                if request.context is context:
+                    self._drop(request)
+                    return request
+        return None
+
+    # Transactions
+
+    def begin(self, id: str | None = None, headers: Mapping[str, str] | None = None) -> tuple[TransactionEntry, Frame]:
+        """BEGIN a transaction of this epoch."""
+        id = id or self._new_id()
+        if id in self.transactions:
+            raise ValueError(f"there is a transaction {id!r} already")
+        frame = commands.begin(id, headers, version=self._version)
+        entry = self.transactions[id] = TransactionEntry(id, self.epoch)
+        return entry, frame
+
+    def commit(
+        self, entry: TransactionEntry, headers: Mapping[str, str] | None = None, *, context: object = None
+    ) -> Frame:
+        """COMMIT, always with a receipt: without one it could not be told from one in doubt.
+
+        Raises:
+            ConnectionLost: the transaction ended with its connection.
+        """
+        self.check_transaction(entry)
+        entry.state = TransactionState.COMMITTING
+        receipt = self._await("COMMIT", context, transaction=entry).receipt
+        return commands.commit(entry.id, headers, receipt=receipt, version=self._version)
+
+    def abort(self, entry: TransactionEntry, headers: Mapping[str, str] | None = None) -> Frame | None:
+        """ABORT; None where the end of the connection did it already."""
+        if entry.state is not TransactionState.OPEN:
+            return None
+        self._end(entry, TransactionState.ABORTED)
+        return commands.abort(entry.id, headers, version=self._version)
+
+    def open_transaction(self, id: str) -> TransactionEntry:
+        """The open transaction of that name; ConnectionLost if there is none (any more)."""
+        entry = self.transactions.get(id)
+        if entry is None:
+            raise ConnectionLost(f"transaction {id!r} is not open: it was ended, or lost with its connection")
+        self.check_transaction(entry)
+        return entry
+
+    def check_transaction(self, entry: TransactionEntry) -> None:
+        """Raise ConnectionLost unless the transaction is open in this epoch."""
+        if entry.state is TransactionState.OPEN and entry.epoch == self.epoch and self._is_open:
+            return
+        if entry.state is TransactionState.IN_DOUBT:
+            raise ConnectionLost(
+                f"transaction {entry.id!r}: the connection was lost before its COMMIT was answered; "
+                "the broker may have committed it or not",
+                outcome_unknown=True,
+            )
+        raise ConnectionLost(f"transaction {entry.id!r} is {entry.state.value}; begin another one")
+
+    # Answers
+
+    def receive(self, frame: Frame) -> Request | SubscriptionEntry | None:
+        """Take any frame of the broker: the request that it answers, the subscription that it belongs to, or None."""
+        if frame is HEARTBEAT:
+            return None
+        if self.state is SessionState.CONNECTING:
+            self.connected(frame)
+            return None
+        try:
+            handle = _HANDLERS[frame.command]
+        except KeyError:
+            raise ProtocolError(f"the broker sent {frame.command}, which is a client's frame", frame=frame) from None
+        return handle(self, frame)
+
+    def receipt(self, frame: Frame) -> Request | None:
+        """Take a RECEIPT: the request that it answers, or None if nobody waits for it."""
+        request = self._answered(frame)
+        if request is None:
+            return None
+        if request.command == "SUBSCRIBE" and request.subscription is not None:
+            if request.subscription.state is not SubscriptionState.ENDED:
+                request.subscription.state = SubscriptionState.ACTIVE
+        elif request.command == "COMMIT" and request.transaction is not None:
+            self._end(request.transaction, TransactionState.COMMITTED)
+        return request
+
+    def error(self, frame: Frame) -> Request | None:
+        """Take an ERROR: the request that it refuses, or None if it does not say (then the connection will end)."""
+        request = self._answered(frame) if "receipt-id" in frame.headers else self._suspect()
+        if request is None:
+            return None
+        error = BrokerError(f"the broker refused {request.command}: {error_text(frame)}", frame=frame)
+        if request.command == "SUBSCRIBE" and request.subscription is not None:
+            self._reject(request.subscription, error)
+        elif request.command == "COMMIT" and request.transaction is not None:
+            self._end(request.transaction, TransactionState.ABORTED)
+        return request
+
+    # Private
+
+    @property
+    def _is_open(self) -> bool:
+        return self.state in (SessionState.REPLAYING, SessionState.CONNECTED)
+
+    @property
+    def _version(self) -> str:
+        if self.version is None or not (self._is_open or self.state is SessionState.DISCONNECTING):
+            raise ProtocolError(f"the session is {self.state.value}: nothing can be said but CONNECT")
+        return self.version
+
+    def _move(self, event: str) -> None:
+        try:
+            self.state = TRANSITIONS[self.state, event]
+        except KeyError:
+            raise ProtocolError(f"the session is {self.state.value}: there is no {event!r} now") from None
+
+    def _await(
+        self,
+        command: str,
+        context: object,
+        *,
+        subscription: SubscriptionEntry | None = None,
+        transaction: TransactionEntry | None = None,
+    ) -> Request:
+        request = Request(
+            command=command,
+            receipt=self._new_id(),
+            context=context,
+            subscription=subscription,
+            transaction=transaction,
+        )
+        self._requests[request.receipt] = request
+        return request
+
+    def _subscribe_frame(self, entry: SubscriptionEntry) -> Frame:
+        assert self.connected_frame is not None
+        translated = self._subscription_headers(self.connected_frame, entry)
+        # The frame is made once without a receipt, so that a refusal by the version leaves no request behind.
+        commands.subscribe(entry.destination, entry.id, entry.ack, version=self._version)
+        entry.epoch = self.epoch
+        return commands.subscribe(
+            entry.destination,
+            entry.id,
+            entry.ack,
+            {**translated, **entry.headers},
+            receipt=self._await("SUBSCRIBE", None, subscription=entry).receipt,
+            version=self._version,
+        )
+
+    def _reject(self, entry: SubscriptionEntry, error: Exception) -> None:
+        entry.state = SubscriptionState.REJECTED
+        entry.error = error
+        if self.subscriptions.get(entry.id) is entry:
+            del self.subscriptions[entry.id]
+
+    def _answered(self, frame: Frame) -> Request | None:
+        receipt = frame.headers.get("receipt-id", "")
+        request = self._unconfirmed.get(receipt) or self._requests.get(receipt)
+        if request is not None:
+            self._drop(request)
+        return request
+
+    def _drop(self, request: Request) -> None:
+        if self._unconfirmed.pop(request.receipt, None) is not None and request.frame is not None:
+            self.unconfirmed_bytes -= len(request.frame.body)
+        self._requests.pop(request.receipt, None)
+        if not request.issued or request in self._owed:
+            self._owed = [item for item in self._owed if item is not request]
+
+    def _suspect(self) -> Request | None:
+        """Find by elimination what an ERROR without a receipt-id refuses."""
+        subscribing = [request for request in self._requests.values() if request.command == "SUBSCRIBE"]
+        if len(subscribing) > 1:
+            self._one_by_one = True
+            return None
+        if subscribing and not self._unconfirmed:
+            self._drop(subscribing[0])
+            return subscribing[0]
+        head = next((request for request in self._unconfirmed.values() if request.issued), None)
+        if head is not None and self.state is SessionState.CONNECTED:
+            head.suspicions += 1
+            if head.suspicions >= _MOST_SUSPICIONS:
+                self._drop(head)
+                return head
+        return None
+
+    def _end(self, entry: TransactionEntry, state: TransactionState) -> None:
+        entry.state = state
+        self.transactions.pop(entry.id, None)
+
+    def _owe(self, unsent: Iterable[Frame]) -> None:
+        """Line up what goes out after the next replay: first what was written and not confirmed, then what was not."""
+        not_written: list[Request | Frame] = []
+        for frame in unsent:
+            receipt = frame.headers.get("receipt")
+            if receipt in self._unconfirmed:
+                not_written.append(self._unconfirmed[receipt])
+            elif frame.command == "SEND" and receipt is None and "transaction" not in frame.headers:
+                not_written.append(frame)
+        waiting = not_written + self._owed
+        later = {id(item) for item in waiting}
+        written = (request for request in self._unconfirmed.values() if id(request) not in later)
+        self._owed = [*written, *waiting]
+
+    def _again(self, request: Request) -> Frame:
+        """A confirmed SEND with a fresh receipt: an answer to an older one must not be taken for this one's."""
+        assert request.frame is not None
+        if request.own_receipt or not request.issued:
+            request.issued = True
+            return request.frame
+        headers = [
+            (name, value)
+            for name, value in request.frame.headers.pairs
+            if (name, value) != ("receipt", request.receipt)
+        ]
+        del self._unconfirmed[request.receipt]
+        request.receipt = self._new_id()
+        request.frame = Frame("SEND", [*headers, ("receipt", request.receipt)], request.frame.body)
+        self._unconfirmed[request.receipt] = request
+        return request.frame
+
+
+_HANDLERS: Mapping[str, Callable[[Session, Frame], Request | SubscriptionEntry | None]] = {
+    "MESSAGE": Session.subscription,
+    "RECEIPT": Session.receipt,
+    "ERROR": Session.error,
+    "CONNECTED": lambda _session, _frame: None,
+}
+
+
+def error_text(frame: Frame) -> str:
+    """What an ERROR frame says, on one line and shortened."""
+    body = frame.body.decode(errors="replace").strip().partition("\n")[0]
+    message = frame.headers.get("message", "")
+    text = message if not body or body in message else f"{message}: {body}" if message else body
+    return (text[:300] + "…" if len(text) > 300 else text) or "it gave no reason"
