@@ -1,0 +1,92 @@
+"""From a host name to the addresses to try, anew at each attempt: a broker that moved is found where it is now."""
+
+from __future__ import annotations
+
+import ipaddress
+import queue
+import socket
+import threading
+from itertools import chain, zip_longest
+from typing import Any, NamedTuple
+
+from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt, remaining
+
+
+class Address(NamedTuple):
+    """One address of a host, as ``socket`` wants it."""
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        host, port = self.sockaddr[:2]
+        return f"[{host}]:{port}" if self.family == socket.AF_INET6 else f"{host}:{port}"
+
+
+def look_up(host: str, port: int, *, deadline: float, interrupt: Interrupt) -> list[Address]:
+    """Every address of a host, in the order to try them.
+
+    Args:
+        host: a name, or a numeric IPv4 or IPv6 address, for which nobody is asked.
+        port: the port of every address.
+        deadline: in seconds of ``time.monotonic()``.
+        interrupt: ends the wait when set.
+
+    Raises:
+        OSError: the name is unknown or malformed, or the resolver failed.
+        TimeoutError: the resolver has not answered by the deadline.
+        ConnectInterrupted: the interrupt was set.
+    """
+    if _is_numeric(host):
+        return _ask_resolver(host, port, socket.AI_NUMERICHOST)
+    return interleave(_ask_in_helper(host, port, deadline, interrupt))
+
+
+def interleave(addresses: list[Address]) -> list[Address]:
+    """Alternate the families, the resolver's first one first, so that one broken family costs little (RFC 8305, 4)."""
+    if not addresses:
+        return []
+    first = [each for each in addresses if each.family == addresses[0].family]
+    others = [each for each in addresses if each.family != addresses[0].family]
+    return [each for each in chain.from_iterable(zip_longest(first, others)) if each is not None]
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _ask_in_helper(host: str, port: int, deadline: float, interrupt: Interrupt) -> list[Address]:
+    # The resolver of the C library cannot be interrupted and keeps its own time (minutes, with several dead servers).
+    # Only another thread makes our deadline hold. A late one is abandoned: it is a daemon, holds nothing but the queue,
+    # and ends by itself when the resolver gives up.
+    answers: queue.SimpleQueue[list[Address] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(_ask_resolver(host, port))
+        except Exception as error:  # noqa: BLE001 (raised again by the thread that waits)
+            answers.put(error)
+
+    with interrupt.doing(lambda: answers.put(ConnectInterrupted(f"interrupted while looking up {host}"))):
+        threading.Thread(target=ask, name=f"stomplistener-look-up-{host}", daemon=True).start()
+        try:
+            answer = answers.get(timeout=remaining(deadline))
+        except queue.Empty:
+            raise TimeoutError("the resolver has not answered") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _ask_resolver(host: str, port: int, flags: int = 0) -> list[Address]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError as error:
+        # An empty label, or one of more than 63 characters.
+        raise OSError(f"not a valid host name ({error})") from error
+    # A resolver may name an address twice (two lines in the hosts file); there is no use in trying it twice.
+    return list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))

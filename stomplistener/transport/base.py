@@ -1,0 +1,99 @@
+"""The two seams of this layer: what a transport can do, and what must be known of the place to connect to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Transport(Protocol):
+    """What the running client needs of a connection: any object with these methods will do.
+
+    Threads: one thread calls ``receive`` and ``close`` (it owns the transport), one at a time calls ``send``,
+    any thread calls the others, while a ``receive`` and a ``send`` are blocked.
+
+    Attributes:
+        frame_per_send: True where what is given to one ``send`` arrives as one message that the broker takes for one
+            STOMP frame (WebSocket; see ``websocket.py``): a caller then gives each frame, and each heart-beat, to a
+            ``send`` of its own. False where bytes may be cut and joined at will.
+    """
+
+    @property
+    def frame_per_send(self) -> bool: ...
+
+    def receive(self) -> bytes:
+        """Block for the next bytes; ``b""`` at the end of the stream. Raises OSError when the connection broke."""
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Block until at least one byte is accepted, and return how many were. Raises OSError.
+
+        After a TimeoutError some of the data may have left: the connection is good for nothing but ``close``.
+        """
+
+    def send_nowait(self, data: bytes) -> bool:
+        """Send these few bytes only if that is possible without waiting; whether it was. Raises OSError.
+
+        False while another thread is in ``send``, too.
+        """
+
+    def unread(self) -> bool:
+        """Whether bytes wait to be received, without taking them. The end of the stream is no byte."""
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Bound every later ``receive`` and ``send``, in seconds; past it they raise TimeoutError."""
+
+    def shutdown(self) -> None:
+        """Break the connection from any thread: a blocked ``receive`` or ``send`` returns or raises at once.
+
+        Idempotent, never raises, does nothing after ``close``.
+        """
+
+    def close(self) -> None:
+        """Free the socket; only its owner may. Idempotent."""
+
+    def abandon(self) -> None:
+        """Free this process' descriptor and say nothing to the peer: for the child of a fork.
+
+        The connection is the parent's: no TCP shutdown, no TLS close_notify, no WebSocket close frame. Takes no lock,
+        since a thread that exists only in the parent may have held it at the moment of the fork.
+        """
+
+
+class EndpointOptions(Protocol):
+    """The options of an endpoint that this layer reads; each is described in ``stomplistener.failover``."""
+
+    @property
+    def tcp_no_delay(self) -> bool: ...
+    @property
+    def keep_alive(self) -> bool: ...
+    @property
+    def ca_file(self) -> str | None: ...
+    @property
+    def cert_file(self) -> str | None: ...
+    @property
+    def key_file(self) -> str | None: ...
+    @property
+    def key_password(self) -> str | None: ...
+    @property
+    def verify_hostname(self) -> bool: ...
+    @property
+    def proxy(self) -> str | None:
+        """``http://`` or ``socks5://``, with user info if need be; ``"env"``: ask the environment; None: no proxy."""
+
+
+class Endpoint(Protocol):
+    """Where to connect to. ``stomplistener.failover.Broker`` is one, any object with these attributes will do."""
+
+    @property
+    def scheme(self) -> str:
+        """``tcp``, ``ssl``, ``ws``, ``wss`` or ``unix``."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def path(self) -> str:
+        """Of the socket (``unix``), or in the HTTP request (``ws``, ``wss``)."""
+
+    @property
+    def options(self) -> EndpointOptions: ...

@@ -1,0 +1,140 @@
+"""A connected stream socket as a transport: TCP and Unix."""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import threading
+import time
+from contextlib import suppress
+
+# The most that one call of the kernel gives. Larger costs small messages more, as the buffer is allocated before the
+# kernel says how much there is; smaller costs large messages more calls.
+RECEIVE_SIZE = 65536
+
+# A process may have given SIGPIPE back its default action, to kill (command line tools do); a lost broker must not.
+_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+_DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
+
+# poll() has no limit of 1,024 descriptors and, unlike epoll, needs none of its own.
+Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+# shutdown() frees a blocked send() at once. Were there a platform where it does not, close() must not hang for ever.
+_PATIENCE = 5.0
+
+
+class SocketTransport:
+    """A connected stream socket, which it owns from now on. Thread-safe as ``Transport`` says, and ``send`` wholly.
+
+    The socket always stays in blocking mode and Python's own timeout is never used: that one is a property of the
+    socket, and changing it in one thread while another is blocked would change the other's call, too.
+    """
+
+    frame_per_send = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(True)
+        self._sock = sock
+        self._timeout: float | None = None
+        # Guards the order of what is sent. close() takes it, so that no descriptor is freed, and perhaps given to
+        # another socket of the process, while a send is about to use it.
+        self._sending = threading.Lock()
+        # The same for the calls that do not block. Order: _sending, then _using.
+        self._using = threading.Lock()
+        # The rest of a send_nowait of which the kernel took only a part: it goes before anything else.
+        self._owed = b""
+
+    def receive(self) -> bytes:
+        """See Transport."""
+        if self._timeout is not None:
+            self._wait(selectors.EVENT_READ, self._timeout)
+        return self._sock.recv(RECEIVE_SIZE)
+
+    def send(self, data: bytes | memoryview) -> int:
+        """See Transport."""
+        with self._sending:
+            while self._owed:
+                self._owed = self._owed[self._send(self._owed) :]
+            return self._send(data)
+
+    def send_nowait(self, data: bytes) -> bool:
+        """See Transport."""
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            self._owed = self._owed[self._send_now(self._owed) :]
+            if self._owed:
+                return False
+            sent = self._send_now(data)
+            if sent:
+                self._owed = bytes(data[sent:])
+            return sent > 0
+        finally:
+            self._sending.release()
+
+    def unread(self) -> bool:
+        """See Transport."""
+        with self._using:
+            if self._sock.fileno() < 0 or not (_DONT_WAIT or _ready(self._sock, selectors.EVENT_READ, 0)):
+                return False
+            try:
+                return bool(self._sock.recv(1, socket.MSG_PEEK | _DONT_WAIT))
+            except OSError:
+                return False
+
+    def settimeout(self, seconds: float | None) -> None:
+        """See Transport."""
+        self._timeout = seconds
+
+    def shutdown(self) -> None:
+        """See Transport."""
+        # It fails where the socket is closed, or the peer was quicker: it is broken all the same.
+        with self._using, suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """See Transport."""
+        self.shutdown()
+        alone = self._sending.acquire(timeout=_PATIENCE)
+        with self._using:
+            self._sock.close()
+        if alone:
+            self._sending.release()
+
+    def abandon(self) -> None:
+        """See Transport."""
+        self._sock.close()
+
+    def _send(self, data: bytes | memoryview) -> int:
+        if self._timeout is None:
+            return self._sock.send(data, _NO_SIGNAL)
+        deadline = time.monotonic() + self._timeout
+        while True:
+            self._wait(selectors.EVENT_WRITE, deadline - time.monotonic())
+            try:
+                # Without DONT_WAIT the kernel would block until it has room for all, and forget the deadline.
+                return self._sock.send(data, _NO_SIGNAL | _DONT_WAIT)
+            except BlockingIOError:
+                continue
+
+    def _send_now(self, data: bytes) -> int:
+        if not data or not (_DONT_WAIT or _ready(self._sock, selectors.EVENT_WRITE, 0)):
+            return 0
+        try:
+            return self._sock.send(data, _NO_SIGNAL | _DONT_WAIT)
+        except BlockingIOError:
+            return 0
+
+    def _wait(self, event: int, seconds: float) -> None:
+        if self._sock.fileno() < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if not _ready(self._sock, event, max(seconds, 0.0)):
+            raise TimeoutError(f"the peer {'sent' if event == selectors.EVENT_READ else 'took'} nothing in time")
+
+
+def _ready(sock: socket.socket, event: int, seconds: float) -> bool:
+    with Selector() as selector:
+        selector.register(sock, event)
+        return bool(selector.select(seconds))
