@@ -32,3 +32,19 @@ test: $(READY)  ## all tests; those on real brokers where a Docker engine runs
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build
+
+.PHONY: engine images brokers brokers-remove
+HARNESS := $(BIN)/python -m stomplistener.testing.containers
+
+engine:  ## a Docker engine: the one that answers, else Debian's is installed and started
+	@tests/integration/engine.sh start
+
+images: $(READY) engine  ## the images of the real brokers
+	@$(HARNESS) images
+
+brokers: $(READY) engine  ## start the real brokers to play with, and print their URIs
+	@$(BIN)/python tests/integration/certificates.py >/dev/null
+	@$(HARNESS) start
+
+brokers-remove: $(READY)  ## remove those brokers and their data
+	@$(HARNESS) remove

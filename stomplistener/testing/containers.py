@@ -1,0 +1,598 @@
+"""Real brokers in Docker containers, as the project's ``docker-compose.yml`` describes them.
+
+::
+
+    from stomplistener.testing.containers import brokers
+
+    with brokers()["activemq"] as broker:
+        print(broker.uri)            # tcp://app:app-secret@127.0.0.1:61613
+        broker.kill()
+        broker.start()               # the same port, and the messages that were persistent
+
+The compose file says what runs, with which image, ports and settings; a service's ``x-stomp`` entry says what a client
+has to know of it (the port in the container for each URI scheme, the login, the virtual host). Containers are named, so
+one that runs already with the same settings is used, and is left running at the end. Needs the extra ``docker``.
+
+``python -m stomplistener.testing.containers start|remove|images|status [NAME ...]`` does the same by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import quote
+
+from stomplistener.errors import StompError, TimedOut
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+    from docker.models.networks import Network
+
+__all__ = ["BrokerContainer", "ContainerError", "brokers", "engine_available"]
+
+_CONFIG_LABEL = "stomplistener.config"
+_NETWORK = "stomplistener-testing"
+_SCHEMES = ("tcp", "ssl", "ws", "wss")
+_KNOWN_KEYS = frozenset(
+    (
+        "build",
+        "command",
+        "container_name",
+        "environment",
+        "hostname",
+        "image",
+        "ports",
+        "profiles",
+        "volumes",
+        "x-stomp",
+    )
+)
+_VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<how>:?-)(?P<default>[^}]*))?\}|(?P<bare>\w+))")
+
+
+class ContainerError(StompError):
+    """The engine, an image or a container does not do what was asked; the message says what to do."""
+
+
+def engine_available() -> str | None:
+    """Look for a Docker engine.
+
+    Returns:
+        None where one answers, else a sentence that says why not and how to get one.
+    """
+    try:
+        with contextlib.closing(_engine(timeout=5.0)) as engine:
+            engine.ping()
+    except ImportError:
+        return "The Docker SDK is not installed: pip install 'stomplistener[docker]'."
+    except Exception as problem:  # noqa: BLE001 - the SDK raises what the layers below it raise
+        return (
+            f"No Docker engine answers ({_brief(problem)}): run tests/integration/engine.sh start (as root on Debian), "
+            "or install Docker (https://docs.docker.com/engine/install/) and start it."
+        )
+    return None
+
+
+def brokers(
+    compose_file: str | os.PathLike[str] | None = None,
+    *,
+    profiles: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, BrokerContainer]:
+    """Read a compose file. Starts nothing and needs no engine.
+
+    Args:
+        compose_file: the file; None takes the ``docker-compose.yml`` in the current directory or the nearest above it.
+        profiles: the profiles whose services are wanted besides those that are in none.
+        environment: what ``${NAME}`` in the file stands for; None takes the environment of the process.
+
+    Returns:
+        The brokers (the services with an ``x-stomp`` entry) by their names, in the order of the file.
+
+    Raises:
+        FileNotFoundError: there is no compose file.
+        ContainerError: the file has something that the harness cannot do.
+    """
+    import yaml
+
+    path = _find_compose_file() if compose_file is None else Path(compose_file).resolve()
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = os.environ if environment is None else environment
+    wanted = set(profiles)
+    document, plain = _interpolate(raw, values), _interpolate(raw, {})
+    found = {}
+    for name, service in document["services"].items():
+        if "x-stomp" not in service or not wanted.issuperset(service.get("profiles", ())):
+            continue
+        replaced = service["image"] != plain["services"][name]["image"]
+        build = None if replaced else _build_command(document, service)
+        found[name] = BrokerContainer(_Service.parse(name, service, path.parent, build))
+    return found
+
+
+@dataclass(frozen=True)
+class _Service:
+    """One service of the compose file, in the terms of the engine."""
+
+    name: str
+    container_name: str
+    image: str
+    directory: Path
+    build: tuple[str, ...] | None
+    ports: dict[int, tuple[str, int]]
+    volumes: dict[str, dict[str, str]]
+    environment: dict[str, str]
+    command: str | list[str] | None
+    hostname: str | None
+    stomp: dict[str, Any]
+
+    @classmethod
+    def parse(cls, name: str, service: dict[str, Any], directory: Path, build: tuple[str, ...] | None) -> _Service:
+        if unknown := service.keys() - _KNOWN_KEYS:
+            raise ContainerError(
+                f"{name} in the compose file has {', '.join(sorted(unknown))}: not known to the harness."
+            )
+        environment = service.get("environment") or {}
+        if isinstance(environment, list):
+            environment = dict(entry.partition("=")[::2] for entry in environment)
+        return cls(
+            name=name,
+            container_name=service.get("container_name", f"stomplistener-{name}"),
+            image=service["image"],
+            directory=directory,
+            build=build,
+            ports=dict(_parse_port(name, entry) for entry in service.get("ports", ())),
+            volumes=dict(_parse_volume(name, entry, directory) for entry in service.get("volumes", ())),
+            environment={key: str(value) for key, value in environment.items()},
+            command=service.get("command"),
+            hostname=service.get("hostname"),
+            stomp=service["x-stomp"],
+        )
+
+    def digest(self, image_id: str) -> str:
+        """Equal for two containers that can stand for each other."""
+        settings = [image_id, self.ports, self.volumes, self.environment, self.command, self.hostname]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for source in self.volumes:
+            for file in sorted(Path(source).glob("*.pem")):
+                digest.update(file.read_bytes())
+        return digest.hexdigest()[:16]
+
+
+class BrokerContainer:
+    """One broker in a container.
+
+    As a context manager it starts the broker and, unless that ran already, removes it at the end.
+
+    The methods may be called from several threads: what is known of the container is kept by the engine alone, which
+    carries out one call after the other.
+    """
+
+    def __init__(self, service: _Service) -> None:
+        self._service = service
+        self._client: DockerClient | None = None
+        self._created = False  # by this object, which then removes it
+        self._checked = False  # that the container has the settings of the compose file
+
+    def __repr__(self) -> str:
+        return f"<BrokerContainer {self.name}: {self._service.image}>"
+
+    # What a client needs to know
+
+    @property
+    def name(self) -> str:
+        """The name of the service in the compose file, such as ``rabbitmq``."""
+        return self._service.name
+
+    @property
+    def container_name(self) -> str:
+        """The name of the container, as ``docker ps`` shows it."""
+        return self._service.container_name
+
+    @property
+    def login(self) -> str:
+        """The user that may log in."""
+        return str(self._service.stomp["login"])
+
+    @property
+    def passcode(self) -> str:
+        """That user's passcode."""
+        return str(self._service.stomp["passcode"])
+
+    @property
+    def virtual_host(self) -> str:
+        """The ``host`` header that the broker wants."""
+        return str(self._service.stomp["host"])
+
+    @property
+    def uri(self) -> str:
+        """The URI of the plain STOMP port, with the login in it."""
+        return self.uris["tcp"]
+
+    @property
+    def uris(self) -> dict[str, str]:
+        """The URI for each scheme that the broker serves (of tcp, ssl, ws, wss), with the login in it."""
+        return {scheme: self._uri(scheme) for scheme in _SCHEMES if scheme in self._service.stomp}
+
+    def address(self, scheme: str = "tcp") -> tuple[str, int]:
+        """The host and the published port of a scheme (one of tcp, ssl, ws, wss).
+
+        Raises:
+            KeyError: the broker does not serve that scheme.
+        """
+        return self._service.ports[self._service.stomp[scheme]]
+
+    # Its life
+
+    def start(self, *, timeout: float = 60.0, wait: bool = True) -> Self:
+        """Start the broker, whether it never ran, was stopped or was killed; no change if it runs.
+
+        An image that is not there is built or pulled first. A container left by another run is used if its settings are
+        the same; one with other settings is replaced.
+
+        Args:
+            timeout: seconds until STOMP has to answer.
+            wait: False returns as soon as the container runs.
+
+        Raises:
+            ContainerError: no engine, no image, or a port is taken.
+            TimedOut: STOMP does not answer in time; the end of the log is in the message.
+        """
+        with _explained(self.name):
+            container = self._find() or self._create()
+            if container.status == "paused":
+                container.unpause()
+            elif container.status != "running":
+                container.start()
+        if wait:
+            self.wait_ready(timeout)
+        return self
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Stop the broker as a system that shuts down does: SIGTERM, and SIGKILL after ``timeout`` seconds."""
+        self._container().stop(timeout=round(timeout))
+
+    def kill(self) -> None:
+        """End the broker with SIGKILL, as a power cut does; ``start()`` starts it with what it had on disk."""
+        container = self._container()
+        if container.status == "paused":  # a frozen process takes its signal when it thaws
+            container.unpause()
+        container.kill()
+        container.wait()
+
+    def restart(self, *, timeout: float = 60.0) -> None:
+        """``stop()`` and ``start()``; ``timeout`` is in seconds and for the start."""
+        self.stop()
+        self.start(timeout=timeout)
+
+    def pause(self) -> None:
+        """Freeze the broker: connections stay open and fall silent, new ones are accepted and not answered."""
+        self._container().pause()
+
+    def unpause(self) -> None:
+        """Let a paused broker go on."""
+        self._container().unpause()
+
+    def disconnect_network(self) -> None:
+        """Cut the container off: the published ports refuse, and the other containers no longer find it."""
+        self._network().disconnect(self._container())
+
+    def connect_network(self) -> None:
+        """Undo ``disconnect_network()``."""
+        self._network().connect(self._container(), aliases=[self.name])
+
+    def remove(self) -> None:
+        """End the container and remove it with its data; no error if there is none."""
+        with contextlib.suppress(ContainerError):
+            container = self._container()
+            if container.status == "paused":
+                container.unpause()
+            container.remove(force=True, v=True)
+        self._created = self._checked = False
+        with contextlib.suppress(Exception):  # other containers may still be in it
+            self._network().remove()
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            if self._created:
+                self.remove()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        if self._created and not os.environ.get("STOMPLISTENER_KEEP_BROKERS"):
+            self.remove()
+        return False
+
+    # Looking at it
+
+    @property
+    def status(self) -> str:
+        """``running``, ``paused``, ``exited``, ``created`` or, where there is no such container, ``absent``."""
+        try:
+            return str(self._container().status)
+        except ContainerError:
+            return "absent"
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Wait until a login over STOMP is answered with CONNECTED.
+
+        An open port is no sign: the engine's forwarder accepts before the broker is there, and RabbitMQ opens its port
+        before it knows its users.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            TimedOut: the broker does not answer in time; the end of the log is in the message.
+            ContainerError: the container has ended, or there is none.
+        """
+        deadline = time.monotonic() + timeout
+        while (answer := self._probe(min(5.0, timeout))) is not None:
+            if (status := self.status) not in ("running", "paused"):
+                raise ContainerError(f"{self.name} has ended ({status}); its log:\n{self.logs(tail=30)}")
+            if time.monotonic() >= deadline:
+                raise TimedOut(
+                    f"{self.name} does not answer in {timeout:g} s ({answer}); its log:\n{self.logs(tail=30)}"
+                )
+            time.sleep(0.1)
+
+    def logs(self, tail: int | None = None) -> str:
+        """What the broker has printed; ``tail`` is the number of lines wanted from its end, None for all."""
+        data = self._container().logs(tail="all" if tail is None else tail, stream=False)
+        assert isinstance(data, bytes)
+        return data.decode("utf-8", "replace")
+
+    def exec(self, command: str | Sequence[str]) -> str:
+        """Run a command in the container, as root.
+
+        Args:
+            command: a list of arguments, or a text for the shell in the container.
+
+        Returns:
+            What it printed.
+
+        Raises:
+            ContainerError: its exit status is not 0; the message has what it printed.
+        """
+        arguments = ["sh", "-c", command] if isinstance(command, str) else list(command)
+        code, output = self._container().exec_run(arguments)
+        assert isinstance(output, bytes)
+        text = output.decode("utf-8", "replace")
+        if code != 0:
+            raise ContainerError(f"{shlex.join(arguments)} in {self.name} ends with {code}:\n{text}")
+        return text
+
+    # Inside
+
+    def _uri(self, scheme: str) -> str:
+        host, port = self.address(scheme)
+        path = self._service.stomp.get("path", "") if scheme in ("ws", "wss") else ""
+        return f"{scheme}://{quote(self.login, safe='')}:{quote(self.passcode, safe='')}@{host}:{port}{path}"
+
+    def _engine(self) -> DockerClient:
+        if self._client is None:
+            self._client = _engine(timeout=120.0)
+        return self._client
+
+    def _container(self) -> Container:
+        import docker.errors
+
+        try:
+            return self._engine().containers.get(self.container_name)
+        except docker.errors.NotFound:
+            raise ContainerError(f"There is no container {self.container_name}: call start() first.") from None
+
+    def _network(self) -> Network:
+        networks = self._engine().networks.list(names=[f"^{_NETWORK}$"])
+        return networks[0] if networks else self._engine().networks.create(_NETWORK, driver="bridge")
+
+    def _find(self) -> Container | None:
+        """The container of an earlier start that can be used; one of ours with other settings is removed."""
+        try:
+            container = self._container()
+        except ContainerError:
+            return None
+        label = container.labels.get(_CONFIG_LABEL)
+        if label is None:
+            raise ContainerError(
+                f"The container {self.container_name} was not made by this harness: "
+                f"remove it (docker compose down, or docker rm --force {self.container_name}) and try again."
+            )
+        if self._checked or label == self._service.digest(self._image_id()):
+            self._checked = True
+            return container
+        self.remove()
+        return None
+
+    def _image_id(self) -> str:
+        """The id of the image, which is built or pulled first where needed."""
+        import docker.errors
+
+        service = self._service
+        if service.build is not None:
+            subprocess.run(service.build, cwd=service.directory, check=True)
+        try:
+            image = self._engine().images.get(service.image)
+        except docker.errors.ImageNotFound:
+            image = self._engine().images.pull(service.image)
+        return str(image.id)
+
+    def _create(self) -> Container:
+        import docker.errors
+
+        service = self._service
+        image_id = self._image_id()
+        engine = self._engine()
+        network = self._network()
+        for source in service.volumes:
+            Path(source).mkdir(parents=True, exist_ok=True)
+        try:
+            container = engine.containers.create(
+                service.image,
+                command=service.command,
+                name=service.container_name,
+                hostname=service.hostname,
+                environment=service.environment,
+                ports={f"{inside}/tcp": outside for inside, outside in service.ports.items()},
+                volumes=service.volumes,
+                labels={_CONFIG_LABEL: service.digest(image_id)},
+                network=network.name,
+                networking_config={
+                    str(network.name): engine.api.create_endpoint_config(aliases=[service.name]),
+                },
+            )
+        except docker.errors.APIError as problem:
+            if problem.status_code != 409:
+                raise
+            return self._container()  # another process was faster
+        self._created = self._checked = True
+        return container
+
+    def _probe(self, timeout: float) -> str | None:
+        """None if a login is answered with CONNECTED, else what happened instead."""
+        request = (
+            f"CONNECT\naccept-version:1.0,1.1,1.2\nhost:{self.virtual_host}\n"
+            f"login:{self.login}\npasscode:{self.passcode}\n\n\0"
+        )
+        try:
+            with socket.create_connection(self.address(), timeout) as connection:
+                connection.sendall(request.encode())
+                answer = b""
+                while b"\0" not in answer:
+                    data = connection.recv(4096)
+                    if not data:
+                        return "it closes the connection"
+                    answer += data
+        except OSError as problem:
+            return str(problem)
+        first_line = answer.lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+        return None if first_line == "CONNECTED" else f"it answers {first_line}"
+
+
+def _engine(timeout: float) -> DockerClient:
+    import docker
+
+    return docker.from_env(timeout=round(timeout))
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turns what the SDK and the build raise into a ContainerError."""
+    try:
+        yield
+    except ContainerError:
+        raise
+    except subprocess.CalledProcessError as problem:
+        raise ContainerError(f"The image of {name} could not be built: {shlex.join(problem.cmd)} failed.") from problem
+    except Exception as problem:
+        hint = "" if (state := engine_available()) is None else f" {state}"
+        raise ContainerError(f"{name} cannot be started: {_brief(problem)}.{hint}") from problem
+
+
+def _brief(problem: BaseException) -> str:
+    return (str(problem) or type(problem).__name__).splitlines()[0][:200].rstrip(".")
+
+
+def _find_compose_file() -> Path:
+    for directory in (Path.cwd(), *Path.cwd().parents):
+        if (path := directory / "docker-compose.yml").is_file():
+            return path
+    raise FileNotFoundError(f"There is no docker-compose.yml in {Path.cwd()} or above it: name one.")
+
+
+def _build_command(document: dict[str, Any], service: dict[str, Any]) -> tuple[str, ...] | None:
+    if "build" not in service or "x-build-image" not in document:
+        return None
+    directory = Path(service["build"]["dockerfile"]).parent.name
+    return (*document["x-build-image"], service["image"], directory)
+
+
+def _interpolate(value: Any, environment: Mapping[str, str]) -> Any:
+    """``value`` with ``${NAME}``, ``${NAME:-default}`` and ``${NAME-default}`` replaced, as compose does."""
+    if isinstance(value, dict):
+        return {key: _interpolate(entry, environment) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_interpolate(entry, environment) for entry in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        if match["dollar"]:
+            return "$"
+        found = environment.get(match["name"] or match["bare"])
+        if found is None or (not found and match["how"] == ":-"):
+            return match["default"] or ""
+        return found
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _parse_port(name: str, entry: Any) -> tuple[int, tuple[str, int]]:
+    parts = str(entry).split(":")
+    if len(parts) != 3:
+        raise ContainerError(f"{name} in the compose file: the port {entry!r} is not ADDRESS:PORT:PORT_INSIDE.")
+    return int(parts[2]), (parts[0], int(parts[1]))
+
+
+def _parse_volume(name: str, entry: Any, directory: Path) -> tuple[str, dict[str, str]]:
+    source, inside, *mode = str(entry).split(":")
+    if not source.startswith((".", "/")):
+        raise ContainerError(f"{name} in the compose file: the volume {entry!r} is not a directory of this machine.")
+    return str((directory / source).resolve()), {"bind": inside, "mode": mode[0] if mode else "rw"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: start, remove, look at the brokers of the compose file, or build their images."""
+    parser = argparse.ArgumentParser(prog="python -m stomplistener.testing.containers", description=main.__doc__)
+    parser.add_argument("action", choices=("start", "remove", "images", "status"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="services of the compose file (default: all)")
+    parser.add_argument("--profile", action="append", default=[], help="take in the services of this profile too")
+    options = parser.parse_args(arguments)
+    try:
+        known = brokers(profiles=options.profile)
+        if unknown := set(options.names) - known.keys():
+            raise ContainerError(f"No such broker: {', '.join(sorted(unknown))}; there are {', '.join(known)}.")
+        for name in options.names or known:
+            _carry_out(options.action, known[name])
+    except (StompError, FileNotFoundError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _carry_out(action: str, broker: BrokerContainer) -> None:
+    if action == "images":
+        with _explained(broker.name):
+            broker._image_id()
+    elif action == "remove":
+        broker.remove()
+    elif action == "status":
+        print(f"{broker.name:12} {broker.status}")
+    else:
+        broker.start()
+        print(broker.name)
+        for uri in broker.uris.values():
+            print(f"    {uri}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
