@@ -63,7 +63,10 @@ class SubscriptionEntry:
     destination: str
     ack: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    durable: bool = False
+    durable: str | None = None
+    """The name of a durable subscription."""
+    prefetch: int | None = None
+    """How many messages the broker may send ahead of their acknowledgements."""
     context: object = None
     state: SubscriptionState = SubscriptionState.PENDING
     epoch: int = 0
@@ -98,6 +101,10 @@ class Request:
 
 
 def loss_outcome(request: Request) -> Outcome:
-    if request.command == "UNSUBSCRIBE" and request.subscription is not None and request.subscription.durable:
+    if (
+        request.command == "UNSUBSCRIBE"
+        and request.subscription is not None
+        and request.subscription.durable is not None
+    ):
         return Outcome.IN_DOUBT
     return _OUTCOMES[request.command]

@@ -216,7 +216,8 @@ class Session:
         id: str | None = None,
         ack: str = "auto",
         headers: Mapping[str, str] | None = None,
-        durable: bool = False,
+        durable: str | None = None,
+        prefetch: int | None = None,
         context: object = None,
     ) -> tuple[SubscriptionEntry, Frame | None]:
         """Register a subscription. The frame is None while not connected: then ``replay`` carries it.
@@ -231,7 +232,13 @@ class Session:
         if not destination:
             raise ValueError("a subscription needs a destination")
         entry = SubscriptionEntry(
-            id=id, destination=destination, ack=ack, headers=Headers(headers or {}), durable=durable, context=context
+            id=id,
+            destination=destination,
+            ack=ack,
+            headers=Headers(headers or {}),
+            durable=durable,
+            prefetch=prefetch,
+            context=context,
         )
         frame = self._subscribe_frame(entry) if self.state is SessionState.CONNECTED else None
         self.subscriptions[id] = entry
@@ -346,6 +353,25 @@ class Session:
                     self._drop(request)
                     return request
         return None
+
+    def abandon(self) -> list[Request]:
+        """Give up every confirmed SEND: there will be no later connection to send it again. Returns them."""
+        requests = list(self._unconfirmed.values())
+        for request in requests:
+            self._drop(request)
+        self._owed = []
+        return requests
+
+    def retract(self, frame: Frame) -> None:
+        """Undo having said a frame that turned out not to be writable."""
+        receipt = frame.headers.get("receipt", "")
+        request = self._unconfirmed.get(receipt) or self._requests.get(receipt)
+        if request is not None:
+            self._drop(request)
+        if frame.command == "SUBSCRIBE":
+            self.subscriptions.pop(frame.headers["id"], None)
+        elif frame.command == "BEGIN":
+            self.transactions.pop(frame.headers["transaction"], None)
 
     # Transactions
 

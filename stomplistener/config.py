@@ -1,0 +1,95 @@
+"""What a connection was made with: checked once, never changed."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stomplistener.failover import Broker, BrokerURI
+from stomplistener.protocol import Frame, Limits, SubscriptionEntry
+from stomplistener.transport import Transport
+
+
+@dataclass(kw_only=True)
+class ConnectOptions:
+    """One attempt to connect, as ``before_connect`` may change it.
+
+    Attributes:
+        broker: which one, without secrets; to look at only.
+        attempt: the number of the attempt since the start or the loss, from 1.
+        login: for CONNECT; None sends none.
+        passcode: likewise.
+        host: the virtual host.
+        headers: more headers for CONNECT.
+        http_headers: more headers for the HTTP request of a WebSocket.
+    """
+
+    broker: str
+    attempt: int
+    login: str | None
+    passcode: str | None = field(repr=False)
+    host: str | None
+    headers: dict[str, str] = field(repr=False)
+    http_headers: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+def no_translation(_connected: Frame, _entry: SubscriptionEntry) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The arguments of :class:`stomplistener.Connection`."""
+
+    uri: BrokerURI
+    login: str | None
+    passcode: str | None = field(repr=False)
+    host: str | None
+    versions: tuple[str, ...]
+    heartbeat: tuple[float, float]
+    headers: Mapping[str, str] = field(repr=False)
+    before_connect: Callable[[ConnectOptions], object] | None
+    ssl_context: ssl.SSLContext | None
+    reconnect: bool
+    timeout: float | None
+    limits: Limits
+    name: str
+    connect_transport: Callable[..., Transport]
+    subscription_headers: Callable[[Frame, SubscriptionEntry], Mapping[str, str]] = no_translation
+
+    @property
+    def track_messages(self) -> bool:
+        return self.uri.options.track_messages
+
+    @property
+    def max_unconfirmed_bytes(self) -> int:
+        if self.track_messages:
+            return min(self.limits.max_unconfirmed_bytes, self.uri.options.max_cache_size)
+        return self.limits.max_unconfirmed_bytes
+
+    def connect_options(self, broker: Broker, attempt: int) -> ConnectOptions:
+        """The values for one broker: what its URI says goes before what the connection says."""
+        host: str | None = broker.virtual_host or self.host
+        return ConnectOptions(
+            broker=str(broker),
+            attempt=attempt,
+            login=broker.login if broker.login is not None else self.login,
+            passcode=broker.passcode if broker.passcode is not None else self.passcode,
+            host=host or broker.host or "localhost",
+            headers=dict(self.headers),
+        )
+
+    def seconds(self, timeout: Any) -> float | None:
+        """A call's timeout, or the connection's where the call left it open."""
+        return self.timeout if timeout is DEFAULT else timeout
+
+
+class _Default:
+    def __repr__(self) -> str:
+        return "..."
+
+
+DEFAULT: Any = _Default()
+"""The timeout of a call that leaves it to the connection."""

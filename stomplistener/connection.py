@@ -1,0 +1,546 @@
+"""What an application holds: one connection to one of several brokers, restored whenever it is lost.
+
+Threads of a connection, each started when it is needed, all daemons:
+
+- ``receiver``: connects, reads, reconnects, closes; one, from ``connect()`` to the end.
+- the dispatcher, named as the connection: calls listeners; ``…-worker`` threads for subscriptions that ask for them.
+- ``writer``: sends what gathered in a burst.
+- ``stomplistener-timer``: one for all connections of the process; heart-beats and delayed retries.
+
+Who owns which state, and the order of locks, is told in ``core.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import queue
+import signal
+import ssl
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+from stomplistener.config import DEFAULT, Config, ConnectOptions
+from stomplistener.core import Core
+from stomplistener.errors import ClosedAfterFork, NotConnected, TimedOut
+from stomplistener.failover import parse
+from stomplistener.lifecycle import Lifecycle
+from stomplistener.listener import AnyListener, Listeners
+from stomplistener.protocol import VERSIONS, Frame, Limits, Session, commands
+from stomplistener.state import ConnectionState
+from stomplistener.statistics import SessionSnapshot, Statistics
+from stomplistener.subscription import Consumer, SettlePolicy, Subscription
+from stomplistener.threads.deadline import Deadline
+from stomplistener.transaction import Transaction
+from stomplistener.transport import Transport
+from stomplistener.transport import connect as connect_transport
+
+_log = logging.getLogger("stomplistener")
+_numbers = itertools.count(1)
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+Body = bytes | bytearray | memoryview | str
+StrHeaders = Mapping[str, str] | None
+
+
+class Connection:
+    """A connection to a STOMP broker. Thread-safe, listeners included: call anything from anywhere.
+
+    As a context manager it connects, and disconnects gracefully. Durations are seconds.
+
+    Args:
+        uri: ``tcp://host:61613``, ``ssl://``, ``ws://``, ``wss://``, ``unix:///path``, or
+            ``failover:(tcp://a:61613,tcp://b:61613)?option=value`` as in ActiveMQ.
+        login: the user's name; one in the URI goes before it.
+        passcode: likewise. It never shows in a log, a repr or an exception.
+        host: the virtual host; the URI's virtual host, else its host, where None.
+        versions: the STOMP versions to offer.
+        heartbeat: seconds between the beats that we offer to send, and that we want to receive; 0 for none.
+        headers: more headers for CONNECT.
+        before_connect: called before every attempt with :class:`ConnectOptions`, which it may change (a fresh token).
+            In the receiver thread: it must not wait for this connection. What it raises fails the attempt.
+        ssl_context: for TLS, in place of the default one, which verifies certificate and host name.
+        reconnect: whether a lost connection is restored. The URI says how: a plain one fails at once at the start and
+            is restored for ever later.
+        timeout: seconds that a call waits where it does not say; None waits for ever.
+        limits: bounds on memory.
+        name: for threads and log lines.
+        transport: makes the transport, instead of ``stomplistener.transport.connect``, with the same arguments.
+
+    Raises:
+        InvalidURI: the URI is malformed.
+        ValueError: another argument is out of range.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        login: str | None = None,
+        passcode: str | None = None,
+        host: str | None = None,
+        *,
+        versions: Iterable[str] = tuple(VERSIONS),
+        heartbeat: tuple[float, float] = (10.0, 10.0),
+        headers: StrHeaders = None,
+        before_connect: Callable[[ConnectOptions], object] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        reconnect: bool = True,
+        timeout: float | None = 30.0,
+        limits: Limits | None = None,
+        name: str | None = None,
+        transport: Callable[..., Transport] = connect_transport,
+    ) -> None:
+        self._config = Config(
+            uri=parse(uri),
+            login=login,
+            passcode=passcode,
+            host=host,
+            versions=tuple(versions),
+            heartbeat=heartbeat,
+            headers=dict(headers or {}),
+            before_connect=before_connect,
+            ssl_context=ssl_context,
+            reconnect=reconnect,
+            timeout=timeout,
+            limits=limits or Limits(),
+            name=name or f"stomp-{next(_numbers)}",
+            connect_transport=transport,
+        )
+        for warning in self._config.uri.warnings:
+            _log.warning("%s: %s", self._config.name, warning)
+        self._listeners = Listeners()
+        self._core = Core(self._config, self._listeners)
+        self._lifecycle = Lifecycle(self._core)
+        _connections.add(self)
+
+    # Listeners
+
+    def add_listener(self, listener: AnyListener, name: str | None = None) -> str:
+        """Register a listener for everything on this connection.
+
+        Args:
+            listener: a :class:`Listener`, an object with some of its methods, or a callable that takes a Message.
+            name: to find it again; an older one of that name is replaced.
+
+        Returns:
+            the name.
+
+        Raises:
+            TypeError: it is no listener.
+        """
+        return self._listeners.add(listener, name)
+
+    def set_listener(self, name: str, listener: AnyListener) -> None:
+        """Register a listener under a name, in the place of an older one."""
+        self._listeners.add(listener, name)
+
+    def get_listener(self, name: str) -> AnyListener | None:
+        """The listener of that name, or None."""
+        return self._listeners.get(name)
+
+    def remove_listener(self, name_or_listener: AnyListener) -> None:
+        """Forget a listener; it may hear what is being called right now. One that is not there is no error."""
+        self._listeners.remove(name_or_listener)
+
+    # Life
+
+    def connect(self, timeout: float | None = DEFAULT) -> Connection:
+        """Connect, and wait until the connection is ready; one that is ready is left as it is.
+
+        Args:
+            timeout: seconds to wait for all attempts together.
+
+        Returns:
+            the connection itself.
+
+        Raises:
+            ConnectFailed: each broker was tried as often as the URI says; the message has the reason of each.
+            TimedOut: the time is over; nothing goes on in the background.
+            NotConnected: another thread closed the connection.
+        """
+        core, deadline = self._core, Deadline(self._config.seconds(timeout))
+        self._lifecycle.start()
+        settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
+        if not core.wait_until(lambda: core.state in settled, deadline):
+            last = f": {core.last_failure}" if core.last_failure else ""
+            late = TimedOut(f"could not connect to {self._config.uri} within {deadline.timeout} s{last}")
+            self.close()
+            raise late
+        if core.state is ConnectionState.CLOSED:
+            raise core.failure
+        return self
+
+    def disconnect(self, timeout: float | None = DEFAULT) -> None:
+        """End gracefully, from any thread; a listener may call it, too.
+
+        No further message is begun, listeners that run may end and acknowledge within the time, confirmed sends wait
+        for their receipts, DISCONNECT goes out with a receipt. What was not finished, the broker gets back. While cut
+        off there is nobody to say goodbye to: then it is as ``close()``. Subscriptions end.
+
+        Args:
+            timeout: seconds for all of it; past it the connection is closed all the same.
+        """
+        self._lifecycle.disconnect(Deadline(self._config.seconds(timeout)))
+
+    def close(self) -> None:
+        """End at once, from any thread: no goodbye, whoever waits raises ``NotConnected``. Subscriptions end."""
+        self._lifecycle.close()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the connection is closed for good.
+
+        Args:
+            timeout: seconds to wait; None for ever.
+
+        Returns:
+            whether it is closed.
+        """
+        core = self._core
+        return core.wait_until(lambda: core.state is ConnectionState.CLOSED, Deadline(timeout))
+
+    def run_forever(self) -> None:
+        """Connect if need be, and stay until the connection is closed; SIGTERM and SIGINT disconnect gracefully.
+
+        A second signal closes at once. Call it in the main thread; elsewhere no signal is handled.
+
+        Raises:
+            ConnectFailed: the connection could not be made, or not be restored.
+        """
+        self.connect()
+        # A signal handler may run between any two instructions: of all ways to wake a thread only SimpleQueue.put
+        # is documented to be safe there.
+        events: queue.SimpleQueue[str] = queue.SimpleQueue()
+        with _signals(lambda: events.put("signal")):
+
+            def watch() -> None:
+                self.wait()
+                events.put("closed")
+
+            watcher = threading.Thread(target=watch, name=f"{self._config.name}-watch", daemon=True)
+            watcher.start()
+            if events.get() == "signal":
+                ending = threading.Thread(target=self.disconnect, name=f"{self._config.name}-disconnect", daemon=True)
+                ending.start()
+                if events.get() == "signal":
+                    self.close()
+                ending.join()
+            watcher.join()
+        failure = self._core.failure
+        if type(failure) is not NotConnected:
+            raise failure
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where the connection stands."""
+        return self._core.state
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection is ready now."""
+        return self._core.state is ConnectionState.CONNECTED
+
+    @property
+    def session(self) -> SessionSnapshot:
+        """What was negotiated and is registered, as a snapshot."""
+        return self._core.session_snapshot()
+
+    def statistics(self) -> Statistics:
+        """Counts since the connection was made, as a snapshot."""
+        return self._core.statistics()
+
+    # Receiving
+
+    def subscribe(
+        self,
+        destination: str,
+        listener: AnyListener | None = None,
+        *,
+        id: str | None = None,
+        ack: str = "auto",
+        settle: bool = False,
+        workers: int = 1,
+        retries: int = 0,
+        retry_delay: float = 1.0,
+        error_destination: str | None = None,
+        durable: str | None = None,
+        prefetch: int | None = None,
+        selector: str | None = None,
+        headers: StrHeaders = None,
+        confirm: bool = False,
+        timeout: float | None = DEFAULT,
+    ) -> Subscription:
+        """Subscribe, over this and every later connection; before ``connect()``, too.
+
+        Messages go to the connection's listeners and then to ``listener``, one after the other in the order of the
+        wire.
+
+        Args:
+            destination: as the broker spells it, such as ``/queue/orders``.
+            listener: for this subscription alone.
+            id: the subscription's id; made up where None.
+            ack: ``auto``, ``client`` (an ack covers what came before it) or ``client-individual``.
+            settle: acknowledge when the listeners return, reject when they raise; needs ``client-individual``.
+            workers: threads to run the listeners in; with more than one, messages are handled out of order.
+            retries: how often a message is tried again before it is rejected.
+            retry_delay: seconds between tries; other messages go on meanwhile.
+            error_destination: where a message goes, acknowledged in the same transaction, instead of being rejected.
+            durable: the name of a durable subscription.
+            prefetch: how many messages the broker may send ahead of their acknowledgements.
+            selector: an SQL 92 condition on headers, where the broker has selectors.
+            headers: more headers for SUBSCRIBE; they win over everything else.
+            confirm: wait for the broker's receipt.
+            timeout: seconds to wait for it.
+
+        Raises:
+            ValueError: arguments that do not fit together; an id in use.
+            BrokerError: with ``confirm``, the broker refused.
+            TimedOut: with ``confirm``, no receipt came; the subscription stays and may become active later.
+            ProtocolError: the STOMP version in use cannot express it.
+        """
+        if settle and ack != "client-individual":
+            raise ValueError("settle=True settles each message by itself: it needs ack='client-individual'")
+        if not settle and (retries or error_destination is not None):
+            raise ValueError("retries and error_destination belong to settle=True")
+        if workers < 1:
+            raise ValueError("workers must be at least 1")
+        core = self._core
+        policy = SettlePolicy(
+            settle=settle, retries=retries, retry_delay=retry_delay, error_destination=error_destination
+        )
+        number = next(_numbers)
+        lane = core.lane if workers == 1 else core.new_lane(f"{self._config.name}-worker-{number}", workers)
+        subscription = Subscription(core, lane, listener, policy)
+        self._register(subscription, destination, id, ack, durable, prefetch, selector, headers)
+        if confirm:
+            subscription.wait_active(timeout)
+        return subscription
+
+    def consume(
+        self,
+        destination: str,
+        *,
+        ack: str = "client-individual",
+        headers: StrHeaders = None,
+        prefetch: int | None = None,
+    ) -> Consumer:
+        """Subscribe, and ask for the messages instead of being called.
+
+        Returns:
+            a context manager: iterate it, or call ``receive(timeout)``.
+
+        Raises:
+            ProtocolError: the STOMP version in use cannot express it.
+        """
+        core = self._core
+        subscription = Subscription(core, core.new_lane(f"{self._config.name}-consumer", workers=0))
+        self._register(subscription, destination, None, ack, None, prefetch, None, headers)
+        return Consumer(core, subscription)
+
+    def _register(
+        self,
+        subscription: Subscription,
+        destination: str,
+        id: str | None,
+        ack: str,
+        durable: str | None,
+        prefetch: int | None,
+        selector: str | None,
+        headers: StrHeaders,
+    ) -> None:
+        def make(session: Session) -> Frame | None:
+            merged = ({"selector": selector} if selector is not None else {}) | dict(headers or {})
+            entry, frame = session.subscribe(
+                destination,
+                id=id,
+                ack=ack,
+                headers=merged,
+                durable=durable,
+                prefetch=prefetch,
+                context=subscription,
+            )
+            subscription.bind(entry)
+            return frame
+
+        self._core.say_now(make)
+
+    # Sending
+
+    def send(
+        self,
+        destination: str,
+        body: Body = b"",
+        headers: StrHeaders = None,
+        *,
+        content_type: str | None = None,
+        transaction: Transaction | str | None = None,
+        confirm: bool = False,
+        auto_content_length: bool = True,
+        timeout: float | None = DEFAULT,
+    ) -> None:
+        """Send a message. While cut off it waits until the connection is restored.
+
+        Without ``confirm`` the message may be lost with its connection, as TCP allows. With it, it is sent again after
+        every loss until the broker's receipt has come: it arrives at least once, or this raises.
+
+        Args:
+            destination: as the broker spells it.
+            body: bytes, or text, which goes as UTF-8 with a content-type that says so.
+            headers: more headers; they win over the arguments.
+            content_type: the MIME type of the body.
+            transaction: send as part of it.
+            confirm: wait for the broker's receipt.
+            auto_content_length: False leaves content-length out (ActiveMQ then makes a TextMessage).
+            timeout: seconds to wait, for a connection and the receipt together.
+
+        Raises:
+            TimedOut: without a connection: nothing was written, and nothing will be. With ``confirm`` on a connection
+                that lives: no receipt came.
+            ConnectionLost: its transaction was lost; or it was written, the connection lost, and the time is over.
+            BrokerError: with ``confirm``, the broker refused it.
+            NotConnected: there is no connection, nor is one being restored.
+            InvalidHeader: a header cannot be written in the STOMP version in use.
+        """
+        frame = commands.send(
+            destination,
+            body,
+            headers,
+            content_type=content_type,
+            transaction=transaction.id if isinstance(transaction, Transaction) else transaction,
+            auto_content_length=auto_content_length,
+        )
+        core, config = self._core, self._config
+        deadline = Deadline(config.seconds(timeout))
+        if transaction is not None:
+            if confirm:
+                raise ValueError("a SEND in a transaction is confirmed by its COMMIT: leave confirm out")
+            core.send(frame, deadline)
+        elif confirm:
+            answer = core.new_answer()
+            patience = deadline.sooner(config.uri.options.timeout)
+            core.confirm(frame, patience, answer=answer, wait=True)
+            core.await_answer(answer, deadline, f"SEND to {destination}")
+        elif config.track_messages:
+            core.confirm(frame, deadline, answer=None, wait=False)
+        else:
+            core.send(frame, deadline.sooner(config.uri.options.timeout))
+
+    def send_async(
+        self,
+        destination: str,
+        body: Body = b"",
+        headers: StrHeaders = None,
+        *,
+        content_type: str | None = None,
+        auto_content_length: bool = True,
+        timeout: float | None = DEFAULT,
+    ) -> Future[Frame]:
+        """Send a confirmed message without waiting for its receipt. While cut off it is kept, and sent when restored.
+
+        Holds its caller only while as many messages are unconfirmed as ``Limits`` allow.
+
+        Args:
+            timeout: seconds to wait for room among the unconfirmed ones. The others are as for ``send``.
+
+        Returns:
+            a future: the RECEIPT frame, or the exception. Its callbacks run in the dispatcher thread.
+
+        Raises:
+            TimedOut: there was no room; nothing was or will be written.
+            NotConnected: there is no connection, nor is one being restored.
+            InvalidHeader: a header cannot be written in the STOMP version in use.
+        """
+        frame = commands.send(
+            destination, body, headers, content_type=content_type, auto_content_length=auto_content_length
+        )
+        answer = self._core.new_answer()
+        self._core.confirm(frame, Deadline(self._config.seconds(timeout)), answer=answer, wait=False)
+        return answer
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Let the frames that this thread sends inside gather, and write them together at the end."""
+        self._core.outbox.hold()
+        try:
+            yield
+        finally:
+            self._core.outbox.release()
+
+    def flush(self, timeout: float | None = DEFAULT) -> None:
+        """Wait until all that was sent is handed to the operating system.
+
+        Args:
+            timeout: seconds to wait.
+
+        Raises:
+            TimedOut: the broker does not read.
+        """
+        seconds = self._config.seconds(timeout)
+        if not self._core.outbox.flush(seconds):
+            raise TimedOut(f"flush: the broker takes no more bytes; waited {seconds} s")
+
+    def transaction(self, headers: StrHeaders = None, *, retry: int = 0) -> Transaction:
+        """A transaction, to use in a ``with`` statement.
+
+        Args:
+            headers: more headers for BEGIN.
+            retry: how often ``Transaction.run`` runs its function again when the connection is lost.
+        """
+        return Transaction(self._core, headers, retry=retry)
+
+    # Ends
+
+    def __enter__(self) -> Connection:
+        return self.connect()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.disconnect()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self._config.name} to {self._config.uri}: {self.state.value}>"
+
+    def _after_fork(self) -> None:
+        """In the child: leave the parent's socket alone, and begin as a new connection with the same listeners."""
+        parents = self._core
+        if parents.state is ConnectionState.NEW:
+            return
+        parents.abandon()
+        self._core = Core(self._config, self._listeners)
+        self._core.close(ClosedAfterFork("this connection was made before fork(): call connect() in the child"))
+        self._lifecycle = Lifecycle(self._core)
+
+
+def _after_fork_in_child() -> None:
+    for connection in list(_connections):
+        connection._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+@contextmanager
+def _signals(handle: Callable[[], object]) -> Iterator[None]:
+    """Handle SIGTERM and SIGINT inside; in a thread that may not, change nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        handle()
+
+    former: dict[signal.Signals, Any] = {
+        number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, old in former.items():
+            signal.signal(number, old)

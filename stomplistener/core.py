@@ -1,0 +1,687 @@
+"""What the threads of one connection share: the session, the state, and the ways in and out of them.
+
+Threads and what they do here:
+
+- *Application threads*, listeners among them, say things: ``say``, ``confirm``, ``settle``. They wait in
+  ``_until_open`` and ``await_answer`` alone.
+- The *receiver* begins and ends epochs and brings what was received: ``begin_epoch``, ``received``, ``restored``,
+  ``end_epoch``. It alone closes the transport.
+- The *writer* and the *timer* report through ``broken`` that the connection is of no use any more.
+
+Locks, in the order in which they may be taken: the outbox's writing lock; ``lock``, which guards session, state and the
+outbox's queue; the locks of lanes, bound and timer. ``lock`` is never held over I/O, over a listener, or over a wait
+for another thread (``changed`` releases it).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+from stomplistener.config import Config
+from stomplistener.delivery import Delivery
+from stomplistener.errors import (
+    BrokerError,
+    ConnectionLost,
+    InvalidHeader,
+    NotConnected,
+    ProtocolError,
+    StompError,
+    TimedOut,
+)
+from stomplistener.failover import Broker
+from stomplistener.listener import Listeners, call_all
+from stomplistener.message import Message
+from stomplistener.protocol import (
+    HEARTBEAT,
+    Decoder,
+    Frame,
+    Limits,
+    Outcome,
+    Request,
+    Session,
+    SessionState,
+    SubscriptionEntry,
+    commands,
+    encode,
+)
+from stomplistener.protocol.session import error_text
+from stomplistener.state import TRANSITIONS, ConnectionState
+from stomplistener.statistics import SessionSnapshot, Statistics
+from stomplistener.threads.deadline import Deadline
+from stomplistener.threads.dispatcher import Bound, Lane
+from stomplistener.threads.heartbeater import Heartbeater
+from stomplistener.threads.outbox import Outbox
+from stomplistener.transport import Transport
+
+_log = logging.getLogger("stomplistener")
+
+_NO_LIMITS = Limits(**{field.name: sys.maxsize for field in fields(Limits)})
+"""For reading our own frames back."""
+
+Event = Callable[[], object]
+Item = Message | Event
+
+
+class Answer(Future[Frame]):
+    """The broker's answer to one frame: its RECEIPT, or an exception.
+
+    Callbacks run in the dispatcher thread, as every other code of the application does.
+    """
+
+    def __init__(self, call: Callable[[Event], None]) -> None:
+        super().__init__()
+        self._call = call
+        # It is under way from the start: what was said cannot be taken back by cancel().
+        self.set_running_or_notify_cancel()
+
+    def add_done_callback(self, fn: Callable[[Future[Frame]], object]) -> None:
+        if self.done():
+            super().add_done_callback(fn)
+        else:
+            super().add_done_callback(lambda future: self._call(partial(fn, future)))
+
+
+class Core:
+    """See the module's text."""
+
+    def __init__(self, config: Config, listeners: Listeners) -> None:
+        self.config = config
+        self.listeners = listeners
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.state = ConnectionState.NEW
+        self.failure: StompError = NotConnected("not connected yet: call connect() first")
+        self.session = Session(config.versions, config.heartbeat, subscription_headers=config.subscription_headers)
+        self.outbox = Outbox(self.lock, self.broken, config.name)
+        self.bound = Bound(config.limits.max_pending_messages, config.limits.max_pending_bytes)
+        self.delivery = Delivery(self)
+        self.lanes: list[Lane[Item]] = []
+        self.lane = self.new_lane(config.name, workers=1)
+        self.heartbeater = Heartbeater(self)
+        self.broker: Broker | None = None
+        self.last_received = 0.0
+        self.ready_since = 0.0
+        self.bytes_received = self.messages_received = self.messages_sent = self.connects = 0
+        self.listener_errors = 0
+        self.last_failure: Exception | None = None
+        self._transport: Transport | None = None
+        self._decoder = Decoder(limits=config.limits)
+        self._frame_began: float | None = None
+        self._broken_by: Exception | None = None
+        self._last_error: BrokerError | None = None
+        self._window_waiters = 0
+
+    # The state
+
+    def move(self, state: ConnectionState) -> None:
+        """Change the state, with the lock held, and wake everybody who waits for it."""
+        assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
+        self.state = state
+        self.changed.notify_all()
+
+    def close(self, failure: StompError) -> Transport | None:
+        """End for good, from any thread: nothing is said any more, and whoever waits raises ``failure``."""
+        with self.lock:
+            if self.state is not ConnectionState.CLOSED:
+                self.failure = failure
+                self.move(ConnectionState.CLOSED)
+            transport = self._transport
+        if transport is not None:
+            transport.shutdown()
+        self.bound.interrupt()
+        return transport
+
+    # Saying things: application threads
+
+    def say(self, make: Callable[[Session], Frame | None], deadline: Deadline, what: str) -> Frame | None:
+        """Wait until the session is open, let ``make`` say something, and see to it that it gets written."""
+        while True:
+            with self.lock:
+                if self._until_open(deadline, what):
+                    frame = make(self.session)
+                    self._put(frame)
+                    break
+            # More has gathered than may: writing some of it is the sender's share of the work.
+            if not self.outbox.flush(deadline.remaining()):
+                raise TimedOut(f"{what}: {self._where()} takes no more bytes; waited {deadline.timeout} s")
+        self._announce(frame)
+        self.outbox.push(deadline.remaining())
+        return frame
+
+    def say_now(self, make: Callable[[Session], Frame | None]) -> bool:
+        """Let ``make`` say something if anything may be said; never waits for a connection. Whether it was said."""
+        with self.lock:
+            frame = make(self.session)
+            self._put(frame)
+        self._announce(frame)
+        self.outbox.push(self.config.timeout)
+        return frame is not None
+
+    def new_answer(self) -> Answer:
+        return Answer(self.call)
+
+    def send(self, frame: Frame, deadline: Deadline) -> None:
+        """Say a SEND that nobody waits for."""
+
+        def make(session: Session) -> Frame | None:
+            self.messages_sent += 1
+            return session.send(frame)
+
+        self.say(make, deadline, "SEND")
+
+    def confirm(self, frame: Frame, deadline: Deadline, *, answer: Answer | None, wait: bool) -> None:
+        """Say a SEND that is kept until its receipt has come. While cut off it is only noted, unless ``wait``."""
+        with self._window(deadline):
+            noted = self.state in (ConnectionState.SUSPENDED, ConnectionState.CONNECTING) and not wait
+            if not noted:
+                self._until_open(deadline, "SEND", room=False)
+            self._put(self.session.send(frame, confirm=True, context=answer))
+            self.messages_sent += 1
+        self._announce(frame)
+        self.outbox.push(deadline.remaining())
+
+    def settle(self, message: Message, transaction: Any, *, negative: bool) -> bool:
+        """ACK or NACK a message; False when its epoch is over."""
+        with self.lock:
+            self._check_usable()
+            entry = transaction.entry if transaction is not None else None
+            frame = self.session.ack(message.frame, message.epoch, transaction=entry, negative=negative)
+            if frame is None:
+                return False
+            self._put(frame)
+            message.settled = True
+        self._announce(frame)
+        self.outbox.push(self.config.timeout)
+        return True
+
+    def forward(self, message: Message, destination: str, headers: Mapping[str, str]) -> None:
+        """Send a copy of a message and acknowledge it in one transaction, without waiting for the outcome."""
+        answer = self.new_answer()
+        frames: list[Frame] = []
+        with self.lock:
+            session = self.session
+            if message.epoch != session.epoch or session.state is not SessionState.CONNECTED:
+                return
+            transaction, begin = session.begin()
+            send = commands.send(destination, message.body, headers, transaction=transaction.id)
+            acknowledge = session.ack(message.frame, message.epoch, transaction=transaction)
+            assert acknowledge is not None
+            frames += [begin, send, acknowledge, session.commit(transaction, context=answer)]
+            for frame in frames:
+                self._put(frame)
+            message.settled = True
+        answer.add_done_callback(partial(self._forwarded, message, destination))
+        for frame in frames:
+            self._announce(frame)
+        self.outbox.push(self.config.timeout)
+
+    def _forwarded(self, message: Message, destination: str, answer: Future[Frame]) -> None:
+        if answer.exception() is not None:
+            _log.error(
+                "%s: %r could not be forwarded to %s: %s", self.config.name, message, destination, answer.exception()
+            )
+
+    def await_answer(self, answer: Answer, deadline: Deadline, what: str) -> Frame:
+        """Wait for the broker's answer.
+
+        Raises:
+            TimedOut: the time is over, on a connection that lives.
+            ConnectionLost: the time is over and the connection was lost meanwhile.
+        """
+        self.outbox.flush(deadline.remaining())
+        with self.waiting_for_receipt():
+            try:
+                return answer.result(deadline.remaining())
+            except TimeoutError:
+                if answer.done():
+                    raise
+        with self.lock:
+            request = self.session.forget(answer)
+            cut_off = self.session.state is not SessionState.CONNECTED
+        if answer.done():
+            return answer.result(0)
+        if request is not None and not request.issued:
+            raise TimedOut(f"{what}: no connection for {deadline.timeout} s; nothing was written, and nothing will be")
+        if cut_off:
+            raise ConnectionLost(
+                f"{what}: written, but the connection to {self._where()} was lost and is not back after "
+                f"{deadline.timeout} s; the broker may have taken it or not",
+                outcome_unknown=True,
+            )
+        raise TimedOut(f"{what}: {self._where()} sent no receipt for {deadline.timeout} s; it may have taken it or not")
+
+    def wait_until(self, condition: Callable[[], bool], deadline: Deadline) -> bool:
+        """Wait for a change of state that makes ``condition`` true, called with the lock held."""
+        with self.lock:
+            while not condition():
+                remaining = deadline.remaining()
+                if remaining == 0.0:
+                    return False
+                self.changed.wait(remaining)
+        return True
+
+    @contextmanager
+    def waiting_for_receipt(self) -> Iterator[None]:
+        """Let the receiver read on though the hand-off is full: what is awaited may lie behind it."""
+        self.bound.waiting_for_receipt(+1)
+        try:
+            yield
+        finally:
+            self.bound.waiting_for_receipt(-1)
+
+    @contextmanager
+    def _window(self, deadline: Deadline) -> Iterator[None]:
+        """The lock, as soon as another unconfirmed SEND is within the limits."""
+        self.lock.acquire()
+        try:
+            if self._window_is_full():
+                self._window_waiters += 1
+                try:
+                    self._wait_for_window(deadline)
+                finally:
+                    self._window_waiters -= 1
+            yield
+        finally:
+            self.lock.release()
+
+    def _wait_for_window(self, deadline: Deadline) -> None:
+        self.lock.release()
+        try:
+            self.outbox.flush(deadline.remaining())
+            self.bound.waiting_for_receipt(+1)
+        finally:
+            self.lock.acquire()
+        try:
+            while self._window_is_full():
+                self._check_usable()
+                remaining = deadline.remaining()
+                if remaining == 0.0:
+                    raise TimedOut(
+                        f"SEND: {self.session.unconfirmed} messages wait for their receipt, as many as may, and none "
+                        f"came for {deadline.timeout} s; nothing was written"
+                    )
+                self.changed.wait(remaining)
+        finally:
+            self.bound.waiting_for_receipt(-1)
+
+    def _window_is_full(self) -> bool:
+        return (
+            self.session.unconfirmed >= self.config.limits.max_unconfirmed_messages
+            or self.session.unconfirmed_bytes >= self.config.max_unconfirmed_bytes
+        )
+
+    def _until_open(self, deadline: Deadline, what: str, *, room: bool = True) -> bool:
+        """Wait, with the lock, until something may be said. False if the outbox has to be written first."""
+        while self.session.state is not SessionState.CONNECTED or self.outbox.is_stuck:
+            self._check_usable()
+            remaining = deadline.remaining()
+            if remaining == 0.0:
+                raise TimedOut(
+                    f"{what}: no connection for {deadline.timeout} s; nothing was written, and nothing will be"
+                )
+            self.changed.wait(remaining)
+        return not (room and self.outbox.is_full)
+
+    def _check_usable(self) -> None:
+        if self.state in (ConnectionState.NEW, ConnectionState.CLOSED):
+            # A fresh copy each time: many threads may raise it, and each adds its own traceback.
+            raise copy.copy(self.failure)
+        if self.session.state is SessionState.DISCONNECTING:
+            raise NotConnected("disconnect() has said goodbye to the broker: nothing can be said any more")
+
+    def _put(self, frame: Frame | None) -> None:
+        if frame is None:
+            return
+        try:
+            data = encode(frame, self.session.version)
+        except (InvalidHeader, ProtocolError):
+            self.session.retract(frame)
+            raise
+        self.outbox.put(data)
+
+    def _announce(self, frame: Frame | None) -> None:
+        if frame is not None:
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("%s > %s", self.config.name, frame.info)
+            if self.listeners.hear("on_send"):
+                self.listeners.call("on_send", frame)
+
+    def _where(self) -> str:
+        return str(self.broker) if self.broker else "no broker"
+
+    # Ending
+
+    def abandon(self) -> None:
+        """In the child of a fork: give up the parent's socket without a word. Takes no lock: a parent may hold it."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abandon()
+
+    def stop_auto(self, deadline: Deadline) -> None:
+        """End the subscriptions whose messages the broker forgets as it writes them: none may come unheard."""
+        answers: list[Answer] = []
+        with self.lock:
+            for entry in tuple(self.session.subscriptions.values()):
+                if entry.ack == "auto" and entry.durable is None:
+                    answer = self.new_answer()
+                    frame = self.session.unsubscribe(entry, confirm=True, context=answer)
+                    if frame is not None:
+                        self._put(frame)
+                        answers.append(answer)
+        for answer in answers:
+            self.await_answer(answer, deadline, "UNSUBSCRIBE")
+
+    def end_subscriptions(self) -> None:
+        """The application is done with the connection: none of its subscriptions is to be restored."""
+        with self.lock:
+            for entry in tuple(self.session.subscriptions.values()):
+                self.session.unsubscribe(entry)
+            self.changed.notify_all()
+
+    # Epochs: the receiver
+
+    def begin_epoch(self, broker: Broker, transport: Transport, connect: Callable[[Session], Frame]) -> None:
+        """Say CONNECT on a new transport."""
+        with self.lock:
+            self._check_usable()
+            self.broker = broker
+            self._transport = transport
+            self._broken_by = self._last_error = None
+            self._frame_began = None
+            self._decoder = Decoder(limits=self.config.limits)
+            self.last_received = time.monotonic()
+            frame = connect(self.session)
+            self.outbox.open(transport)
+            self._put(frame)
+        self.bound.open()
+        self.tell("on_send", frame)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s > %s", self.config.name, frame.info)
+        self.outbox.flush(None)
+
+    def replay(self) -> None:
+        """Say SUBSCRIBE for what this epoch owes."""
+        with self.lock:
+            replay = self.session.replay()
+            for frame in replay.frames:
+                self._put(frame)
+        for entry in replay.rejected:
+            self._rejected(entry)
+        for frame in replay.frames:
+            self.tell("on_send", frame)
+        self.outbox.flush(None)
+
+    def restored(self) -> None:
+        """Open the session to everybody, behind the SENDs that it owes."""
+        with self.lock:
+            self._check_usable()
+            if self._broken_by is not None:
+                raise self._broken_by
+            for frame in self.session.restored():
+                self._put(frame)
+            self.move(ConnectionState.CONNECTED)
+            self.connects += 1
+            self.ready_since = time.monotonic()
+            connected = self.session.connected_frame
+        self.tell("on_connected", connected)
+        self.outbox.wake()
+
+    def end_epoch(self, transport: Transport) -> list[tuple[Request, Outcome]]:
+        """The connection is over: nothing of it may be said any more. Returns what nobody will answer."""
+        transport.shutdown()
+        self.heartbeater.stop()
+        with self.outbox.ending() as unsent:
+            self._transport = None
+            version = self.session.version
+            frames = Decoder(version, _NO_LIMITS).feed(b"".join(unsent)) if unsent and version else []
+            return self.session.lost(frames)
+
+    def lost(self, reason: Exception, unanswered: Sequence[tuple[Request, Outcome]]) -> bool:
+        """Tell everybody that a connection that was ready is over. False if it is not to be restored."""
+        with self.lock:
+            restore = self.state is ConnectionState.CONNECTED and self.config.reconnect
+            if restore:
+                self.move(ConnectionState.SUSPENDED)
+            elif self.state is not ConnectionState.CLOSED:
+                self.failure = ConnectionLost(f"the connection to {self._where()} was lost: {reason}")
+                self.move(ConnectionState.CLOSED)
+        self.fail(unanswered)
+        for lane in self.lanes:
+            lane.discard(self.delivery.is_stale)
+        self.tell("on_disconnected")
+        return restore
+
+    def fail(self, unanswered: Sequence[tuple[Request, Outcome]]) -> None:
+        """Answer in the broker's place, as the loss of the connection means for each."""
+        for request, outcome in unanswered:
+            if not isinstance(request.context, Answer) or request.context.done():
+                continue
+            if outcome is Outcome.DONE:
+                request.context.set_result(Frame("RECEIPT", {"receipt-id": request.receipt}))
+            else:
+                request.context.set_exception(
+                    ConnectionLost(
+                        f"{request.command}: the connection to {self._where()} was lost before the broker answered: "
+                        f"{outcome.value}",
+                        outcome_unknown=outcome is Outcome.IN_DOUBT,
+                    )
+                )
+
+    def abandon_unconfirmed(self) -> None:
+        """Fail what would be sent again after a reconnect that will not come."""
+        with self.lock:
+            requests = self.session.abandon()
+        for request in requests:
+            if isinstance(request.context, Answer) and not request.context.done():
+                request.context.set_exception(
+                    ConnectionLost(
+                        f"SEND: the connection was closed before the broker's receipt came: {self.failure}",
+                        outcome_unknown=request.issued,
+                    )
+                )
+
+    def broken(self, reason: Exception) -> None:
+        """The connection is of no use any more: make the receiver notice. Any thread, blocks for nothing."""
+        with self.lock:
+            if self._broken_by is None:
+                self._broken_by = reason
+            transport = self._transport
+        if transport is not None:
+            transport.shutdown()
+        self.bound.interrupt()
+
+    def reason(self, noticed: Exception) -> Exception:
+        """Why the connection ended: what another thread reported goes before what the receiver saw of it."""
+        return self._broken_by or self._last_error or noticed
+
+    # What the heartbeater needs
+
+    @property
+    def last_write(self) -> float:
+        return self.outbox.last_write
+
+    def beat(self) -> None:
+        self.outbox.beat()
+
+    def has_unread(self) -> bool:
+        transport = self._transport
+        return transport is not None and transport.unread()
+
+    def heartbeat_missed(self, silence: float) -> None:
+        self.tell("on_heartbeat_timeout")
+        self.broken(ConnectionLost(f"{self._where()} sent nothing for {silence:.1f} s, not even a heart-beat"))
+
+    # Receiving: the receiver
+
+    def received(self, data: bytes) -> None:
+        """Decode bytes and pass on what they say.
+
+        Raises:
+            ProtocolError: they are no STOMP, or exceed a limit.
+            BrokerError: the broker refused CONNECT.
+        """
+        self.last_received = now = time.monotonic()
+        self.bytes_received += len(data)
+        failure: ProtocolError | None = None
+        try:
+            frames = self._decoder.feed(data)
+        except ProtocolError as error:
+            frames, failure = error.frames, error
+        if frames:
+            self._frame_began = None
+            self._pass_on(frames)
+        if failure is not None:
+            raise failure
+        self._check_pace(now)
+
+    def _check_pace(self, now: float) -> None:
+        if not self._decoder.partial:
+            self._frame_began = None
+        elif self._frame_began is None:
+            self._frame_began = now
+        elif now - self._frame_began > self.config.limits.frame_timeout:
+            raise ProtocolError(
+                f"a frame was not complete {self.config.limits.frame_timeout} s after its first byte "
+                "(Limits.frame_timeout)"
+            )
+
+    def _pass_on(self, frames: list[Frame]) -> None:
+        items: list[Item] = []
+        elsewhere: list[tuple[Lane[Item], Message]] = []
+        answers: list[Event] = []
+        debug = _log.isEnabledFor(logging.DEBUG)
+        with self.lock:
+            session, epoch = self.session, self.session.epoch
+            connecting = session.state is SessionState.CONNECTING
+            for frame in frames:
+                if debug and frame is not HEARTBEAT:
+                    _log.debug("%s < %s", self.config.name, frame.info)
+                if frame.command == "MESSAGE" and not connecting:
+                    entry = session.subscription(frame)
+                    subscription: Any = entry.context if entry is not None else None
+                    message = Message(frame, subscription, epoch, self)
+                    if subscription is None or subscription.lane is self.lane:
+                        items.append(message)
+                    else:
+                        elsewhere.append((subscription.lane, message))
+                else:
+                    self._take(frame, items, answers)
+                    connecting = session.state is SessionState.CONNECTING
+            self.messages_received += sum(type(item) is Message for item in items) + len(elsewhere)
+        for answer in answers:
+            answer()
+        if items:
+            self.lane.put(items)
+        for lane, message in elsewhere:
+            lane.put([message])
+
+    def _take(self, frame: Frame, items: list[Item], answers: list[Event]) -> None:
+        """One frame that is no MESSAGE, with the lock held; what is to happen without it goes on the lists."""
+        if frame is HEARTBEAT:
+            self._hear(items, "on_heartbeat")
+            return
+        request = self.session.receive(frame)
+        if frame.command == "CONNECTED":
+            answers.append(partial(self.heartbeater.start, self.session.heartbeat))
+            return
+        refused = None
+        if frame.command == "ERROR":
+            refused = BrokerError(f"{self._where()} answered ERROR: {error_text(frame)}", frame=frame)
+            self._last_error = refused
+            _log.warning("%s: %s", self.config.name, refused)
+            self._hear(items, "on_error", frame)
+        else:
+            self._hear(items, "on_receipt", frame)
+        if not isinstance(request, Request):
+            return
+        if request.subscription is not None and request.command == "SUBSCRIBE":
+            self.changed.notify_all()
+            if refused is not None:
+                answers.append(partial(self._rejected, request.subscription))
+        elif self._window_waiters and not self._window_is_full():
+            self.changed.notify_all()
+        if isinstance(request.context, Answer) and not request.context.done():
+            context = request.context
+            answers.append(partial(context.set_exception, refused) if refused else partial(context.set_result, frame))
+
+    def _rejected(self, entry: SubscriptionEntry) -> None:
+        subscription: Any = entry.context
+        _log.error("%s: subscription %s to %s: %s", self.config.name, entry.id, entry.destination, entry.error)
+        with self.lock:
+            self.changed.notify_all()
+        if isinstance(entry.error, BrokerError):
+            self.call(partial(call_all, subscription.hook("on_error"), entry.error.frame))
+
+    # Snapshots
+
+    def statistics(self) -> Statistics:
+        with self.lock:
+            return Statistics(
+                messages_received=self.messages_received,
+                messages_sent=self.messages_sent,
+                bytes_received=self.bytes_received,
+                bytes_sent=self.outbox.bytes_written,
+                pending=self.bound.messages,
+                pending_bytes=self.bound.bytes,
+                unconfirmed=self.session.unconfirmed,
+                unconfirmed_bytes=self.session.unconfirmed_bytes,
+                reconnects=max(0, self.connects - 1),
+                listener_errors=self.listener_errors,
+                last_received=self.last_received,
+                last_sent=self.outbox.last_write,
+            )
+
+    def session_snapshot(self) -> SessionSnapshot:
+        with self.lock:
+            session = self.session
+            headers = session.connected_frame.headers if session.connected_frame else {}
+            return SessionSnapshot(
+                state=session.state,
+                epoch=session.epoch,
+                version=session.version,
+                server=headers.get("server", ""),
+                id=headers.get("session", ""),
+                heartbeat=session.heartbeat,
+                subscriptions=tuple(session.subscriptions),
+                transactions=tuple(session.transactions),
+            )
+
+    # Lanes and listeners
+
+    def new_lane(self, name: str, workers: int) -> Lane[Item]:
+        lane: Lane[Item] = Lane(self.delivery.run, weigh, self.bound, name, workers)
+        self.lanes.append(lane)
+        return lane
+
+    def call(self, event: Event) -> None:
+        """Let the dispatcher call something, behind all that it has to do already."""
+        self.lane.put([event])
+
+    def tell(self, hook: str, *args: object) -> None:
+        """Let the dispatcher call a hook of the connection's listeners."""
+        if self.listeners.hear(hook):
+            self.call(partial(self.listeners.call, hook, *args))
+
+    def count_listener_error(self) -> None:
+        with self.lock:
+            self.listener_errors += 1
+
+    def _hear(self, items: list[Item], hook: str, *args: object) -> None:
+        if self.listeners.hear(hook):
+            items.append(partial(self.listeners.call, hook, *args))
+
+
+def weigh(batch: Sequence[Item]) -> tuple[int, int]:
+    """How many messages a batch holds, and the bytes of their bodies."""
+    sizes = [len(item.frame.body) for item in batch if isinstance(item, Message)]
+    return len(sizes), sum(sizes)

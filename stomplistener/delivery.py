@@ -1,0 +1,118 @@
+"""One message to its listeners, and what their end means for it: acknowledged, tried again, forwarded or rejected."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from functools import partial
+from typing import TYPE_CHECKING
+
+from stomplistener.errors import ProtocolError, StompError
+from stomplistener.listener import Hook, call_all
+from stomplistener.message import Message
+from stomplistener.threads.timer import timer
+
+if TYPE_CHECKING:
+    from stomplistener.core import Core, Item
+    from stomplistener.subscription import Subscription
+
+_log = logging.getLogger("stomplistener")
+
+# What a broker sets anew, or what speaks of the delivery and not of the message.
+_NOT_FORWARDED = frozenset(
+    "destination message-id subscription ack content-length redelivered transaction receipt receipt-id".split()  # noqa: SIM905
+)
+
+
+class Delivery:
+    """Runs in the threads of the lanes; many at a time where a subscription has workers."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.draining = False
+        """Whether no further message is to be begun that the broker would deliver again."""
+
+    def run(self, item: Item) -> None:
+        """Work off one item of a lane. Never raises."""
+        if not isinstance(item, Message):
+            try:
+                item()
+            except Exception:
+                _log.exception("%s: a callback raised", self._core.config.name)
+        elif not self.is_stale(item):
+            self._deliver(item)
+
+    def is_stale(self, item: Item) -> bool:
+        """Whether the broker will deliver it again, so that it must not be begun here (ack mode ``auto``: never)."""
+        return (
+            isinstance(item, Message)
+            and (subscription := item.subscription) is not None
+            and subscription.ack != "auto"
+            and (item.epoch != self._core.session.epoch or self.draining or subscription.has_ended)
+        )
+
+    def _deliver(self, message: Message) -> None:
+        subscription = message.subscription
+        error: Exception | None = None
+        hooks = self._core.listeners.on_message
+        if subscription is not None and subscription.on_message is not None:
+            hooks = (*hooks, subscription.on_message)
+        for hook in hooks:
+            try:
+                hook(message)
+            except Exception as raised:
+                error = raised
+                self._report(message, hook, raised)
+            except SystemExit as raised:
+                # sys.exit() in a listener would end the dispatcher without a word.
+                error = RuntimeError(f"the listener called sys.exit({raised.code!r})")
+                self._report(message, hook, error)
+        if subscription is not None and subscription.settle and not message.settled:
+            self._settle(message, subscription, error)
+
+    def _report(self, message: Message, hook: Hook, error: Exception) -> None:
+        core = self._core
+        core.count_listener_error()
+        where = getattr(hook, "__qualname__", repr(hook))
+        _log.error("%s: %s raised on %r", core.config.name, where, message, exc_info=error)
+        core.listeners.call("on_listener_error", message, error)
+        if message.subscription is not None:
+            call_all(message.subscription.hook("on_listener_error"), message, error)
+
+    def _settle(self, message: Message, subscription: Subscription, error: Exception | None) -> None:
+        try:
+            if error is None:
+                message.ack()
+            elif message.attempts < subscription.retries:
+                message.attempts += 1
+                self._try_again(message, subscription)
+            elif subscription.error_destination is not None:
+                self._forward(message, subscription.error_destination, error)
+            else:
+                self._reject(message)
+        except StompError as failure:
+            # The connection is going or gone: unsettled, the message comes again.
+            _log.warning("%s: could not settle %r: %s", self._core.config.name, message, failure)
+
+    def _try_again(self, message: Message, subscription: Subscription) -> None:
+        put = partial(subscription.lane.put, [message])
+        timer().call_at(time.monotonic() + subscription.retry_delay, put)
+
+    def _reject(self, message: Message) -> None:
+        try:
+            message.nack()
+        except ProtocolError:
+            _log.warning("%s: STOMP 1.0 cannot reject %r; it stays unacknowledged", self._core.config.name, message)
+
+    def _forward(self, message: Message, destination: str, error: Exception) -> None:
+        """Send it to the error destination and acknowledge it, both or neither."""
+        headers = {name: value for name, value in message.headers.items() if name not in _NOT_FORWARDED}
+        headers |= {
+            "original-destination": message.destination,
+            "original-message-id": message.id,
+            "error": f"{type(error).__name__}: {error}"[:1000],
+            "error-traceback": "".join(traceback.format_exception(error))[-4000:],
+            "attempts": str(message.attempts + 1),
+        }
+        self._core.forward(message, destination, headers)

@@ -1,0 +1,129 @@
+"""How the threads of a connection begin and end."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+
+from stomplistener.core import Core
+from stomplistener.errors import NotConnected, StompError
+from stomplistener.failover import Schedule
+from stomplistener.protocol import SessionState
+from stomplistener.state import ConnectionState
+from stomplistener.threads.deadline import Deadline
+from stomplistener.threads.receiver import Receiver
+from stomplistener.threads.reconnector import Reconnector
+from stomplistener.transport import Interrupt, Transport
+
+_log = logging.getLogger("stomplistener")
+
+
+class Lifecycle:
+    """Starts the receiver, and ends it and all that it feeds; also what the receiver reports to."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._interrupt: Interrupt | None = None
+        self._receiver: Receiver | None = None
+        # Starting and ending exclude each other; never taken with another lock held.
+        self._turn = threading.Lock()
+
+    # Beginning and ending: application threads
+
+    def start(self) -> None:
+        """Begin to connect, in the background. Nothing happens if that was begun already."""
+        core = self._core
+        with self._turn:
+            if core.state not in (ConnectionState.NEW, ConnectionState.CLOSED):
+                return
+            self._join(Deadline(core.config.timeout))
+            for lane in core.lanes:
+                lane.restart()
+            core.delivery.draining = False
+            self._interrupt = Interrupt()
+            schedule = Schedule(core.config.uri, random=random.Random())
+            reconnector = Reconnector(core, schedule, self._interrupt)
+            self._receiver = Receiver(reconnector, self, core.config.name)
+            with core.lock:
+                core.move(ConnectionState.CONNECTING)
+            self._receiver.start()
+
+    def close(self, failure: StompError | None = None) -> None:
+        """End everything at once, from any thread; returns when no thread of the connection is left."""
+        core = self._core
+        core.close(failure or NotConnected("the connection was closed; connect() starts anew"))
+        with self._turn:
+            if self._interrupt is not None:
+                self._interrupt.set()
+            self._join(Deadline(1.0))
+            core.end_subscriptions()
+
+    def disconnect(self, deadline: Deadline) -> None:
+        """End gracefully: see ``Connection.disconnect``."""
+        core = self._core
+        with core.lock:
+            graceful = core.state is ConnectionState.CONNECTED
+            if graceful:
+                core.move(ConnectionState.CLOSING)
+        if graceful:
+            core.tell("on_disconnecting")
+            try:
+                self._settle_accounts(deadline)
+                self._say_goodbye(deadline)
+            except StompError as error:
+                _log.warning("%s: the connection ended before its graceful end: %s", core.config.name, error)
+        self.close(NotConnected("the connection was ended by disconnect(); connect() starts anew"))
+        for lane in core.lanes:
+            lane.join(deadline)
+
+    def _settle_accounts(self, deadline: Deadline) -> None:
+        """Take no more messages, let listeners end what they began, and wait for the receipts of confirmed sends."""
+        core = self._core
+        core.delivery.draining = True
+        core.stop_auto(deadline)
+        for lane in core.lanes:
+            lane.discard(core.delivery.is_stale)
+        for lane in core.lanes:
+            if not lane.drain(deadline):
+                _log.warning("%s: a listener has not ended within %s s", core.config.name, deadline.timeout)
+        core.outbox.flush(deadline.remaining())
+        with core.waiting_for_receipt():
+            core.wait_until(
+                lambda: not core.session.unconfirmed or core.session.state is not SessionState.CONNECTED, deadline
+            )
+
+    def _say_goodbye(self, deadline: Deadline) -> None:
+        core = self._core
+        answer = core.new_answer()
+        if core.say_now(lambda session: session.disconnect(answer)):
+            core.await_answer(answer, deadline, "DISCONNECT")
+
+    def _join(self, deadline: Deadline) -> None:
+        receiver = self._receiver
+        if receiver is not None and receiver.thread is not threading.current_thread():
+            receiver.thread.join(deadline.remaining())
+        for lane in self._core.lanes:
+            lane.stop()
+
+    # What the receiver reports
+
+    def wait_for_room(self) -> None:
+        self._core.bound.wait_for_room()
+
+    def received(self, data: bytes) -> None:
+        self._core.received(data)
+
+    def lost(self, transport: Transport, noticed: Exception) -> bool:
+        core = self._core
+        reason = core.reason(noticed)
+        unanswered = core.end_epoch(transport)
+        return core.lost(reason, unanswered)
+
+    def ended(self) -> None:
+        core = self._core
+        core.close(NotConnected("the connection has ended"))
+        core.abandon_unconfirmed()
+        core.outbox.stop()
+        for lane in core.lanes:
+            lane.stop()

@@ -1,0 +1,65 @@
+"""What a connection has done so far, and where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stomplistener.protocol import HeartBeat, SessionState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """A snapshot; the counts run from the making of the connection, over all reconnects.
+
+    Attributes:
+        messages_received: MESSAGE frames.
+        messages_sent: SEND frames that the application gave; those written again after a loss count once.
+        bytes_received: everything read, in bytes.
+        bytes_sent: everything written, in bytes.
+        pending: messages received that no listener has ended yet.
+        pending_bytes: the bytes of their bodies.
+        unconfirmed: confirmed sends whose receipt has not come, in messages.
+        unconfirmed_bytes: the bytes of their bodies.
+        reconnects: connections restored.
+        listener_errors: exceptions that listeners raised on messages.
+        last_received: ``time.monotonic()`` of the last byte read; 0 before the first.
+        last_sent: the same of the last byte written.
+    """
+
+    messages_received: int
+    messages_sent: int
+    bytes_received: int
+    bytes_sent: int
+    pending: int
+    pending_bytes: int
+    unconfirmed: int
+    unconfirmed_bytes: int
+    reconnects: int
+    listener_errors: int
+    last_received: float
+    last_sent: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSnapshot:
+    """What was negotiated and what is registered, at one moment.
+
+    Attributes:
+        state: the wire's truth.
+        epoch: how many connections were begun.
+        version: the STOMP version, None before the first CONNECTED.
+        server: the broker's name for itself, empty if it keeps it secret.
+        id: the broker's name for the session, likewise.
+        heartbeat: seconds between beats that we send, and that we await; 0 for none.
+        subscriptions: ids in order of creation.
+        transactions: ids of the open ones.
+    """
+
+    state: SessionState
+    epoch: int
+    version: str | None
+    server: str
+    id: str
+    heartbeat: HeartBeat
+    subscriptions: tuple[str, ...]
+    transactions: tuple[str, ...]

@@ -1,0 +1,224 @@
+"""From the receiver to the listeners: a hand-off that is bounded, and the threads that run application code.
+
+A *lane* is a line of items with the threads that work it off. The main lane has one thread, so everything in it, events
+and messages alike, happens in the order of the wire. A subscription with ``workers=N`` has a lane of its own with N
+threads; a consumer has one that the application's own threads work off.
+
+All lanes of a connection share one bound, in messages and bytes. When it is reached the receiver pauses, and TCP holds
+the broker back; except while somebody waits for a receipt, which may lie behind the messages that are still unread.
+
+Locks: each lane has one for its line, taken last of all. The bound has one for its counts, likewise; no lock is held
+while an item runs.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from stomplistener.threads.deadline import Deadline
+
+Item = TypeVar("Item")
+
+OVERSHOOT = 8
+"""How many times the bound may be exceeded while somebody waits for a receipt.
+
+A listener that waits for one for every message would otherwise read the whole backlog of the broker into memory; past
+this the wait ends by its own deadline.
+"""
+
+
+class Bound:
+    """How much is received and not worked off; the receiver waits here when it is too much."""
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._changed = threading.Condition(threading.Lock())
+        self._messages = 0
+        self._bytes = 0
+        self._waiting_for_receipt = 0
+        self._open = True
+        self.paused = False
+
+    @property
+    def messages(self) -> int:
+        return self._messages
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
+    def add(self, messages: int, size: int) -> None:
+        with self._changed:
+            self._messages += messages
+            self._bytes += size
+
+    def remove(self, messages: int, size: int) -> None:
+        with self._changed:
+            self._messages -= messages
+            self._bytes -= size
+            if self.paused and not self._is_over(0.5):
+                self._changed.notify()
+
+    def wait_for_room(self) -> None:
+        """Block while the bound is reached; the receiver's only wait for listeners."""
+        if self._messages < self._max_messages and self._bytes < self._max_bytes:
+            return
+        with self._changed:
+            while self._open and self._is_over(
+                OVERSHOOT if self._waiting_for_receipt else 1 if not self.paused else 0.5
+            ):
+                self.paused = True
+                self._changed.wait()
+            self.paused = False
+
+    def open(self) -> None:
+        with self._changed:
+            self._open = True
+
+    def interrupt(self) -> None:
+        """End the receiver's pause: the connection broke or is to be closed."""
+        with self._changed:
+            self._open = False
+            self._changed.notify()
+
+    def waiting_for_receipt(self, more: int) -> None:
+        with self._changed:
+            self._waiting_for_receipt += more
+            self._changed.notify()
+
+    def _is_over(self, factor: float) -> bool:
+        return self._messages >= self._max_messages * factor or self._bytes >= self._max_bytes * factor
+
+
+class Lane(Generic[Item]):
+    """A line of items and the threads that work it off, started when there is something to do.
+
+    Args:
+        run: called with each item; it must not raise, and passes over what has become stale since.
+        weigh: how many messages and bytes a batch counts for.
+        bound: shared by the lanes of a connection.
+        workers: how many threads; 0 where the application takes the items itself.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Item], None],
+        weigh: Callable[[Sequence[Item]], tuple[int, int]],
+        bound: Bound,
+        name: str,
+        workers: int = 1,
+    ) -> None:
+        self._run = run
+        self._weigh = weigh
+        self._bound = bound
+        self._name = name
+        self._workers = workers
+        self._changed = threading.Condition(threading.Lock())
+        self._batches: collections.deque[list[Item]] = collections.deque()
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._busy: set[threading.Thread] = set()
+        self._stopping = False
+
+    def put(self, batch: list[Item]) -> None:
+        """Line up items, in order; messages count towards the bound until they are worked off."""
+        self._bound.add(*self._weigh(batch))
+        with self._changed:
+            if self._workers == 1:
+                self._batches.append(batch)
+            else:
+                self._batches.extend([item] for item in batch)
+            # Threads that were told and still sleep count as idle, so what waits is compared with all of them.
+            if len(self._threads) < self._workers and self._idle < len(self._batches):
+                self._start()
+            self._changed.notify(len(batch))
+
+    def take(self, deadline: Deadline) -> Item | None:
+        """The next item for a thread of the application; None when the time is over or the lane is stopped."""
+        with self._changed:
+            while not self._batches:
+                remaining = deadline.remaining()
+                if self._stopping or remaining == 0.0:
+                    return None
+                self._changed.wait(remaining)
+            batch = self._batches.popleft()
+        self._bound.remove(*self._weigh(batch))
+        return batch[0]
+
+    def discard(self, unwanted: Callable[[Item], bool]) -> None:
+        """Drop the items that wait in line and for which ``unwanted`` is true."""
+        dropped: list[Item] = []
+        with self._changed:
+            batches, self._batches = self._batches, collections.deque()
+            for batch in batches:
+                kept: list[Item] = []
+                for item in batch:
+                    (dropped if unwanted(item) else kept).append(item)
+                if kept:
+                    self._batches.append(kept)
+        self._bound.remove(*self._weigh(dropped))
+
+    def drain(self, deadline: Deadline) -> bool:
+        """Wait until nothing waits and nothing runs but the caller itself; whether it came to that."""
+        me = threading.current_thread()
+        with self._changed:
+            while (self._workers and self._batches and not (self._workers == 1 and me in self._busy)) or (
+                self._busy - {me}
+            ):
+                remaining = deadline.remaining()
+                if remaining == 0.0:
+                    return False
+                self._changed.wait(remaining)
+        return True
+
+    def stop(self) -> None:
+        """Let the threads end when the line is empty; ``restart`` undoes it."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def restart(self) -> None:
+        with self._changed:
+            self._stopping = False
+
+    def join(self, deadline: Deadline) -> bool:
+        """Wait until the threads have ended; whether they have. The calling thread itself does not count."""
+        with self._changed:
+            others = [thread for thread in self._threads if thread is not threading.current_thread()]
+        for thread in others:
+            thread.join(deadline.remaining())
+        return not any(thread.is_alive() for thread in others)
+
+    def _start(self) -> None:
+        number = f"-{len(self._threads) + 1}" if self._workers > 1 else ""
+        thread = threading.Thread(target=self._work, name=f"{self._name}{number}", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        run = self._run
+        while batch := self._next():
+            for item in batch:
+                run(item)
+            self._bound.remove(*self._weigh(batch))
+
+    def _next(self) -> list[Item] | None:
+        """The next batch, or None if this thread is to end."""
+        me = threading.current_thread()
+        with self._changed:
+            self._busy.discard(me)
+            while not self._batches:
+                if self._stopping:
+                    self._threads.discard(me)
+                self._changed.notify_all()
+                if self._stopping:
+                    return None
+                self._idle += 1
+                self._changed.wait()
+                self._idle -= 1
+            self._busy.add(me)
+            return self._batches.popleft()

@@ -1,0 +1,227 @@
+"""Frames on their way to the socket, in the order in which the session made them.
+
+When nothing was written for a moment, the thread that puts a frame writes it at once. In a burst frames gather, bounded
+in bytes, and a writer thread sends them together: one system call for many frames.
+
+Locks: ``_writing`` is held by the one thread that writes, over its I/O. The session's lock guards the queue, so that
+queue and session change together; it is taken inside ``_writing``, never the other way round, and not over I/O.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from stomplistener.transport import Transport
+
+QUIET = 0.0002
+"""Seconds without a write after which the next frame is written at once, by the thread that puts it."""
+
+MAX_GATHERED = 256 * 1024
+"""Bytes that may gather; past it the thread that sends writes them itself, which holds it back to the wire's speed."""
+
+
+class Outbox:
+    """The outgoing half of a connection.
+
+    Args:
+        lock: the session's lock.
+        broken: called without a lock when writing failed; it has to break the connection.
+        name: for the writer thread.
+    """
+
+    def __init__(self, lock: threading.Lock, broken: Callable[[Exception], None], name: str) -> None:
+        self._lock = lock
+        self._broken = broken
+        self._name = name
+        self._writing = threading.Lock()
+        self._transport: Transport | None = None
+        self._queue: list[bytes] = []
+        self._gathered = 0
+        self._in_flight: list[bytes] = []
+        self._accepted = 0
+        self._failed = False
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._woken = False
+        self._writer: threading.Thread | None = None
+        self._batching: dict[int, int] = {}
+        self.last_write = 0.0
+        self.bytes_written = 0
+
+    # Under the session's lock
+
+    @property
+    def is_full(self) -> bool:
+        return self._gathered > MAX_GATHERED
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._queue and not self._in_flight
+
+    def put(self, data: bytes) -> None:
+        """Line up the bytes of one frame. Call ``push`` when the lock is released."""
+        self._queue.append(data)
+        self._gathered += len(data)
+
+    def open(self, transport: Transport) -> None:
+        """Write to this transport from now on."""
+        self._transport = transport
+        self._failed = False
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether more has gathered than may, and the connection that could take it is broken."""
+        return self._failed and self.is_full
+
+    # With the writing lock
+
+    @contextmanager
+    def ending(self) -> Iterator[list[bytes]]:
+        """Stop writing; both locks are held while the caller has the frames that were not wholly written.
+
+        The transport must be shut down already, so that a blocked write returns.
+        """
+        with self._writing, self._lock:
+            unsent, position = [], 0
+            for data in self._in_flight:
+                position += len(data)
+                # One that was cut in the middle may have arrived whole, or not: it counts as not written.
+                if position > self._accepted:
+                    unsent.append(data)
+            unsent += self._queue
+            self._queue, self._in_flight = [], []
+            self._gathered = self._accepted = 0
+            self._transport = None
+            yield unsent
+
+    # Without a lock
+
+    def push(self, timeout: float | None = None) -> None:
+        """See to it that what was put gets written: now and here, or soon by the writer thread.
+
+        Blocks, up to ``timeout`` seconds, only where more has gathered than may.
+        """
+        if self.is_full:
+            self.flush(timeout)
+        elif self._batching and threading.get_ident() in self._batching:
+            return
+        elif time.monotonic() - self.last_write > QUIET and self._writing.acquire(blocking=False):
+            try:
+                self._drain()
+            finally:
+                self._writing.release()
+        else:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the writer thread write what was put."""
+        if not self._woken:
+            self._woken = True
+            self._wake_writer()
+
+    def flush(self, timeout: float | None) -> bool:
+        """Write all that was put before; False if that took longer than ``timeout`` seconds."""
+        if not self._writing.acquire(timeout=-1 if timeout is None else timeout):
+            return False
+        try:
+            self._drain()
+        finally:
+            self._writing.release()
+        return True
+
+    def beat(self) -> None:
+        """Send one heart-beat unless bytes are on their way anyway. Never waits."""
+        if not self._writing.acquire(blocking=False):
+            return
+        try:
+            transport = self._transport
+            if transport is not None and not self._failed and transport.send_nowait(b"\n"):
+                self.last_write = time.monotonic()
+                self.bytes_written += 1
+        except OSError as error:
+            self._failed = True
+            self._broken(error)
+        finally:
+            self._writing.release()
+
+    def hold(self) -> None:
+        """Begin a batch: what this thread puts gathers until ``release``."""
+        ident = threading.get_ident()
+        with self._lock:
+            self._batching[ident] = self._batching.get(ident, 0) + 1
+
+    def release(self) -> None:
+        """End a batch, and write it."""
+        ident = threading.get_ident()
+        with self._lock:
+            self._batching[ident] -= 1
+            if not self._batching[ident]:
+                del self._batching[ident]
+        self.push()
+
+    def stop(self) -> None:
+        """End the writer thread."""
+        with self._lock:
+            writer, self._writer = self._writer, None
+            wake, self._wake = self._wake, queue.SimpleQueue()
+            self._woken = False
+        if writer is not None:
+            wake.put(False)
+            if writer is not threading.current_thread():
+                writer.join()
+
+    # Private
+
+    def _drain(self) -> None:
+        while True:
+            with self._lock:
+                transport = self._transport
+                if transport is None or self._failed or not self._queue:
+                    return
+                self._in_flight, self._queue = self._queue, []
+                self._gathered = self._accepted = 0
+            try:
+                if transport.frame_per_send:
+                    for frame in self._in_flight:
+                        self._write(transport, frame)
+                else:
+                    self._write(transport, b"".join(self._in_flight))
+            except OSError as error:
+                self._failed = True
+                self._broken(error)
+                return
+            self._in_flight = []
+
+    def _write(self, transport: Transport, data: bytes | memoryview) -> None:
+        self.bytes_written += len(data)
+        size = len(data)
+        accepted = transport.send(data)
+        while accepted < size:
+            self._accepted += accepted
+            data = memoryview(data)[accepted:]
+            size -= accepted
+            accepted = transport.send(data)
+        self._accepted += accepted
+        self.last_write = time.monotonic()
+
+    def _wake_writer(self) -> None:
+        with self._lock:
+            if self._transport is None:
+                # Cut off: what was put is taken over by the end of the epoch, and there is nothing to write to.
+                self._woken = False
+                return
+            if self._writer is None:
+                self._writer = threading.Thread(
+                    target=self._run, args=(self._wake,), name=f"{self._name}-writer", daemon=True
+                )
+                self._writer.start()
+            self._wake.put(True)
+
+    def _run(self, wake: queue.SimpleQueue[bool]) -> None:
+        while wake.get():
+            # Cleared before the queue is looked at: who puts from here on wakes us again.
+            self._woken = False
+            self.flush(None)

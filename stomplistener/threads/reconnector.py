@@ -1,0 +1,168 @@
+"""Which broker next, and everything up to the moment at which the connection is ready. Runs in the receiver thread.
+
+One attempt is TCP, TLS, CONNECT, CONNECTED and the replay of the subscriptions, all within the broker's
+``connectionTimeout``. A TCP connection proves nothing, so it counts as a success only when all of that is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+
+from stomplistener.config import Config
+from stomplistener.core import Core
+from stomplistener.errors import BrokerError, ConnectFailed, NotConnected, ProtocolError, StompError, TimedOut
+from stomplistener.failover import Attempt, Schedule
+from stomplistener.protocol import SessionState
+from stomplistener.state import ConnectionState
+from stomplistener.threads.deadline import Deadline
+from stomplistener.transport import Interrupt, Transport
+
+_log = logging.getLogger("stomplistener")
+
+Failure = tuple[str, Exception]
+
+
+class Reconnector:
+    """Makes one connection after the other for one call of ``connect()``.
+
+    Args:
+        core: the shared state of the connection.
+        schedule: which broker when.
+        interrupt: ends an attempt that is under way.
+    """
+
+    def __init__(self, core: Core, schedule: Schedule, interrupt: Interrupt) -> None:
+        self._core = core
+        self._config: Config = core.config
+        self._schedule = schedule
+        self._interrupt = interrupt
+
+    def first(self) -> Transport | None:
+        """The first connection; None when it failed for good or was called off. The core has been told why."""
+        return self._connect(self._schedule.start(), starting=True)
+
+    def again(self) -> Transport | None:
+        """The next connection after a loss; None likewise."""
+        core = self._core
+        assert core.broker is not None
+        lived = time.monotonic() - core.ready_since
+        return self._connect(self._schedule.outage(core.broker, lived), starting=False)
+
+    def _connect(self, attempts: Iterator[Attempt], *, starting: bool) -> Transport | None:
+        failures: list[Failure] = []
+        number = passes = 0
+        for number, attempt in enumerate(attempts, 1):
+            if attempt.pass_number != passes:
+                passes, failures = attempt.pass_number, []
+                if not self._begin_pass(attempt, starting):
+                    return None
+            try:
+                return self._attempt(attempt, number)
+            except (OSError, StompError, ValueError) as error:
+                failures.append((str(attempt.broker), error))
+                self._core.last_failure = error
+                _log.info("%s: %s: %s", self._config.name, attempt.broker, error)
+            if self._core.state is ConnectionState.CLOSED:
+                return None
+            if attempt.is_last_of_pass:
+                if attempt.warn:
+                    _log.warning(
+                        "%s: still not connected after %d passes: %s", self._config.name, passes, told(failures)
+                    )
+                if starting and refused_by_all(failures):
+                    break
+        self._give_up(failures, passes, starting)
+        return None
+
+    def _begin_pass(self, attempt: Attempt, starting: bool) -> bool:
+        """Announce a pass and wait for its time; False if the connection was closed meanwhile."""
+        if not starting or attempt.pass_number > 1:
+            self._core.tell("on_reconnecting", attempt.pass_number, attempt.delay)
+        self._drain_warnings()
+        core = self._core
+        closed = core.wait_until(lambda: core.state is ConnectionState.CLOSED, Deadline(attempt.delay))
+        return not closed
+
+    def _drain_warnings(self) -> None:
+        for warning in self._schedule.warnings:
+            _log.warning("%s: %s", self._config.name, warning)
+        self._schedule.warnings.clear()
+
+    def _attempt(self, attempt: Attempt, number: int) -> Transport:
+        core, config, broker = self._core, self._config, attempt.broker
+        core.tell("on_connecting", (broker.host, broker.port))
+        deadline = Deadline(broker.options.connection_timeout)
+        options = config.connect_options(broker, number)
+        if config.before_connect is not None:
+            config.before_connect(options)
+        assert deadline.at is not None
+        transport = config.connect_transport(
+            broker,
+            deadline=deadline.at,
+            interrupt=self._interrupt,
+            ssl_context=config.ssl_context,
+            headers=options.http_headers,
+        )
+        try:
+            transport.settimeout(deadline.remaining())
+            core.begin_epoch(
+                broker,
+                transport,
+                lambda session: session.connect(options.host, options.login, options.passcode, options.headers),
+            )
+            self._log_in(transport, deadline)
+            self._replay(transport, deadline)
+            transport.settimeout(None)
+            core.restored()
+        except BaseException as error:
+            if isinstance(error, BrokerError):
+                core.tell("on_error", error.frame)
+            core.fail(core.end_epoch(transport))
+            transport.close()
+            raise
+        return transport
+
+    def _log_in(self, transport: Transport, deadline: Deadline) -> None:
+        while self._core.session.state is SessionState.CONNECTING:
+            self._receive(transport, deadline, "an answer to CONNECT")
+
+    def _replay(self, transport: Transport, deadline: Deadline) -> None:
+        core = self._core
+        core.replay()
+        while not core.session.is_replayed:
+            self._receive(transport, deadline, "the receipts of the subscriptions")
+            core.replay()
+
+    def _receive(self, transport: Transport, deadline: Deadline, what: str) -> None:
+        silent = TimedOut(f"the broker did not send {what} within {deadline.timeout} s (connectionTimeout)")
+        if deadline.expired:
+            raise silent
+        transport.settimeout(deadline.remaining())
+        try:
+            data = transport.receive()
+        except TimeoutError:
+            raise silent from None
+        if not data:
+            raise self._core.reason(ConnectFailed(f"the broker closed the connection instead of sending {what}"))
+        self._core.received(data)
+
+    def _give_up(self, failures: list[Failure], passes: int, starting: bool) -> None:
+        if not failures and not starting:
+            # The limit of passes is 0: the loss itself is the failure, and it has been told.
+            self._core.close(NotConnected("the connection was lost, and no reconnecting is wanted"))
+            return
+        when = "" if starting else " again after a loss"
+        tries = f" in {passes} passes" if passes > 1 else ""
+        self._core.close(ConnectFailed(f"could not connect{when}{tries}: {told(failures)}", failures))
+
+
+def told(failures: list[Failure]) -> str:
+    return "; ".join(f"{broker}: {error}" for broker, error in failures) or "there is no broker to try"
+
+
+def refused_by_all(failures: list[Failure]) -> bool:
+    """Whether each broker that answered said no, and one did: trying again would only repeat the answer."""
+    answers = [error for _, error in failures if not isinstance(error, (OSError, ConnectFailed))]
+    return bool(answers) and all(isinstance(error, (BrokerError, ProtocolError)) for error in answers)

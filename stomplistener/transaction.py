@@ -1,0 +1,163 @@
+"""A transaction as an application holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from stomplistener.config import DEFAULT
+from stomplistener.errors import ConnectionLost
+from stomplistener.protocol import Frame, Session, TransactionEntry, TransactionState, commands
+from stomplistener.threads.deadline import Deadline
+
+if TYPE_CHECKING:
+    from stomplistener.core import Core
+    from stomplistener.message import Message
+
+T = TypeVar("T")
+
+
+class Transaction:
+    """A context manager: BEGIN at its start, COMMIT at its end, ABORT if an exception passes through.
+
+    It lives and dies with the connection on which it began: after a loss its next use raises ``ConnectionLost`` and
+    nothing of it was done, except where COMMIT itself was on its way (``outcome_unknown``). Thread-safe.
+    """
+
+    def __init__(self, core: Core, headers: Mapping[str, str] | None = None, *, retry: int = 0) -> None:
+        self._core = core
+        self._headers = headers
+        self._retry = retry
+        self._entry: TransactionEntry | None = None
+
+    @property
+    def entry(self) -> TransactionEntry:
+        """What the session knows of it; RuntimeError before it has begun."""
+        if self._entry is None:
+            raise RuntimeError("the transaction has not begun: use it in a with statement, or call begin()")
+        return self._entry
+
+    @property
+    def id(self) -> str:
+        return self.entry.id
+
+    @property
+    def state(self) -> TransactionState:
+        return self.entry.state
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether COMMIT was written and the connection lost before its answer."""
+        return self._entry is not None and self._entry.state is TransactionState.IN_DOUBT
+
+    def begin(self, timeout: float | None = DEFAULT) -> Transaction:
+        """BEGIN.
+
+        Args:
+            timeout: seconds to wait for a connection.
+
+        Raises:
+            TimedOut: none came; nothing was written.
+        """
+
+        def make(session: Session) -> Frame:
+            self._entry, frame = session.begin(headers=self._headers)
+            return frame
+
+        self._core.say(make, self._deadline(timeout), "BEGIN")
+        return self
+
+    def send(
+        self,
+        destination: str,
+        body: bytes | bytearray | memoryview | str = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        content_type: str | None = None,
+        auto_content_length: bool = True,
+        timeout: float | None = DEFAULT,
+    ) -> None:
+        """SEND as part of this transaction; COMMIT alone confirms it. Arguments and errors as ``Connection.send``."""
+        frame = commands.send(
+            destination,
+            body,
+            headers,
+            content_type=content_type,
+            transaction=self.id,
+            auto_content_length=auto_content_length,
+        )
+        self._say(lambda session: session.send(frame), "SEND", timeout)
+
+    def ack(self, message: Message) -> bool:
+        """Acknowledge a message when this transaction commits; see :meth:`Message.ack`."""
+        return message.ack(self)
+
+    def nack(self, message: Message) -> bool:
+        """Reject a message when this transaction commits; see :meth:`Message.nack`."""
+        return message.nack(self)
+
+    def commit(self, timeout: float | None = DEFAULT) -> None:
+        """COMMIT, and wait for the broker's receipt.
+
+        Args:
+            timeout: seconds to wait.
+
+        Raises:
+            ConnectionLost: the transaction was lost with its connection; ``outcome_unknown`` tells whether the broker
+                may have committed it.
+            BrokerError: the broker refused; nothing was done.
+            TimedOut: no receipt came; the broker may have committed it.
+        """
+        deadline = self._deadline(timeout)
+        answer = self._core.new_answer()
+        self._say(lambda session: session.commit(self.entry, context=answer), "COMMIT", timeout)
+        self._core.await_answer(answer, deadline, f"COMMIT of transaction {self.id}")
+
+    def abort(self) -> None:
+        """ABORT. Where the connection is gone the broker has done so already: then nothing is written."""
+        self._core.say_now(lambda session: session.abort(self.entry))
+
+    def run(self, function: Callable[[Transaction], T]) -> T:
+        """Begin, call ``function`` with this transaction, commit; run it all again if the connection is lost.
+
+        As often as ``retry`` of ``Connection.transaction`` allows, and never where COMMIT may have been carried out.
+
+        Returns:
+            what the function returned.
+        """
+        for remaining in range(self._retry, -1, -1):
+            try:
+                with self:
+                    return function(self)
+            except ConnectionLost as lost:
+                if lost.outcome_unknown or not remaining:
+                    raise
+        raise AssertionError("unreachable")
+
+    def __enter__(self) -> Transaction:
+        return self.begin()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.entry.state is TransactionState.COMMITTED or self.entry.state is TransactionState.ABORTED:
+            return
+        if kind is None:
+            self.commit()
+        else:
+            self.abort()
+
+    def _say(self, make: Callable[[Session], Frame | None], what: str, timeout: float | None) -> None:
+        def checked(session: Session) -> Frame | None:
+            session.check_transaction(self.entry)
+            return make(session)
+
+        with self._core.lock:
+            # At once, and not only when a connection is back: waiting cannot bring this transaction back.
+            if self.entry.state is not TransactionState.OPEN:
+                self._core.session.check_transaction(self.entry)
+        self._core.say(checked, self._deadline(timeout), what)
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._core.config.seconds(timeout))
