@@ -68,7 +68,7 @@ def _ask_in_helper(host: str, port: int, deadline: float, interrupt: Interrupt) 
     def ask() -> None:
         try:
             answers.put(_ask_resolver(host, port))
-        except Exception as error:  # noqa: BLE001 (raised again by the thread that waits)
+        except Exception as error:
             answers.put(error)
 
     with interrupt.doing(lambda: answers.put(ConnectInterrupted(f"interrupted while looking up {host}"))):

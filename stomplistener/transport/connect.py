@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from stomplistener.errors import ConnectFailed, StompError, TimedOut
-from stomplistener.transport import tcp, unix
+from stomplistener.transport import tcp, tls, unix
 from stomplistener.transport.base import Endpoint, Transport
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt
 from stomplistener.transport.stream import SocketTransport
@@ -18,7 +18,7 @@ from stomplistener.transport.stream import SocketTransport
 SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
 
 # Of one WebSocket message, which is buffered whole before any limit on frames can see it.
-MAX_MESSAGE = 64 * 1024 * 1024
+MAX_MESSAGE = 257 * 1024 * 1024
 
 
 class _Layers(NamedTuple):
@@ -67,17 +67,22 @@ def connect(
     layers = _SCHEMES.get(endpoint.scheme)
     if layers is None:
         raise ConnectFailed(f"unknown scheme {endpoint.scheme!r}: one of {', '.join(_SCHEMES)} is needed")
-    if any(layers):
+    if layers.websocket:
         raise ConnectFailed(f"{endpoint.scheme}: not built yet")
-    del ssl_context, headers, subprotocols, max_message
+    del headers, subprotocols, max_message
     interrupt = interrupt or Interrupt()
     where = _shown(endpoint)
     with _told(f"cannot connect to {where}", interrupt):
         sock = _dial(endpoint, deadline, interrupt)
-    bottom = transport = SocketTransport(sock)
+    bottom = SocketTransport(sock)
+    transport: Transport = bottom
     try:
-        with interrupt.doing(bottom.shutdown):
-            pass
+        # Breaking the socket ends whatever blocks on it, in any layer above.
+        with interrupt.doing(bottom.shutdown), _told(f"cannot connect to {where}", interrupt):
+            if layers.tls:
+                context = ssl_context or tls.default_context(endpoint.options)
+                transport = secured = tls.TLSTransport(transport, context, endpoint.host)
+                secured.handshake(deadline)
     except BaseException:
         transport.close()
         raise
@@ -121,5 +126,5 @@ def _told(step: str, interrupt: Interrupt) -> Iterator[None]:
         if isinstance(error, StompError):
             raise
         if isinstance(error, TimeoutError):
-            raise TimedOut(f"{step}: no answer in time") from error
+            raise TimedOut(f"{step}: {error}") from error
         raise ConnectFailed(f"{step}: {error.strerror or error}") from error

@@ -60,7 +60,7 @@ class Background:
     def _run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
             self.value = function(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 (raised again by result)
+        except BaseException as error:
             self.error = error
 
     @property

@@ -1,0 +1,168 @@
+"""TLS over another transport.
+
+``ssl.SSLSocket`` will not do: OpenSSL allows one thread at a time to use a connection, and its socket would have to be
+locked while a receive blocks. Here OpenSSL sees memory only, so a lock is held for the arithmetic and never for I/O.
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+
+from stomplistener.errors import ConnectFailed, shorten
+from stomplistener.transport.base import EndpointOptions, Transport
+from stomplistener.transport.layer import Layer
+from stomplistener.transport.tls_errors import advice
+
+# The most that one record holds (RFC 8446, section 5.1): a larger read or write would give no more.
+_RECORD = 16384
+
+# How much one send encrypts: fewer calls of the kernel than one a record, yet the lock is free again within 0.1 ms.
+_SEND_SIZE = 4 * _RECORD
+
+# Types of the records that a server may answer with (RFC 8446, section 5.1: alert, handshake).
+_ANSWERS = (b"\x15", b"\x16")
+
+
+def default_context(options: EndpointOptions) -> ssl.SSLContext:
+    """The context that an endpoint's options ask for: verified, at least TLS 1.2, no ALPN.
+
+    It is made anew for each attempt, so that a renewed file counts.
+
+    Args:
+        options: ``ca_file`` replaces the system's authorities; ``cert_file`` with ``key_file`` and ``key_password`` is
+            our own certificate; ``verify_hostname`` switches only the check of the name.
+
+    Raises:
+        ConnectFailed: a file cannot be used; the message names the option, never the password.
+    """
+    try:
+        context = ssl.create_default_context(cafile=options.ca_file)
+    except OSError as error:
+        raise ConnectFailed(f"ca_file {options.ca_file!r} cannot be used: {error.strerror or error}") from error
+    # An administrator may have asked OpenSSL for more than this.
+    if context.minimum_version < ssl.TLSVersion.TLSv1_2:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = options.verify_hostname
+    if options.cert_file is not None:
+        _load_certificate(context, options.cert_file, options)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, cert_file: str, options: EndpointOptions) -> None:
+    # Without a function OpenSSL asks on the terminal for the password of an encrypted key.
+    try:
+        context.load_cert_chain(cert_file, options.key_file, lambda: options.key_password or "")
+    except (OSError, ValueError) as error:
+        files = repr(cert_file) if options.key_file is None else f"{cert_file!r} with key_file {options.key_file!r}"
+        hint = "" if options.key_password else " (if the key is encrypted, key_password is needed)"
+        why = "not found" if isinstance(error, FileNotFoundError) else getattr(error, "reason", None) or error
+        raise ConnectFailed(f"cert_file {files} cannot be used: {why}{hint}") from error
+
+
+class TLSTransport(Layer):
+    """TLS, as a client, over a connected transport, which it owns from now on."""
+
+    def __init__(self, inner: Transport, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(inner)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._host = host
+        try:
+            # The dot that ends an absolute name is not part of the name in SNI (RFC 6066, 3) nor in certificates.
+            self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host.rstrip("."))
+        except ValueError as error:
+            raise ConnectFailed(f"TLS cannot be used with host {host!r}: {error}") from error
+
+    def handshake(self, deadline: float) -> None:
+        """Agree with the peer on keys, and check its certificate.
+
+        Args:
+            deadline: in seconds of ``time.monotonic()``.
+
+        Raises:
+            OSError: the peer is not who it should be, does not accept us, or does not speak TLS.
+            TimeoutError: it has not answered in time.
+        """
+        try:
+            while not self._advance():
+                self._send_by(deadline)
+                self._feed(self._answer(deadline))
+            self._send_by(deadline)
+        except TimeoutError as error:
+            raise TimeoutError(f"no answer in time to the TLS handshake; {_PLAIN}") from error
+        except ssl.SSLError as error:
+            # The alert that tells the peer why, for the log at its end.
+            with suppress(OSError):
+                self._send_by(deadline)
+            raise ConnectionAbortedError(f"TLS handshake: {advice(error, self._ssl, self._host)}") from error
+        except ConnectionError as error:
+            raise ConnectionAbortedError(f"broken off in the TLS handshake ({_told(error)}); {_PLAIN}") from error
+        self._early = self._read()
+        if self._failure is not None:
+            raise self._failure
+
+    def _advance(self) -> bool:
+        try:
+            self._ssl.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def _answer(self, deadline: float) -> bytes:
+        raw = self._receive_by(deadline)
+        if not raw:
+            raise ConnectionAbortedError("closed by the peer")
+        if self._fed == 0 and raw[:1] not in _ANSWERS:
+            raise OSError(f"the peer does not speak TLS, it said {shorten(raw)}; {_PLAIN}")
+        self._fed += 1
+        return raw
+
+    def _encode(self, data: memoryview) -> int:
+        count = 0
+        try:
+            while count < min(len(data), _SEND_SIZE):
+                count += self._ssl.write(data[count : count + _RECORD])
+        except ssl.SSLWantReadError:
+            pass  # the peer has asked to renegotiate (TLS 1.2), and its part of that has not come yet
+        return count
+
+    def _feed(self, raw: bytes) -> None:
+        self._incoming.write(raw)
+
+    def _read(self) -> bytes:
+        # All of it: a record that stayed inside would wait for bytes that may never come.
+        chunks = []
+        try:
+            while self._incoming.pending or self._ssl.pending():
+                chunk = self._ssl.read(_RECORD)
+                if not chunk:
+                    self._ended = True  # close_notify
+                    break
+                chunks.append(chunk)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._ended = True
+        except ssl.SSLError as error:
+            # In TLS 1.3 a client has finished its handshake before the server looks at the client's certificate.
+            self._failure = ConnectionAbortedError(f"TLS: {advice(error, self._ssl, self._host)}")
+            self._ended = True
+        # An end of the stream without close_notify is an end as well (see Layer.receive). Brokers that are killed leave
+        # none, and a truncation cannot be taken for a complete frame, which is what close_notify would guard against.
+        return b"".join(chunks)
+
+    def _drain(self) -> bytes:
+        return self._outgoing.read() if self._outgoing.pending else b""
+
+    def _farewell(self) -> None:
+        # It raises SSLWantReadError once our close_notify is written: the peer's own is not waited for.
+        with suppress(ssl.SSLError):
+            self._ssl.unwrap()
+
+
+def _told(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+_PLAIN = "if this port does not speak TLS, use tcp:// or ws://"
