@@ -1,0 +1,8 @@
+"""Where to connect next, and when. Pure: no socket, no thread, no clock; the dice are passed in."""
+
+from __future__ import annotations
+
+from stomplistener.failover.schedule import Attempt, Schedule
+from stomplistener.failover.uri import Broker, BrokerOptions, BrokerURI, FailoverOptions, parse
+
+__all__ = ["Attempt", "Broker", "BrokerOptions", "BrokerURI", "FailoverOptions", "Schedule", "parse"]

@@ -1,0 +1,186 @@
+"""What an option of a URI is: its name there, how its text is read, how it is shown, what holds where it is not given.
+
+The dataclasses of options are the one table that drives the parser: each field is declared with ``option``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import quote, unquote
+
+from stomplistener.errors import InvalidURI
+from stomplistener.failover.text import Piece
+
+MASK = "***"
+
+# Java's int, the type of the counts in ActiveMQ. In milliseconds 24 days, which every platform's timed wait accepts.
+_MOST = 2**31 - 1
+_INTEGER = re.compile(r"-?[0-9]{1,10}")
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_FROM_ENVIRONMENT = "env"
+_PROXY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]+/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of value.
+
+    Attributes:
+        expected: what the text must be, for the complaint.
+        read: makes the value from the text; raises ValueError.
+        show: makes the text from the value, without secrets.
+    """
+
+    expected: str
+    read: Callable[[Piece], Any]
+    show: Callable[[Any], str] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its name in a URI, other names for it, its kind, and the only schemes that it means something to."""
+
+    name: str
+    kind: Kind
+    aliases: tuple[str, ...] = ()
+    schemes: frozenset[str] | None = None
+
+    def read(self, value: Piece) -> Any:
+        """The value that a text stands for. Raises InvalidURI."""
+        try:
+            return self.kind.read(value)
+        except InvalidURI:
+            raise
+        except ValueError:
+            pass
+        raise value.error(f"{self.name} must be {self.kind.expected},")
+
+
+def option(name: str, kind: Kind, default: object, *, aliases: tuple[str, ...] = (), schemes: str = "") -> Any:
+    """A dataclass field that a URI may set."""
+    only = frozenset(schemes.split()) or None
+    return field(default=default, metadata={"option": Option(name, kind, aliases, only)})
+
+
+def table(options: type[Options]) -> Mapping[str, Option]:
+    """The options that a dataclass declares, by field name."""
+    declared: Any = options
+    return {each.name: each.metadata["option"] for each in fields(declared) if "option" in each.metadata}
+
+
+class Options:
+    """Base of the dataclasses of options: shown as a URI writes them, without secrets and defaults."""
+
+    __slots__ = ()
+
+    def written(self, default: Options | None = None) -> str:
+        """The options that differ from ``default``, as in a query."""
+        default = default or type(self)()
+        mine = ((each, getattr(self, key), getattr(default, key)) for key, each in table(type(self)).items())
+        return "&".join(written(each, value) for each, value, usual in mine if value != usual)
+
+    def __str__(self) -> str:
+        return self.written()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.written()!r})"
+
+
+def written(option: Option, value: object) -> str:
+    """``name=value`` as in a query, secrets masked."""
+    return f"{option.name}={quote(option.kind.show(value), safe=':/@*[]')}"
+
+
+def path_of(location: str) -> str:
+    """The path that a path or ``file:`` URL names. Raises ValueError."""
+    scheme = _SCHEME.match(location)
+    if scheme is None:
+        return _some_text(location)
+    path = re.sub(r"\A//(localhost)?(?=/)", "", location[scheme.end() :])
+    if scheme[1].lower() != "file" or path.startswith("//"):
+        raise ValueError
+    return _some_text(unquote(path, errors="strict"))
+
+
+def count(least: int) -> Kind:
+    """A whole number of things."""
+    return Kind(f"a whole number from {least} to {_MOST}", lambda value: _integer(value.decoded(), least))
+
+
+def milliseconds(least: int = 0) -> Kind:
+    """Milliseconds in the URI, seconds in Python."""
+    return Kind(
+        f"milliseconds, a whole number from {least} to {_MOST}",
+        lambda value: _integer(value.decoded(), least) / 1000,
+        _in_milliseconds,
+    )
+
+
+def _integer(text: str, least: int) -> int:
+    if not _INTEGER.fullmatch(text) or not least <= int(text) <= _MOST:
+        raise ValueError
+    return int(text)
+
+
+def _in_milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
+def _patience(text: str) -> float | None:
+    limit = _integer(text, -1)
+    return limit / 1000 if limit > 0 else None
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError
+    return text == "true"
+
+
+def _factor(text: str) -> float:
+    if not _DECIMAL.fullmatch(text) or not 1 <= float(text) < math.inf:
+        raise ValueError
+    return float(text)
+
+
+def _some_text(text: str) -> str:
+    # No file name and no password can hold a NUL; Python would only say so when the file is opened.
+    if not text or "\0" in text:
+        raise ValueError
+    return text
+
+
+def _proxy(text: str) -> str:
+    if text != _FROM_ENVIRONMENT and not _PROXY.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _location(text: str) -> str:
+    path_of(text)
+    return text
+
+
+def _masked(url: str) -> str:
+    scheme, slashes, rest = url.partition("://")
+    login, at, host = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{slashes}{user}{colon and ':' + MASK}{at}{host}"
+
+
+FLAG = Kind("true or false", lambda value: _flag(value.decoded()), lambda flag: str(flag).lower())
+FACTOR = Kind("a number not less than 1", lambda value: _factor(value.decoded()))
+PATIENCE = Kind(
+    f"milliseconds, a whole number up to {_MOST}, or 0 or -1 for no limit",
+    lambda value: _patience(value.decoded()),
+    lambda seconds: "0" if seconds is None else _in_milliseconds(seconds),
+)
+PATH = Kind("the path of a file", lambda value: _some_text(value.decoded()))
+SECRET = Kind("some text", lambda value: _some_text(value.decoded()), lambda _: MASK)
+PROXY = Kind("a URL such as http://proxy:3128, percent-encoded, or env", lambda value: _proxy(value.decoded()), _masked)
+LOCATION = Kind("a path or a file: URL", lambda value: _location(value.decoded()))

@@ -1,0 +1,141 @@
+"""The part of a URI after the question mark: cut into options, each read by the kind that its declaration names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from stomplistener.errors import InvalidURI
+from stomplistener.failover.options import Kind, Option, Options, table
+from stomplistener.failover.text import Piece
+
+Scope = Literal["broker", "failover", "nested", "ignored"]
+
+_NO_FRAME = "it needs an OpenWire command that STOMP has no frame for"
+_IGNORED: Mapping[str, str] = {
+    "reconnectDelay": "the running delay is the library's own; initialReconnectDelay sets where it starts",
+    "trackTransactionProducers": "STOMP has no producers",
+    "updateURIsSupported": _NO_FRAME,
+    "rebalanceUpdateURIs": _NO_FRAME,
+    "reconnectSupported": _NO_FRAME,
+    "soTimeout": "a silent connection is found by STOMP's heart-beats",
+    "trace": "the logging of the program decides what is traced",
+}
+_IGNORED_PREFIXES: Mapping[str, str] = {
+    "jms.": "it configures the JMS layer, which STOMP does not have",
+    "wireFormat.": "it configures OpenWire; a silent connection is found by STOMP's heart-beats",
+}
+_PREFIXED = r"(?:nested\.)?(?:jms|wireFormat)\.[A-Za-z0-9_.]+"
+_PREFIXED_NAME = re.compile(_PREFIXED)
+_MISTYPED = re.compile(r",(?P<name>[A-Za-z][A-Za-z0-9_.]*)=")
+
+
+@dataclass(slots=True)
+class Said:
+    """What one query said: values by field name, for each scope; for ``ignored`` warnings by option name."""
+
+    broker: dict[str, Any] = field(default_factory=dict)
+    failover: dict[str, Any] = field(default_factory=dict)
+    nested: dict[str, Any] = field(default_factory=dict)
+    ignored: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    scope: Scope
+    key: str
+    option: Option
+
+
+class Vocabulary:
+    """Every option name that a URI may use, and the places where a comma is more than a character of a value.
+
+    Attributes:
+        between_brokers: matches the commas of a list that end a broker.
+        failover_option: matches before the name of an option that belongs to the failover, not to a broker.
+    """
+
+    def __init__(self, *, broker: type[Options], failover: type[Options]) -> None:
+        self._words: dict[str, _Word] = {}
+        for key, option in table(broker).items():
+            self._add("broker", key, option)
+            self._add("nested", key, option, prefix="nested.")
+        for key, option in table(failover).items():
+            self._add("failover", key, option)
+        for name, reason in _IGNORED.items():
+            for full_name in (name, f"nested.{name}"):
+                self._words[full_name] = _ignored(full_name, reason)
+        name_follows = f"(?:{'|'.join(map(re.escape, self._words))}|{_PREFIXED})="
+        ours = "|".join(re.escape(name) for name, word in self._words.items() if word.scope in ("failover", "nested"))
+        self._between_options = re.compile(f"&|,(?={name_follows})")
+        self.between_brokers = re.compile(f",(?!{name_follows})")
+        self.failover_option = re.compile(f"[?&,](?=(?:{ours})=)")
+
+    def _add(self, scope: Scope, key: str, option: Option, prefix: str = "") -> None:
+        for name in (option.name, *option.aliases):
+            self._words[prefix + name] = _Word(scope, key, replace(option, name=prefix + name))
+
+    def read(self, query: Piece | None, *, refused: Mapping[Scope, str]) -> Said:
+        """Read a query.
+
+        Args:
+            query: what follows the question mark, None where there is none.
+            refused: scopes whose options may not stand here, and what to do instead.
+
+        Raises:
+            InvalidURI: an option is malformed, unknown, given twice, or stands in the wrong place.
+        """
+        said = Said()
+        for name, value in self._options(query):
+            word = self._find(name)
+            if word.scope in refused:
+                raise name.error(f"{word.option.name} does not belong here,", hint=refused[word.scope])
+            values: dict[str, Any] = getattr(said, word.scope)
+            if word.key in values:
+                raise name.error(f"{word.option.name} is given twice,")
+            values[word.key] = self._value(word.option, value)
+        return said
+
+    def _options(self, query: Piece | None) -> Iterator[tuple[Piece, Piece]]:
+        for part in query.split(self._between_options) if query else ():
+            name, value = part.partition("=")
+            if value is None:
+                raise part.error("an option without =," if part.text else "an empty option", hint="write name=value")
+            yield name, value
+
+    def _find(self, name: Piece) -> _Word:
+        text = name.decoded()
+        if word := self._words.get(text):
+            return word
+        if _PREFIXED_NAME.fullmatch(text):
+            prefix = text.removeprefix("nested.").partition(".")[0] + "."
+            return _ignored(text, _IGNORED_PREFIXES[prefix])
+        raise self._unknown(name)
+
+    def _value(self, option: Option, value: Piece) -> Any:
+        try:
+            return option.read(value)
+        except InvalidURI:
+            # A comma before an unknown name is a part of the value, but a value that makes no sense
+            # is most often two options, the second one misspelt.
+            if found := _MISTYPED.search(value.text):
+                raise self._unknown(value.cut(*found.span("name"))) from None
+            raise
+
+    def _unknown(self, name: Piece) -> InvalidURI:
+        return name.error(f"unknown option{name.quoted}", hint=nearest(name.text, self._words))
+
+
+def nearest(name: str, known: Mapping[str, object]) -> str:
+    """A question that names the known name most like this one; nothing where none is like it."""
+    by_small_letters = {each.lower(): each for each in known}
+    found = get_close_matches(name[:64].lower(), by_small_letters, n=1)
+    return f"did you mean {by_small_letters[found[0]]!r}?" if found else ""
+
+
+def _ignored(name: str, reason: str) -> _Word:
+    warning = f"{name} has no effect: {reason}"
+    return _Word("ignored", name, Option(name, Kind("anything", lambda _: warning)))

@@ -1,0 +1,218 @@
+"""Where to connect next, and when: a sequence of attempts that whoever connects works through until one succeeds.
+
+A **pass** is one trip through the list of brokers, each tried once, with no wait between them; the waits stand between
+passes and grow. There is no clock here: an attempt says how long to wait before it, and the caller waits.
+The rules are those of ActiveMQ's failover transport reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+
+from stomplistener.errors import InvalidURI
+from stomplistener.failover.sources import read_brokers
+from stomplistener.failover.uri import Broker, BrokerURI, FailoverOptions
+
+# CONNECTED proves little, a broker may welcome and throw out: only a connection that lived so many seconds was good.
+_PROVEN = 1.0
+# Where growth starts from a delay of nothing, which no factor would ever get off the ground; in seconds.
+_LEAST_GROWN = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One broker to try.
+
+    Attributes:
+        broker: which one.
+        delay: how long to wait first, in seconds; only before the first broker of a pass.
+        pass_number: counted from 1, for each start, outage and probing.
+        is_last_of_pass: whether the pass has failed if this attempt does.
+        warn: whether a warning is due if this attempt fails.
+    """
+
+    broker: Broker
+    delay: float
+    pass_number: int
+    is_last_of_pass: bool
+    warn: bool
+
+
+class Schedule:
+    """The attempts that a broker URI asks for.
+
+    It carries the delay from one outage to the next, and the list last read from ``update_uris_url``.
+    One thread at a time may work through a start or an outage; ``probes`` and ``spares`` may be used beside it.
+
+    Args:
+        uri: the brokers, and how to go from one to the next.
+        random: the dice for the order and the jitter.
+        read_uris: reads the file that ``update_uris_url`` names; raises OSError or InvalidURI.
+
+    Attributes:
+        warnings: sentences for the caller to log, and to clear: why the file of brokers could not be used.
+    """
+
+    def __init__(
+        self,
+        uri: BrokerURI,
+        *,
+        random: Random | None = None,
+        read_uris: Callable[[str], list[Broker]] | None = None,
+    ) -> None:
+        self.warnings: list[str] = []
+        self._uri = uri
+        self._options = uri.options
+        self._random = random or Random()
+        self._read_uris = read_uris or read_brokers
+        self._from_file: tuple[Broker, ...] = ()
+        self._complaint = ""
+        self._back_off = _BackOff(uri.options, self._random)
+
+    def start(self) -> Iterator[Attempt]:
+        """The attempts of a first connect, the first one at once.
+
+        They end after ``startup_max_reconnect_attempts`` passes (-1: after ``max_reconnect_attempts``), or when there
+        is no broker at all, the file of brokers being unreadable; one pass is made in any case.
+        """
+        self._back_off.restart()
+        limit = self._options.startup_max_reconnect_attempts
+        if limit < 0:
+            limit = self._options.max_reconnect_attempts
+        return self._passes(limit if limit < 0 else max(limit, 1), lost=None)
+
+    def outage(self, lost: Broker, lived: float) -> Iterator[Attempt]:
+        """The attempts after the loss of a connection, the broker just lost last in each pass.
+
+        They end after ``max_reconnect_attempts`` passes, counted afresh for every outage. The delay starts afresh only
+        if the connection was a good one, so that a broker that welcomes and throws out is asked ever more rarely.
+
+        Args:
+            lost: the broker whose connection ended.
+            lived: how long the connection had been ready, in seconds.
+        """
+        if lived >= _PROVEN:
+            self._back_off.restart()
+        return self._passes(self._options.max_reconnect_attempts, lost)
+
+    def is_preferred(self, broker: Broker) -> bool:
+        """Whether the broker is one to stay with, for ``priority_backup``."""
+        return broker.identity in {each.identity for each in self._preferred()}
+
+    def probes(self) -> Iterator[Attempt]:
+        """The attempts to get back to a preferred broker: without end, each pass after a wait that grows as any other.
+
+        For ``priority_backup``; stop when one succeeds. Empty where no broker is known at all.
+        """
+        back_off = _BackOff(self._options, self._random)
+        for number in count(1):
+            brokers = self._shuffled(self._preferred())
+            if not brokers:
+                return
+            yield from _attempts(brokers, back_off.wait(), number, warn=False)
+
+    def spares(self, current: Broker, held: Sequence[Broker]) -> list[Broker]:
+        """The brokers to try for further connections in hand, for ``backup``, in this order until the pool is full.
+
+        More are given than the pool takes, since some may be dead; none if it is full or ``backup`` is off.
+
+        Args:
+            current: the broker in use.
+            held: the brokers to which connections are in hand.
+        """
+        if not self._options.backup or len(held) >= self._options.backup_pool_size:
+            return []
+        taken = {each.identity for each in (current, *held)}
+        free = self._shuffled(each for each in self._known() if each.identity not in taken)
+        if self._options.priority_backup:
+            free.sort(key=self.is_preferred, reverse=True)
+        return free
+
+    def _passes(self, limit: int, lost: Broker | None) -> Iterator[Attempt]:
+        for number in count(1) if limit < 0 else range(1, limit + 1):
+            self._refresh()
+            brokers = self._in_order(lost)
+            if not brokers:
+                return
+            at_once = lost is None and number == 1
+            delay = 0.0 if at_once else self._back_off.wait()
+            yield from _attempts(brokers, delay, number, warn=self._warns_of(number))
+
+    def _in_order(self, lost: Broker | None) -> list[Broker]:
+        known = self._known()
+        if lost is None:
+            return self._shuffled(known)
+        last = [each for each in known if each.identity == lost.identity]
+        return self._shuffled(each for each in known if each.identity != lost.identity) + last
+
+    def _shuffled(self, brokers: Iterable[Broker]) -> list[Broker]:
+        order = list(brokers)
+        if self._options.randomize:
+            self._random.shuffle(order)
+        return order
+
+    def _known(self) -> tuple[Broker, ...]:
+        return tuple(dict.fromkeys(self._from_file + self._uri.brokers))
+
+    def _preferred(self) -> Sequence[Broker]:
+        """The preferred brokers, as the list has them where it does: that entry has the login and options to use."""
+        known = self._known()
+        if not self._options.priority_uris:
+            return self._uri.brokers[:1] or known[:1]
+        listed = {each.identity: each for each in reversed(known)}
+        return [listed.get(each.identity, each) for each in self._options.priority_uris]
+
+    def _refresh(self) -> None:
+        location = self._options.update_uris_url
+        if location is None:
+            return
+        try:
+            brokers = self._read_uris(location)
+        except (OSError, InvalidURI) as error:
+            complaint = f"the brokers in {location} cannot be used, the list stays as it was: {error}"
+            # Read before each pass, a file that stays bad would say the same for hours.
+            if complaint != self._complaint:
+                self.warnings.append(complaint)
+            self._complaint = complaint
+        else:
+            self._complaint = ""
+            self._from_file = tuple(each.with_options(self._options.nested) for each in brokers)
+
+    def _warns_of(self, number: int) -> bool:
+        every = self._options.warn_after_reconnect_attempts
+        return every > 0 and (number == 1 or number % every == 0)
+
+
+class _BackOff:
+    """The waits between passes, in seconds: each grows out of the one before, jitter apart, none passes the cap."""
+
+    def __init__(self, options: FailoverOptions, random: Random) -> None:
+        self._options = options
+        self._random = random
+        self.restart()
+
+    def restart(self) -> None:
+        self._next = self._options.initial_reconnect_delay
+
+    def wait(self) -> float:
+        options = self._options
+        wait = self._next + self._random.uniform(0, options.reconnect_delay_jitter)
+        if options.use_exponential_back_off:
+            grown = self._next * options.reconnect_delay_exponent or _LEAST_GROWN
+            self._next = min(grown, options.max_reconnect_delay)
+        return min(wait, options.max_reconnect_delay)
+
+
+def _attempts(brokers: Sequence[Broker], delay: float, number: int, *, warn: bool) -> Iterator[Attempt]:
+    for place, broker in enumerate(brokers, 1):
+        is_last = place == len(brokers)
+        yield Attempt(
+            broker=broker,
+            delay=delay if place == 1 else 0.0,
+            pass_number=number,
+            is_last_of_pass=is_last,
+            warn=warn and is_last,
+        )

@@ -1,0 +1,83 @@
+"""A text whose parts know where they stand: every complaint about a URI can say where, and can keep a secret."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from stomplistener.errors import InvalidURI
+
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,39}")
+_SECRET_OPTION = re.compile(r"(?:password|proxy)=", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The part of ``source`` from ``start`` up to ``end``; ``fixed`` is its place if the source is a decoded value."""
+
+    source: str
+    start: int
+    end: int
+    fixed: int | None = None
+
+    @classmethod
+    def of(cls, source: str, *, fixed: int | None = None) -> Piece:
+        """The whole of a text."""
+        return cls(source, 0, len(source), fixed)
+
+    @property
+    def text(self) -> str:
+        """The characters themselves."""
+        return self.source[self.start : self.end]
+
+    def cut(self, start: int, end: int | None = None) -> Piece:
+        """The part from ``start`` up to ``end``, both counted within this piece."""
+        return Piece(self.source, self.start + start, self.end if end is None else self.start + end, self.fixed)
+
+    def partition(self, separator: str) -> tuple[Piece, Piece | None]:
+        """What stands before and after the first separator; None where there is none."""
+        at = self.text.find(separator)
+        return (self, None) if at < 0 else (self.cut(0, at), self.cut(at + len(separator)))
+
+    def split(self, separator: re.Pattern[str]) -> list[Piece]:
+        """The parts between the separators, empty ones included."""
+        text, parts, start = self.text, [], 0
+        for found in separator.finditer(text):
+            parts.append(self.cut(start, found.start()))
+            start = found.end()
+        return [*parts, self.cut(start)]
+
+    def decoded(self) -> str:
+        """The text without its percent-encoding; a plus sign stays one.
+
+        Raises:
+            InvalidURI: the encoding is broken, or is not UTF-8.
+        """
+        if stray := _STRAY_PERCENT.search(self.text):
+            raise self.error(
+                "a % without two hexadecimal digits", offset=stray.start(), hint="a % itself is written %25"
+            )
+        try:
+            return unquote(self.text, errors="strict")
+        except UnicodeDecodeError:
+            pass
+        # Raised outside the handler: the UnicodeDecodeError holds the bytes, which may be a passcode.
+        raise self.error("percent-encoded bytes that are not UTF-8")
+
+    def error(self, what: str, *, offset: int = 0, hint: str = "") -> InvalidURI:
+        """The exception to raise. Texts of the URI go into ``what`` only as ``quoted`` gives them."""
+        place = self.start + offset if self.fixed is None else self.fixed
+        return InvalidURI(f"{what} at position {place}" + (f": {hint}" if hint else ""))
+
+    @property
+    def quoted(self) -> str:
+        """A space and the text in quotes; nothing where it might be a part of a secret that lacks its encoding."""
+        exposed = (
+            self.fixed is None
+            and _NAME.fullmatch(self.text)
+            and "@" not in self.source[self.start :]
+            and not _SECRET_OPTION.search(self.source, 0, self.start)
+        )
+        return f" {self.text!r}" if exposed else ""

@@ -1,0 +1,464 @@
+"""Broker URIs: one broker, or ActiveMQ's ``failover:`` with a list of brokers and how to go from one to the next.
+
+::
+
+    uri     = broker [ "?" options ] | "failover:" [ "//" ] ( "(" list ")" | list ) [ "?" options ]
+    list    = broker *( "," broker )
+    broker  = scheme "://" [ login [ ":" passcode ] "@" ] host ":" port [ "/" virtual-host ] [ "?" options ]
+    options = option *( ( "&" | "," ) option )
+
+For ``ws`` and ``wss`` the path is the URL's; ``unix:///path`` names a socket. Everything wrong in the text is found
+here, with no look-up and no file read, and no complaint repeats what may be a secret.
+The rules are those of ActiveMQ's failover transport reference, made strict where its client lets an error pass unseen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Any
+from urllib.parse import quote
+
+from stomplistener.errors import InvalidURI
+from stomplistener.failover.options import (
+    FACTOR,
+    FLAG,
+    LOCATION,
+    MASK,
+    PATH,
+    PATIENCE,
+    PROXY,
+    SECRET,
+    Kind,
+    Options,
+    count,
+    milliseconds,
+    option,
+    table,
+    written,
+)
+from stomplistener.failover.query import Said, Vocabulary, nearest
+from stomplistener.failover.text import Piece
+
+_SCHEMES = {name: name for name in ("tcp", "ssl", "ws", "wss", "unix")} | {"stomp": "tcp", "stomp+ssl": "ssl"}
+_EXAMPLE = "write a broker as in tcp://host:61613"
+_FAILOVER = re.compile(r"failover:(?://)?", re.IGNORECASE)
+_BRACKET = re.compile(r"[()]")
+_DOTTED_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]+(%[\w.-]+)?")
+_HOST_NAME = re.compile(r"[\w.-]+")
+_PORT = re.compile(r"[0-9]{1,5}")
+_TLS = "ssl wss"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class BrokerOptions(Options):
+    """The options of one broker; ``nested.`` before the name gives one to every broker of a list.
+
+    Attributes:
+        connection_timeout: ``connectionTimeout``, time for one attempt, from the name look-up to CONNECTED, in seconds.
+        tcp_no_delay: ``tcpNoDelay``, send small packets at once.
+        keep_alive: ``keepAlive``, let the kernel probe an idle connection.
+        ca_file: ``caFile``, the certificates to trust; those of the system where None.
+        cert_file: ``certFile``, the client's own certificate.
+        key_file: ``keyFile``, its key, where that is not in ``cert_file``.
+        key_password: ``keyPassword``, which opens the key.
+        verify_hostname: ``verifyHostname``, check that the certificate names the host.
+        proxy: ``proxy``, the URL of a proxy to go through; ``env`` takes that of the environment.
+    """
+
+    connection_timeout: float = option("connectionTimeout", milliseconds(1), 30.0)
+    tcp_no_delay: bool = option("tcpNoDelay", FLAG, True)
+    keep_alive: bool = option("keepAlive", FLAG, True)
+    ca_file: str | None = option("caFile", PATH, None, schemes=_TLS)
+    cert_file: str | None = option("certFile", PATH, None, schemes=_TLS)
+    key_file: str | None = option("keyFile", PATH, None, schemes=_TLS)
+    key_password: str | None = option("keyPassword", SECRET, None, schemes=_TLS)
+    verify_hostname: bool = option("verifyHostname", FLAG, True, schemes=_TLS)
+    proxy: str | None = option("proxy", PROXY, None, schemes="tcp ssl ws wss")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Broker:
+    """One broker: where it is and how to log in there. ``str`` and ``repr`` show no secret.
+
+    Attributes:
+        scheme: tcp, ssl, ws, wss or unix (``stomp`` is tcp, ``stomp+ssl`` is ssl).
+        host: name or address, in small letters and without brackets; empty for unix.
+        port: 1 to 65535; 0 for unix.
+        path: the path of a WebSocket URL, or of the socket for unix; empty for tcp and ssl.
+        virtual_host: what to ask for in CONNECT; None where the URI names none.
+        login: user name for this broker, None where the URI names none.
+        passcode: passcode for this broker, None where the URI names none.
+        options: all else.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    virtual_host: str | None = None
+    login: str | None = None
+    passcode: str | None = None
+    options: BrokerOptions = BrokerOptions()
+
+    @property
+    def identity(self) -> tuple[str, str, int, str]:
+        """What makes it this broker and no other: scheme, host, port and path, whatever its options."""
+        return self.scheme, self.host, self.port, self.path
+
+    def with_options(self, changes: Iterable[tuple[str, Any]]) -> Broker:
+        """The same broker with these options, given as pairs of field name and value, in place of its own."""
+        return replace(self, options=replace(self.options, **dict(changes)))
+
+    @property
+    def address(self) -> str:
+        """The URI without its options, the passcode masked."""
+        login = "" if self.login is None else quote(self.login, safe="")
+        passcode = "" if self.passcode is None else f":{MASK}"
+        at = "" if self.login is None else "@"
+        host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port else ""
+        virtual_host = "" if self.virtual_host is None else "/" + quote(self.virtual_host, safe="")
+        path = quote(self.path) if self.scheme == "unix" else self.path
+        return f"{self.scheme}://{login}{passcode}{at}{host}{port}{virtual_host}{path}"
+
+    def __str__(self) -> str:
+        options = str(self.options)
+        return f"{self.address}?{options}" if options else self.address
+
+    def __repr__(self) -> str:
+        return f"Broker({str(self)!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class FailoverOptions(Options):
+    """How to go from one broker to the next. The names of a URI are ActiveMQ's, its times milliseconds.
+
+    A pass is one trip through the list of brokers, each tried once. Delays are in seconds.
+
+    Attributes:
+        initial_reconnect_delay: wait before the first pass after a loss, and between the first two passes of a start.
+        max_reconnect_delay: cap of every wait, jitter included.
+        use_exponential_back_off: False: every wait is ``initial_reconnect_delay``.
+        reconnect_delay_exponent: factor on the wait after each wait; ``backOffMultiplier`` is the same option.
+        reconnect_delay_jitter: up to so much is added to a wait, drawn anew each time and never part of what grows.
+        max_reconnect_attempts: failed passes allowed after a loss; -1 no limit, 0 never reconnect.
+        startup_max_reconnect_attempts: the same until the first success; -1 use ``max_reconnect_attempts``, 0 one pass.
+        timeout: how long a SEND waits for a connection; None for ever.
+        randomize: shuffle the list before each pass.
+        priority_backup: return to a preferred broker when it comes back.
+        priority_uris: the preferred brokers; the first of the list where empty.
+        backup: keep connections to other brokers in hand.
+        backup_pool_size: how many.
+        warn_after_reconnect_attempts: warn at the first failed pass and at every so many; 0 and below not at all.
+        track_messages: ask a receipt for every SEND and keep it until that comes.
+        max_cache_size: bound of the SENDs so kept, in bytes.
+        update_uris_url: a file of further brokers, read before each pass: a path or ``file:`` URL.
+        nested: options given to every broker, as pairs of a field of BrokerOptions and a value. Those of the URI
+            have them already; brokers that come from elsewhere need ``Broker.with_options``.
+    """
+
+    initial_reconnect_delay: float = option("initialReconnectDelay", milliseconds(), 0.01)
+    max_reconnect_delay: float = option("maxReconnectDelay", milliseconds(), 30.0)
+    use_exponential_back_off: bool = option("useExponentialBackOff", FLAG, True)
+    reconnect_delay_exponent: float = option("reconnectDelayExponent", FACTOR, 2.0, aliases=("backOffMultiplier",))
+    reconnect_delay_jitter: float = option("reconnectDelayJitter", milliseconds(), 0.0)
+    max_reconnect_attempts: int = option("maxReconnectAttempts", count(-1), -1)
+    startup_max_reconnect_attempts: int = option("startupMaxReconnectAttempts", count(-1), -1)
+    timeout: float | None = option("timeout", PATIENCE, None)
+    randomize: bool = option("randomize", FLAG, True)
+    priority_backup: bool = option("priorityBackup", FLAG, False)
+    priority_uris: tuple[Broker, ...] = option(
+        "priorityURIs",
+        # Wrapped, since what reads a list of brokers needs the names of these options.
+        Kind("URIs with commas between them", lambda value: _priority(value), lambda brokers: _joined(brokers)),
+        (),
+    )
+    backup: bool = option("backup", FLAG, False)
+    backup_pool_size: int = option("backupPoolSize", count(1), 1)
+    warn_after_reconnect_attempts: int = option("warnAfterReconnectAttempts", count(-(2**31)), 10)
+    track_messages: bool = option("trackMessages", FLAG, False)
+    max_cache_size: int = option("maxCacheSize", count(1), 131072)
+    update_uris_url: str | None = option("updateURIsURL", LOCATION, None)
+    nested: tuple[tuple[str, Any], ...] = ()
+
+    def written(self, default: Options | None = None) -> str:
+        """The options that differ from ``default``, as in a query."""
+        # The class is made anew for its slots, which a bare super() would miss.
+        own = Options.written(self, default)
+        shared = (f"nested.{written(table(BrokerOptions)[key], value)}" for key, value in self.nested)
+        return "&".join(filter(None, [own, *shared]))
+
+
+_PLAIN_DEFAULTS = FailoverOptions(startup_max_reconnect_attempts=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class BrokerURI:
+    """What ``parse`` makes of a URI. ``str`` gives a URI again, its secrets masked.
+
+    Attributes:
+        brokers: in the order written, exact repeats dropped; empty only with ``update_uris_url``.
+        options: how to go from one to the next.
+        is_failover: whether it was written with ``failover:``.
+        warnings: one sentence for each option that was accepted and has no effect.
+    """
+
+    brokers: tuple[Broker, ...]
+    options: FailoverOptions = field(default_factory=FailoverOptions)
+    is_failover: bool = True
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        brokers = _joined(self.brokers)
+        options = self.options.written(None if self.is_failover else _PLAIN_DEFAULTS)
+        if self.is_failover:
+            return f"failover:({brokers})" + (options and f"?{options}")
+        return brokers + (options and f"{'&' if '?' in brokers else '?'}{options}")
+
+    def __repr__(self) -> str:
+        return f"BrokerURI({str(self)!r})"
+
+
+_VOCABULARY = Vocabulary(broker=BrokerOptions, failover=FailoverOptions)
+
+
+def parse(uri: str) -> BrokerURI:
+    """Read a broker URI.
+
+    The form and the options are those of ActiveMQ's failover transport reference. A URI without ``failover:`` names one
+    broker: its first connect is tried once (unless it has ``startupMaxReconnectAttempts``), later losses without limit.
+
+    Args:
+        uri: ``tcp://host:61613`` or ``failover:(tcp://mq1:61613,ssl://mq2:61614)?randomize=false``.
+
+    Returns:
+        The brokers and options, with a warning for each option that was accepted and has no effect.
+
+    Raises:
+        InvalidURI: the text is not such a URI. The message gives the position, counted from 0.
+    """
+    whole = _text(uri)
+    if not whole.text:
+        raise whole.error("no broker", hint=_EXAMPLE)
+    prefix = _FAILOVER.match(uri)
+    return _failover(whole.cut(prefix.end())) if prefix else _plain(whole)
+
+
+def parse_brokers(text: str) -> tuple[Broker, ...]:
+    """Read a bare list of brokers, as a file named by ``updateURIsURL`` holds one: URIs with commas between them.
+
+    Raises:
+        InvalidURI: the text is not such a list. The message gives the position, counted from 0.
+    """
+    return _list(_text(text), [])
+
+
+def _text(text: object) -> Piece:
+    if not isinstance(text, str):
+        raise InvalidURI(f"a broker URI is a str, not {type(text).__name__}: {_EXAMPLE}")
+    whole = Piece.of(text)
+    for at, character in enumerate(text):
+        if character == "#" or character == " " or not character.isprintable():
+            what = "a #" if character == "#" else "a space or control character"
+            raise whole.error(
+                what, offset=at, hint=f"write it percent-encoded, as {quote(character, errors='replace')}"
+            )
+    return whole
+
+
+def _plain(whole: Piece) -> BrokerURI:
+    address, query = whole.partition("?")
+    if "," in address.text:
+        hint = "several brokers are written failover:(tcp://a:61613,tcp://b:61613)"
+        raise address.error("a comma", offset=address.text.index(","), hint=hint)
+    said = _VOCABULARY.read(query, refused={})
+    warnings: list[str] = []
+    broker = _broker(address, said, warnings)
+    said.failover.setdefault("startup_max_reconnect_attempts", 0)
+    return _assembled([broker], said, warnings, is_failover=False)
+
+
+def _failover(body: Piece) -> BrokerURI:
+    in_brackets = body.text.startswith("(")
+    listed, query = _bracketed(body) if in_brackets else _unbracketed(body)
+    hint = "give it to every broker as nested., or to one broker within the brackets of failover:(...)"
+    said = _VOCABULARY.read(query, refused={"broker": hint})
+    warnings: list[str] = []
+    needs_none = in_brackets and not listed.text and "update_uris_url" in said.failover
+    brokers = () if needs_none else _list(listed, warnings)
+    return _assembled(brokers, said, warnings, is_failover=True)
+
+
+def _bracketed(body: Piece) -> tuple[Piece, Piece | None]:
+    closing = _BRACKET.search(body.text, 1)
+    if closing is None:
+        raise body.error("a bracket that is never closed")
+    if closing[0] == "(":
+        raise body.error("a bracket within brackets", offset=closing.start(), hint="within a broker it is written %28")
+    rest = body.cut(closing.end())
+    if rest.text and not rest.text.startswith("?"):
+        raise rest.error("text after the closing bracket", hint="only ? and options may follow")
+    return body.cut(1, closing.start()), rest.cut(1) if rest.text else None
+
+
+def _unbracketed(body: Piece) -> tuple[Piece, Piece | None]:
+    """Give the final query to the failover if it names any option of the failover: no broker has one of those."""
+    ours = _VOCABULARY.failover_option.search(body.text)
+    question = body.text.rfind("?", 0, ours.end()) if ours else -1
+    listed, query = (body, None) if question < 0 else (body.cut(0, question), body.cut(question + 1))
+    if stray := _BRACKET.search(listed.text):
+        hint = "brackets enclose the whole list, failover:(...)"
+        raise listed.error("a bracket without its partner", offset=stray.start(), hint=hint)
+    return listed, query
+
+
+def _assembled(brokers: Iterable[Broker], said: Said, warnings: list[str], *, is_failover: bool) -> BrokerURI:
+    nested = tuple(said.nested.items())
+    if "priority_uris" in said.failover:
+        said.failover["priority_uris"] = _distinct(each.with_options(nested) for each in said.failover["priority_uris"])
+    return BrokerURI(
+        brokers=_distinct(each.with_options(nested) for each in brokers),
+        options=FailoverOptions(**said.failover, nested=nested),
+        is_failover=is_failover,
+        warnings=tuple(dict.fromkeys([*warnings, *said.ignored.values()])),
+    )
+
+
+def _distinct(brokers: Iterable[Broker]) -> tuple[Broker, ...]:
+    return tuple(dict.fromkeys(brokers))
+
+
+def _joined(brokers: Iterable[Broker]) -> str:
+    return ",".join(map(str, brokers))
+
+
+def _priority(value: Piece) -> tuple[Broker, ...]:
+    text = value.decoded()
+    return _list(value if text == value.text else Piece.of(text, fixed=value.start), [])
+
+
+def _list(listed: Piece, warnings: list[str]) -> tuple[Broker, ...]:
+    hint = "it is an option of the failover: write it after the list, failover:(...)?..."
+    brokers = []
+    for each in listed.split(_VOCABULARY.between_brokers):
+        address, query = each.partition("?")
+        said = _VOCABULARY.read(query, refused={"failover": hint, "nested": hint})
+        brokers.append(_broker(address, said, warnings))
+        warnings.extend(said.ignored.values())
+    return _distinct(brokers)
+
+
+def _broker(address: Piece, said: Said, warnings: list[str]) -> Broker:
+    scheme, rest = _scheme(address)
+    slash = rest.text.find("/")
+    authority, path = (rest, rest.cut(len(rest.text))) if slash < 0 else (rest.cut(0, slash), rest.cut(slash))
+    login, passcode, place = _login(authority)
+    host, port = _no_host(place) if scheme == "unix" else _host_and_port(place)
+    for key, given in table(BrokerOptions).items():
+        if key in said.broker and given.schemes and scheme not in given.schemes:
+            warnings.append(f"{given.name} has no effect on {scheme}://, only on {', '.join(sorted(given.schemes))}")
+    return Broker(
+        scheme=scheme,
+        host=host,
+        port=port,
+        path=_path(scheme, path),
+        virtual_host=path.cut(1).decoded() or None if scheme in ("tcp", "ssl") and path.text else None,
+        login=login,
+        passcode=passcode,
+        options=BrokerOptions(**said.broker),
+    )
+
+
+def _scheme(address: Piece) -> tuple[str, Piece]:
+    if _FAILOVER.match(address.text):
+        raise address.error("failover: within failover:", hint="write all the brokers in one list")
+    name, rest = address.partition("://")
+    if rest is None:
+        raise address.error("a broker without scheme" if address.text else "an empty broker", hint=_EXAMPLE)
+    scheme = _SCHEMES.get(name.text.lower())
+    if scheme is None:
+        question = nearest(name.text, _SCHEMES)
+        raise name.error(f"unknown scheme{name.quoted}", hint=f"{question or 'known are'} ({', '.join(_SCHEMES)})")
+    return scheme, rest
+
+
+def _login(authority: Piece) -> tuple[str | None, str | None, Piece]:
+    """Split at the last @: a passcode with one in it is wrong, but must not be taken for a host and shown."""
+    at = authority.text.rfind("@")
+    if at < 0:
+        return None, None, authority
+    login, passcode = authority.cut(0, at).partition(":")
+    if not login.text:
+        raise login.error("an empty login", hint="write login:passcode@host:port")
+    return login.decoded(), None if passcode is None else passcode.decoded(), authority.cut(at + 1)
+
+
+def _no_host(place: Piece) -> tuple[str, int]:
+    if place.text:
+        raise place.error("a host in a unix URI", hint="write unix:///path, with three slashes")
+    return "", 0
+
+
+def _host_and_port(place: Piece) -> tuple[str, int]:
+    closing = place.text.find("]") if place.text.startswith("[") else -1
+    colon = place.text.find(":", closing) if closing >= 0 else place.text.rfind(":")
+    if colon < 0:
+        raise place.error("no port", offset=len(place.text), hint=_EXAMPLE)
+    host, port = place.cut(0, colon), place.cut(colon + 1)
+    if not _PORT.fullmatch(port.text) or not 1 <= int(port.text) <= 65535:
+        raise port.error(
+            "a port must be a number from 1 to 65535,", hint="/ ? : and @ in a passcode are percent-encoded"
+        )
+    return _host(host), int(port.text)
+
+
+def _host(host: Piece) -> str:
+    text = host.text
+    if not text:
+        raise host.error("an empty host", hint=_EXAMPLE)
+    if text.startswith("["):
+        closed = text.endswith("]")
+        text = host.cut(1, len(text) - 1).decoded()
+        valid = closed and _IPV6.fullmatch(text) is not None and _is_address(IPv6Address, text)
+    elif _DOTTED_NUMBERS.fullmatch(text):
+        valid = _is_address(IPv4Address, text)
+    else:
+        valid = _is_name(text)
+    if not valid:
+        raise host.error("not a host name or address", hint="an IPv6 address is written [::1]")
+    return text.lower()
+
+
+def _is_address(kind: type[IPv4Address] | type[IPv6Address], text: str) -> bool:
+    try:
+        kind(text)
+    except AddressValueError:
+        return False
+    return True
+
+
+def _is_name(text: str) -> bool:
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return _HOST_NAME.fullmatch(text) is not None
+
+
+def _path(scheme: str, path: Piece) -> str:
+    text = path.decoded()
+    # A / in a passcode would make the login the host, and the passcode a port, which is shown.
+    if "@" in path.text and scheme != "unix":
+        raise path.error("an @ after the host", hint="write it as %40, and a / in a passcode as %2F")
+    if scheme == "unix":
+        if len(text) < 2 or "\0" in text:
+            raise path.error("no path of a socket", hint="write unix:///path")
+        return text
+    if scheme in ("ws", "wss"):
+        # It goes into the request line as it stands, so what is encoded stays so.
+        return quote(path.text, safe="/%:@!$&'()*+,;=~") or "/"
+    return ""
