@@ -19,6 +19,9 @@ $(READY): setup.cfg pyproject.toml
 	done; exit 1
 	@touch $@
 
+demo: $(READY)  ## the main job on the embedded broker, or on BROKER=failover:(tcp://...)
+	@$(BIN)/python examples/demo.py $(if $(BROKER),--broker '$(BROKER)')
+
 lint: $(READY)  ## ruff and mypy strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
