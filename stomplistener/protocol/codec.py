@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from stomplistener.errors import InvalidHeader, ProtocolError
-from stomplistener.protocol.frame import HEARTBEAT, Frame
+from stomplistener.protocol.frame import HEARTBEAT, Frame, masked_lines
 from stomplistener.protocol.limits import Limits
 from stomplistener.protocol.spec import COMMANDS, UNESCAPED_COMMANDS, VERSIONS, Version, highest, version_rules
 
@@ -105,33 +105,39 @@ class Decoder:
         size = len(data)
         find = data.find
         append = frames.append
+        max_body = self._limits.max_body
+        # Where the next empty line is, size if there is none: kept over frames that end in CR LF and do not use it.
+        blank = -1
         while position < size:
             if data[position] in b"\n\r":
                 position = self._skip_eols(data, position, frames)
-                if position == size:
-                    return
+                continue
             rules = self._rules
-            end = body = find(b"\n\n", position)
-            if end >= 0:
-                body = end + 2
-            if rules.crlf and (cr := find(b"\n\r\n", position, end if end >= 0 else size)) >= 0:
+            if blank < position:
+                blank = find(b"\n\n", position)
+                if blank < 0:
+                    blank = size
+            end, body = blank, blank + 2
+            if rules.crlf and (cr := find(b"\n\r\n", position, end + 1)) >= 0:
                 end, body = cr, cr + 3
-            if end < 0:
+            if end == size:
                 self._head.begin(data[position:], rules)
                 return
             command, block, length = self._read_head(data, position, end)
             if length is None:
                 stop = find(b"\0", body)
-                if stop - body > self._limits.max_body:
-                    raise self._body_too_long()
+                if stop - body > max_body:
+                    raise _over_limit("max_body", max_body, block.encode())
             else:
+                if length > max_body:
+                    raise _over_limit("max_body", max_body, block.encode())
                 stop = body + length
                 if stop >= size:
                     stop = -1
                 elif data[stop] != _NUL:
                     raise _not_terminated(command, length, data[stop : stop + 20])
             if stop < 0:
-                self._body = _UnfinishedBody(_Head(command, block, length), self._limits.max_body)
+                self._body = _UnfinishedBody(_Head(command, block, length), max_body)
                 self._continue_body(self._body, data[body:], frames)
                 return
             append(self._finish(command, block, data[body:stop]))
@@ -143,7 +149,9 @@ class Decoder:
             if data[position:] == b"\r" and self._rules.crlf:
                 self._head.begin(b"\r", self._rules)
                 return len(data)
-            raise ProtocolError("a frame begins with a carriage return", data=data[position:])
+            raise ProtocolError(
+                "a frame begins with a carriage return", data=masked_lines(data[position : position + 80])
+            )
         beats = data.count(b"\n", position, match.end()) - self._behind_frame
         self._behind_frame = False
         frames.extend([HEARTBEAT] * beats)
@@ -160,11 +168,11 @@ class Decoder:
         try:
             block = raw.decode()
         except UnicodeDecodeError:
-            raise ProtocolError(f"a header of {command} is not UTF-8", data=raw) from None
+            raise ProtocolError(f"a header of {command} is not UTF-8", data=masked_lines(raw)) from None
         if self._rules.crlf and "\r" in block:
             block = (block + "\n").replace("\r\n", "\n")[:-1]
         if not _GOOD_BLOCK(block):
-            bad = next(line for line in block.split("\n")[1:] if ":" not in line[1:])
+            bad = next(line for line in block.split("\n")[1:] if line.find(":") < 1)
             raise ProtocolError(f"a header line of {command} has no name or no colon", data=bad.encode())
         return command, block, _content_length(command, block)
 
@@ -178,13 +186,15 @@ class Decoder:
 
     def _finish(self, command: str, block: str, body: bytes) -> Frame:
         self._behind_frame = True
-        if command in UNESCAPED_COMMANDS or command == "STOMP":
+        if command in UNESCAPED_COMMANDS:
             return self._finish_handshake(command, block, body)
         rules = self._rules
         if "\\" in block and rules.escapes:
-            if not rules.good_escapes(block):
+            if rules.good_escapes(block):
+                return Frame.of_block(command, block, body, rules.unescape)
+            # The ERROR that refuses CONNECT is in a version that nobody told: better as it stands than not at all.
+            if self._version is not None:
                 raise _undefined_escape(command, block, rules)
-            return Frame.of_block(command, block, body, rules.unescape)
         return Frame.of_block(command, block, body)
 
     def _finish_handshake(self, command: str, block: str, body: bytes) -> Frame:
@@ -196,9 +206,6 @@ class Decoder:
         # An answer that was never offered is the session's to refuse; here it must only not break the reading.
         self.version = version if version in VERSIONS else max(VERSIONS)
         return frame
-
-    def _body_too_long(self) -> ProtocolError:
-        return ProtocolError(f"a body is longer than the limit of {self._limits.max_body:,} bytes (Limits.max_body)")
 
 
 class _UnfinishedHead:
@@ -234,10 +241,11 @@ class _UnfinishedHead:
         if newline >= 0:
             self._line_start = newline + 1
         limits = self._limits
+        # Less what belongs to no header: the command, and of its end of line and the head's "\r\n\r" at most.
         for name, value, most in (
-            ("max_header_bytes", len(self.data) - _LONGEST_COMMAND - 2, limits.max_header_bytes),
+            ("max_header_bytes", len(self.data) - _LONGEST_COMMAND - 3, limits.max_header_bytes),
             ("max_headers", self._lines - 1, limits.max_headers),
-            ("max_header_line", len(self.data) - self._line_start, limits.max_header_line),
+            ("max_header_line", len(self.data) - self._line_start if self._lines else 0, limits.max_header_line),
         ):
             if value > most:
                 raise _over_limit(name, most, bytes(self.data[:80]))
@@ -258,8 +266,6 @@ class _UnfinishedBody:
         self._missing = None if head.length is None else head.length
         # getvalue() hands out the buffer itself, without a copy, when nothing was cut off or is shared.
         self._gathered = io.BytesIO()
-        if head.length is not None and head.length > max_body:
-            raise _over_limit("max_body", max_body, head.block.encode())
 
     def add(self, data: bytes) -> int:
         """Take what belongs to the body, return the position behind it and its NUL (len(data) if there is more)."""
@@ -329,7 +335,7 @@ def _check_block(raw: bytes, limits: Limits) -> None:
 
 
 def _over_limit(name: str, limit: int, data: bytes) -> ProtocolError:
-    return ProtocolError(f"a frame exceeds Limits.{name} = {limit:,}", data=data)
+    return ProtocolError(f"a frame exceeds Limits.{name} = {limit:,}", data=masked_lines(data))
 
 
 def _not_terminated(command: str, length: int, data: bytes) -> ProtocolError:

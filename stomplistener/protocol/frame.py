@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from stomplistener.errors import shorten
 
 _SECRET_HEADERS = frozenset({"passcode", "authorization", "cookie", "token"})
+_SECRET_LINE = re.compile(rb"(?i)((?:^|\n)(?:%b):)[^\n]*" % "|".join(sorted(_SECRET_HEADERS)).encode()).sub
 
 
 class Headers(Mapping[str, str]):
@@ -54,6 +56,11 @@ def masked(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """The pairs with the values of secrets replaced, for every text that a person may read."""
     for key, value in pairs:
         yield key, "***" if key.lower() in _SECRET_HEADERS else value
+
+
+def masked_lines(head: bytes) -> bytes:
+    """The same for the bytes of header lines, whole or not."""
+    return _SECRET_LINE(rb"\1***", head)
 
 
 class Frame:

@@ -94,8 +94,10 @@ CLIENT_COMMANDS = frozenset(
 SERVER_COMMANDS = frozenset(["CONNECTED", "MESSAGE", "RECEIPT", "ERROR"])
 COMMANDS = CLIENT_COMMANDS | SERVER_COMMANDS
 
-UNESCAPED_COMMANDS = frozenset({"CONNECT", "CONNECTED"})
-"""Written and read without escapes in every version, to stay readable for 1.0 (1.2, Value Encoding)."""
+UNESCAPED_COMMANDS = frozenset({"CONNECT", "STOMP", "CONNECTED"})
+"""Written and read without escapes in every version, to stay readable for 1.0 (1.2, Value Encoding).
+
+STOMP is to be handled in the same manner as CONNECT (1.2, Connecting)."""
 
 
 def version_rules(name: str) -> Version:

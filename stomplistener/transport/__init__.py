@@ -5,6 +5,7 @@
 
 from stomplistener.transport.base import Endpoint, EndpointOptions, Transport
 from stomplistener.transport.connect import connect
+from stomplistener.transport.extras import MissingExtra
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt
 
-__all__ = ["ConnectInterrupted", "Endpoint", "EndpointOptions", "Interrupt", "Transport", "connect"]
+__all__ = ["ConnectInterrupted", "Endpoint", "EndpointOptions", "Interrupt", "MissingExtra", "Transport", "connect"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+FEW = 16384
+"""The most that ``send_nowait`` takes: one record of TLS, so that it is taken whole or not at all."""
+
 
 class Transport(Protocol):
     """What the running client needs of a connection: any object with these methods will do.
@@ -30,9 +33,9 @@ class Transport(Protocol):
         """
 
     def send_nowait(self, data: bytes) -> bool:
-        """Send these few bytes only if that is possible without waiting; whether it was. Raises OSError.
+        """Send these few bytes, at most ``FEW``, only if that is possible without waiting; whether it was.
 
-        False while another thread is in ``send``, too.
+        False while another thread is in ``send``, too. Raises OSError.
         """
 
     def unread(self) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from stomplistener.errors import ConnectFailed, StompError, TimedOut
 from stomplistener.transport import tcp, tls, unix
-from stomplistener.transport.base import Endpoint, Transport
+from stomplistener.transport.base import Endpoint, EndpointOptions, Transport
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt
 from stomplistener.transport.stream import SocketTransport
 
@@ -68,21 +68,25 @@ def connect(
     if layers is None:
         raise ConnectFailed(f"unknown scheme {endpoint.scheme!r}: one of {', '.join(_SCHEMES)} is needed")
     if layers.websocket:
-        raise ConnectFailed(f"{endpoint.scheme}: not built yet")
-    del headers, subprotocols, max_message
+        # Only where it is needed, as it imports a package that may be missing; first, to say so before any waiting.
+        from stomplistener.transport.websocket import WebSocketTransport
     interrupt = interrupt or Interrupt()
-    where = _shown(endpoint)
-    with _told(f"cannot connect to {where}", interrupt):
-        sock = _dial(endpoint, deadline, interrupt)
-    bottom = SocketTransport(sock)
+    step = f"cannot connect to {_shown(endpoint)}"
+    with _told(step, interrupt):
+        bottom = SocketTransport(_dial(endpoint, deadline, interrupt))
     transport: Transport = bottom
     try:
         # Breaking the socket ends whatever blocks on it, in any layer above.
-        with interrupt.doing(bottom.shutdown), _told(f"cannot connect to {where}", interrupt):
+        with interrupt.doing(bottom.shutdown), _told(step, interrupt):
             if layers.tls:
                 context = ssl_context or tls.default_context(endpoint.options)
                 transport = secured = tls.TLSTransport(transport, context, endpoint.host)
                 secured.handshake(deadline)
+            if layers.websocket:
+                transport = framed = WebSocketTransport(
+                    transport, endpoint, headers=headers or {}, subprotocols=subprotocols, max_message=max_message
+                )
+                framed.handshake(deadline)
     except BaseException:
         transport.close()
         raise
@@ -91,12 +95,29 @@ def connect(
 
 
 def _dial(endpoint: Endpoint, deadline: float, interrupt: Interrupt) -> socket.socket:
-    options = endpoint.options
     if endpoint.scheme == "unix":
         return unix.dial(endpoint.path, deadline=deadline, interrupt=interrupt)
+    options = endpoint.options
+    if options.proxy is not None:
+        # For the same reason as WebSocket above.
+        from stomplistener.transport import proxy
+
+        chosen = proxy.choose(options.proxy, endpoint.host)
+        if chosen is not None:
+            try:
+                sock = _dial_tcp(chosen.host, chosen.port, options, deadline, interrupt)
+            except ConnectFailed as error:
+                raise ConnectFailed(f"the proxy {chosen}: {error}", error.attempts) from error
+            except TimedOut as error:
+                raise TimedOut(f"the proxy {chosen}: {error}") from error
+            return proxy.tunnel(sock, chosen, endpoint.host, endpoint.port, deadline=deadline, interrupt=interrupt)
+    return _dial_tcp(endpoint.host, endpoint.port, options, deadline, interrupt)
+
+
+def _dial_tcp(host: str, port: int, options: EndpointOptions, deadline: float, interrupt: Interrupt) -> socket.socket:
     return tcp.dial(
-        endpoint.host,
-        endpoint.port,
+        host,
+        port,
         no_delay=options.tcp_no_delay,
         keep_alive=options.keep_alive,
         deadline=deadline,

@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 
-from stomplistener.transport.base import Transport
+from stomplistener.transport.base import FEW, Transport
 from stomplistener.transport.interrupt import remaining
 
 
@@ -215,9 +215,9 @@ class Layer(ABC):
 
     def _flush_now(self) -> bool:
         while self._take():
-            if not self._inner.send_nowait(bytes(self._owed)):
+            if not self._inner.send_nowait(bytes(self._owed[:FEW])):
                 return False
-            self._owed = memoryview(b"")
+            self._owed = self._owed[FEW:]
         return True
 
     def _flush_if_free(self) -> None:

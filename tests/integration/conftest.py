@@ -18,7 +18,7 @@ import pytest
 from stomplistener.testing.containers import BrokerContainer, brokers, engine_available
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("activemq", "artemis", "rabbitmq")
+NAMES = ("activemq", "artemis", "apollo", "rabbitmq")
 _engine_missing = functools.cache(engine_available)
 
 
