@@ -68,6 +68,10 @@ class Layer(ABC):
     def _farewell(self) -> None:
         """Have the engine make its goodbye, if it still can."""
 
+    def _meaning(self, error: OSError) -> str | None:  # noqa: ARG002 (for those who know more)
+        """A better text for an error of the inner transport, where the layer knows one."""
+        return None
+
     def receive(self) -> bytes:
         """See Transport."""
         if self._early:
@@ -90,7 +94,11 @@ class Layer(ABC):
         """See Transport."""
         with self._writing:
             count = self._encode_some(memoryview(data))
-            self._flush()
+            try:
+                self._flush()
+            except ConnectionError as error:
+                self._explain(error)
+                raise
         if self._has_output():
             self._flush_if_free()
         return count
@@ -121,8 +129,8 @@ class Layer(ABC):
 
     def shutdown(self) -> None:
         """See Transport."""
-        self._inner.shutdown()
         self._end()
+        self._inner.shutdown()
 
     def close(self) -> None:
         """See Transport. Says goodbye first, if that is possible without waiting."""
@@ -160,8 +168,11 @@ class Layer(ABC):
             raw = self._inner.receive()
         except TimeoutError:
             raise
-        except OSError:
-            self._end()
+        except OSError as error:
+            try:
+                self._explain(error)
+            finally:
+                self._end()
             raise
         with self._engine:
             self._feed(raw)
@@ -172,6 +183,12 @@ class Layer(ABC):
             self._fed += 1
             self._engine.notify_all()
         return data
+
+    def _explain(self, error: OSError) -> None:
+        # After our own shutdown there is nothing to explain.
+        meaning = None if self._ended else self._meaning(error)
+        if meaning is not None:
+            raise ConnectionAbortedError(meaning) from error
 
     def _end(self) -> None:
         with self._engine:

@@ -68,6 +68,8 @@ class TLSTransport(Layer):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._host = host
+        self._heard = False  # any data of the peer's
+        self._is_tls13 = False
         try:
             # The dot that ends an absolute name is not part of the name in SNI (RFC 6066, 3) nor in certificates.
             self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host.rstrip("."))
@@ -98,6 +100,7 @@ class TLSTransport(Layer):
             raise ConnectionAbortedError(f"TLS handshake: {advice(error, self._ssl, self._host)}") from error
         except ConnectionError as error:
             raise ConnectionAbortedError(f"broken off in the TLS handshake ({_told(error)}); {_PLAIN}") from error
+        self._is_tls13 = self._ssl.version() == "TLSv1.3"
         self._early = self._read()
         if self._failure is not None:
             raise self._failure
@@ -150,7 +153,18 @@ class TLSTransport(Layer):
             self._ended = True
         # An end of the stream without close_notify is an end as well (see Layer.receive). Brokers that are killed leave
         # none, and a truncation cannot be taken for a complete frame, which is what close_notify would guard against.
+        self._heard = self._heard or bool(chunks)
         return b"".join(chunks)
+
+    def _meaning(self, error: OSError) -> str | None:
+        # In TLS 1.3 a server refuses a client's certificate, or the lack of one, after the client's handshake. Its
+        # alert says so, but is lost if the server resets the connection because of what we have sent since.
+        if self._heard or not self._is_tls13:
+            return None
+        return (
+            f"broken off by the broker right after the TLS handshake ({_told(error)}): it may want a client "
+            "certificate, or another one (cert_file)"
+        )
 
     def _drain(self) -> bytes:
         return self._outgoing.read() if self._outgoing.pending else b""

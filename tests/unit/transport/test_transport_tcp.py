@@ -29,8 +29,10 @@ def connected(**options: Any) -> Iterator[tuple[Transport, socket.socket]]:
         peer, _ = server.accept()
         with peer:
             peer.settimeout(SOON)
-            yield transport, peer
-            transport.close()
+            try:
+                yield transport, peer
+            finally:
+                transport.close()
 
 
 @pytest.fixture

@@ -86,8 +86,10 @@ def connected(context: ssl.SSLContext, **options: Any) -> Iterator[tuple[Transpo
     with tls_server(context) as server:
         transport = connect(Place("ssl", port=server.port, options=Options(**options)), deadline=soon())
         with server.peer() as peer:
-            yield transport, peer
-            transport.close()
+            try:
+                yield transport, peer
+            finally:
+                transport.close()
 
 
 @pytest.fixture(params=["1.2", "1.3"])
@@ -240,8 +242,7 @@ class TestClientCertificate:
         self, demanding: ssl.SSLContext, authority: Authority, stranger: Authority, tmp_path: Path
     ) -> None:
         stranger.ca.issue_cert("client@test").private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
-        error = self.attempt(demanding, authority, cert_file=str(tmp_path / "client.pem"))
-        assert "does not know the authority" in error
+        assert "cert_file" in self.attempt(demanding, authority, cert_file=str(tmp_path / "client.pem"))
 
     def test_given(self, demanding: ssl.SSLContext, authority: Authority, files: tuple[str, str]) -> None:
         with connected(demanding, ca_file=authority.file, cert_file=files[0], key_file=files[1]) as (_, peer):
@@ -458,6 +459,8 @@ class TestEnd:
 
     def test_the_peer_resets(self, pair: tuple[Transport, ssl.SSLSocket]) -> None:
         transport, peer = pair
+        peer.sendall(b"x")
+        assert transport.receive() == b"x"
         receive = Background(transport.receive)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         peer.close()

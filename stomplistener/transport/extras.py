@@ -1,0 +1,12 @@
+"""What to say when an optional package is missing."""
+
+from __future__ import annotations
+
+from stomplistener.errors import StompError
+
+
+class MissingExtra(StompError, ImportError):
+    """A scheme or an option needs a package that is not installed; the message names the command that installs it."""
+
+    def __init__(self, purpose: str, extra: str) -> None:
+        super().__init__(f"{purpose} needs a package that is not installed: pip install 'stomplistener[{extra}]'")

@@ -1,0 +1,212 @@
+"""WebSocket over another transport, by the protocol engine of the ``websockets`` package (extra ``websocket``).
+
+Its engine and not its threaded client: that one has a thread, a deadline and a shutdown of its own, and would neither
+let another thread shut down a blocked send nor run over our own TLS and proxies. The engine does no I/O.
+
+What brokers take and give, from their sources:
+
+- ActiveMQ Classic ignores binary messages without a word, and takes one text message for one STOMP frame: a second
+  frame in it is dropped, a half one is an error (``AbstractStompSocket``, ``StompSocket.onWebSocketBinary``).
+- RabbitMQ and Artemis take either kind as a stream of bytes (``rabbit_web_stomp_handler``, ``WebSocketServerHandler``);
+  the former sends text or, by ``web_stomp.ws_frame``, binary, the latter binary. Artemis refuses frames, that is
+  fragments of messages, of more than 64 KiB by default.
+
+Hence text wherever it is possible, which it is unless a body is not UTF-8; one message for each ``send``, and callers
+who respect ``frame_per_send``; fragments of at most 64 KiB. What is received is a stream of bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from stomplistener.errors import ConnectFailed, InvalidHeader, shorten
+from stomplistener.transport.base import Endpoint, Transport
+from stomplistener.transport.extras import MissingExtra
+from stomplistener.transport.layer import Layer
+
+try:
+    from websockets.client import ClientProtocol
+    from websockets.exceptions import InvalidStatus, NegotiationError, WebSocketException
+    from websockets.frames import Close, Frame, Opcode
+    from websockets.http11 import Request
+    from websockets.protocol import State
+    from websockets.typing import Subprotocol
+    from websockets.uri import parse_uri
+except ImportError as error:
+    raise MissingExtra("WebSocket (ws://, wss://)", "websocket") from error
+
+_FRAGMENT = 65536
+_DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+
+# RFC 6455, section 7.4.1: done, and going away (the broker stops).
+_NORMAL_CLOSES = (1000, 1001, 1005)
+
+# The package's own logger would write every frame, and so passcodes, and every header, and so tokens, at level DEBUG.
+_SILENT = logging.Logger("stomplistener.silent", logging.CRITICAL + 1)
+
+
+class WebSocketTransport(Layer):
+    """WebSocket, as a client, over a connected transport, which it owns from now on.
+
+    Args:
+        inner: the transport.
+        endpoint: for the URI in the HTTP request.
+        headers: more headers for it; they replace ours of the same name.
+        subprotocols: to offer, in order of preference.
+        max_message: the largest message to receive, in bytes; None for any.
+
+    Raises:
+        ConnectFailed: no URI can be made of the endpoint.
+        InvalidHeader: a header would end the line.
+    """
+
+    frame_per_send = True
+
+    def __init__(
+        self,
+        inner: Transport,
+        endpoint: Endpoint,
+        *,
+        headers: Mapping[str, str],
+        subprotocols: Sequence[str],
+        max_message: int | None,
+    ) -> None:
+        super().__init__(inner)
+        path = endpoint.path or "/"
+        # For messages: a query may hold a token.
+        self._path = path.partition("?")[0]
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        try:
+            uri = parse_uri(f"{endpoint.scheme}://{host}:{endpoint.port}{path}")
+        except (WebSocketException, ValueError):
+            raise ConnectFailed(f"no WebSocket URI can be made of host {host} and path {self._path}") from None
+        self._protocol = ClientProtocol(
+            uri,
+            subprotocols=[Subprotocol(each) for each in subprotocols] or None,
+            max_size=max_message,
+            logger=_SILENT,
+        )
+        self._request = self._protocol.connect()
+        _add(self._request, headers)
+
+    def handshake(self, deadline: float) -> None:
+        """Have the HTTP server switch to WebSocket.
+
+        Args:
+            deadline: in seconds of ``time.monotonic()``.
+
+        Raises:
+            OSError: it does not, or does not speak HTTP.
+            TimeoutError: it has not answered in time.
+        """
+        protocol = self._protocol
+        protocol.send_request(self._request)
+        try:
+            self._send_by(deadline)
+            while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+                raw = self._receive_by(deadline)
+                if self._fed == 0 and raw and not _begins_as_http(raw):
+                    raise OSError(f"the peer does not speak HTTP, it said {shorten(raw)}; {_PLAIN}")
+                self._fed += 1
+                self._feed(raw)
+        except TimeoutError as error:
+            raise TimeoutError(f"no answer in time to the WebSocket handshake; {_PLAIN}") from error
+        if protocol.handshake_exc is not None:
+            raise ConnectionAbortedError(self._refused(protocol.handshake_exc)) from protocol.handshake_exc
+        self._early = self._read()
+        if self._failure is not None and not self._early:
+            raise self._failure
+
+    def _refused(self, error: Exception) -> str:
+        if isinstance(error, InvalidStatus):
+            response = error.response
+            status = f"HTTP {response.status_code} {response.reason_phrase} for path {self._path!r}"
+            return f"WebSocket handshake: the broker answered {status}{_ADVICE.get(response.status_code, '')}"
+        if isinstance(error, NegotiationError):
+            return f"WebSocket handshake: no sub-protocol or extension in common: {error}"
+        return f"WebSocket handshake: {error.__cause__ or error}; {_PLAIN}"
+
+    def _encode(self, data: memoryview) -> int:
+        if not data:
+            return 0
+        message = bytes(data)
+        send = self._protocol.send_text if _is_text(message) else self._protocol.send_binary
+        size = len(message)
+        try:
+            send(message[:_FRAGMENT], fin=size <= _FRAGMENT)
+            for start in range(_FRAGMENT, size, _FRAGMENT):
+                self._protocol.send_continuation(message[start : start + _FRAGMENT], fin=start + _FRAGMENT >= size)
+        except WebSocketException as error:
+            raise ConnectionAbortedError(f"WebSocket: {error}") from error
+        return size
+
+    def _feed(self, raw: bytes) -> None:
+        if raw:
+            self._protocol.receive_data(raw)
+        else:
+            self._protocol.receive_eof()
+
+    def _read(self) -> bytes:
+        chunks = []
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame):
+                if event.opcode in _DATA:
+                    chunks.append(event.data)
+                elif event.opcode is Opcode.CLOSE:
+                    self._closed_by_peer(Close.parse(event.data))
+        broken = self._protocol.parser_exc
+        if broken is not None and not self._ended:
+            self._ended = True
+            # The end of the stream without a close frame is an end, as it is without WebSocket.
+            if not isinstance(broken, EOFError):
+                self._failure = ConnectionAbortedError(f"WebSocket: {broken}")
+        return b"".join(chunks)
+
+    def _closed_by_peer(self, close: Close) -> None:
+        self._ended = True
+        if close.code not in _NORMAL_CLOSES:
+            self._failure = ConnectionAbortedError(
+                f"the broker closed the WebSocket with code {close.code}: {shorten(close.reason)}"
+            )
+
+    def _drain(self) -> bytes:
+        # An empty piece would mean to end our half of the stream: close() ends both.
+        return b"".join(self._protocol.data_to_send())
+
+    def _farewell(self) -> None:
+        with suppress(WebSocketException):
+            self._protocol.send_close(1000)
+
+
+def _add(request: Request, headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if any(each in name + value for each in "\r\n\0") or not name or ":" in name:
+            # Without the value, which may be a token.
+            raise InvalidHeader(f"the HTTP header {name!r} cannot be sent: a name or value of one line is needed")
+        if name in request.headers:
+            del request.headers[name]
+        request.headers[name] = value
+
+
+def _is_text(message: bytes) -> bool:
+    try:
+        message.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _begins_as_http(raw: bytes) -> bool:
+    return raw[:5] == b"HTTP/"[: len(raw)]
+
+
+_PLAIN = "if this port does not speak WebSocket, use tcp:// or ssl://"
+_AUTHORISE = ": does it want a token or a cookie in a header?"
+_ADVICE = {
+    401: _AUTHORISE,
+    403: _AUTHORISE,
+    404: ": is that the path of the broker's WebSocket? RabbitMQ's is /ws",
+    426: _PLAIN,
+}
