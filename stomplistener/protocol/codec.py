@@ -346,7 +346,7 @@ def _undefined_escape(command: str, block: str, rules: Version) -> ProtocolError
     bad = next(line for line in block.split("\n") if not rules.good_escapes(line))
     return ProtocolError(
         f"undefined escape in a header of {command}: STOMP {rules.name} defines {' '.join(rules.escapes.values())}",
-        data=bad.encode(),
+        data=masked_lines(bad.encode()),
     )
 
 

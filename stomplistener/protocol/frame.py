@@ -12,6 +12,10 @@ _SECRET_HEADERS = frozenset({"passcode", "authorization", "cookie", "token"})
 _SECRET_LINE = re.compile(rb"(?i)((?:^|\n)(?:%b):)[^\n]*" % "|".join(sorted(_SECRET_HEADERS)).encode()).sub
 
 
+# Whether a header of this name stands in a frame's bytes as it is, and nothing else can look like it.
+_plain = re.compile(r"[^\\\n\r:]+").fullmatch
+
+
 class Headers(Mapping[str, str]):
     """The headers of a frame: an immutable mapping in which the first of repeated headers counts.
 
@@ -49,7 +53,7 @@ class Headers(Mapping[str, str]):
         return [value for name, value in self.pairs if name == key]
 
     def __repr__(self) -> str:
-        return f"Headers({dict(masked(self.pairs))!r})"
+        return f"Headers({dict(masked(self.items()))!r})"
 
 
 def masked(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -107,8 +111,8 @@ class Frame:
 
     def header(self, key: str) -> str | None:
         """One header, or None. Cheaper than ``headers`` as long as nothing else of a received frame was looked at."""
-        if self._headers is not None:
-            return self._headers.get(key)
+        if self._headers is not None or not _plain(key):
+            return self.headers.get(key)
         start = self._block.find(f"\n{key}:")
         if start < 0:
             return None
@@ -127,6 +131,9 @@ class Frame:
     def info(self) -> str:
         """The frame for a log line: no secret, no more than a glance at the body."""
         headers = " ".join(f"{key}:{value}" for key, value in masked(self.headers.pairs))
+        if not headers.isprintable():
+            # An end of line in a header would let a stranger write log lines of his own.
+            headers = "".join(c if c.isprintable() else repr(c)[1:-1] for c in headers)
         body = f" body={shorten(self.body)}" if self.body else ""
         return f"{self.command} {headers}{body}".rstrip()
 
@@ -139,7 +146,7 @@ class Frame:
 
     def __repr__(self) -> str:
         body = f", body={shorten(self.body)}" if self.body else ""
-        return f"Frame({self.command!r}, {dict(masked(self.headers.pairs))!r}{body})"
+        return f"Frame({self.command!r}, {dict(masked(self.headers.items()))!r}{body})"
 
 
 HEARTBEAT: Final = Frame("")

@@ -16,6 +16,10 @@ TOLERANCE = 2.0
 """Silence means death after this many intervals: the specification asks for an error margin, and brokers beat late."""
 
 
+_LONGEST = 40
+"""Characters of a heart-beat header; more are no interval but an attack."""
+
+
 class HeartBeat(NamedTuple):
     """Intervals in seconds, 0 where there is no heart-beat: how often we can or must ``send``, and they."""
 
@@ -36,13 +40,15 @@ class HeartBeat(NamedTuple):
 
 
 def _milliseconds(seconds: float) -> int:
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"a heart-beat interval is a number of seconds, 0 for none, not {seconds!r}")
     return max(1, round(seconds * 1000)) if seconds else 0
 
 
 def parse(text: str) -> HeartBeat:
     """Read a heart-beat header; ProtocolError where it is none."""
     ours, comma, theirs = text.strip().partition(",")
-    if not (comma and ours.isdigit() and theirs.isdigit() and text.isascii()):
+    if not (comma and ours.isdigit() and theirs.isdigit() and text.isascii() and len(text) <= _LONGEST):
         raise ProtocolError("a heart-beat header is not two numbers of milliseconds", data=text.encode())
     return HeartBeat(int(ours) / 1000, int(theirs) / 1000)
 
