@@ -27,7 +27,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from stomplistener.config import Config
+from stomplistener.config import Config, ConnectOptions
 from stomplistener.delivery import Delivery
 from stomplistener.errors import (
     BrokerError,
@@ -61,6 +61,7 @@ from stomplistener.threads.deadline import Deadline
 from stomplistener.threads.dispatcher import Bound, Lane
 from stomplistener.threads.heartbeater import Heartbeater
 from stomplistener.threads.outbox import Outbox
+from stomplistener.threads.standby import Spare
 from stomplistener.transport import Transport
 
 _log = logging.getLogger("stomplistener")
@@ -322,7 +323,7 @@ class Core:
 
     def _until_open(self, deadline: Deadline, what: str, *, room: bool = True) -> bool:
         """Wait, with the lock, until something may be said. False if the outbox has to be written first."""
-        while self.session.state is not SessionState.CONNECTED or self.outbox.is_stuck:
+        while not self._is_open or self.outbox.is_stuck:
             self._check_usable()
             remaining = deadline.remaining()
             if remaining == 0.0:
@@ -332,11 +333,18 @@ class Core:
             self.changed.wait(remaining)
         return not (room and self.outbox.is_full)
 
+    @property
+    def _is_open(self) -> bool:
+        if self.session.state is not SessionState.CONNECTED:
+            return False
+        # On the way to another broker only what listeners hold may be brought to its end here.
+        return self.state is not ConnectionState.SUSPENDED or self.delivery.is_in_listener()
+
     def _check_usable(self) -> None:
         if self.state in (ConnectionState.NEW, ConnectionState.CLOSED):
             # A fresh copy each time: many threads may raise it, and each adds its own traceback.
             raise copy.copy(self.failure)
-        if self.session.state is SessionState.DISCONNECTING:
+        if self.state is ConnectionState.CLOSING and self.session.state is SessionState.DISCONNECTING:
             raise NotConnected("disconnect() has said goodbye to the broker: nothing can be said any more")
 
     def _put(self, frame: Frame | None) -> None:
@@ -359,6 +367,45 @@ class Core:
     def _where(self) -> str:
         return str(self.broker) if self.broker else "no broker"
 
+    # Moving to a preferred broker: the standby thread
+
+    def move_away(self, deadline: Deadline) -> bool:
+        """Leave this connection in good order, for a spare that waits; False if something stayed open for too long.
+
+        New SENDs and BEGINs are held back as in an outage. What listeners hold is settled here, since no other broker
+        knows it; messages of ack mode ``auto`` that have come are delivered later.
+        """
+        with self.lock:
+            if self.state is not ConnectionState.CONNECTED:
+                return False
+            self.move(ConnectionState.SUSPENDED)
+        self.delivery.draining = True
+        try:
+            if not self._is_at_rest(deadline):
+                self._stay()
+                return False
+            self.stop_auto(deadline, for_good=False)
+            answer = self.new_answer()
+            if self.say_now(lambda session: session.disconnect(answer)):
+                self.await_answer(answer, deadline, "DISCONNECT")
+        except StompError as error:
+            _log.info("%s: the connection ended while it was being left: %s", self.config.name, error)
+            self.broken(error)
+        return True
+
+    def _is_at_rest(self, deadline: Deadline) -> bool:
+        session = self.session
+        with self.waiting_for_receipt():
+            self.outbox.flush(deadline.remaining())
+            answered = self.wait_until(lambda: session.is_idle or session.state is not SessionState.CONNECTED, deadline)
+        return answered and self.delivery.wait_settled(deadline)
+
+    def _stay(self) -> None:
+        self.delivery.draining = False
+        with self.lock:
+            if self.state is ConnectionState.SUSPENDED and self.session.state is SessionState.CONNECTED:
+                self.move(ConnectionState.CONNECTED)
+
     # Ending
 
     def abandon(self) -> None:
@@ -367,14 +414,18 @@ class Core:
         if transport is not None:
             transport.abandon()
 
-    def stop_auto(self, deadline: Deadline) -> None:
-        """End the subscriptions whose messages the broker forgets as it writes them: none may come unheard."""
+    def stop_auto(self, deadline: Deadline, *, for_good: bool) -> None:
+        """End the subscriptions whose messages the broker forgets as it writes them: none may come unheard.
+
+        Args:
+            for_good: False keeps them registered, to be restored on the next connection.
+        """
         answers: list[Answer] = []
         with self.lock:
             for entry in tuple(self.session.subscriptions.values()):
                 if entry.ack == "auto" and entry.durable is None:
                     answer = self.new_answer()
-                    frame = self.session.unsubscribe(entry, confirm=True, context=answer)
+                    frame = self.session.unsubscribe(entry, confirm=True, context=answer, keep=not for_good)
                     if frame is not None:
                         self._put(frame)
                         answers.append(answer)
@@ -390,24 +441,37 @@ class Core:
 
     # Epochs: the receiver
 
-    def begin_epoch(self, broker: Broker, transport: Transport, connect: Callable[[Session], Frame]) -> None:
+    def begin_epoch(self, broker: Broker, transport: Transport, options: ConnectOptions) -> None:
         """Say CONNECT on a new transport."""
         with self.lock:
             self._check_usable()
-            self.broker = broker
-            self._transport = transport
-            self._broken_by = self._last_error = None
-            self._frame_began = None
-            self._decoder = Decoder(limits=self.config.limits)
+            self._begin(broker, transport, Decoder(limits=self.config.limits))
             self.last_received = time.monotonic()
-            frame = connect(self.session)
-            self.outbox.open(transport)
+            frame = self.session.connect(options.host, options.login, options.passcode, options.headers)
             self._put(frame)
-        self.bound.open()
         self.tell("on_send", frame)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s > %s", self.config.name, frame.info)
         self.outbox.flush(None)
+
+    def adopt_epoch(self, spare: Spare) -> None:
+        """Go on with a connection on which CONNECT was said and answered already."""
+        with self.lock:
+            self._check_usable()
+            self._begin(spare.broker, spare.transport, spare.decoder)
+            self.last_received = spare.last_received
+            self.session.connect(host="")
+            self.session.receive(spare.connected)
+        self.heartbeater.start(self.session.heartbeat)
+
+    def _begin(self, broker: Broker, transport: Transport, decoder: Decoder) -> None:
+        self.broker = broker
+        self._transport = transport
+        self._decoder = decoder
+        self._broken_by = self._last_error = None
+        self._frame_began = None
+        self.outbox.open(transport)
+        self.bound.open()
 
     def replay(self) -> None:
         """Say SUBSCRIBE for what this epoch owes."""
@@ -429,6 +493,7 @@ class Core:
                 raise self._broken_by
             for frame in self.session.restored():
                 self._put(frame)
+            self.delivery.draining = False
             self.move(ConnectionState.CONNECTED)
             self.connects += 1
             self.ready_since = time.monotonic()
@@ -449,10 +514,10 @@ class Core:
     def lost(self, reason: Exception, unanswered: Sequence[tuple[Request, Outcome]]) -> bool:
         """Tell everybody that a connection that was ready is over. False if it is not to be restored."""
         with self.lock:
-            restore = self.state is ConnectionState.CONNECTED and self.config.reconnect
-            if restore:
+            restore = self.state in (ConnectionState.CONNECTED, ConnectionState.SUSPENDED) and self.config.reconnect
+            if restore and self.state is ConnectionState.CONNECTED:
                 self.move(ConnectionState.SUSPENDED)
-            elif self.state is not ConnectionState.CLOSED:
+            elif not restore and self.state is not ConnectionState.CLOSED:
                 self.failure = ConnectionLost(f"the connection to {self._where()} was lost: {reason}")
                 self.move(ConnectionState.CLOSED)
         self.fail(unanswered)

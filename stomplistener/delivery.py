@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import traceback
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from stomplistener.errors import ProtocolError, StompError
 from stomplistener.listener import Hook, call_all
 from stomplistener.message import Message
+from stomplistener.threads.deadline import Deadline
 from stomplistener.threads.timer import timer
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class Delivery:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._changed = threading.Condition(threading.Lock())
+        self._running: dict[int, Message] = {}
         self.draining = False
         """Whether no further message is to be begun that the broker would deliver again."""
 
@@ -41,7 +45,30 @@ class Delivery:
             except Exception:
                 _log.exception("%s: a callback raised", self._core.config.name)
         elif not self.is_stale(item):
+            ident = threading.get_ident()
+            self._running[ident] = item
             self._deliver(item)
+            del self._running[ident]
+            if self.draining:
+                with self._changed:
+                    self._changed.notify_all()
+
+    def is_in_listener(self) -> bool:
+        """Whether the calling thread is one that runs a listener on a message."""
+        return threading.get_ident() in self._running
+
+    def wait_settled(self, deadline: Deadline) -> bool:
+        """Wait until no listener runs on a message that has to be acknowledged; whether it came to that."""
+        with self._changed:
+            while any(
+                message.subscription is not None and message.subscription.ack != "auto"
+                for message in list(self._running.values())
+            ):
+                remaining = deadline.remaining()
+                if remaining == 0.0:
+                    return False
+                self._changed.wait(remaining)
+        return True
 
     def is_stale(self, item: Item) -> bool:
         """Whether the broker will deliver it again, so that it must not be begun here (ack mode ``auto``: never)."""

@@ -14,6 +14,7 @@ from stomplistener.state import ConnectionState
 from stomplistener.threads.deadline import Deadline
 from stomplistener.threads.receiver import Receiver
 from stomplistener.threads.reconnector import Reconnector
+from stomplistener.threads.standby import Standby
 from stomplistener.transport import Interrupt, Transport
 
 _log = logging.getLogger("stomplistener")
@@ -26,6 +27,7 @@ class Lifecycle:
         self._core = core
         self._interrupt: Interrupt | None = None
         self._receiver: Receiver | None = None
+        self._standby: Standby | None = None
         # Starting and ending exclude each other; never taken with another lock held.
         self._turn = threading.Lock()
 
@@ -43,11 +45,14 @@ class Lifecycle:
             core.delivery.draining = False
             self._interrupt = Interrupt()
             schedule = Schedule(core.config.uri, random=random.Random())
-            reconnector = Reconnector(core, schedule, self._interrupt)
+            self._standby = Standby(core, schedule, self._interrupt) if Standby.is_wanted(core.config) else None
+            reconnector = Reconnector(core, schedule, self._interrupt, self._standby)
             self._receiver = Receiver(reconnector, self, core.config.name)
             with core.lock:
                 core.move(ConnectionState.CONNECTING)
             self._receiver.start()
+            if self._standby is not None:
+                self._standby.thread.start()
 
     def close(self, failure: StompError | None = None) -> None:
         """End everything at once, from any thread; returns when no thread of the connection is left."""
@@ -81,7 +86,7 @@ class Lifecycle:
         """Take no more messages, let listeners end what they began, and wait for the receipts of confirmed sends."""
         core = self._core
         core.delivery.draining = True
-        core.stop_auto(deadline)
+        core.stop_auto(deadline, for_good=True)
         for lane in core.lanes:
             lane.discard(core.delivery.is_stale)
         for lane in core.lanes:
@@ -103,6 +108,8 @@ class Lifecycle:
         receiver = self._receiver
         if receiver is not None and receiver.thread is not threading.current_thread():
             receiver.thread.join(deadline.remaining())
+        if self._standby is not None and self._standby.thread.ident is not None:
+            self._standby.thread.join(deadline.remaining())
         for lane in self._core.lanes:
             lane.stop()
 

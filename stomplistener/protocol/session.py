@@ -251,13 +251,19 @@ class Session:
         *,
         confirm: bool = False,
         context: object = None,
+        keep: bool = False,
     ) -> Frame | None:
-        """Forget a subscription. The frame is None where the broker does not know it in this epoch."""
+        """Forget a subscription. The frame is None where the broker does not know it in this epoch.
+
+        Args:
+            keep: leave it registered, so that the next epoch restores it.
+        """
         if self.subscriptions.get(entry.id) is not entry:
             return None
         known = entry.epoch == self.epoch and self._is_open
-        del self.subscriptions[entry.id]
-        entry.state = SubscriptionState.ENDED
+        if not keep:
+            del self.subscriptions[entry.id]
+            entry.state = SubscriptionState.ENDED
         if not known:
             return None
         receipt = self._await("UNSUBSCRIBE", context, subscription=entry).receipt if confirm else None
@@ -344,6 +350,11 @@ class Session:
     def unconfirmed(self) -> int:
         """How many confirmed SENDs wait for their receipt."""
         return len(self._unconfirmed)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no transaction is open and no receipt is awaited."""
+        return not (self._unconfirmed or self._requests or self.transactions)
 
     def forget(self, context: object) -> Request | None:
         """Stop waiting for the request with this context, and do not send it again; None if it was answered."""

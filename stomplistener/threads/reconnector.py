@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from stomplistener.config import Config
 from stomplistener.core import Core
@@ -17,6 +18,7 @@ from stomplistener.failover import Attempt, Schedule
 from stomplistener.protocol import SessionState
 from stomplistener.state import ConnectionState
 from stomplistener.threads.deadline import Deadline
+from stomplistener.threads.standby import Spare, Standby, dial
 from stomplistener.transport import Interrupt, Transport
 
 _log = logging.getLogger("stomplistener")
@@ -31,10 +33,12 @@ class Reconnector:
         core: the shared state of the connection.
         schedule: which broker when.
         interrupt: ends an attempt that is under way.
+        standby: has connections that are logged in already; None where the URI asks for none.
     """
 
-    def __init__(self, core: Core, schedule: Schedule, interrupt: Interrupt) -> None:
+    def __init__(self, core: Core, schedule: Schedule, interrupt: Interrupt, standby: Standby | None) -> None:
         self._core = core
+        self._standby = standby
         self._config: Config = core.config
         self._schedule = schedule
         self._interrupt = interrupt
@@ -47,6 +51,10 @@ class Reconnector:
         """The next connection after a loss; None likewise."""
         core = self._core
         assert core.broker is not None
+        while self._standby is not None and (spare := self._standby.take()) is not None:
+            transport = self._take_over(spare)
+            if transport is not None or core.state is ConnectionState.CLOSED:
+                return transport
         lived = time.monotonic() - core.ready_since
         return self._connect(self._schedule.outage(core.broker, lived), starting=False)
 
@@ -91,27 +99,28 @@ class Reconnector:
         self._schedule.warnings.clear()
 
     def _attempt(self, attempt: Attempt, number: int) -> Transport:
-        core, config, broker = self._core, self._config, attempt.broker
+        core, broker = self._core, attempt.broker
         core.tell("on_connecting", (broker.host, broker.port))
         deadline = Deadline(broker.options.connection_timeout)
-        options = config.connect_options(broker, number)
-        if config.before_connect is not None:
-            config.before_connect(options)
-        assert deadline.at is not None
-        transport = config.connect_transport(
-            broker,
-            deadline=deadline.at,
-            interrupt=self._interrupt,
-            ssl_context=config.ssl_context,
-            headers=options.http_headers,
-        )
+        transport, options = dial(self._config, broker, number, deadline, self._interrupt)
+        return self._make_ready(transport, deadline, partial(core.begin_epoch, broker, transport, options))
+
+    def _take_over(self, spare: Spare) -> Transport | None:
+        """Go on with a connection that is logged in already; None if it turns out to be dead."""
+        core = self._core
+        deadline = Deadline(spare.broker.options.connection_timeout)
+        core.tell("on_reconnecting", 1, 0.0)
+        try:
+            return self._make_ready(spare.transport, deadline, partial(core.adopt_epoch, spare))
+        except (OSError, StompError) as error:
+            _log.info("%s: the spare connection to %s is dead: %s", self._config.name, spare.broker, error)
+            return None
+
+    def _make_ready(self, transport: Transport, deadline: Deadline, begin: Callable[[], None]) -> Transport:
+        core = self._core
         try:
             transport.settimeout(deadline.remaining())
-            core.begin_epoch(
-                broker,
-                transport,
-                lambda session: session.connect(options.host, options.login, options.passcode, options.headers),
-            )
+            begin()
             self._log_in(transport, deadline)
             self._replay(transport, deadline)
             transport.settimeout(None)
