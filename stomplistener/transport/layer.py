@@ -163,6 +163,13 @@ class Layer(ABC):
         with self._writing:
             self._flush()
 
+    def _take_early(self, deadline: float) -> None:
+        """Keep the data that came with the end of the handshake, and answer what came with it."""
+        self._early = self._read()
+        if self._failure is not None and not self._early:
+            raise self._failure
+        self._send_by(deadline)
+
     def _receive_some(self) -> bytes:
         try:
             raw = self._inner.receive()

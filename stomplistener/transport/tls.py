@@ -101,9 +101,7 @@ class TLSTransport(Layer):
         except ConnectionError as error:
             raise ConnectionAbortedError(f"broken off in the TLS handshake ({_told(error)}); {_PLAIN}") from error
         self._is_tls13 = self._ssl.version() == "TLSv1.3"
-        self._early = self._read()
-        if self._failure is not None:
-            raise self._failure
+        self._take_early(deadline)
 
     def _advance(self) -> bool:
         try:

@@ -115,9 +115,7 @@ class WebSocketTransport(Layer):
             raise TimeoutError(f"no answer in time to the WebSocket handshake; {_PLAIN}") from error
         if protocol.handshake_exc is not None:
             raise ConnectionAbortedError(self._refused(protocol.handshake_exc)) from protocol.handshake_exc
-        self._early = self._read()
-        if self._failure is not None and not self._early:
-            raise self._failure
+        self._take_early(deadline)
 
     def _refused(self, error: Exception) -> str:
         if isinstance(error, InvalidStatus):

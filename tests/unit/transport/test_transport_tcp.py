@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 from transport_servers import SOON, Background, Options, Place, deaf, eventually, listening, refused, soon
 
 from stomplistener.errors import ConnectFailed, StompError, TimedOut
+from stomplistener.failover import parse
 from stomplistener.transport import ConnectInterrupted, Interrupt, Transport, connect
 from stomplistener.transport.address import Address, interleave
 from stomplistener.transport.stream import SocketTransport
@@ -94,6 +98,11 @@ class TestConnect:
         [(address, error)] = failure.value.attempts
         assert address == f"127.0.0.1:{port}"
         assert isinstance(error, ConnectionRefusedError)
+
+    def test_a_broker_of_a_failover_uri_is_an_endpoint(self) -> None:
+        with listening() as server:
+            [broker] = parse(f"tcp://127.0.0.1:{server.getsockname()[1]}").brokers
+            connect(broker, deadline=soon()).close()
 
     def test_unknown_scheme(self) -> None:
         with pytest.raises(ConnectFailed, match="gopher"):
@@ -337,3 +346,24 @@ class TestTransport:
                 transport.abandon()
                 parents.sendall(b"still here")
                 assert peer.recv(100) == b"still here"
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+    def test_a_forked_child_abandons_it_while_the_parent_is_blocked(self) -> None:
+        """The locks that the parent's threads hold stay locked in the child for ever: abandon takes none."""
+        with connected() as (transport, peer):
+            sending, receiving = Background(fill, transport), Background(transport.receive)
+            eventually(lambda: not transport.send_nowait(b"\n"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of fork in a process with threads
+                child = os.fork()
+            if child == 0:
+                signal.alarm(5)
+                transport.abandon()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            assert sending.running
+            peer.sendall(b"still here")
+            assert receiving.result() == b"still here"
+            transport.shutdown()
+            with pytest.raises(OSError):
+                sending.result()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from transport_servers import SOON, Background, Options, Place, eventually, listening, soon
+from transport_servers import SOON, Background, Options, Place, eventually, listening, refused, soon
 
 from stomplistener.errors import ConnectFailed, TimedOut
 from stomplistener.transport import ConnectInterrupted, Interrupt, Transport, connect
@@ -429,6 +432,74 @@ def serve_both(peer: ssl.SSLSocket, size: int, piece: bytes) -> tuple[str, str]:
 def fill(transport: Transport) -> None:
     while True:
         transport.send(bytes(1 << 20))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command as the server")
+class TestNewKeys:
+    """The peer changes keys while both directions are busy: Python's own server side cannot do that."""
+
+    @pytest.mark.parametrize(("option", "command"), [("-tls1_3", b"K"), ("-tls1_2", b"r")])
+    def test_sending_and_receiving_go_on(
+        self, authority: Authority, tmp_path: Path, option: str, command: bytes
+    ) -> None:
+        key = tmp_path / "server.pem"
+        authority.ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(key)
+        with openssl_server(str(key), option) as (port, server):
+            place = Place("ssl", port=port, options=Options(ca_file=authority.file))
+            transport = connect(place, deadline=soon())
+            received, shown, stop = bytearray(), bytearray(), threading.Event()
+            receiving = Background(gather, transport.receive, received)
+            assert server.stdin is not None
+            assert server.stdout is not None
+            showing = Background(gather, functools.partial(server.stdout.read, 65536), shown)
+            sending = Background(send_lines, transport, stop)
+            for number in range(5):
+                handshakes = shown.count(b"SSL_do_handshake -> 1")
+                server.stdin.write(command + b"\n")
+                server.stdin.flush()
+                eventually(lambda: shown.count(b"SSL_do_handshake -> 1") > handshakes)  # noqa: B023
+                server.stdin.write(b"line %d\n" % number)
+                server.stdin.flush()
+                eventually(lambda: b"line %d\n" % number in received)  # noqa: B023
+            stop.set()
+            sent = sending.result()
+            eventually(lambda: shown.count(b"0123456789\n") == sent)
+            transport.close()
+            receiving.result()
+        showing.result()
+
+
+def gather(read: Callable[[], bytes], into: bytearray) -> None:
+    with suppress(OSError, ValueError):  # ValueError: the file was closed
+        while data := read():
+            into += data
+
+
+def send_lines(transport: Transport, stop: threading.Event) -> int:
+    sent = 0
+    while not stop.wait(0.0005):
+        line = memoryview(b"0123456789\n")
+        while line:
+            line = line[transport.send(line) :]
+        sent += 1
+    return sent
+
+
+@contextmanager
+def openssl_server(key: str, option: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    port = refused()
+    command = ["openssl", "s_server", "-accept", str(port), "-cert", key, "-key", key, option]
+    # Without a buffer a read gives what is there, rather than waiting for all that was asked for.
+    with subprocess.Popen(
+        command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            assert server.stdout is not None
+            while b"ACCEPT" not in server.stdout.readline():
+                assert server.poll() is None
+            yield port, server
+        finally:
+            server.kill()
 
 
 class TestEnd:

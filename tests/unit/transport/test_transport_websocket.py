@@ -177,6 +177,7 @@ class TestData:
             assert transport.send(memoryview(b"SEND\n\n\xff\0")) == 8
             assert transport.send(b"") == 0
             assert transport.send_nowait(b"\n")
+            eventually(lambda: len(received) == 3)
         assert received == ["SEND\n\nä\0", b"SEND\n\n\xff\0", "\n"]
 
     def test_one_message_for_each_send_however_long(self) -> None:
@@ -189,6 +190,7 @@ class TestData:
         text = "ä€" * 100_000
         with connected(note) as transport:
             assert transport.send(text.encode()) == 500_000
+            eventually(lambda: received)
         assert received == [text]
 
     def test_no_fragment_is_longer_than_artemis_takes(self) -> None:
@@ -196,7 +198,7 @@ class TestData:
 
         def note(connection: ServerConnection) -> None:
             with suppress(ConnectionClosed):
-                fragments.extend(len(each) for each in connection.recv_streaming(decode=False))
+                fragments.extend(len(each) for each in connection.recv_streaming())
 
         with connected(note) as transport:
             transport.send(b"x" * 200_000)
@@ -252,9 +254,20 @@ class TestData:
             assert receiving.result() == frame * 300
 
     def test_a_message_above_the_limit(self) -> None:
-        with connected(lambda connection: connection.send(b"x" * 2000), max_message=1000) as transport:
+        with handmade(max_message=1000) as (attempt, peer, accept):
+            peer.sendall(accept)
+            transport = attempt.result()
+            peer.sendall(b"\x82\x7e\x07\xd0")  # the head of a frame of 2,000 bytes is enough
             with pytest.raises(ConnectionAbortedError, match=r"WebSocket: .*1000"):
                 transport.receive()
+            transport.close()
+
+    def test_a_ping_that_comes_with_the_handshake_is_answered(self) -> None:
+        with handmade() as (attempt, peer, accept):
+            peer.sendall(accept + b"\x89\x00")
+            transport = attempt.result()
+            assert peer.recv(6)[:2] == b"\x8a\x80"
+            transport.close()
 
     def test_a_heart_beat_behind_what_found_no_room(self) -> None:
         with handmade() as (attempt, peer, accept):
@@ -269,10 +282,10 @@ class TestData:
 
 
 @contextmanager
-def handmade() -> Iterator[tuple[Background, socket.socket, bytes]]:
+def handmade(**options: Any) -> Iterator[tuple[Background, socket.socket, bytes]]:
     """A connect under way, the server's end of it, and the answer that completes its handshake."""
     with listening() as server:
-        attempt = Background(connect, Place("ws", port=server.getsockname()[1]), deadline=soon())
+        attempt = Background(connect, Place("ws", port=server.getsockname()[1]), deadline=soon(), **options)
         peer, _ = server.accept()
         with peer:
             request = b""
@@ -331,11 +344,12 @@ class TestEnd:
         def note(connection: ServerConnection) -> None:
             for _ in connection:
                 pass
-            codes.append(connection.close_code)
+            codes.append(connection.protocol.close_code)
 
         with connected(note) as transport:
             transport.close()
             transport.close()
+            eventually(lambda: codes)
         assert codes == [1000]
 
     def test_shutdown_frees_a_blocked_receive_and_a_blocked_send(self) -> None:
