@@ -513,7 +513,7 @@ class Connection:
             return
         parents.abandon()
         self._core = Core(self._config, self._listeners)
-        self._core.close(ClosedAfterFork("this connection was made before fork(): call connect() in the child"))
+        self._core.give_up(ClosedAfterFork("this connection was made before fork(): call connect() in the child"))
         self._lifecycle = Lifecycle(self._core)
 
 

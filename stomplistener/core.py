@@ -61,7 +61,7 @@ from stomplistener.threads.deadline import Deadline
 from stomplistener.threads.dispatcher import Bound, Lane
 from stomplistener.threads.heartbeater import Heartbeater
 from stomplistener.threads.outbox import Outbox
-from stomplistener.threads.standby import Spare
+from stomplistener.threads.spare import Spare
 from stomplistener.transport import Transport
 
 _log = logging.getLogger("stomplistener")
@@ -113,7 +113,7 @@ class Core:
         self.last_received = 0.0
         self.ready_since = 0.0
         self.bytes_received = self.messages_received = self.messages_sent = self.connects = 0
-        self.listener_errors = 0
+        self.listener_errors = self.rejections = 0
         self.last_failure: Exception | None = None
         self._transport: Transport | None = None
         self._decoder = Decoder(limits=config.limits)
@@ -130,7 +130,7 @@ class Core:
         self.state = state
         self.changed.notify_all()
 
-    def close(self, failure: StompError) -> Transport | None:
+    def give_up(self, failure: StompError) -> None:
         """End for good, from any thread: nothing is said any more, and whoever waits raises ``failure``."""
         with self.lock:
             if self.state is not ConnectionState.CLOSED:
@@ -140,7 +140,7 @@ class Core:
         if transport is not None:
             transport.shutdown()
         self.bound.interrupt()
-        return transport
+        self.delivery.cancel_retries()
 
     # Saying things: application threads
 
@@ -521,6 +521,7 @@ class Core:
                 self.failure = ConnectionLost(f"the connection to {self._where()} was lost: {reason}")
                 self.move(ConnectionState.CLOSED)
         self.fail(unanswered)
+        self.delivery.cancel_retries()
         for lane in self.lanes:
             lane.discard(self.delivery.is_stale)
         self.tell("on_disconnected")
@@ -681,6 +682,7 @@ class Core:
 
     def _rejected(self, entry: SubscriptionEntry) -> None:
         subscription: Any = entry.context
+        self.rejections += 1
         _log.error("%s: subscription %s to %s: %s", self.config.name, entry.id, entry.destination, entry.error)
         with self.lock:
             self.changed.notify_all()
@@ -724,9 +726,15 @@ class Core:
     # Lanes and listeners
 
     def new_lane(self, name: str, workers: int) -> Lane[Item]:
+        self.lanes = [lane for lane in self.lanes if not lane.is_over]
         lane: Lane[Item] = Lane(self.delivery.run, weigh, self.bound, name, workers)
         self.lanes.append(lane)
         return lane
+
+    def is_current(self, epoch: int) -> bool:
+        """Whether what came in this epoch may still be acknowledged."""
+        session = self.session
+        return epoch == session.epoch and session.is_open
 
     def call(self, event: Event) -> None:
         """Let the dispatcher call something, behind all that it has to do already."""

@@ -6,14 +6,13 @@ import logging
 import threading
 import time
 import traceback
-from functools import partial
 from typing import TYPE_CHECKING
 
 from stomplistener.errors import ProtocolError, StompError
 from stomplistener.listener import Hook, call_all
 from stomplistener.message import Message
 from stomplistener.threads.deadline import Deadline
-from stomplistener.threads.timer import timer
+from stomplistener.threads.timer import Entry, timer
 
 if TYPE_CHECKING:
     from stomplistener.core import Core, Item
@@ -34,6 +33,7 @@ class Delivery:
         self._core = core
         self._changed = threading.Condition(threading.Lock())
         self._running: dict[int, Message] = {}
+        self._retries: set[Entry] = set()
         self.draining = False
         """Whether no further message is to be begun that the broker would deliver again."""
 
@@ -76,7 +76,7 @@ class Delivery:
             isinstance(item, Message)
             and (subscription := item.subscription) is not None
             and subscription.ack != "auto"
-            and (item.epoch != self._core.session.epoch or self.draining or subscription.has_ended)
+            and (not self._core.is_current(item.epoch) or self.draining or subscription.has_ended)
         )
 
     def _deliver(self, message: Message) -> None:
@@ -123,8 +123,21 @@ class Delivery:
             _log.warning("%s: could not settle %r: %s", self._core.config.name, message, failure)
 
     def _try_again(self, message: Message, subscription: Subscription) -> None:
-        put = partial(subscription.lane.put, [message])
-        timer().call_at(time.monotonic() + subscription.retry_delay, put)
+        if not self._core.is_current(message.epoch):
+            return
+        entries: list[Entry] = []
+
+        def put() -> None:
+            self._retries.difference_update(entries)
+            subscription.lane.put([message])
+
+        entries.append(timer().call_at(time.monotonic() + subscription.retry_delay, put))
+        self._retries.update(entries)
+
+    def cancel_retries(self) -> None:
+        """Forget the messages that wait to be tried again: the broker has them back."""
+        while self._retries:
+            timer().cancel(self._retries.pop())
 
     def _reject(self, message: Message) -> None:
         try:

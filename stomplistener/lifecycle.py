@@ -57,7 +57,7 @@ class Lifecycle:
     def close(self, failure: StompError | None = None) -> None:
         """End everything at once, from any thread; returns when no thread of the connection is left."""
         core = self._core
-        core.close(failure or NotConnected("the connection was closed; connect() starts anew"))
+        core.give_up(failure or NotConnected("the connection was closed; connect() starts anew"))
         with self._turn:
             if self._interrupt is not None:
                 self._interrupt.set()
@@ -129,7 +129,7 @@ class Lifecycle:
 
     def ended(self) -> None:
         core = self._core
-        core.close(NotConnected("the connection has ended"))
+        core.give_up(NotConnected("the connection has ended"))
         core.abandon_unconfirmed()
         core.outbox.stop()
         for lane in core.lanes:

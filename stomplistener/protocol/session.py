@@ -43,6 +43,10 @@ _MOST_SUSPICIONS = 3
 """Connections that may end by an unexplained ERROR with the same SEND at the head before that SEND is given up."""
 
 
+_MOST_ENDED = 256
+"""Ended subscriptions of an epoch whose late messages can still be told from those of strangers."""
+
+
 class SessionState(enum.Enum):
     """The wire's truth; what an application can act on is :class:`stomplistener.ConnectionState`."""
 
@@ -108,6 +112,7 @@ class Session:
         self._requests: dict[str, Request] = {}
         self._unconfirmed: dict[str, Request] = {}
         self._owed: list[Request | Frame] = []
+        self._ended: dict[str, SubscriptionEntry] = {}
         self._one_by_one = False
 
     # Connecting
@@ -201,6 +206,7 @@ class Session:
             in_doubt = transaction.state is TransactionState.COMMITTING
             transaction.state = TransactionState.IN_DOUBT if in_doubt else TransactionState.LOST
         self.transactions = {}
+        self._ended = {}
         for entry in self.subscriptions.values():
             if entry.state is SubscriptionState.ACTIVE:
                 entry.state = SubscriptionState.REPLAYING
@@ -260,20 +266,27 @@ class Session:
         """
         if self.subscriptions.get(entry.id) is not entry:
             return None
-        known = entry.epoch == self.epoch and self._is_open
+        known = entry.epoch == self.epoch and self.is_open
         if not keep:
             del self.subscriptions[entry.id]
             entry.state = SubscriptionState.ENDED
+            self._remember_ended(entry)
         if not known:
             return None
         receipt = self._await("UNSUBSCRIBE", context, subscription=entry).receipt if confirm else None
         return commands.unsubscribe(entry.id, headers=headers, receipt=receipt, version=self._version)
 
+    def _remember_ended(self, entry: SubscriptionEntry) -> None:
+        """Messages that were on their way when UNSUBSCRIBE was said still find where they belong."""
+        self._ended[entry.id] = entry
+        if len(self._ended) > _MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
+
     def subscription(self, message: Frame) -> SubscriptionEntry | None:
         """The subscription that a MESSAGE belongs to, or None."""
         id = message.header("subscription")
         if id is not None:
-            return self.subscriptions.get(id)
+            return self.subscriptions.get(id) or self._ended.get(id)
         # A broker of 1.0 may leave the header out; then only the destination can tell.
         destination = message.header("destination")
         return next((entry for entry in self.subscriptions.values() if entry.destination == destination), None)
@@ -295,7 +308,7 @@ class Session:
             ConnectionLost: the transaction ended with its connection.
             ProtocolError: the version has no such command, or the MESSAGE lacks the header for it.
         """
-        if epoch != self.epoch or not self._is_open:
+        if epoch != self.epoch or not self.is_open:
             return None
         if transaction is not None:
             self.check_transaction(transaction)
@@ -425,7 +438,7 @@ class Session:
 
     def check_transaction(self, entry: TransactionEntry) -> None:
         """Raise ConnectionLost unless the transaction is open in this epoch."""
-        if entry.state is TransactionState.OPEN and entry.epoch == self.epoch and self._is_open:
+        if entry.state is TransactionState.OPEN and entry.epoch == self.epoch and self.is_open:
             return
         if entry.state is TransactionState.IN_DOUBT:
             raise ConnectionLost(
@@ -477,12 +490,13 @@ class Session:
     # Private
 
     @property
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
+        """Whether what came in this epoch may be acknowledged now."""
         return self.state in (SessionState.REPLAYING, SessionState.CONNECTED)
 
     @property
     def _version(self) -> str:
-        if self.version is None or not (self._is_open or self.state is SessionState.DISCONNECTING):
+        if self.version is None or not (self.is_open or self.state is SessionState.DISCONNECTING):
             raise ProtocolError(f"the session is {self.state.value}: nothing can be said but CONNECT")
         return self.version
 
@@ -548,12 +562,13 @@ class Session:
     def _suspect(self) -> Request | None:
         """Find by elimination what an ERROR without a receipt-id refuses."""
         subscribing = [request for request in self._requests.values() if request.command == "SUBSCRIBE"]
-        if len(subscribing) > 1:
+        if subscribing:
+            # Alone in a replay it is the one; else each is said by itself on the next connection, until one is refused.
+            if self.state is SessionState.REPLAYING and len(subscribing) == 1:
+                self._drop(subscribing[0])
+                return subscribing[0]
             self._one_by_one = True
             return None
-        if subscribing and not self._unconfirmed:
-            self._drop(subscribing[0])
-            return subscribing[0]
         head = next((request for request in self._unconfirmed.values() if request.issued), None)
         if head is not None and self.state is SessionState.CONNECTED:
             head.suspicions += 1

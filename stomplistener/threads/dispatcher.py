@@ -181,6 +181,11 @@ class Lane(Generic[Item]):
             self._stopping = True
             self._changed.notify_all()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was stopped and its threads have ended."""
+        return self._stopping and not self._threads
+
     def restart(self) -> None:
         with self._changed:
             self._stopping = False

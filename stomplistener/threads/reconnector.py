@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from stomplistener.config import Config
-from stomplistener.core import Core
 from stomplistener.errors import BrokerError, ConnectFailed, NotConnected, ProtocolError, StompError, TimedOut
 from stomplistener.failover import Attempt, Schedule
 from stomplistener.protocol import SessionState
 from stomplistener.state import ConnectionState
+from stomplistener.threads.client import Client
 from stomplistener.threads.deadline import Deadline
-from stomplistener.threads.standby import Spare, Standby, dial
+from stomplistener.threads.spare import Spare, dial
+from stomplistener.threads.standby import Standby
 from stomplistener.transport import Interrupt, Transport
 
 _log = logging.getLogger("stomplistener")
@@ -36,7 +37,7 @@ class Reconnector:
         standby: has connections that are logged in already; None where the URI asks for none.
     """
 
-    def __init__(self, core: Core, schedule: Schedule, interrupt: Interrupt, standby: Standby | None) -> None:
+    def __init__(self, core: Client, schedule: Schedule, interrupt: Interrupt, standby: Standby | None) -> None:
         self._core = core
         self._standby = standby
         self._config: Config = core.config
@@ -67,7 +68,7 @@ class Reconnector:
                 if not self._begin_pass(attempt, starting):
                     return None
             try:
-                return self._attempt(attempt, number)
+                return self._attempt_without_rejected(attempt, number)
             except (OSError, StompError, ValueError) as error:
                 failures.append((str(attempt.broker), error))
                 self._core.last_failure = error
@@ -97,6 +98,16 @@ class Reconnector:
         for warning in self._schedule.warnings:
             _log.warning("%s: %s", self._config.name, warning)
         self._schedule.warnings.clear()
+
+    def _attempt_without_rejected(self, attempt: Attempt, number: int) -> Transport:
+        """Try again at once where only a subscription was refused: it is out of the way now, and the others wait."""
+        while True:
+            rejections = self._core.rejections
+            try:
+                return self._attempt(attempt, number)
+            except (OSError, StompError):
+                if self._core.rejections == rejections or self._core.state is ConnectionState.CLOSED:
+                    raise
 
     def _attempt(self, attempt: Attempt, number: int) -> Transport:
         core, broker = self._core, attempt.broker
@@ -160,11 +171,11 @@ class Reconnector:
     def _give_up(self, failures: list[Failure], passes: int, starting: bool) -> None:
         if not failures and not starting:
             # The limit of passes is 0: the loss itself is the failure, and it has been told.
-            self._core.close(NotConnected("the connection was lost, and no reconnecting is wanted"))
+            self._core.give_up(NotConnected("the connection was lost, and no reconnecting is wanted"))
             return
         when = "" if starting else " again after a loss"
         tries = f" in {passes} passes" if passes > 1 else ""
-        self._core.close(ConnectFailed(f"could not connect{when}{tries}: {told(failures)}", failures))
+        self._core.give_up(ConnectFailed(f"could not connect{when}{tries}: {told(failures)}", failures))
 
 
 def told(failures: list[Failure]) -> str:

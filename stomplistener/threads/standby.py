@@ -1,137 +1,33 @@
 """Connections that are logged in and wait: for a loss (``backup``), or for the return to a preferred broker
 (``priorityBackup``). One thread makes them, only where the URI asks for them; the timer keeps them alive.
 
-A spare holds no subscription and is never read by a thread of its own: what comes on it are heart-beats, which the
-timer takes from it once a second. A dead one is forgotten.
+A spare holds no subscription; a dead one is forgotten.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
-from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from stomplistener.config import Config, ConnectOptions
-from stomplistener.errors import StompError, TimedOut
+from stomplistener.config import Config
+from stomplistener.errors import StompError
 from stomplistener.failover import Broker, Schedule
-from stomplistener.protocol import Decoder, Frame, HeartBeat, Session, SessionState, encode
 from stomplistener.state import ConnectionState
+from stomplistener.threads.client import Client
 from stomplistener.threads.deadline import Deadline
-from stomplistener.threads.timer import Entry, timer
-from stomplistener.transport import Interrupt, Transport
-
-if TYPE_CHECKING:
-    from stomplistener.core import Core
+from stomplistener.threads.spare import LOOK, Spare, dial
+from stomplistener.transport import Interrupt
 
 _log = logging.getLogger("stomplistener")
-
-_LOOK = 1.0
-"""Seconds between two looks at a spare: often enough for any heart-beat worth having, rare enough to cost nothing."""
 
 MOVE_PATIENCE = 5.0
 """Seconds that senders may be held back while a return to a preferred broker waits for what is open to end."""
 
 
-def dial(
-    config: Config, broker: Broker, number: int, deadline: Deadline, interrupt: Interrupt
-) -> tuple[Transport, ConnectOptions]:
-    """Connect a transport, with what ``before_connect`` makes of the options for this attempt."""
-    options = config.connect_options(broker, number)
-    if config.before_connect is not None:
-        config.before_connect(options)
-    assert deadline.at is not None
-    transport = config.connect_transport(
-        broker,
-        deadline=deadline.at,
-        interrupt=interrupt,
-        ssl_context=config.ssl_context,
-        headers=options.http_headers,
-    )
-    return transport, options
-
-
-class Spare:
-    """A connection that is logged in and does nothing: the standby thread makes it, the timer keeps it alive."""
-
-    def __init__(self, config: Config, broker: Broker, transport: Transport) -> None:
-        self.broker = broker
-        self.transport = transport
-        self.decoder = Decoder(limits=config.limits)
-        self.last_received = time.monotonic()
-        self.is_dead = False
-        self._last_sent = time.monotonic()
-        self._session = Session(config.versions, config.heartbeat)
-        self._entry: Entry | None = None
-        # Taken by whoever looks at it or takes it over, so that nobody reads it afterwards.
-        self._lock = threading.Lock()
-
-    @property
-    def connected(self) -> Frame:
-        assert self._session.connected_frame is not None
-        return self._session.connected_frame
-
-    def log_in(self, options: ConnectOptions, deadline: Deadline) -> None:
-        """Say CONNECT and wait for CONNECTED."""
-        frame = self._session.connect(options.host, options.login, options.passcode, options.headers)
-        self.transport.settimeout(deadline.remaining())
-        data = memoryview(encode(frame))
-        while data:
-            data = data[self.transport.send(data) :]
-        while self._session.state is SessionState.CONNECTING:
-            if deadline.expired:
-                raise TimedOut("no answer to CONNECT")
-            self.transport.settimeout(deadline.remaining())
-            self._receive()
-        self._entry = timer().call_at(time.monotonic() + _LOOK, self._look)
-
-    def take(self) -> bool:
-        """Stop looking at it; whether it was alive until now."""
-        if self._entry is not None:
-            timer().cancel(self._entry)
-        with self._lock:
-            return not self.is_dead
-
-    def close(self) -> None:
-        self.take()
-        self.transport.close()
-
-    def _receive(self) -> None:
-        data = self.transport.receive()
-        if not data:
-            raise ConnectionResetError("the broker closed the connection")
-        self.last_received = time.monotonic()
-        for frame in self.decoder.feed(data):
-            self._session.receive(frame)
-
-    def _look(self) -> float | None:
-        with self._lock:
-            try:
-                self._check()
-            except (OSError, StompError) as error:
-                _log.info("the spare connection to %s is gone: %s", self.broker, error)
-                self.is_dead = True
-                self.transport.shutdown()
-                return None
-        return time.monotonic() + _LOOK
-
-    def _check(self) -> None:
-        beats: HeartBeat = self._session.heartbeat
-        self.transport.settimeout(0.0)
-        with suppress(TimeoutError):
-            self._receive()
-        now = time.monotonic()
-        if now >= beats.dead_at(self.last_received):
-            raise TimedOut("no heart-beat came")
-        if now + _LOOK >= beats.send_due(self._last_sent) and self.transport.send_nowait(b"\n"):
-            self._last_sent = now
-
-
 class Standby:
     """The thread that makes spare connections, and what it has made."""
 
-    def __init__(self, core: Core, schedule: Schedule, interrupt: Interrupt) -> None:
+    def __init__(self, core: Client, schedule: Schedule, interrupt: Interrupt) -> None:
         self._core = core
         self._schedule = schedule
         self._interrupt = interrupt
@@ -225,7 +121,7 @@ class Standby:
             if new is not None:
                 with self._lock:
                     self._spares.append(new)
-        core.wait_until(lambda: self._is_over(epoch), Deadline(max(_LOOK, self._options.initial_reconnect_delay)))
+        core.wait_until(lambda: self._is_over(epoch), Deadline(max(LOOK, self._options.initial_reconnect_delay)))
 
     def _open(self, broker: Broker) -> Spare | None:
         config = self._core.config
