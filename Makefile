@@ -50,4 +50,4 @@ brokers: $(READY) engine  ## start the real brokers to play with, and print thei
 	@$(HARNESS) start
 
 brokers-remove: $(READY)  ## remove those brokers and their data
-	@$(HARNESS) remove
+	@$(HARNESS) remove --profile cluster

@@ -46,22 +46,11 @@ if TYPE_CHECKING:
 __all__ = ["BrokerContainer", "ContainerError", "brokers", "engine_available"]
 
 _CONFIG_LABEL = "stomplistener.config"
-_NETWORK = "stomplistener-testing"
+_PREFIX = "stomplistener-testing"  # of the names of networks and volumes
 _SCHEMES = ("tcp", "ssl", "ws", "wss")
 _KNOWN_KEYS = frozenset(
-    (
-        "build",
-        "command",
-        "container_name",
-        "environment",
-        "hostname",
-        "image",
-        "ports",
-        "profiles",
-        "volumes",
-        "x-stomp",
-    )
-)
+    ("build", "command", "container_name", "depends_on", "environment", "hostname", "image", "ports", "profiles")
+) | {"volumes", "x-stomp"}
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<how>:?-)(?P<default>[^}]*))?\}|(?P<bare>\w+))")
 
 
@@ -80,7 +69,7 @@ def engine_available() -> str | None:
             engine.ping()
     except ImportError:
         return "The Docker SDK is not installed: pip install 'stomplistener[docker]'."
-    except Exception as problem:  # noqa: BLE001 - the SDK raises what the layers below it raise
+    except Exception as problem:
         return (
             f"No Docker engine answers ({_brief(problem)}): run tests/integration/engine.sh start (as root on Debian), "
             "or install Docker (https://docs.docker.com/engine/install/) and start it."
@@ -102,7 +91,8 @@ def brokers(
         environment: what ``${NAME}`` in the file stands for; None takes the environment of the process.
 
     Returns:
-        The brokers (the services with an ``x-stomp`` entry) by their names, in the order of the file.
+        The brokers (the services with an ``x-stomp`` entry) by their names, in the order of the file, which is also the
+        one to start them in.
 
     Raises:
         FileNotFoundError: there is no compose file.
@@ -168,10 +158,14 @@ class _Service:
         """Equal for two containers that can stand for each other."""
         settings = [image_id, self.ports, self.volumes, self.environment, self.command, self.hostname]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        for source in self.volumes:
-            for file in sorted(Path(source).glob("*.pem")):
+        for directory in self.directories():
+            for file in sorted(directory.glob("*.pem")):
                 digest.update(file.read_bytes())
         return digest.hexdigest()[:16]
+
+    def directories(self) -> list[Path]:
+        """The directories of this machine that the container sees; its other volumes have a name only."""
+        return [Path(source) for source in self.volumes if Path(source).is_absolute()]
 
 
 class BrokerContainer:
@@ -229,6 +223,11 @@ class BrokerContainer:
         """The URI for each scheme that the broker serves (of tcp, ssl, ws, wss), with the login in it."""
         return {scheme: self._uri(scheme) for scheme in _SCHEMES if scheme in self._service.stomp}
 
+    @property
+    def is_standby(self) -> bool:
+        """Whether it is the one of a pair that answers only when the other is gone."""
+        return bool(self._service.stomp.get("standby"))
+
     def address(self, scheme: str = "tcp") -> tuple[str, int]:
         """The host and the published port of a scheme (one of tcp, ssl, ws, wss).
 
@@ -239,7 +238,7 @@ class BrokerContainer:
 
     # Its life
 
-    def start(self, *, timeout: float = 60.0, wait: bool = True) -> Self:
+    def start(self, *, timeout: float = 60.0, wait: bool | None = None) -> Self:
         """Start the broker, whether it never ran, was stopped or was killed; no change if it runs.
 
         An image that is not there is built or pulled first. A container left by another run is used if its settings are
@@ -247,7 +246,7 @@ class BrokerContainer:
 
         Args:
             timeout: seconds until STOMP has to answer.
-            wait: False returns as soon as the container runs.
+            wait: whether to wait for that at all; None waits unless the broker is a standby.
 
         Raises:
             ContainerError: no engine, no image, or a port is taken.
@@ -259,7 +258,7 @@ class BrokerContainer:
                 container.unpause()
             elif container.status != "running":
                 container.start()
-        if wait:
+        if wait or (wait is None and not self.is_standby):
             self.wait_ready(timeout)
         return self
 
@@ -304,8 +303,17 @@ class BrokerContainer:
                 container.unpause()
             container.remove(force=True, v=True)
         self._created = self._checked = False
+        for source in self._service.volumes:
+            if source.startswith(_PREFIX):
+                with contextlib.suppress(Exception):  # the other container that uses it removes it
+                    self._engine().volumes.get(source).remove()
         with contextlib.suppress(Exception):  # other containers may still be in it
             self._network().remove()
+
+    def remove_if_created(self) -> None:
+        """``remove()`` if this object made the container and ``STOMPLISTENER_KEEP_BROKERS`` is not set."""
+        if self._created and not os.environ.get("STOMPLISTENER_KEEP_BROKERS"):
+            self.remove()
 
     def __enter__(self) -> Self:
         try:
@@ -318,8 +326,7 @@ class BrokerContainer:
     def __exit__(
         self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
-        if self._created and not os.environ.get("STOMPLISTENER_KEEP_BROKERS"):
-            self.remove()
+        self.remove_if_created()
         return False
 
     # Looking at it
@@ -402,8 +409,8 @@ class BrokerContainer:
             raise ContainerError(f"There is no container {self.container_name}: call start() first.") from None
 
     def _network(self) -> Network:
-        networks = self._engine().networks.list(names=[f"^{_NETWORK}$"])
-        return networks[0] if networks else self._engine().networks.create(_NETWORK, driver="bridge")
+        networks = self._engine().networks.list(names=[f"^{_PREFIX}$"])
+        return networks[0] if networks else self._engine().networks.create(_PREFIX, driver="bridge")
 
     def _find(self) -> Container | None:
         """The container of an earlier start that can be used; one of ours with other settings is removed."""
@@ -443,8 +450,8 @@ class BrokerContainer:
         image_id = self._image_id()
         engine = self._engine()
         network = self._network()
-        for source in service.volumes:
-            Path(source).mkdir(parents=True, exist_ok=True)
+        for directory in service.directories():
+            directory.mkdir(parents=True, exist_ok=True)
         try:
             container = engine.containers.create(
                 service.image,
@@ -554,10 +561,11 @@ def _parse_port(name: str, entry: Any) -> tuple[int, tuple[str, int]]:
 
 
 def _parse_volume(name: str, entry: Any, directory: Path) -> tuple[str, dict[str, str]]:
-    source, inside, *mode = str(entry).split(":")
-    if not source.startswith((".", "/")):
-        raise ContainerError(f"{name} in the compose file: the volume {entry!r} is not a directory of this machine.")
-    return str((directory / source).resolve()), {"bind": inside, "mode": mode[0] if mode else "rw"}
+    source, inside, *mode = [*str(entry).split(":"), ""]
+    if not inside:
+        raise ContainerError(f"{name} in the compose file: the volume {entry!r} is not SOURCE:DIRECTORY_INSIDE.")
+    source = str((directory / source).resolve()) if source.startswith((".", "/")) else f"{_PREFIX}-{source}"
+    return source, {"bind": inside, "mode": mode[0] or "rw"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

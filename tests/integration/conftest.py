@@ -7,6 +7,7 @@ leaves it running.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Generator, Iterator
@@ -22,15 +23,33 @@ NAMES = ("activemq", "artemis", "apollo", "rabbitmq")
 _engine_missing = functools.cache(engine_available)
 
 
-def start_broker(name: str, profiles: tuple[str, ...] = ()) -> Iterator[BrokerContainer]:
-    """The broker of that name in ``docker-compose.yml``, running; for fixtures of the scope that they like."""
+def start_brokers(*names: str, profiles: tuple[str, ...] = ()) -> Iterator[list[BrokerContainer]]:
+    """Those brokers of ``docker-compose.yml``, running; for fixtures of the scope that they like.
+
+    The nodes of a cluster start at the same time, a pair one after the other.
+    """
     if (reason := _engine_missing()) is not None:
         if os.environ.get("STOMPLISTENER_REQUIRE_BROKERS") == "1":
             pytest.fail(f"{reason} (STOMPLISTENER_REQUIRE_BROKERS=1)", pytrace=False)
-        pytest.skip(f"{name} is left out. {reason}")
+        pytest.skip(f"{', '.join(names)} left out. {reason}")
     certificates.directory()
-    with brokers(ROOT / "docker-compose.yml", profiles=profiles)[name] as broker:
-        yield broker
+    known = brokers(ROOT / "docker-compose.yml", profiles=profiles)
+    chosen = [known[name] for name in names]
+    in_turn = any(broker.is_standby for broker in chosen)
+    with contextlib.ExitStack() as stack:
+        for broker in chosen:
+            stack.callback(broker.remove_if_created)
+            broker.start(wait=None if in_turn else False)
+        for broker in chosen:
+            if not broker.is_standby:
+                broker.wait_ready(timeout=120)
+        yield chosen
+
+
+def start_broker(name: str) -> Iterator[BrokerContainer]:
+    """One of them."""
+    for broker in start_brokers(name):
+        yield broker[0]
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +82,20 @@ def rabbitmq() -> Iterator[BrokerContainer]:
     yield from start_broker("rabbitmq")
 
 
+@pytest.fixture(scope="session")
+def rabbitmq_cluster() -> Iterator[list[BrokerContainer]]:
+    """Three nodes of RabbitMQ that are one cluster; only queues with ``x-queue-type:quorum`` outlive a node."""
+    for nodes in start_brokers("rabbitmq-1", "rabbitmq-2", "rabbitmq-3", profiles=("cluster",)):
+        nodes[0].exec("rabbitmqctl await_online_nodes 3 --timeout 60")
+        yield nodes
+
+
+@pytest.fixture(scope="session")
+def artemis_pair() -> Iterator[list[BrokerContainer]]:
+    """The primary and the backup of a pair of Artemis over one store; only one of them answers at a time."""
+    yield from start_brokers("artemis-primary", "artemis-backup", profiles=("cluster",))
+
+
 @pytest.fixture(params=NAMES)
 def real_broker(request: pytest.FixtureRequest) -> BrokerContainer:
     """Each broker in turn."""
@@ -73,7 +106,7 @@ def real_broker(request: pytest.FixtureRequest) -> BrokerContainer:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The time limit of a test is for its own work: the first one would pay for building an image else."""
     for item in items:
-        if {*NAMES, "real_broker"}.isdisjoint(getattr(item, "fixturenames", ())):
+        if {*NAMES, "real_broker", "rabbitmq_cluster", "artemis_pair"}.isdisjoint(getattr(item, "fixturenames", ())):
             continue
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(120, func_only=True))
@@ -87,9 +120,14 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
-            if isinstance(value, BrokerContainer):
-                try:
-                    report.sections.append((f"log of {value.name}", value.logs(tail=50)))
-                except Exception as problem:  # noqa: BLE001 - the report of the test matters more
-                    report.sections.append((f"log of {value.name}", f"not to be had: {problem}"))
+            for broker in value if isinstance(value, list) else [value]:
+                if isinstance(broker, BrokerContainer):
+                    report.sections.append((f"log of {broker.name}", _log(broker)))
     return report
+
+
+def _log(broker: BrokerContainer) -> str:
+    try:
+        return broker.logs(tail=50)
+    except Exception as problem:
+        return f"not to be had: {problem}"

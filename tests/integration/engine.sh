@@ -45,8 +45,8 @@ install_packages() {
     fail "could not install ${packages[*]} (log: $STATE/install.log): $HELP."
 }
 
-# An engine that was killed leaves pid files (the next one refuses to start, or waits for a stranger that has the old
-# number now) and forwarders that hold the published ports.
+# An engine that was killed leaves pid files: the next one refuses to start, or waits for a stranger that has the old
+# number now.
 sweep() {
     local pid file
     for pid in $(pgrep -x dockerd || true); do
@@ -57,7 +57,6 @@ sweep() {
     done
     file=/var/run/docker/containerd/containerd.pid
     runs "$(cat "$file" 2>/dev/null)" containerd || rm -f "$file"
-    pgrep -x -P 1 docker-proxy | xargs -r kill 2>/dev/null || true
 }
 
 start() {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import uuid
@@ -11,7 +10,7 @@ from typing import Self
 
 import pytest
 
-from stomplistener.testing.containers import BrokerContainer, ContainerError
+from stomplistener.testing.containers import BrokerContainer, ContainerError, brokers, engine_available
 
 pytestmark = pytest.mark.timeout(180, func_only=True)
 
@@ -29,7 +28,7 @@ class RawStomp:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def send(self, command: str, body: bytes = b"", **headers: str) -> None:
+    def send(self, command: str, body: bytes = b"", /, **headers: str) -> None:
         lines = [command, *(f"{name.replace('_', '-')}:{value}" for name, value in headers.items())]
         self._socket.sendall("\n".join(lines).encode() + b"\n\n" + body + b"\0")
 
@@ -62,6 +61,22 @@ def logged_in(broker: BrokerContainer, version: str = "1.2") -> RawStomp:
     command, headers, body = client.receive()
     assert command == "CONNECTED", (headers, body)
     return client
+
+
+def keep(broker: BrokerContainer, destination: str, **headers: str) -> None:
+    """Sends a persistent message and waits for the receipt."""
+    with logged_in(broker) as client:
+        client.send("SEND", b"kept", destination=destination, persistent="true", receipt="sent", **headers)
+        command, answer, body = client.receive()
+        assert command == "RECEIPT", (answer, body)
+
+
+def fetch(broker: BrokerContainer, destination: str, **headers: str) -> bytes:
+    with logged_in(broker) as client:
+        client.send("SUBSCRIBE", destination=destination, id="1", ack="auto", **headers)
+        command, answer, body = client.receive()
+        assert command == "MESSAGE", (answer, body)
+        return body
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
@@ -99,20 +114,16 @@ def test_websocket_is_served(real_broker: BrokerContainer) -> None:
 
 def test_a_persistent_message_survives_a_kill(real_broker: BrokerContainer) -> None:
     destination = f"/queue/kept-{uuid.uuid4().hex}"
+    keep(real_broker, destination)
+    before = real_broker.uri
     with logged_in(real_broker) as client:
-        client.send("SEND", b"kept", destination=destination, persistent="true", receipt="sent")
-        assert client.receive()[1]["receipt-id"] == "sent"
         real_broker.kill()
         assert real_broker.status == "exited"
-        with contextlib.suppress(ConnectionResetError):
-            assert client._socket.recv(1) == b""
-    before = real_broker.uri
+        with pytest.raises((ConnectionResetError, AssertionError)):
+            client.receive()
     real_broker.start()
     assert real_broker.uri == before
-    with logged_in(real_broker) as client:
-        client.send("SUBSCRIBE", destination=destination, id="1", ack="auto")
-        command, _, body = client.receive()
-        assert (command, body) == ("MESSAGE", b"kept")
+    assert fetch(real_broker, destination) == b"kept"
 
 
 def test_a_paused_broker_is_silent_and_goes_on(real_broker: BrokerContainer) -> None:
@@ -150,3 +161,83 @@ def test_commands_run_inside(real_broker: BrokerContainer) -> None:
     with pytest.raises(ContainerError, match=r"(?s)ends with 3.*why"):
         real_broker.exec("echo why; exit 3")
     assert len(real_broker.logs(tail=2).splitlines()) <= 2
+
+
+def test_a_quorum_queue_outlives_its_node(rabbitmq_cluster: list[BrokerContainer]) -> None:
+    quorum = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
+    first, second, third = rabbitmq_cluster
+    destination = f"/queue/quorum-{uuid.uuid4().hex}"
+    keep(first, destination, **quorum)
+    first.kill()
+    try:
+        assert fetch(second, destination, **quorum) == b"kept"
+    finally:
+        first.start()
+    keep(first, destination, **quorum)
+    assert fetch(third, destination, **quorum) == b"kept"
+
+
+def test_the_backup_of_a_pair_takes_over_and_gives_back(artemis_pair: list[BrokerContainer]) -> None:
+    primary, backup = artemis_pair
+    destination = f"/queue/pair-{uuid.uuid4().hex}"
+    keep(primary, destination)
+    primary.kill()
+    try:
+        backup.wait_ready()
+        assert fetch(backup, destination) == b"kept"
+        keep(backup, destination)
+    finally:
+        primary.start(wait=True)
+    assert fetch(primary, destination) == b"kept"
+
+
+# What needs no engine
+
+
+COMPOSE = """
+services:
+  one:
+    image: ${ONE_IMAGE:-mine:1}
+    ports: ["127.0.0.1:7000:61613", "127.0.0.1:7001:15674"]
+    x-stomp: {tcp: 61613, ws: 15674, path: /ws, login: "a b", passcode: "${SECRET-p@ss}", host: /}
+  two:
+    profiles: [more]
+    image: two
+    x-stomp: {tcp: 61613, login: x, passcode: y, host: /}
+  database:
+    image: none-of-ours
+"""
+
+
+def test_the_compose_file_says_what_a_client_needs(tmp_path: Path) -> None:
+    (file := tmp_path / "docker-compose.yml").write_text(COMPOSE)
+    found = brokers(file, environment={})
+    assert list(found) == ["one"]
+    assert found["one"].uris == {
+        "tcp": "tcp://a%20b:p%40ss@127.0.0.1:7000",
+        "ws": "ws://a%20b:p%40ss@127.0.0.1:7001/ws",
+    }
+    assert (found["one"].login, found["one"].passcode, found["one"].virtual_host) == ("a b", "p@ss", "/")
+    assert list(brokers(file, profiles=["more"], environment={"SECRET": "$x"})) == ["one", "two"]
+
+
+def test_an_image_is_replaced_by_the_environment(tmp_path: Path) -> None:
+    (file := tmp_path / "docker-compose.yml").write_text(COMPOSE)
+    assert "mine:1" in repr(brokers(file, environment={"ONE_IMAGE": ""})["one"])
+    assert "theirs:2" in repr(brokers(file, environment={"ONE_IMAGE": "theirs:2"})["one"])
+
+
+def test_what_the_harness_does_not_know_is_an_error(tmp_path: Path) -> None:
+    (file := tmp_path / "docker-compose.yml").write_text(COMPOSE.replace("    ports", "    cap_add: [x]\n    ports"))
+    with pytest.raises(ContainerError, match="cap_add"):
+        brokers(file)
+
+
+def test_a_missing_engine_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    reason = engine_available()
+    assert reason is not None
+    assert "engine.sh start" in reason
+    (file := tmp_path / "docker-compose.yml").write_text(COMPOSE)
+    with pytest.raises(ContainerError, match=r"engine\.sh start"):
+        brokers(file)["one"].start()
