@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from stomplistener.errors import InvalidHeader, ProtocolError
-from stomplistener.protocol.frame import HEARTBEAT, Frame, masked_lines
+from stomplistener.protocol.frame import HEARTBEAT, Frame, ReceivedFrame, masked_lines
 from stomplistener.protocol.limits import Limits
 from stomplistener.protocol.spec import COMMANDS, UNESCAPED_COMMANDS, VERSIONS, Version, highest, version_rules
 
@@ -25,7 +25,9 @@ _NEWEST = VERSIONS[max(VERSIONS)]
 _NUL = 0
 _EOLS = re.compile(rb"\n++").match
 _EOLS_CR = re.compile(rb"(?:\r?\n)++").match
-_GOOD_BLOCK = re.compile(r"(?:\n[^\n:]++:[^\n]*+)*+").fullmatch
+_GOOD_BLOCK = re.compile(r"(?:\n[^\n:]++:.*+)*+").fullmatch
+_PLAIN_HEAD = re.compile(rb"([A-Z]++)((?:\n[^\n:]++:.*+)*+)\n\n").match
+"""A whole head, well-formed, its lines ending in LF: the usual one, recognised in one go."""
 _UNUSUAL = re.compile("[\\\\\n\r:\0]").search
 
 
@@ -112,18 +114,23 @@ class Decoder:
             if data[position] in b"\n\r":
                 position = self._skip_eols(data, position, frames)
                 continue
-            rules = self._rules
-            if blank < position:
-                blank = find(b"\n\n", position)
-                if blank < 0:
-                    blank = size
-            end, body = blank, blank + 2
-            if rules.crlf and (cr := find(b"\n\r\n", position, end + 1)) >= 0:
-                end, body = cr, cr + 3
-            if end == size:
-                self._head.begin(data[position:], rules)
-                return
-            command, block, length = self._read_head(data, position, end)
+            plain = _PLAIN_HEAD(data, position)
+            if plain is not None and b"\r" not in plain[2]:
+                body = plain.end()
+                command, block, length = self._read_head(plain[1], plain[2], well_formed=True)
+            else:
+                if blank < position:
+                    blank = find(b"\n\n", position)
+                    if blank < 0:
+                        blank = size
+                end, body = blank, blank + 2
+                if self._rules.crlf and (cr := find(b"\n\r\n", position, end + 1)) >= 0:
+                    end, body = cr, cr + 3
+                if end == size:
+                    self._head.begin(data[position:], self._rules)
+                    return
+                eol = find(b"\n", position, end + 1)
+                command, block, length = self._read_head(data[position:eol], data[eol:end], well_formed=False)
             if length is None:
                 stop = find(b"\0", body)
                 if stop - body > max_body:
@@ -140,7 +147,11 @@ class Decoder:
                 self._body = _UnfinishedBody(_Head(command, block, length), max_body)
                 self._continue_body(self._body, data[body:], frames)
                 return
-            append(self._finish(command, block, data[body:stop]))
+            if command == "MESSAGE" and "\\" not in block:
+                append(ReceivedFrame(command, block, data[body:stop]))
+                self._behind_frame = True
+            else:
+                append(self._finish(command, block, data[body:stop]))
             position = stop + 1
 
     def _skip_eols(self, data: bytes, position: int, frames: list[Frame]) -> int:
@@ -157,23 +168,22 @@ class Decoder:
         frames.extend([HEARTBEAT] * beats)
         return match.end()
 
-    def _read_head(self, data: bytes, start: int, end: int) -> tuple[str, str, int | None]:
-        eol = data.find(b"\n", start, end + 1)
-        command = _COMMANDS.get(data[start:eol])
+    def _read_head(self, line: bytes, raw: bytes, *, well_formed: bool) -> tuple[str, str, int | None]:
+        command = _COMMANDS.get(line)
         if command is None:
-            command = _command_of(data[start:eol], self._rules)
-        raw = data[eol:end]
+            command = _command_of(line, self._rules)
         if len(raw) > self._harmless:
             _check_block(raw, self._limits)
         try:
             block = raw.decode()
         except UnicodeDecodeError:
             raise ProtocolError(f"a header of {command} is not UTF-8", data=masked_lines(raw)) from None
-        if self._rules.crlf and "\r" in block:
-            block = (block + "\n").replace("\r\n", "\n")[:-1]
-        if not _GOOD_BLOCK(block):
-            bad = next(line for line in block.split("\n")[1:] if line.find(":") < 1)
-            raise ProtocolError(f"a header line of {command} has no name or no colon", data=bad.encode())
+        if not well_formed:
+            if self._rules.crlf and "\r" in block:
+                block = (block + "\n").replace("\r\n", "\n")[:-1]
+            if not _GOOD_BLOCK(block):
+                bad = next(line for line in block.split("\n")[1:] if line.find(":") < 1)
+                raise ProtocolError(f"a header line of {command} has no name or no colon", data=bad.encode())
         return command, block, _content_length(command, block)
 
     def _continue_body(self, body: _UnfinishedBody, data: bytes, frames: list[Frame]) -> int:
@@ -191,14 +201,14 @@ class Decoder:
         rules = self._rules
         if "\\" in block and rules.escapes:
             if rules.good_escapes(block):
-                return Frame.of_block(command, block, body, rules.unescape)
+                return ReceivedFrame(command, block, body, rules.unescape)
             # The ERROR that refuses CONNECT is in a version that nobody told: better as it stands than not at all.
             if self._version is not None:
                 raise _undefined_escape(command, block, rules)
-        return Frame.of_block(command, block, body)
+        return ReceivedFrame(command, block, body)
 
     def _finish_handshake(self, command: str, block: str, body: bytes) -> Frame:
-        frame = Frame.of_block(command, block, body)
+        frame = ReceivedFrame(command, block, body)
         if command == "CONNECTED":
             version = frame.headers.get("version", "1.0")
         else:

@@ -93,11 +93,16 @@ class Request:
     transaction: TransactionEntry | None = None
     frame: Frame | None = None
     """The SEND to write again after a loss; None for everything that is never repeated."""
-    issued: bool = True
-    """Whether it was ever handed out to be written."""
+    epoch: int = 0
+    """When it was last handed out to be written; 0 for never."""
     own_receipt: bool = False
     """Whether the application chose the receipt's name, which then stays the same over all connections."""
     suspicions: int = 0
+
+    @property
+    def issued(self) -> bool:
+        """Whether it was ever handed out to be written."""
+        return self.epoch > 0
 
 
 def loss_outcome(request: Request) -> Outcome:

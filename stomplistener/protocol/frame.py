@@ -76,7 +76,7 @@ class Frame:
         body: bytes; copied unless they are ``bytes`` already, so the caller may reuse a bytearray.
     """
 
-    __slots__ = ("_block", "_headers", "_unescape", "body", "command")
+    __slots__ = ("_headers", "body", "command")
 
     def __init__(
         self,
@@ -86,20 +86,7 @@ class Frame:
     ) -> None:
         self.command = command
         self._headers: Headers | None = Headers(headers)
-        self._block = ""
-        self._unescape: Callable[[str], str] | None = None
         self.body = bytes(body)
-
-    @classmethod
-    def of_block(cls, command: str, block: str, body: bytes, unescape: Callable[[str], str] | None = None) -> Frame:
-        """A frame whose headers are split at their first use; the decoder has checked that they can be."""
-        frame = cls.__new__(cls)
-        frame.command = command
-        frame._headers = None
-        frame._block = block
-        frame._unescape = unescape
-        frame.body = body
-        return frame
 
     @property
     def headers(self) -> Headers:
@@ -111,21 +98,10 @@ class Frame:
 
     def header(self, key: str) -> str | None:
         """One header, or None. Cheaper than ``headers`` as long as nothing else of a received frame was looked at."""
-        if self._headers is not None or not _plain(key):
-            return self.headers.get(key)
-        start = self._block.find(f"\n{key}:")
-        if start < 0:
-            return None
-        start += len(key) + 2
-        end = self._block.find("\n", start)
-        value = self._block[start:] if end < 0 else self._block[start:end]
-        return self._unescape(value) if self._unescape else value
+        return self.headers.get(key)
 
-    def _split(self) -> Iterator[tuple[str, str]]:
-        unescape = self._unescape
-        for line in self._block.split("\n")[1:]:
-            key, _, value = line.partition(":")
-            yield (key, value) if unescape is None else (unescape(key), unescape(value))
+    def _split(self) -> Iterable[tuple[str, str]]:
+        raise NotImplementedError
 
     @property
     def info(self) -> str:
@@ -147,6 +123,45 @@ class Frame:
     def __repr__(self) -> str:
         body = f", body={shorten(self.body)}" if self.body else ""
         return f"Frame({self.command!r}, {dict(masked(self.headers.items()))!r}{body})"
+
+
+class ReceivedFrame(Frame):
+    """A frame as it came, whose headers are split at their first use: most listeners look at few of them.
+
+    Args:
+        command: its command.
+        block: its header lines, each with the LF before it; the decoder has checked that they can be split.
+        body: its body.
+        unescape: undoes the escapes in a key or value; None where there are none.
+    """
+
+    __slots__ = ("_block", "_unescape")
+
+    def __init__(self, command: str, block: str, body: bytes, unescape: Callable[[str], str] | None = None) -> None:
+        self.command = command
+        self._headers = None
+        self.body = body
+        self._block = block
+        self._unescape = unescape
+
+    def header(self, key: str) -> str | None:
+        if self._headers is not None or not _plain(key):
+            return self.headers.get(key)
+        block = self._block
+        start = block.find(f"\n{key}:")
+        if start < 0:
+            return None
+        start += len(key) + 2
+        end = block.find("\n", start)
+        value = block[start:] if end < 0 else block[start:end]
+        return value if self._unescape is None else self._unescape(value)
+
+    def _split(self) -> Iterable[tuple[str, str]]:
+        lines = self._block.split("\n")[1:]
+        pairs = [(key, value) for key, _, value in [line.partition(":") for line in lines]]
+        if (unescape := self._unescape) is not None:
+            return [(unescape(key), unescape(value)) for key, value in pairs]
+        return pairs
 
 
 HEARTBEAT: Final = Frame("")

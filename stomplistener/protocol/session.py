@@ -99,7 +99,7 @@ class Session:
         self.versions = tuple(version_rules(name).name for name in versions)
         self.heartbeat_wanted = HeartBeat(*heartbeat)
         counter = itertools.count(1)
-        self._new_id = new_id or (lambda: str(next(counter)))
+        self._next_id = new_id or (lambda: str(next(counter)))
         self._subscription_headers = subscription_headers or (lambda _connected, _entry: {})
         self.state = SessionState.DISCONNECTED
         self.epoch = 0
@@ -188,7 +188,8 @@ class Session:
     def disconnect(self, context: object = None) -> Frame:
         """DISCONNECT with a receipt; nothing may be said after it."""
         self._move("disconnect")
-        return commands.disconnect(self._await("DISCONNECT", context).receipt, version=self._version)
+        assert self.version is not None
+        return commands.disconnect(self._await("DISCONNECT", context).receipt, version=self.version)
 
     def lost(self, unsent: Iterable[Frame] = ()) -> list[tuple[Request, Outcome]]:
         """The connection ended, for whatever reason.
@@ -232,7 +233,8 @@ class Session:
             ValueError: the id is in use.
             ProtocolError: the version in use cannot express it (known only while connected).
         """
-        id = id or (headers or {}).get("id") or self._new_id()
+        headers = headers or {}
+        id = headers.get("id") or id or self._new_id()
         if id in self.subscriptions:
             raise ValueError(f"there is a subscription with the id {id!r} already")
         if not destination:
@@ -240,8 +242,8 @@ class Session:
         entry = SubscriptionEntry(
             id=id,
             destination=destination,
-            ack=ack,
-            headers=Headers(headers or {}),
+            ack=headers.get("ack", ack),
+            headers=Headers(headers),
             durable=durable,
             prefetch=prefetch,
             context=context,
@@ -273,7 +275,7 @@ class Session:
             self._remember_ended(entry)
         if not known:
             return None
-        receipt = self._await("UNSUBSCRIBE", context, subscription=entry).receipt if confirm else None
+        receipt = self._await("UNSUBSCRIBE", context, headers, subscription=entry).receipt if confirm else None
         return commands.unsubscribe(entry.id, headers=headers, receipt=receipt, version=self._version)
 
     def _remember_ended(self, entry: SubscriptionEntry) -> None:
@@ -316,7 +318,7 @@ class Session:
         name = transaction.id if transaction else None
         frame = command(message, name, headers, version=self._version)
         if confirm:
-            receipt = self._await(frame.command, context).receipt
+            receipt = self._await(frame.command, context, headers).receipt
             frame = command(message, name, headers, receipt=receipt, version=self._version)
         return frame
 
@@ -331,19 +333,22 @@ class Session:
 
         Raises:
             ConnectionLost: the transaction that it names is not open.
+            ProtocolError: nothing can be said now, and the frame is not one that is kept.
+            ValueError: another frame waits for the same receipt.
         """
         transaction = None
         if "transaction" in frame.headers:
             transaction = self.open_transaction(frame.headers["transaction"])
         own = frame.headers.get("receipt")
         if not confirm and own is None:
+            self._check_connected("SEND")
             return frame
         request = Request(
             command="SEND",
-            receipt=own or self._new_id(),
+            receipt=self._receipt(own),
             context=context,
             transaction=transaction,
-            issued=self.state is SessionState.CONNECTED,
+            epoch=self.epoch if self.state is SessionState.CONNECTED else 0,
             own_receipt=own is not None,
         )
         if own is None:
@@ -371,6 +376,8 @@ class Session:
 
     def forget(self, context: object) -> Request | None:
         """Stop waiting for the request with this context, and do not send it again; None if it was answered."""
+        if context is None:
+            return None
         for requests in (self._unconfirmed, self._requests):
             for request in requests.values():
                 if request.context is context:
@@ -401,6 +408,7 @@ class Session:
 
     def begin(self, id: str | None = None, headers: Mapping[str, str] | None = None) -> tuple[TransactionEntry, Frame]:
         """BEGIN a transaction of this epoch."""
+        self._check_connected("BEGIN")
         id = id or self._new_id()
         if id in self.transactions:
             raise ValueError(f"there is a transaction {id!r} already")
@@ -417,8 +425,8 @@ class Session:
             ConnectionLost: the transaction ended with its connection.
         """
         self.check_transaction(entry)
+        receipt = self._await("COMMIT", context, headers, transaction=entry).receipt
         entry.state = TransactionState.COMMITTING
-        receipt = self._await("COMMIT", context, transaction=entry).receipt
         return commands.commit(entry.id, headers, receipt=receipt, version=self._version)
 
     def abort(self, entry: TransactionEntry, headers: Mapping[str, str] | None = None) -> Frame | None:
@@ -426,7 +434,7 @@ class Session:
         if entry.state is not TransactionState.OPEN:
             return None
         self._end(entry, TransactionState.ABORTED)
-        return commands.abort(entry.id, headers, version=self._version)
+        return commands.abort(entry.id, headers, version=self._version) if self.is_open else None
 
     def open_transaction(self, id: str) -> TransactionEntry:
         """The open transaction of that name; ConnectionLost if there is none (any more)."""
@@ -496,9 +504,13 @@ class Session:
 
     @property
     def _version(self) -> str:
-        if self.version is None or not (self.is_open or self.state is SessionState.DISCONNECTING):
+        if self.version is None or not self.is_open:
             raise ProtocolError(f"the session is {self.state.value}: nothing can be said but CONNECT")
         return self.version
+
+    def _check_connected(self, command: str) -> None:
+        if self.state is not SessionState.CONNECTED:
+            raise ProtocolError(f"the session is {self.state.value}: {command} cannot be said now")
 
     def _move(self, event: str) -> None:
         try:
@@ -510,13 +522,15 @@ class Session:
         self,
         command: str,
         context: object,
+        headers: Mapping[str, str] | None = None,
         *,
         subscription: SubscriptionEntry | None = None,
         transaction: TransactionEntry | None = None,
     ) -> Request:
         request = Request(
             command=command,
-            receipt=self._new_id(),
+            receipt=self._receipt((headers or {}).get("receipt")),
+            epoch=self.epoch,
             context=context,
             subscription=subscription,
             transaction=transaction,
@@ -524,9 +538,26 @@ class Session:
         self._requests[request.receipt] = request
         return request
 
+    def _new_id(self) -> str:
+        """A name that nothing has, whatever names the application chose."""
+        while True:
+            id = self._next_id()
+            if not any(
+                id in names for names in (self.subscriptions, self.transactions, self._requests, self._unconfirmed)
+            ):
+                return id
+
+    def _receipt(self, own: str | None) -> str:
+        if own in self._requests or own in self._unconfirmed:
+            raise ValueError(f"another frame waits for the receipt {own!r} already")
+        return own or self._new_id()
+
     def _subscribe_frame(self, entry: SubscriptionEntry) -> Frame:
         assert self.connected_frame is not None
-        translated = self._subscription_headers(self.connected_frame, entry)
+        headers = {**self._subscription_headers(self.connected_frame, entry), **entry.headers}
+        if entry.epoch or headers.get("receipt") in self._requests or headers.get("receipt") in self._unconfirmed:
+            # Said once, the application's name for the receipt is used up.
+            headers.pop("receipt", None)
         # The frame is made once without a receipt, so that a refusal by the version leaves no request behind.
         commands.subscribe(entry.destination, entry.id, entry.ack, version=self._version)
         entry.epoch = self.epoch
@@ -534,13 +565,14 @@ class Session:
             entry.destination,
             entry.id,
             entry.ack,
-            {**translated, **entry.headers},
-            receipt=self._await("SUBSCRIBE", None, subscription=entry).receipt,
+            headers,
+            receipt=self._await("SUBSCRIBE", None, headers, subscription=entry).receipt,
             version=self._version,
         )
 
     def _reject(self, entry: SubscriptionEntry, error: Exception) -> None:
-        entry.state = SubscriptionState.REJECTED
+        if entry.state is not SubscriptionState.ENDED:
+            entry.state = SubscriptionState.REJECTED
         entry.error = error
         if self.subscriptions.get(entry.id) is entry:
             del self.subscriptions[entry.id]
@@ -548,8 +580,10 @@ class Session:
     def _answered(self, frame: Frame) -> Request | None:
         receipt = frame.headers.get("receipt-id", "")
         request = self._unconfirmed.get(receipt) or self._requests.get(receipt)
-        if request is not None:
-            self._drop(request)
+        # A SEND waits on over losses, but only for the answer to what was said in this epoch.
+        if request is None or request.epoch != self.epoch or self.state is SessionState.DISCONNECTED:
+            return None
+        self._drop(request)
         return request
 
     def _drop(self, request: Request) -> None:
@@ -584,13 +618,14 @@ class Session:
     def _owe(self, unsent: Iterable[Frame]) -> None:
         """Line up what goes out after the next replay: first what was written and not confirmed, then what was not."""
         not_written: list[Request | Frame] = []
+        known = {id(item) for item in self._owed}
         for frame in unsent:
             receipt = frame.headers.get("receipt")
             if receipt in self._unconfirmed:
                 not_written.append(self._unconfirmed[receipt])
             elif frame.command == "SEND" and receipt is None and "transaction" not in frame.headers:
                 not_written.append(frame)
-        waiting = not_written + self._owed
+        waiting = [item for item in not_written if id(item) not in known] + self._owed
         later = {id(item) for item in waiting}
         written = (request for request in self._unconfirmed.values() if id(request) not in later)
         self._owed = [*written, *waiting]
@@ -598,17 +633,14 @@ class Session:
     def _again(self, request: Request) -> Frame:
         """A confirmed SEND with a fresh receipt: an answer to an older one must not be taken for this one's."""
         assert request.frame is not None
-        if request.own_receipt or not request.issued:
-            request.issued = True
-            return request.frame
-        headers = [
-            (name, value)
-            for name, value in request.frame.headers.pairs
-            if (name, value) != ("receipt", request.receipt)
-        ]
+        # Out and in again, whatever its name: the order of these is the order on the wire.
         del self._unconfirmed[request.receipt]
-        request.receipt = self._new_id()
-        request.frame = Frame("SEND", [*headers, ("receipt", request.receipt)], request.frame.body)
+        if request.issued and not request.own_receipt:
+            old = ("receipt", request.receipt)
+            request.receipt = self._new_id()
+            pairs = [pair for pair in request.frame.headers.pairs if pair != old]
+            request.frame = Frame("SEND", [*pairs, ("receipt", request.receipt)], request.frame.body)
+        request.epoch = self.epoch
         self._unconfirmed[request.receipt] = request
         return request.frame
 

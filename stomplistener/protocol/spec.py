@@ -31,23 +31,30 @@ class Version:
     """ACK and NACK: (header to write, header of the MESSAGE to take it from)."""
     ack_modes: frozenset[str]
     _good_escapes: Callable[[str], re.Match[str] | None] = field(init=False, repr=False, compare=False)
+    _suspicious: Callable[[str], re.Match[str] | None] = field(init=False, repr=False, compare=False)
     _unescapes: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         second = "".join(re.escape(escaped[1]) for escaped in self.escapes.values())
         good = re.compile(rf"(?:[^\\]++|\\[{second}])*+" if second else ".*", re.DOTALL)
         object.__setattr__(self, "_good_escapes", good.fullmatch)
+        object.__setattr__(self, "_suspicious", re.compile(rf"\\(?:[^{second}]|\Z)" if second else r"\\").search)
         object.__setattr__(self, "_unescapes", {escaped: plain for plain, escaped in self.escapes.items()})
 
     def good_escapes(self, text: str) -> bool:
         """Whether every backslash in the text begins an escape that this version defines."""
-        return self._good_escapes(text) is not None
+        # Where no backslash stands before anything but what may follow one, all are good: this look is the cheap one.
+        return self._suspicious(text) is None or self._good_escapes(text) is not None
 
     def unescape(self, text: str) -> str:
         """Undo the escapes of a text in which all are good."""
         if "\\" not in text:
             return text
-        return _ESCAPE(lambda match: self._unescapes[match[0]], text)
+        if "\\\\" in text:
+            return _ESCAPE(lambda match: self._unescapes[match[0]], text)
+        for escaped, plain in self._unescapes.items():
+            text = text.replace(escaped, plain)
+        return text
 
 
 _ESCAPES_11 = {"\\": "\\\\", "\n": "\\n", ":": "\\c"}
