@@ -540,12 +540,10 @@ class Session:
 
     def _new_id(self) -> str:
         """A name that nothing has, whatever names the application chose."""
-        while True:
+        id = self._next_id()
+        while id in self._unconfirmed or id in self._requests or id in self.subscriptions or id in self.transactions:
             id = self._next_id()
-            if not any(
-                id in names for names in (self.subscriptions, self.transactions, self._requests, self._unconfirmed)
-            ):
-                return id
+        return id
 
     def _receipt(self, own: str | None) -> str:
         if own in self._requests or own in self._unconfirmed:
