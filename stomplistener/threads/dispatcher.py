@@ -22,10 +22,11 @@ from stomplistener.threads.deadline import Deadline
 
 Item = TypeVar("Item")
 
-OVERSHOOT = 8
-"""How many times the bound may be exceeded while somebody waits for a receipt.
+OVERSHOOT_BYTES = 8
+OVERSHOOT_MESSAGES = 100_000
+"""How far the bound may be exceeded while somebody waits for a receipt: so many times the bytes, so many messages more.
 
-A listener that waits for one for every message would otherwise read the whole backlog of the broker into memory; past
+A listener that waits for a receipt for every message reads a piece of the broker's backlog into memory each time; past
 this the wait ends by its own deadline.
 """
 
@@ -68,9 +69,7 @@ class Bound:
         if self._messages < self._max_messages and self._bytes < self._max_bytes:
             return
         with self._changed:
-            while self._open and self._is_over(
-                OVERSHOOT if self._waiting_for_receipt else 1 if not self.paused else 0.5
-            ):
+            while self._open and self._is_too_much():
                 self.paused = True
                 self._changed.wait()
             self.paused = False
@@ -89,6 +88,15 @@ class Bound:
         with self._changed:
             self._waiting_for_receipt += more
             self._changed.notify()
+
+    def _is_too_much(self) -> bool:
+        if self._waiting_for_receipt:
+            return (
+                self._messages >= self._max_messages + OVERSHOOT_MESSAGES
+                or self._bytes >= self._max_bytes * OVERSHOOT_BYTES
+            )
+        # Once paused, half has to be worked off: else the receiver would wake for every single message.
+        return self._is_over(0.5 if self.paused else 1.0)
 
     def _is_over(self, factor: float) -> bool:
         return self._messages >= self._max_messages * factor or self._bytes >= self._max_bytes * factor
