@@ -1,0 +1,418 @@
+"""An embedded STOMP broker, for tests and first steps. It is no broker for production: it keeps nothing on disk."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import quote
+
+from stomplistener.protocol import HEARTBEAT, VERSIONS, Frame, Limits
+from stomplistener.protocol.heartbeat import HeartBeat
+from stomplistener.testing import log
+from stomplistener.testing.client import ConnectionInfo
+from stomplistener.testing.faults import Fault
+from stomplistener.testing.log import Direction, Logged
+from stomplistener.testing.messages import StoredMessage
+from stomplistener.testing.server import Server
+from stomplistener.testing.state import Options, State
+from stomplistener.testing.subscriptions import SubscriptionInfo
+
+T = TypeVar("T")
+
+
+class Broker:
+    """An embedded STOMP broker on a loopback port, whose state can be looked at and which can be told to misbehave.
+
+    It is for tests and first steps: messages live in memory, and end with the object (not with ``stop()``).
+
+    ::
+
+        with Broker() as broker:
+            client.connect(broker.uri)
+            broker.publish("/queue/a", "hello")
+            broker.wait_for(lambda: not broker.unacknowledged("/queue/a"))
+
+    Semantics: ``/topic/…`` names a topic, ``/temp-queue/…`` and ``/temp-topic/…`` belong to one connection, everything
+    else is a queue with competing consumers. What is unacknowledged when a subscription or connection ends is delivered
+    again, marked ``redelivered:true`` and with its ``delivery-count``. Automatic acknowledgement counts a message as
+    acknowledged when it is written to the socket. A NACK has the message delivered again, until it was rejected
+    ``max_deliveries`` times; then it goes to the dead letters. SUBSCRIBE understands ``selector`` (comparisons, ``IS
+    NULL``, ``AND``, ``OR``, ``NOT``), ``prefetch``, and on topics ``durable:true`` with the subscription's id and the
+    connection's ``client-id``; UNSUBSCRIBE with ``durable:true`` removes such a subscription. ``expires`` is obeyed.
+
+    All methods may be called from any thread. Times are seconds. Connections are numbered from 1 in the order in which
+    they came, over restarts too; where a fault takes ``connection``, it is that number, and None means any.
+
+    Args:
+        host: address to listen on.
+        port: 0 lets the system choose; it stays the same over ``stop()`` and ``start()``.
+        versions: the STOMP versions to speak. With ``("1.0",)`` CONNECTED has no version, as before 1.1.
+        login, passcode: required from clients if ``login`` is given.
+        heartbeat: how often the broker can send and wants to receive a sign of life; 0 for not at all.
+        max_deliveries: how many NACKs make a message a dead letter.
+        prefetch: messages that a subscription with acknowledgements may hold, unless it says otherwise.
+        dead_letters: queue of the dead letters; ``{name}`` in it stands for the last part of the destination.
+        virtual_hosts: the ``host`` headers that are accepted from 1.1 on; None accepts any, and none.
+        lenient_errors: keep the connection after an ERROR, as ActiveMQ does and the specification forbids.
+        ssl_context: speak TLS.
+        server_name: the ``server`` header of CONNECTED.
+        limits: what a client may send.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        versions: Sequence[str] = ("1.0", "1.1", "1.2"),
+        login: str | None = None,
+        passcode: str | None = None,
+        heartbeat: tuple[float, float] = (10.0, 10.0),
+        max_deliveries: int = 5,
+        prefetch: int = 1000,
+        dead_letters: str = "/queue/DLQ",
+        virtual_hosts: Collection[str] | None = None,
+        lenient_errors: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        server_name: str = "stomplistener-testing/1",
+        limits: Limits | None = None,
+    ) -> None:
+        if not versions or not set(versions) <= VERSIONS.keys():
+            raise ValueError(f"versions must be some of {', '.join(VERSIONS)}, not {versions!r}")
+        if max_deliveries < 1 or prefetch < 1:
+            raise ValueError("max_deliveries and prefetch must be 1 or more")
+        self._state = State(
+            Options(
+                host=host,
+                port=port,
+                versions=tuple(sorted(versions)),
+                login=login,
+                passcode=passcode,
+                heartbeat=HeartBeat(*heartbeat),
+                max_deliveries=max_deliveries,
+                prefetch=prefetch,
+                dead_letters=dead_letters,
+                virtual_hosts=virtual_hosts,
+                lenient_errors=lenient_errors,
+                ssl_context=ssl_context,
+                server_name=server_name,
+                limits=limits or Limits(),
+            )
+        )
+        self._watch = self._state.watch
+        self._server = Server(self._state)
+        # Starting and stopping wait for threads that need the broker's lock, so they have one of their own.
+        self._running = threading.Lock()
+
+    # Life.
+
+    def start(self) -> Self:
+        """Listen; returns when clients can connect. OSError if the port is taken. Does nothing if it runs."""
+        with self._running:
+            self._server.open()
+        return self
+
+    def stop(self, *, reset: bool = False) -> None:
+        """Refuse connections and cut all that are open, with RST or FIN. Queues, and the port, are kept.
+
+        Returns when every thread of the broker has ended.
+        """
+        with self._running:
+            self._server.refuse()
+            self._server.end_clients(reset=reset)
+
+    def restart(self, after: float = 0.0, *, reset: bool = False) -> None:
+        """Stop, stay away for ``after`` seconds, start. Returns when clients can connect again."""
+        self.stop(reset=reset)
+        threading.Event().wait(after)
+        self.start()
+
+    def close(self) -> None:
+        """Stop and give up the port. The messages can still be looked at."""
+        with self._running:
+            self._server.close()
+            self._server.end_clients(reset=False)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """The port; 0 before the first start if the system is to choose."""
+        return self._server.port
+
+    @property
+    def uri(self) -> str:
+        """What a client connects to, with login and passcode where they are required."""
+        options = self._state.options
+        scheme = "tcp" if options.ssl_context is None else "ssl"
+        user = "" if options.login is None else f"{quote(options.login, '')}:{quote(options.passcode or '', '')}@"
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        return f"{scheme}://{user}{host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"<Broker on port {self.port}, {len(self.connections)} connections>"
+
+    # Messages.
+
+    def publish(
+        self, destination: str, body: bytes | str = b"", headers: Mapping[str, str] | None = None
+    ) -> StoredMessage:
+        """Put a message into a queue or topic, as if a client had sent it; ``str`` is sent as UTF-8."""
+        pairs = dict(headers or {})
+        if isinstance(body, str):
+            body = body.encode()
+            pairs.setdefault("content-type", "text/plain;charset=utf-8")
+        with self._watch.lock:
+            destinations = self._state.destinations
+            message = destinations.message(destination, pairs.items(), bytes(body))
+            snapshot = message.snapshot()
+            destinations.put(message)
+            self._watch.changed()
+        return snapshot
+
+    def messages(self, destination: str) -> list[StoredMessage]:
+        """What waits and is in nobody's hands. For a topic: what waits for any of its subscriptions."""
+        with self._watch.lock:
+            queues = self._state.destinations.queues(destination)
+            return [message.snapshot() for queue in queues for message in queue.waiting]
+
+    def depth(self, destination: str) -> int:
+        """How many messages wait; cheaper than ``messages``."""
+        with self._watch.lock:
+            return sum(len(queue.waiting) for queue in self._state.destinations.queues(destination))
+
+    def unacknowledged(self, destination: str) -> list[StoredMessage]:
+        """What was delivered and is not acknowledged; acknowledged in an open transaction counts as not."""
+        with self._watch.lock:
+            return [
+                delivery.message.snapshot()
+                for client in self._state.clients.values()
+                for subscription in client.subscriptions.values()
+                if subscription.queue.name == destination
+                for delivery in subscription.held.values()
+            ]
+
+    def clear(self, destination: str | None = None) -> None:
+        """Drop the messages that wait, of one destination or of all."""
+        with self._watch.lock:
+            self._state.destinations.clear(destination)
+            self._watch.changed()
+
+    # What can be seen.
+
+    @property
+    def destinations(self) -> list[str]:
+        """Every destination that was ever used."""
+        with self._watch.lock:
+            return self._state.destinations.names
+
+    @property
+    def subscriptions(self) -> list[SubscriptionInfo]:
+        """The active subscriptions, in the order of their connections."""
+        with self._watch.lock:
+            clients = self._state.clients.values()
+            return [subscription.info() for client in clients for subscription in client.subscriptions.values()]
+
+    @property
+    def connections(self) -> list[ConnectionInfo]:
+        """The connections that are open, those too that have not sent CONNECT yet."""
+        with self._watch.lock:
+            return [client.info() for client in self._state.clients.values()]
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections were accepted since the broker was made."""
+        with self._watch.lock:
+            return self._state.connection_count
+
+    @property
+    def log(self) -> list[Logged]:
+        """The frames that were read and written, heart-beats too, of all connections: the last 200,000 or 64 MiB."""
+        with self._watch.lock:
+            entries = self._state.log.entries()
+        return log.read(entries)
+
+    def frames(
+        self, connection: int | None = None, command: str | None = None, direction: Direction = "in"
+    ) -> list[Frame]:
+        """The frames that were read (``in``) or written (``out``), without heart-beats.
+
+        Args:
+            connection: number of the connection; None for all.
+            command: of the frames, or ``"HEARTBEAT"``; None for all.
+        """
+        with self._watch.lock:
+            entries = self._state.log.entries()
+        logged = log.read(entry for entry in entries if entry.direction == direction)
+        return [
+            each.frame
+            for each in logged
+            if connection in (None, each.connection)
+            and (each.frame is HEARTBEAT if command == "HEARTBEAT" else each.frame is not HEARTBEAT)
+            and (command in (None, "HEARTBEAT", each.frame.command))
+        ]
+
+    def clear_log(self) -> None:
+        """Forget the frames so far."""
+        with self._watch.lock:
+            self._state.log.clear()
+
+    def wait_for(self, condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
+        """Wait until a condition on the broker is true, and return its value.
+
+        It is evaluated anew whenever something changes at the broker, in the calling thread, with no lock held.
+
+        Args:
+            condition: a function of no arguments, such as ``lambda: len(broker.connections) == 2``.
+            timeout: seconds.
+            what: what it waits for, for the message of the exception.
+
+        Raises:
+            TimedOut: it did not come true; the message shows what the broker holds.
+        """
+        return self._watch.wait_for(condition, timeout, what, self._describe)
+
+    def _describe(self) -> str:
+        queues = {name: count for name in self.destinations if (count := self.depth(name))}
+        last = [f"{each.connection} {each.direction} {each.frame.info}" for each in self.log[-10:]]
+        return (
+            f"connections {[tuple(each)[:2] for each in self.connections]} of {self.connection_count}; subscriptions "
+            f"{[tuple(each)[:6] for each in self.subscriptions]}; waiting {queues}; last frames {last}"
+        )
+
+    # Faults.
+
+    def drop_connections(self, *, reset: bool = False, connection: int | None = None) -> int:
+        """Cut every open connection at once, or one, with RST or FIN; return how many there were."""
+        with self._watch.lock:
+            clients = [client for client in self._state.clients.values() if connection in (None, client.number)]
+            # All must be gone before the first gives back its messages, or they would go to another that goes.
+            for client in clients:
+                client.leave_queues()
+            for client in clients:
+                client.cut(reset=reset)
+            self._watch.changed()
+        return len(clients)
+
+    def refuse_connections(self) -> None:
+        """Have new connections refused by the system. Open ones go on."""
+        with self._running:
+            self._server.refuse()
+
+    def accept_connections(self) -> None:
+        """Undo ``refuse_connections()``."""
+        self.start()
+
+    def go_silent(self) -> None:
+        """Read nothing, write nothing, keep every connection; new ones are accepted and get no answer."""
+        self._set(silent=True)
+
+    def speak(self) -> None:
+        """Undo ``go_silent()``: what came meanwhile is processed now."""
+        self._set(silent=False)
+
+    def stop_reading(self) -> None:
+        """Read nothing, so that clients come to block when the buffers between are full. Writing goes on."""
+        self._set(deaf=True)
+
+    def resume_reading(self) -> None:
+        """Undo ``stop_reading()``."""
+        self._set(deaf=False)
+
+    def _set(self, *, silent: bool | None = None, deaf: bool | None = None) -> None:
+        with self._watch.lock:
+            faults = self._state.faults
+            faults.silent = faults.silent if silent is None else silent
+            faults.deaf = faults.deaf if deaf is None else deaf
+            self._state.wake_writers()
+            self._watch.changed()
+
+    def answer_late(self, seconds: float, command: str | None = None, *, connection: int | None = None) -> None:
+        """Wait before each such frame is processed, and with it all behind it; 0 ends every lateness."""
+        with self._watch.lock:
+            if seconds > 0:
+                self._add(Fault(kind="late", seconds=seconds, command=command, connection=connection, times=None))
+            else:
+                self._state.faults.remove("late")
+
+    def error_next(
+        self,
+        command: str | None = None,
+        message: str = "refused by the test",
+        *,
+        with_receipt_id: bool = True,
+        close: bool = True,
+        times: int = 1,
+        connection: int | None = None,
+    ) -> None:
+        """Answer the next such frames with ERROR instead of obeying them.
+
+        Args:
+            command: which frames; CONNECT means STOMP too, None means any.
+            message: the header of that name, and the body.
+            with_receipt_id: name the receipt that the frame asked for.
+            close: end the connection after it.
+            times: how many frames.
+        """
+        self._add(
+            Fault(
+                kind="error",
+                command=command,
+                message=message,
+                with_receipt_id=with_receipt_id,
+                close=close,
+                times=times,
+                connection=connection,
+            )
+        )
+
+    def drop_before(
+        self, command: str | None = None, n: int = 1, *, reset: bool = False, connection: int | None = None
+    ) -> None:
+        """Cut the connection instead of processing the next such frame, ``n`` times; what was queued is written."""
+        self._add(Fault(kind="cut before", command=command, times=n, reset=reset, connection=connection))
+
+    def drop_after(
+        self, command: str | None = None, n: int = 1, *, reset: bool = False, connection: int | None = None
+    ) -> None:
+        """Process the next such frame and cut the connection instead of confirming it, ``n`` times."""
+        self._add(Fault(kind="cut after", command=command, times=n, reset=reset, connection=connection))
+
+    def accept_and_close(self, times: int = 1, *, reset: bool = False) -> None:
+        """Accept the next connections and close each without a word."""
+        self._add(Fault(kind="accept and close", times=times, reset=reset))
+
+    def connected_then_close(self, times: int = 1, *, reset: bool = False) -> None:
+        """Answer the next connections with CONNECTED and close each."""
+        self._add(Fault(kind="connected then close", times=times, reset=reset))
+
+    def withhold_receipts(self, command: str | None = None, *, connection: int | None = None) -> None:
+        """Obey frames but keep their receipts back, until ``release_receipts()``."""
+        self._add(Fault(kind="withhold", command=command, connection=connection, times=None))
+
+    def release_receipts(self) -> None:
+        """Undo ``withhold_receipts()``, and send what was withheld on connections that are still open."""
+        with self._watch.lock:
+            self._state.faults.remove("withhold")
+            for client in self._state.clients.values():
+                client.release_receipts()
+
+    def clear_faults(self) -> None:
+        """Behave from now on; connections are not accepted again by this."""
+        with self._watch.lock:
+            self._state.faults.waiting.clear()
+        self._set(silent=False, deaf=False)
+        self.release_receipts()
+
+    def _add(self, fault: Fault) -> None:
+        with self._watch.lock:
+            self._state.faults.add(fault)

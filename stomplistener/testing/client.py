@@ -1,0 +1,254 @@
+"""One client's connection: the thread that reads it, what it holds at the broker, and the ways in which it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+from stomplistener.errors import ProtocolError
+from stomplistener.protocol import HEARTBEAT, Decoder, Frame, HeartBeat, encode
+from stomplistener.protocol.heartbeat import TOLERANCE
+from stomplistener.testing import commands
+from stomplistener.testing.destinations import local
+from stomplistener.testing.messages import Stored
+from stomplistener.testing.outgoing import Outgoing
+from stomplistener.testing.refusal import Refusal
+from stomplistener.testing.state import State
+from stomplistener.testing.subscriptions import Subscription
+from stomplistener.testing.transactions import Transaction
+from stomplistener.testing.wire import Wire
+
+
+class ConnectionInfo(NamedTuple):
+    """A snapshot of a connection. ``number`` counts from 1; ``version`` is None before CONNECTED; seconds otherwise."""
+
+    number: int
+    version: str | None
+    login: str | None
+    client_id: str | None
+    session: str
+    heartbeat: HeartBeat
+
+
+class Client:
+    """A reader thread, and a writer thread in ``outgoing``. What changes is changed under the broker's lock.
+
+    The reader owns the socket: only it closes it. Everybody else cuts the wire, which ends the reader. The last thing
+    that the reader does is to call ``at_end`` with the number.
+    """
+
+    def __init__(self, number: int, state: State, wire: Wire, at_end: Callable[[int], object]) -> None:
+        self.number = number
+        self.name = f"broker-{number}"
+        self.session = f"session-{number}"
+        self.state = state
+        self.version: str | None = None
+        self.login: str | None = None
+        self.client_id: str | None = None
+        self.subscriptions: dict[str, Subscription] = {}
+        self.transactions: dict[str, Transaction] = {}
+        self.outgoing = Outgoing(self, state, wire)
+        self.thread = threading.Thread(target=self.run, name=f"{self.name}-read", daemon=True)
+        self._wire = wire
+        self._at_end = at_end
+        self._decoder = Decoder(limits=state.options.limits)
+        self._withheld: list[bytes] = []
+        self._ended = False
+        self._drain = False
+
+    def run(self) -> None:
+        try:
+            with suppress(OSError):
+                self._wire.handshake()
+                self.outgoing.thread.start()
+                self._read()
+        finally:
+            with self.state.watch.lock:
+                self.end()
+            self._close()
+            self._at_end(self.number)
+
+    def _read(self) -> None:
+        while True:
+            self._wait_while_deaf()
+            try:
+                data = self._wire.receive()
+            except TimeoutError:
+                return
+            if not data:
+                return
+            self._wait_while_deaf()
+            failure: ProtocolError | None = None
+            try:
+                frames = self._decoder.feed(data)
+            except ProtocolError as error:
+                frames, failure = error.frames, error
+            with self.state.watch.lock:
+                self._process(frames, failure)
+                if self._ended:
+                    return
+
+    def _wait_while_deaf(self) -> None:
+        faults = self.state.faults
+        if faults.silent or faults.deaf:
+            self.state.watch.pause(lambda: self._ended or not (faults.silent or faults.deaf))
+
+    def _process(self, frames: Iterable[Frame], failure: ProtocolError | None) -> None:
+        for frame in frames:
+            if self._ended:
+                break
+            self.state.log.received(self.number, frame)
+            if frame is not HEARTBEAT:
+                self._handle(frame)
+        if failure is not None and not self._ended:
+            self.refuse(Refusal("malformed frame", str(failure), close=True), None)
+        self.state.watch.changed()
+
+    def _handle(self, frame: Frame) -> None:
+        """Process one frame, with the faults that were asked for it."""
+        faults, command = self.state.faults, frame.command
+        if late := faults.take("late", command, self.number):
+            self.state.watch.pause(lambda: self._ended, late.seconds)
+            if self._ended:
+                return
+        if cut := faults.take("cut before", command, self.number):
+            self.cut_after_writing(reset=cut.reset)
+            return
+        if error := faults.take("error", command, self.number):
+            refusal = Refusal(error.message, close=error.close)
+            self.refuse(refusal, frame if error.with_receipt_id else None)
+            return
+        cut = faults.take("cut after", command, self.number)
+        try:
+            commands.process(self, frame, answer=cut is None)
+        except Refusal as refusal:
+            self.refuse(refusal, frame)
+        if cut:
+            self.cut_after_writing(reset=cut.reset)
+
+    # What commands need.
+
+    def send(self, frame: Frame) -> None:
+        self.outgoing.put(encode(frame, self.version))
+
+    def confirm(self, frame: Frame) -> None:
+        """Send the receipt that a frame asks for."""
+        receipt = frame.header("receipt")
+        if receipt is None:
+            return
+        data = encode(Frame("RECEIPT", [("receipt-id", receipt)]), self.version)
+        if self.state.faults.take("withhold", frame.command, self.number):
+            self._withheld.append(data)
+        else:
+            self.outgoing.put(data)
+
+    def release_receipts(self) -> None:
+        """Send the receipts that were withheld."""
+        withheld, self._withheld = self._withheld, []
+        for receipt in withheld:
+            self.outgoing.put(receipt)
+
+    def refuse(self, refusal: Refusal, frame: Frame | None) -> None:
+        """Send ERROR, and end the connection if the refusal says so."""
+        headers = [("message", refusal.message), ("content-type", "text/plain"), *refusal.headers]
+        receipt = None if frame is None else frame.header("receipt")
+        if receipt is not None:
+            headers.append(("receipt-id", receipt))
+        body = refusal.body.encode()
+        headers.append(("content-length", str(len(body))))
+        self.send(Frame("ERROR", headers, body))
+        lenient = self.state.options.lenient_errors and self.version is not None
+        if refusal.close if refusal.close is not None else not lenient:
+            self.finish()
+
+    def welcomed(self, version: str, heartbeat: HeartBeat) -> None:
+        """CONNECTED was sent."""
+        self.version = self._decoder.version = version
+        self.outgoing.heartbeat = heartbeat
+        self.outgoing.wake()
+        if heartbeat.receive:
+            self._wire.expect_within(heartbeat.receive * TOLERANCE)
+
+    def localized(self, message: Stored, version: str | None) -> bytes:
+        """The header lines of a message, with the client's own names for its temporary destinations."""
+        assert version is not None
+        if not message.temporary:
+            return message.block(version)
+        pairs = [(name, local(value, self.session) if name == "reply-to" else value) for name, value in message.pairs]
+        return message.encode(local(message.destination, self.session), pairs, version)
+
+    def dispatch(self) -> None:
+        """Take what the queues have for this client."""
+        for subscription in self.subscriptions.values():
+            subscription.queue.dispatch()
+
+    # Ends.
+
+    def finish(self) -> None:
+        """Write what is queued, and end the connection in the way in which the peer surely reads all of it."""
+        self._drain = True
+        self.outgoing.finish(self._wire.half_close)
+        self.end()
+
+    def cut_after_writing(self, *, reset: bool) -> None:
+        """Write what is queued, then cut."""
+        self.outgoing.finish(lambda: self._wire.cut(reset=reset))
+        self.end()
+
+    def cut(self, *, reset: bool) -> None:
+        """Cut at once. What was queued and not written counts as not delivered."""
+        self.leave_queues()
+        for delivery in self.outgoing.discard():
+            delivery.message.deliveries -= 1
+            delivery.subscription.give_back([delivery])
+        self.end()
+        self._wire.cut(reset=reset)
+
+    def lost(self) -> None:
+        """The wire broke."""
+        self.cut(reset=False)
+
+    def end(self) -> None:
+        """Undo what is open and give back what is unacknowledged. Idempotent."""
+        if self._ended:
+            return
+        self._ended = True
+        self.state.clients.pop(self.number, None)
+        for transaction in self.transactions.values():
+            transaction.abort()
+        self.transactions.clear()
+        self.leave_queues()
+        subscriptions = list(self.subscriptions.values())
+        self.subscriptions.clear()
+        for subscription in subscriptions:
+            commands.close_subscription(self, subscription)
+        self.state.destinations.end_session(self.session)
+        self.state.watch.changed()
+
+    def leave_queues(self) -> None:
+        """Take no more messages: what one subscription gives back must not go to another that is about to end."""
+        for subscription in self.subscriptions.values():
+            subscription.queue.remove(subscription)
+
+    def _close(self) -> None:
+        writer = self.outgoing.thread
+        if writer.ident is not None:
+            # The writer has its last words, unless the peer does not listen.
+            with self.state.watch.lock:
+                self.outgoing.finish(lambda: None)
+            writer.join(1.0)
+            if writer.is_alive():
+                with self.state.watch.lock:
+                    self.outgoing.discard()
+                self._wire.cut(reset=True)
+                writer.join()
+        if self._drain:
+            self._wire.drain()
+        self._wire.close()
+
+    def info(self) -> ConnectionInfo:
+        return ConnectionInfo(
+            self.number, self.version, self.login, self.client_id, self.session, self.outgoing.heartbeat
+        )

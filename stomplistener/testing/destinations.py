@@ -1,0 +1,107 @@
+"""The names that messages are sent to, and what is behind each: a queue, or a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import count
+
+from stomplistener.testing.messages import Stored
+from stomplistener.testing.queues import Queue
+from stomplistener.testing.topics import Topic
+
+_TEMPORARY = ("/temp-queue/", "/temp-topic/")
+_REMOTE = ("/remote-temp-queue/", "/remote-temp-topic/")
+
+
+class Destinations:
+    """Every queue and topic. All under the broker's lock.
+
+    A temporary destination, ``/temp-queue/name``, belongs to one connection and is known to the others by a name of its
+    own, ``/remote-temp-queue/SESSION.name``, as ActiveMQ does it. Here it is kept under the latter.
+    """
+
+    def __init__(self, dead_letters: str) -> None:
+        self._dead_letters = dead_letters
+        self._numbers = count(1)
+        self._found: dict[str, Queue | Topic] = {}
+        self._sessions: set[str] = set()
+
+    def find(self, name: str) -> Queue | Topic:
+        """What is behind a name; made at its first use."""
+        found = self._found.get(name)
+        if found is None:
+            is_topic = name.startswith(("/topic/", "/remote-temp-topic/"))
+            found = self._found[name] = Topic(name) if is_topic else Queue(name)
+        return found
+
+    def queues(self, name: str) -> list[Queue]:
+        """The queues behind a name, without making one: those of each subscription where it is a topic."""
+        found = self._found.get(name)
+        return [] if found is None else [found] if isinstance(found, Queue) else found.queues
+
+    def topics(self) -> list[Topic]:
+        return [found for found in self._found.values() if isinstance(found, Topic)]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._found)
+
+    def message(self, destination: str, pairs: Iterable[tuple[str, str]], body: bytes) -> Stored:
+        return Stored(next(self._numbers), destination, pairs, body)
+
+    def put(self, message: Stored) -> None:
+        found = self.find(message.destination)
+        if isinstance(found, Topic):
+            found.publish(message)
+        else:
+            found.put(message)
+
+    def bury(self, message: Stored) -> None:
+        """Put a message among the dead letters."""
+        name = self._dead_letters.replace("{name}", message.destination.rpartition("/")[2])
+        pairs = [("original-destination", message.destination), *message.pairs]
+        self.put(self.message(name, pairs, message.body))
+
+    def clear(self, name: str | None = None) -> None:
+        """Drop what waits."""
+        for each in self.names if name is None else [name]:
+            for queue in self.queues(each):
+                queue.waiting.clear()
+
+    def add_session(self, session: str) -> None:
+        self._sessions.add(session)
+
+    def end_session(self, session: str) -> None:
+        """Drop the temporary destinations of a connection that is gone."""
+        self._sessions.discard(session)
+        for name in self.names:
+            if owner(name) == session:
+                del self._found[name]
+
+    def is_gone(self, name: str) -> bool:
+        """Whether this is a temporary destination whose connection is gone."""
+        session = owner(name)
+        return session is not None and session not in self._sessions
+
+
+def owner(name: str) -> str | None:
+    """The session that a temporary destination belongs to; None for other destinations."""
+    if not name.startswith(_REMOTE):
+        return None
+    return name.split("/", 2)[2].partition(".")[0]
+
+
+def absolute(name: str, session: str) -> str:
+    """The name by which everybody knows a destination that this session names."""
+    if not name.startswith(_TEMPORARY):
+        return name
+    _, kind, own = name.split("/", 2)
+    return f"/remote-{kind}/{session}.{own}"
+
+
+def local(name: str, session: str) -> str:
+    """The name that this session gave to a destination."""
+    if owner(name) != session:
+        return name
+    _, kind, own = name.split("/", 2)
+    return f"/{kind.removeprefix('remote-')}/{own.partition('.')[2]}"

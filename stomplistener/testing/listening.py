@@ -1,0 +1,103 @@
+"""A port on which connections are taken, or refused without giving the port away."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class Listening:
+    """Takes connections in a thread of its own and hands each to ``serve``, which must not block.
+
+    While connections are refused the port stays bound to a socket that does not listen. Otherwise the system might
+    give the port to a client that tries to reach it, which then reaches itself.
+
+    Methods may be called from any thread.
+    """
+
+    def __init__(self, host: str, port: int, serve: Callable[[socket.socket], None], name: str) -> None:
+        self.host = host
+        self._port = port
+        self._serve = serve
+        self._name = name
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._wake: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port; 0 as long as none was needed."""
+        return self._port
+
+    def open(self) -> None:
+        """Take connections; OSError if the port is somebody else's. Does nothing if they are taken already."""
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._bind()
+            assert self._socket is not None
+            self._socket.listen(128)
+            self._wake, woken = socket.socketpair()
+            self._thread = threading.Thread(
+                target=self._accept, args=(self._socket, woken), name=f"{self._name}-accept", daemon=True
+            )
+            self._thread.start()
+
+    def refuse(self) -> None:
+        """Let the system refuse connections, those too that wait to be taken."""
+        with self._lock:
+            self._stop()
+            self._bind()
+
+    def close(self) -> None:
+        """Give up the port."""
+        with self._lock:
+            self._stop()
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def _bind(self) -> None:
+        if self._socket is not None:
+            return
+        bound = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            if os.name == "posix":
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind((self.host, self._port))
+        except OSError:
+            bound.close()
+            raise
+        self._socket = bound
+        self._port = bound.getsockname()[1]
+
+    def _stop(self) -> None:
+        if self._thread is None:
+            return
+        assert self._wake is not None
+        self._wake.close()
+        self._thread.join()
+        self._thread = self._wake = self._socket = None
+
+    def _accept(self, listening: socket.socket, woken: socket.socket) -> None:
+        # A connection may go between the look and accept(), which then must not block the thread.
+        listening.setblocking(False)
+        with listening, woken, selectors.DefaultSelector() as selector:
+            selector.register(listening, selectors.EVENT_READ)
+            selector.register(woken, selectors.EVENT_READ)
+            while not any(key.fileobj is woken for key, _ in selector.select()):
+                try:
+                    connection, _address = listening.accept()
+                except OSError:
+                    # Also when the process has no descriptor left, which does not mend at once.
+                    woken.settimeout(0.02)
+                    with suppress(TimeoutError):
+                        woken.recv(1, socket.MSG_PEEK)
+                    continue
+                connection.setblocking(True)
+                self._serve(connection)

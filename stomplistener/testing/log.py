@@ -1,0 +1,78 @@
+"""What passed over each connection, kept as long as it is not too much."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from stomplistener.protocol import HEARTBEAT, Decoder, Frame
+
+Direction = Literal["in", "out"]
+
+MAX_FRAMES = 200_000
+MAX_BYTES = 64 * 1024 * 1024
+
+
+class Logged(NamedTuple):
+    """A frame that passed: ``time`` of the monotonic clock in seconds, number of the connection, ``in`` or ``out``."""
+
+    time: float
+    connection: int
+    direction: Direction
+    frame: Frame
+
+
+class _Entry(NamedTuple):
+    time: float
+    connection: int
+    direction: Direction
+    frame: Frame | bytes
+    version: str | None
+
+
+class Log:
+    """The last frames of all connections. All under the broker's lock.
+
+    What was sent is kept as the bytes that were written, and becomes a frame only for whoever looks.
+    """
+
+    def __init__(self) -> None:
+        self._entries: deque[_Entry] = deque()
+        self._bytes = 0
+
+    def received(self, connection: int, frame: Frame) -> None:
+        self._add(_Entry(time.monotonic(), connection, "in", frame, None), len(frame.body))
+
+    def sent(self, connection: int, version: str | None, frames: Iterable[bytes]) -> None:
+        now = time.monotonic()
+        for frame in frames:
+            self._add(_Entry(now, connection, "out", frame, version), len(frame))
+
+    def _add(self, entry: _Entry, size: int) -> None:
+        self._entries.append(entry)
+        self._bytes += size
+        while len(self._entries) > MAX_FRAMES or (self._bytes > MAX_BYTES and len(self._entries) > 1):
+            dropped = self._entries.popleft().frame
+            self._bytes -= len(dropped) if isinstance(dropped, bytes) else len(dropped.body)
+
+    def entries(self) -> list[_Entry]:
+        return list(self._entries)
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._bytes = 0
+
+
+def read(entries: Iterable[_Entry]) -> list[Logged]:
+    """The entries as frames. Takes no lock: the bytes of a frame never change."""
+    return [Logged(*entry[:3], _frame(entry)) for entry in entries]
+
+
+def _frame(entry: _Entry) -> Frame:
+    if isinstance(entry.frame, Frame):
+        return entry.frame
+    if entry.frame == b"\n":
+        return HEARTBEAT
+    return Decoder(entry.version).feed(entry.frame)[0]

@@ -1,0 +1,141 @@
+"""A message that the broker keeps, one delivery of it, and what a test may see of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stomplistener.errors import InvalidHeader
+from stomplistener.protocol import Headers
+from stomplistener.protocol.codec import encode_block
+
+if TYPE_CHECKING:
+    from stomplistener.testing.subscriptions import Subscription
+    from stomplistener.testing.transactions import Transaction
+
+# What a client may not set: the broker writes these itself, and the first of repeated headers counts.
+_NOT_KEPT = frozenset(
+    (
+        *("destination", "content-length", "receipt", "transaction"),
+        *("message-id", "subscription", "ack", "redelivered", "delivery-count"),
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredMessage:
+    """A message at the broker, as a test sees it: a snapshot.
+
+    Attributes:
+        id: its ``message-id``.
+        destination: where it was sent.
+        headers: those of the SEND that concern the message.
+        body: bytes.
+        deliveries: how often it was handed to a consumer.
+        rejections: how many of these ended in a NACK.
+    """
+
+    id: str
+    destination: str
+    headers: Headers
+    body: bytes
+    deliveries: int
+    rejections: int
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8."""
+        return self.body.decode()
+
+
+class Stored:
+    """A message in one queue. ``number`` is its place in the order of arrival."""
+
+    __slots__ = (
+        "_blocks",
+        "body",
+        "deliveries",
+        "destination",
+        "expires",
+        "number",
+        "pairs",
+        "rejections",
+        "temporary",
+    )
+
+    def __init__(self, number: int, destination: str, pairs: Iterable[tuple[str, str]], body: bytes) -> None:
+        self.number = number
+        self.destination = destination
+        self.pairs = [pair for pair in pairs if pair[0] not in _NOT_KEPT]
+        self.body = body
+        self.expires = next((value for name, value in self.pairs if name == "expires"), "")
+        # Names of temporary destinations, which not every receiver knows by the same name.
+        self.temporary = destination.startswith("/remote-temp-") or any(
+            name == "reply-to" and value.startswith("/remote-temp-") for name, value in self.pairs
+        )
+        self.deliveries = 0
+        self.rejections = 0
+        self._blocks: dict[str, bytes] = {}
+
+    @property
+    def id(self) -> str:
+        return f"m{self.number}"
+
+    def copy(self) -> Stored:
+        """The same message for another queue."""
+        return Stored(self.number, self.destination, self.pairs, self.body)
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether ``expires``, a time of the clock in milliseconds and 0 for never, has passed."""
+        if not self.expires.isdigit() or not int(self.expires):
+            return False
+        return time.time() * 1000 > int(self.expires)
+
+    def block(self, version: str) -> bytes:
+        """The header lines that are the same in every delivery."""
+        block = self._blocks.get(version)
+        if block is None:
+            block = self._blocks[version] = self.encode(self.destination, self.pairs, version)
+        return block
+
+    def encode(self, destination: str, pairs: Iterable[tuple[str, str]], version: str) -> bytes:
+        """Header lines of a delivery under the names that its receiver knows."""
+        own = ("destination", destination), ("content-length", str(len(self.body)))
+        pairs = (*own, *pairs)
+        try:
+            return encode_block("MESSAGE", pairs, version)
+        except InvalidHeader:
+            # The sender's version could write what the receiver's cannot.
+            return b"".join(_encode_if_possible(pair, version) for pair in pairs)
+
+    def snapshot(self) -> StoredMessage:
+        return StoredMessage(
+            id=self.id,
+            destination=self.destination,
+            headers=Headers(self.pairs),
+            body=self.body,
+            deliveries=self.deliveries,
+            rejections=self.rejections,
+        )
+
+
+def _encode_if_possible(pair: tuple[str, str], version: str) -> bytes:
+    try:
+        return encode_block("MESSAGE", [pair], version)
+    except InvalidHeader:
+        return b""
+
+
+class Delivery:
+    """A message in the hands of one subscription; ``key`` is what the client names it by in ACK and NACK."""
+
+    __slots__ = ("key", "message", "subscription", "transaction")
+
+    def __init__(self, key: str, message: Stored, subscription: Subscription) -> None:
+        self.key = key
+        self.message = message
+        self.subscription = subscription
+        self.transaction: Transaction | None = None

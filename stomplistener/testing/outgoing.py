@@ -1,0 +1,125 @@
+"""What waits to be written to one client, and the thread that writes it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from stomplistener.protocol import HeartBeat
+from stomplistener.testing.messages import Delivery
+from stomplistener.testing.wire import Wire
+
+if TYPE_CHECKING:
+    from stomplistener.testing.client import Client
+    from stomplistener.testing.state import State
+
+CREDIT = 256 * 1024
+"""Bytes that may be on their way to a client; with more, messages stay in their queue."""
+
+
+class Outgoing:
+    """Everything queued is written at once, by a thread that holds no lock meanwhile.
+
+    Every method but ``run`` is called under the broker's lock.
+    """
+
+    def __init__(self, client: Client, state: State, wire: Wire) -> None:
+        self._client = client
+        self._state = state
+        self._wire = wire
+        # The broker's lock, but woken apart: what concerns one client need not wake the writers of the others.
+        self._wanted = threading.Condition(state.watch.lock)
+        self._frames: list[bytes] = []
+        self._unwritten: list[Delivery] = []
+        self._bytes = 0
+        self._starved = False
+        self._last_sent = time.monotonic()
+        self._at_end: Callable[[], None] | None = None
+        self._discarded = False
+        self.heartbeat = HeartBeat(0.0, 0.0)
+        self.thread = threading.Thread(target=self.run, name=f"{client.name}-write", daemon=True)
+
+    def has_credit(self) -> bool:
+        """Whether the client can be given more messages; if not, it is asked again when it can."""
+        if self._bytes < CREDIT:
+            return True
+        self._starved = True
+        return False
+
+    def put(self, frame: bytes, delivery: Delivery | None = None) -> None:
+        """Write this; ``delivery`` is one that counts as acknowledged as soon as it is written."""
+        if self._at_end is not None:
+            return
+        self._frames.append(frame)
+        self._bytes += len(frame)
+        if delivery is not None:
+            self._unwritten.append(delivery)
+        if len(self._frames) == 1:
+            self._wanted.notify()
+
+    def wake(self) -> None:
+        """Look anew at what to do."""
+        self._wanted.notify()
+
+    def finish(self, then: Callable[[], None]) -> None:
+        """Write what is queued, nothing after it, and do ``then``."""
+        if self._at_end is None:
+            self._at_end = then
+            self._wanted.notify()
+
+    def discard(self) -> list[Delivery]:
+        """Write nothing more; return what counts as not delivered."""
+        self._discarded = True
+        self._at_end = self._at_end or (lambda: None)
+        unwritten, self._unwritten = self._unwritten, []
+        self._frames.clear()
+        self._wanted.notify()
+        return unwritten
+
+    def run(self) -> None:
+        while batch := self._take():
+            try:
+                self._wire.send(batch)
+            except OSError:
+                with self._state.watch.lock:
+                    self._client.lost()
+                return
+            self._sent(len(batch))
+        if not self._discarded and self._at_end is not None:
+            self._at_end()
+
+    def _take(self) -> bytes:
+        """Wait for something to write: all that is queued, or a heart-beat; ``b""`` at the end."""
+        with self._state.watch.lock:
+            while not self._discarded:
+                due = self.heartbeat.send_due(self._last_sent) - time.monotonic()
+                if self._state.faults.silent:
+                    self._wanted.wait()
+                elif self._frames:
+                    return self._take_frames()
+                elif self._at_end is not None:
+                    return b""
+                elif due > 0:
+                    self._wanted.wait(None if due == float("inf") else due)
+                else:
+                    self._state.log.sent(self._client.number, self._client.version, [b"\n"])
+                    return b"\n"
+            return b""
+
+    def _take_frames(self) -> bytes:
+        frames, self._frames = self._frames, []
+        self._unwritten.clear()
+        self._state.log.sent(self._client.number, self._client.version, frames)
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    def _sent(self, size: int) -> None:
+        with self._state.watch.lock:
+            self._last_sent = time.monotonic()
+            if size > 1:
+                self._bytes -= size
+            if self._starved and self._bytes < CREDIT // 2:
+                self._starved = False
+                self._client.dispatch()
+            self._state.watch.changed()

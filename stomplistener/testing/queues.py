@@ -1,0 +1,80 @@
+"""A queue: messages in order, and consumers that compete for them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from stomplistener.testing.messages import Stored
+
+
+class Consumer(Protocol):
+    """What a queue hands messages to."""
+
+    def ready(self) -> bool:
+        """Whether it can take one more message now."""
+
+    def wants(self, message: Stored) -> bool:
+        """Whether its selector lets the message pass."""
+
+    def deliver(self, message: Stored) -> None:
+        """Take the message."""
+
+
+class Queue:
+    """Messages go to the consumers in turn; who cannot take one is passed over. All under the broker's lock."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.waiting: deque[Stored] = deque()
+        self.consumers: deque[Consumer] = deque()
+
+    def add(self, consumer: Consumer) -> None:
+        self.consumers.append(consumer)
+        self.dispatch()
+
+    def remove(self, consumer: Consumer) -> None:
+        if consumer in self.consumers:
+            self.consumers.remove(consumer)
+
+    def put(self, message: Stored) -> None:
+        self.waiting.append(message)
+        self.dispatch()
+
+    def put_back(self, messages: Iterable[Stored]) -> None:
+        """Return messages to the places that they had."""
+        back = sorted(messages, key=lambda message: message.number)
+        if not back:
+            return
+        if not self.waiting or back[-1].number < self.waiting[0].number:
+            self.waiting.extendleft(reversed(back))
+        else:
+            self.waiting = deque(sorted([*back, *self.waiting], key=lambda message: message.number))
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Hand out what can be handed out."""
+        if not self.consumers:
+            return
+        unwanted: list[Stored] = []
+        while self.waiting:
+            message = self.waiting.popleft()
+            if message.expires and message.is_expired:
+                continue
+            consumer = self._next(message)
+            if consumer is not None:
+                consumer.deliver(message)
+                continue
+            unwanted.append(message)
+            if not any(consumer.ready() for consumer in self.consumers):
+                break
+        self.waiting.extendleft(reversed(unwanted))
+
+    def _next(self, message: Stored) -> Consumer | None:
+        for _ in range(len(self.consumers)):
+            consumer = self.consumers[0]
+            self.consumers.rotate(-1)
+            if consumer.ready() and consumer.wants(message):
+                return consumer
+        return None

@@ -1,0 +1,151 @@
+"""One subscription of one client: takes messages from a queue, and knows which of them are not acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
+
+from stomplistener.protocol import Headers
+from stomplistener.protocol.codec import encode_block
+from stomplistener.testing.messages import Delivery, Stored
+from stomplistener.testing.queues import Queue
+from stomplistener.testing.selector import Selector
+
+if TYPE_CHECKING:
+    from stomplistener.testing.client import Client
+
+_numbers = count(1)
+
+
+class SubscriptionInfo(NamedTuple):
+    """A snapshot of a subscription; ``unacknowledged`` counts messages, ``durable`` is its name or None."""
+
+    connection: int
+    id: str | None
+    destination: str
+    ack: str
+    prefetch: int
+    unacknowledged: int
+    selector: str | None
+    durable: str | None
+
+
+class Terms(NamedTuple):
+    """What SUBSCRIBE asked for."""
+
+    id: str | None
+    destination: str
+    ack: str
+    prefetch: int
+    selector: str | None
+    wants: Selector
+    durable: str | None
+
+
+class Subscription:
+    """A consumer of a queue. All under the broker's lock.
+
+    Args:
+        queue: where its messages come from: a queue that others share, or its own of a topic.
+        bury: where a message goes that was rejected too often.
+        max_rejections: how often is too often.
+    """
+
+    def __init__(
+        self, client: Client, terms: Terms, queue: Queue, bury: Callable[[Stored], None], max_rejections: int
+    ) -> None:
+        self.client = client
+        self.terms = terms
+        self.queue = queue
+        self.held: dict[str, Delivery] = {}
+        self.is_active = True
+        self._bury = bury
+        self._max_rejections = max_rejections
+        self._version = client.version
+        self._number = next(_numbers)
+        self._keys = count(1)
+        self._auto = terms.ack == "auto"
+        pairs = [("subscription", terms.id)] if terms.id is not None else []
+        self._start = b"MESSAGE" + encode_block("MESSAGE", pairs, self._version)
+
+    def ready(self) -> bool:
+        """Automatic acknowledgement leaves only the bytes on their way to bound what the client is given."""
+        return self.client.outgoing.has_credit() and (self._auto or len(self.held) < self.terms.prefetch)
+
+    def wants(self, message: Stored) -> bool:
+        return self.terms.selector is None or self.terms.wants(Headers(message.pairs))
+
+    def deliver(self, message: Stored) -> None:
+        message.deliveries += 1
+        key = f"{self._number}-{next(self._keys)}" if self._version == "1.2" else message.id
+        delivery = Delivery(key, message, self)
+        if not self._auto:
+            self.held[key] = delivery
+        self.client.outgoing.put(self._encode(message, key), delivery if self._auto else None)
+
+    def _encode(self, message: Stored, key: str) -> bytes:
+        parts = [self._start, f"\nmessage-id:{message.id}".encode()]
+        if self._version == "1.2" and not self._auto:
+            parts.append(f"\nack:{key}".encode())
+        if message.deliveries > 1:
+            parts.append(f"\nredelivered:true\ndelivery-count:{message.deliveries}".encode())
+        parts += [self.client.localized(message, self._version), b"\n\n", message.body, b"\0"]
+        return b"".join(parts)
+
+    def covered(self, key: str) -> list[Delivery]:
+        """The deliveries that an ACK or NACK of ``key`` settles; empty where it names none that can be settled."""
+        named = self.held.get(key)
+        if named is None or named.transaction is not None:
+            return []
+        if self.terms.ack == "client-individual":
+            return [named]
+        covered = []
+        for delivery in self.held.values():
+            if delivery.transaction is None:
+                covered.append(delivery)
+            if delivery is named:
+                break
+        return covered
+
+    def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            self.held.pop(delivery.key, None)
+        self.queue.dispatch()
+
+    def reject(self, deliveries: Iterable[Delivery]) -> None:
+        """Have the messages delivered again, or buried."""
+        again = []
+        for delivery in deliveries:
+            self.held.pop(delivery.key, None)
+            delivery.message.rejections += 1
+            if delivery.message.rejections < self._max_rejections:
+                again.append(delivery.message)
+            else:
+                self._bury(delivery.message)
+        self.queue.put_back(again)
+        self.queue.dispatch()
+
+    def give_back(self, deliveries: Iterable[Delivery]) -> None:
+        self.queue.put_back([delivery.message for delivery in deliveries])
+
+    def end(self) -> None:
+        """Stop, and give back what is unacknowledged; what a transaction holds stays with it until it ends."""
+        self.is_active = False
+        self.queue.remove(self)
+        free = [delivery for delivery in self.held.values() if delivery.transaction is None]
+        self.held.clear()
+        self.give_back(free)
+
+    def info(self) -> SubscriptionInfo:
+        terms = self.terms
+        return SubscriptionInfo(
+            self.client.number,
+            terms.id,
+            terms.destination,
+            terms.ack,
+            terms.prefetch,
+            len(self.held),
+            terms.selector,
+            terms.durable,
+        )

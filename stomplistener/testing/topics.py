@@ -1,0 +1,55 @@
+"""A topic: a queue for each subscription, so that a slow one holds up no other. Durable ones outlive their consumer."""
+
+from __future__ import annotations
+
+from stomplistener.protocol import Headers
+from stomplistener.testing.messages import Stored
+from stomplistener.testing.queues import Queue
+from stomplistener.testing.selector import EVERYTHING, Selector
+
+DurableName = tuple[str, str]
+"""Client id and name of the subscription."""
+
+
+class Topic:
+    """All under the broker's lock."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._queues: dict[Queue, Selector] = {}
+        self._durable: dict[DurableName, Queue] = {}
+
+    @property
+    def queues(self) -> list[Queue]:
+        return list(self._queues)
+
+    def publish(self, message: Stored) -> None:
+        for queue, selector in list(self._queues.items()):
+            if selector is EVERYTHING or selector(Headers(message.pairs)):
+                queue.put(message.copy())
+
+    def is_in_use(self, durable: DurableName) -> bool:
+        return durable in self._durable and bool(self._durable[durable].consumers)
+
+    def open(self, selector: Selector, durable: DurableName | None) -> Queue:
+        """The queue of a new subscription: for a durable one that exists, the queue that filled up meanwhile."""
+        queue = self._durable.get(durable) if durable else None
+        if queue is None:
+            queue = Queue(self.name)
+            if durable:
+                self._durable[durable] = queue
+        self._queues[queue] = selector
+        return queue
+
+    def close(self, queue: Queue) -> None:
+        """A subscription ended. That of a durable one goes on collecting."""
+        if queue not in self._durable.values():
+            self._queues.pop(queue, None)
+
+    def forget(self, durable: DurableName) -> bool:
+        """Remove a durable subscription; whether there was one."""
+        queue = self._durable.pop(durable, None)
+        if queue is None:
+            return False
+        self._queues.pop(queue, None)
+        return True

@@ -1,0 +1,43 @@
+"""A transaction: what SEND, ACK and NACK asked for, held until COMMIT says so or ABORT forgets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from stomplistener.testing.messages import Delivery
+
+
+class Transaction:
+    """All under the broker's lock."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._actions: list[Callable[[], None]] = []
+        self._deliveries: list[Delivery] = []
+
+    def add(self, action: Callable[[], None]) -> None:
+        """Do this at COMMIT."""
+        self._actions.append(action)
+
+    def hold(self, deliveries: Iterable[Delivery]) -> None:
+        """Keep deliveries from being settled a second time until the transaction ends."""
+        for delivery in deliveries:
+            delivery.transaction = self
+            self._deliveries.append(delivery)
+
+    def commit(self) -> None:
+        """Do everything in the order in which it was asked for."""
+        self._release()
+        for action in self._actions:
+            action()
+
+    def abort(self) -> None:
+        """Forget everything: what was settled is unacknowledged as before, or goes back if nobody holds it any more."""
+        self._release()
+        for delivery in self._deliveries:
+            if not delivery.subscription.is_active:
+                delivery.subscription.give_back([delivery])
+
+    def _release(self) -> None:
+        for delivery in self._deliveries:
+            delivery.transaction = None

@@ -1,0 +1,126 @@
+"""A connected socket that one thread reads, another writes and a third may cut."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+import time
+from contextlib import suppress
+
+READ_SIZE = 64 * 1024
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Wire:
+    """A plain connection. ``receive``, ``drain`` and ``close`` are for one thread, ``send`` for one other."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._sending = False
+        self._silence: float | None = None
+        # What goes out is gathered before it comes here: waiting for more would only delay it.
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def handshake(self) -> None:
+        """Whatever must happen before the first byte of STOMP. Raises OSError."""
+
+    def expect_within(self, seconds: float | None) -> None:
+        """Have ``receive`` raise TimeoutError after this much silence."""
+        self._silence = seconds
+        self._socket.settimeout(seconds)
+
+    def receive(self) -> bytes:
+        """The next bytes, ``b""`` at the end. Raises OSError, and TimeoutError after too much silence."""
+        return self._socket.recv(READ_SIZE)
+
+    def send(self, data: bytes) -> None:
+        """Send everything. Raises OSError when the connection is cut meanwhile."""
+        view = memoryview(data)
+        self._sending = True
+        try:
+            while view:
+                # The time that the socket knows is that of the reader; a peer may read as slowly as it likes.
+                with suppress(TimeoutError):
+                    view = view[self._socket.send(view) :]
+        finally:
+            self._sending = False
+
+    def half_close(self) -> None:
+        """End the stream towards the peer."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def cut(self, *, reset: bool) -> None:
+        """End the connection from any thread, with RST or FIN; a blocked ``receive`` or ``send`` ends."""
+        with suppress(OSError):
+            if reset:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            # Closing resets only if no FIN has gone before; but a blocked send is not freed by anything less.
+            self._socket.shutdown(socket.SHUT_RD if reset and not self._sending else socket.SHUT_RDWR)
+
+    def drain(self) -> None:
+        """Read and drop what still comes, until the peer closes or a second has passed.
+
+        Closing with bytes unread resets the connection, and the peer might never see what was sent last.
+        """
+        deadline = time.monotonic() + 1.0
+        with suppress(OSError):
+            while (left := deadline - time.monotonic()) > 0:
+                self._socket.settimeout(left)
+                if not self._socket.recv(READ_SIZE):
+                    return
+
+    def close(self) -> None:
+        """Free the socket."""
+        self._socket.close()
+
+
+class TLSWire(Wire):
+    """The same through TLS. The engine is not made for two threads, so a lock guards it; no I/O is done under it."""
+
+    def __init__(self, connected: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(connected)
+        self._lock = threading.Lock()
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._engine = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    def handshake(self) -> None:
+        while True:
+            try:
+                self._engine.do_handshake()
+            except ssl.SSLWantReadError:
+                super().send(self._outgoing.read())
+                raw = super().receive()
+                if not raw:
+                    raise ConnectionError("the peer went away during the TLS handshake") from None
+                self._incoming.write(raw)
+            except ssl.SSLError:
+                # The alert tells the peer why.
+                super().send(self._outgoing.read())
+                raise
+            else:
+                super().send(self._outgoing.read())
+                return
+
+    def receive(self) -> bytes:
+        while True:
+            try:
+                with self._lock:
+                    return self._engine.read(READ_SIZE)
+            except ssl.SSLWantReadError:
+                raw = super().receive()
+            except ssl.SSLZeroReturnError:
+                return b""
+            if not raw:
+                return b""
+            with self._lock:
+                self._incoming.write(raw)
+
+    def send(self, data: bytes) -> None:
+        with self._lock:
+            self._engine.write(data)
+            encrypted = self._outgoing.read()
+        super().send(encrypted)
