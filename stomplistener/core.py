@@ -622,34 +622,41 @@ class Core:
             )
 
     def _pass_on(self, frames: list[Frame]) -> None:
-        items: list[Item] = []
-        elsewhere: list[tuple[Lane[Item], Message]] = []
-        answers: list[Event] = []
-        debug = _log.isEnabledFor(logging.DEBUG)
-        with self.lock:
-            session, epoch = self.session, self.session.epoch
-            connecting = session.state is SessionState.CONNECTING
+        if _log.isEnabledFor(logging.DEBUG):
             for frame in frames:
-                if debug and frame is not HEARTBEAT:
+                if frame is not HEARTBEAT:
                     _log.debug("%s < %s", self.config.name, frame.info)
-                if frame.command == "MESSAGE" and not connecting:
-                    entry = session.subscription(frame)
-                    subscription: Any = entry.context if entry is not None else None
-                    message = Message(frame, subscription, epoch, self)
-                    if subscription is None or subscription.lane is self.lane:
-                        items.append(message)
-                    else:
-                        elsewhere.append((subscription.lane, message))
-                else:
-                    self._take(frame, items, answers)
-                    connecting = session.state is SessionState.CONNECTING
-            self.messages_received += sum(type(item) is Message for item in items) + len(elsewhere)
-        for answer in answers:
-            answer()
+        batches: dict[Lane[Item], list[Item]] = {}
+        answers: list[Event] = []
+        try:
+            with self.lock:
+                self._sort(frames, batches, answers)
+        finally:
+            # Also what came before a frame that breaks the protocol: the broker will not deliver it again.
+            for answer in answers:
+                answer()
+            for lane, batch in batches.items():
+                lane.put(batch)
+
+    def _sort(self, frames: list[Frame], batches: dict[Lane[Item], list[Item]], answers: list[Event]) -> None:
+        """Find out, with the lock held, whom each frame concerns."""
+        session, epoch, main = self.session, self.session.epoch, self.lane
+        items: list[Item] = []
+        find = session.subscription
+        for frame in frames:
+            if frame.command != "MESSAGE" or session.state is SessionState.CONNECTING:
+                self._take(frame, items, answers)
+                continue
+            self.messages_received += 1
+            entry = find(frame)
+            subscription: Any = None if entry is None else entry.context
+            message = Message(frame, subscription, epoch, self)
+            if subscription is None or subscription.lane is main:
+                items.append(message)
+            else:
+                batches.setdefault(subscription.lane, []).append(message)
         if items:
-            self.lane.put(items)
-        for lane, message in elsewhere:
-            lane.put([message])
+            batches[main] = items
 
     def _take(self, frame: Frame, items: list[Item], answers: list[Event]) -> None:
         """One frame that is no MESSAGE, with the lock held; what is to happen without it goes on the lists."""
@@ -756,5 +763,5 @@ class Core:
 
 def weigh(batch: Sequence[Item]) -> tuple[int, int]:
     """How many messages a batch holds, and the bytes of their bodies."""
-    sizes = [len(item.frame.body) for item in batch if isinstance(item, Message)]
+    sizes = [len(item.frame.body) for item in batch if type(item) is Message]
     return len(sizes), sum(sizes)

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from stomplistener.errors import ProtocolError, StompError
@@ -32,26 +33,38 @@ class Delivery:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._changed = threading.Condition(threading.Lock())
-        self._running: dict[int, Message] = {}
+        self._running: dict[int, Message | None] = {}
+        """The threads that run listeners, each with its message if that one has to be acknowledged."""
         self._retries: set[Entry] = set()
         self.draining = False
         """Whether no further message is to be begun that the broker would deliver again."""
 
-    def run(self, item: Item) -> None:
-        """Work off one item of a lane. Never raises."""
-        if not isinstance(item, Message):
-            try:
-                item()
-            except Exception:
-                _log.exception("%s: a callback raised", self._core.config.name)
-        elif not self.is_stale(item):
-            ident = threading.get_ident()
-            self._running[ident] = item
-            self._deliver(item)
-            del self._running[ident]
-            if self.draining:
-                with self._changed:
-                    self._changed.notify_all()
+    def run(self, items: Sequence[Item]) -> None:
+        """Work off items of a lane in order. Never raises."""
+        ident, running = threading.get_ident(), self._running
+        running[ident] = None
+        for item in items:
+            if not isinstance(item, Message):
+                self._call(item)
+            elif (subscription := item.subscription) is None or subscription.ack == "auto":
+                self._deliver(item, subscription)
+            elif not self.is_stale(item):
+                running[ident] = item
+                self._deliver(item, subscription)
+                running[ident] = None
+                self._tell_waiting()
+        del running[ident]
+
+    def _tell_waiting(self) -> None:
+        if self.draining:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _call(self, event: Callable[[], object]) -> None:
+        try:
+            event()
+        except Exception:
+            _log.exception("%s: a callback raised", self._core.config.name)
 
     def is_in_listener(self) -> bool:
         """Whether the calling thread is one that runs a listener on a message."""
@@ -60,10 +73,7 @@ class Delivery:
     def wait_settled(self, deadline: Deadline) -> bool:
         """Wait until no listener runs on a message that has to be acknowledged; whether it came to that."""
         with self._changed:
-            while any(
-                message.subscription is not None and message.subscription.ack != "auto"
-                for message in list(self._running.values())
-            ):
+            while any(self._running.copy().values()):
                 remaining = deadline.remaining()
                 if remaining == 0.0:
                     return False
@@ -79,12 +89,11 @@ class Delivery:
             and (not self._core.is_current(item.epoch) or self.draining or subscription.has_ended)
         )
 
-    def _deliver(self, message: Message) -> None:
-        subscription = message.subscription
-        error: Exception | None = None
+    def _deliver(self, message: Message, subscription: Subscription | None) -> None:
         hooks = self._core.listeners.on_message
         if subscription is not None and subscription.on_message is not None:
-            hooks = (*hooks, subscription.on_message)
+            hooks = (*hooks, subscription.on_message) if hooks else subscription.as_hooks
+        error: Exception | None = None
         for hook in hooks:
             try:
                 hook(message)

@@ -47,6 +47,7 @@ class Subscription:
         self.lane = lane
         self.listener = listener
         self.on_message = self._hooks.get("on_message")
+        self.as_hooks = self.hook("on_message")
         self.settle = policy.settle
         self.retries = policy.retries
         self.retry_delay = policy.retry_delay

@@ -13,7 +13,8 @@ _SECRET_LINE = re.compile(rb"(?i)((?:^|\n)(?:%b):)[^\n]*" % "|".join(sorted(_SEC
 
 
 # Whether a header of this name stands in a frame's bytes as it is, and nothing else can look like it.
-_plain = re.compile(r"[^\\\n\r:]+").fullmatch
+_LINES = {key: f"\n{key}:" for key in ("ack", "destination", "message-id", "receipt-id", "subscription")}
+"""How the lines begin that are looked for in every message, without splitting its headers."""
 
 
 class Headers(Mapping[str, str]):
@@ -145,13 +146,16 @@ class ReceivedFrame(Frame):
         self._unescape = unescape
 
     def header(self, key: str) -> str | None:
-        if self._headers is not None or not _plain(key):
+        if self._headers is not None:
+            return self._headers.get(key)
+        line = _LINES.get(key)
+        if line is None:
             return self.headers.get(key)
         block = self._block
-        start = block.find(f"\n{key}:")
+        start = block.find(line)
         if start < 0:
             return None
-        start += len(key) + 2
+        start += len(line)
         end = block.find("\n", start)
         value = block[start:] if end < 0 else block[start:end]
         return value if self._unescape is None else self._unescape(value)

@@ -288,7 +288,8 @@ class Session:
         """The subscription that a MESSAGE belongs to, or None."""
         id = message.header("subscription")
         if id is not None:
-            return self.subscriptions.get(id) or self._ended.get(id)
+            entry = self.subscriptions.get(id)
+            return self._ended.get(id) if entry is None else entry
         # A broker of 1.0 may leave the header out; then only the destination can tell.
         destination = message.header("destination")
         return next((entry for entry in self.subscriptions.values() if entry.destination == destination), None)

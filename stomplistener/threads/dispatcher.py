@@ -16,7 +16,7 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from stomplistener.threads.deadline import Deadline
 
@@ -102,11 +102,17 @@ class Bound:
         return self._messages >= self._max_messages * factor or self._bytes >= self._max_bytes * factor
 
 
+class _Batch(NamedTuple, Generic[Item]):
+    items: Sequence[Item]
+    messages: int
+    size: int
+
+
 class Lane(Generic[Item]):
     """A line of items and the threads that work it off, started when there is something to do.
 
     Args:
-        run: called with each item; it must not raise, and passes over what has become stale since.
+        run: works off a batch of items in order; it must not raise, and passes over what has become stale since.
         weigh: how many messages and bytes a batch counts for.
         bound: shared by the lanes of a connection.
         workers: how many threads; 0 where the application takes the items itself.
@@ -114,7 +120,7 @@ class Lane(Generic[Item]):
 
     def __init__(
         self,
-        run: Callable[[Item], None],
+        run: Callable[[Sequence[Item]], None],
         weigh: Callable[[Sequence[Item]], tuple[int, int]],
         bound: Bound,
         name: str,
@@ -126,7 +132,7 @@ class Lane(Generic[Item]):
         self._name = name
         self._workers = workers
         self._changed = threading.Condition(threading.Lock())
-        self._batches: collections.deque[list[Item]] = collections.deque()
+        self._batches: collections.deque[_Batch[Item]] = collections.deque()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
         self._busy: set[threading.Thread] = set()
@@ -134,12 +140,10 @@ class Lane(Generic[Item]):
 
     def put(self, batch: list[Item]) -> None:
         """Line up items, in order; messages count towards the bound until they are worked off."""
-        self._bound.add(*self._weigh(batch))
+        batches = [self._weighed(batch)] if self._workers == 1 else [self._weighed([item]) for item in batch]
+        self._bound.add(sum(each.messages for each in batches), sum(each.size for each in batches))
         with self._changed:
-            if self._workers == 1:
-                self._batches.append(batch)
-            else:
-                self._batches.extend([item] for item in batch)
+            self._batches.extend(batches)
             # Threads that were told and still sleep count as idle, so what waits is compared with all of them.
             if len(self._threads) < self._workers and self._idle < len(self._batches):
                 self._start()
@@ -154,8 +158,8 @@ class Lane(Generic[Item]):
                     return None
                 self._changed.wait(remaining)
             batch = self._batches.popleft()
-        self._bound.remove(*self._weigh(batch))
-        return batch[0]
+        self._bound.remove(batch.messages, batch.size)
+        return batch.items[0]
 
     def discard(self, unwanted: Callable[[Item], bool]) -> None:
         """Drop the items that wait in line and for which ``unwanted`` is true."""
@@ -164,10 +168,10 @@ class Lane(Generic[Item]):
             batches, self._batches = self._batches, collections.deque()
             for batch in batches:
                 kept: list[Item] = []
-                for item in batch:
+                for item in batch.items:
                     (dropped if unwanted(item) else kept).append(item)
                 if kept:
-                    self._batches.append(kept)
+                    self._batches.append(self._weighed(kept))
         self._bound.remove(*self._weigh(dropped))
 
     def drain(self, deadline: Deadline) -> bool:
@@ -206,6 +210,9 @@ class Lane(Generic[Item]):
             thread.join(deadline.remaining())
         return not any(thread.is_alive() for thread in others)
 
+    def _weighed(self, items: Sequence[Item]) -> _Batch[Item]:
+        return _Batch(items, *self._weigh(items))
+
     def _start(self) -> None:
         number = f"-{len(self._threads) + 1}" if self._workers > 1 else ""
         thread = threading.Thread(target=self._work, name=f"{self._name}{number}", daemon=True)
@@ -213,13 +220,11 @@ class Lane(Generic[Item]):
         thread.start()
 
     def _work(self) -> None:
-        run = self._run
         while batch := self._next():
-            for item in batch:
-                run(item)
-            self._bound.remove(*self._weigh(batch))
+            self._run(batch.items)
+            self._bound.remove(batch.messages, batch.size)
 
-    def _next(self) -> list[Item] | None:
+    def _next(self) -> _Batch[Item] | None:
         """The next batch, or None if this thread is to end."""
         me = threading.current_thread()
         with self._changed:

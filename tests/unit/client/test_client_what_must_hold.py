@@ -21,7 +21,7 @@ from stomplistener import (
     Message,
     TimedOut,
 )
-from stomplistener.testing import Broker
+from stomplistener.testing import Broker, FaultProxy
 
 QUEUE = "/queue/test"
 
@@ -229,6 +229,9 @@ def test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done(br
 
 
 def test_two_hundred_connects_and_disconnects_leave_nothing(broker: Broker) -> None:
+    with Connection(broker.uri):
+        pass  # what the first connection of a process opens for good, it has now
+    broker.wait_for(lambda: not broker.connections, what="the end of the first connection")
     descriptors = len(os.listdir("/proc/self/fd"))
     threads = threading.active_count()
     for _ in range(200):
