@@ -60,6 +60,11 @@ class Config:
     subscription_headers: Callable[[Frame, SubscriptionEntry], Mapping[str, str]] = no_translation
 
     @property
+    def restores(self) -> bool:
+        """Whether a lost connection is restored at all."""
+        return self.reconnect and self.uri.options.max_reconnect_attempts != 0
+
+    @property
     def track_messages(self) -> bool:
         return self.uri.options.track_messages
 

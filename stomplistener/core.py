@@ -514,8 +514,9 @@ class Core:
     def lost(self, reason: Exception, unanswered: Sequence[tuple[Request, Outcome]]) -> bool:
         """Tell everybody that a connection that was ready is over. False if it is not to be restored."""
         with self.lock:
-            restore = self.state in (ConnectionState.CONNECTED, ConnectionState.SUSPENDED) and self.config.reconnect
-            if restore and self.state is ConnectionState.CONNECTED:
+            moving = self.state is ConnectionState.SUSPENDED
+            restore = moving or (self.state is ConnectionState.CONNECTED and self.config.restores)
+            if restore and not moving:
                 self.move(ConnectionState.SUSPENDED)
             elif not restore and self.state is not ConnectionState.CLOSED:
                 self.failure = ConnectionLost(f"the connection to {self._where()} was lost: {reason}")
