@@ -1,5 +1,30 @@
-"""For tests and first steps: an embedded broker, a proxy that breaks connections, a listener that records."""
+"""For tests and first steps: an embedded broker, a proxy that breaks connections, a listener that records.
 
-from stomplistener.testing.broker import Broker
+::
 
-__all__ = ["Broker"]
+    from stomplistener.testing import Broker, FaultProxy, Inbox
+
+As a process of its own: ``python -m stomplistener.testing``. With pytest: the fixtures ``stomp_broker``,
+``stomp_proxy`` and ``stomp_inbox``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stomplistener.testing.broker import Broker
+    from stomplistener.testing.inbox import Inbox
+    from stomplistener.testing.proxy import FaultProxy
+
+__all__ = ["Broker", "FaultProxy", "Inbox"]
+
+_MODULES = {"Broker": "broker", "FaultProxy": "proxy", "Inbox": "inbox"}
+
+
+def __getattr__(name: str) -> object:
+    # At their first use: pytest imports this package for its plugin in every run.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

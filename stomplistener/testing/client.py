@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from stomplistener.errors import ProtocolError
 from stomplistener.protocol import HEARTBEAT, Decoder, Frame, HeartBeat, encode
+from stomplistener.protocol.codec import encode_block
 from stomplistener.protocol.heartbeat import TOLERANCE
 from stomplistener.testing import commands
 from stomplistener.testing.destinations import local
@@ -100,14 +101,24 @@ class Client:
             if self._ended:
                 break
             self.state.log.received(self.number, frame)
-            if frame is not HEARTBEAT:
+            if frame is HEARTBEAT:
+                continue
+            if self.state.faults.waiting:
+                self._handle_faultily(frame)
+            else:
                 self._handle(frame)
         if failure is not None and not self._ended:
             self.refuse(Refusal("malformed frame", str(failure), close=True), None)
         self.state.watch.changed()
 
-    def _handle(self, frame: Frame) -> None:
-        """Process one frame, with the faults that were asked for it."""
+    def _handle(self, frame: Frame, *, answer: bool = True) -> None:
+        try:
+            commands.process(self, frame, answer=answer)
+        except Refusal as refusal:
+            self.refuse(refusal, frame)
+
+    def _handle_faultily(self, frame: Frame) -> None:
+        """Process one frame with the faults that were asked for it."""
         faults, command = self.state.faults, frame.command
         if late := faults.take("late", command, self.number):
             self.state.watch.pause(lambda: self._ended, late.seconds)
@@ -121,10 +132,7 @@ class Client:
             self.refuse(refusal, frame if error.with_receipt_id else None)
             return
         cut = faults.take("cut after", command, self.number)
-        try:
-            commands.process(self, frame, answer=cut is None)
-        except Refusal as refusal:
-            self.refuse(refusal, frame)
+        self._handle(frame, answer=cut is None)
         if cut:
             self.cut_after_writing(reset=cut.reset)
 
@@ -138,7 +146,7 @@ class Client:
         receipt = frame.header("receipt")
         if receipt is None:
             return
-        data = encode(Frame("RECEIPT", [("receipt-id", receipt)]), self.version)
+        data = b"RECEIPT" + encode_block("RECEIPT", [("receipt-id", receipt)], self.version) + b"\n\n\0"
         if self.state.faults.take("withhold", frame.command, self.number):
             self._withheld.append(data)
         else:

@@ -48,8 +48,9 @@ def _send(client: Client, frame: Frame) -> None:
     destination = absolute(_required(frame, "destination"), client.session)
     if destinations.is_gone(destination):
         raise Refusal("no such destination", f"The connection that {destination} belonged to is gone")
-    pairs: tuple[tuple[str, str], ...] = frame.headers.pairs
-    if "reply-to" in frame.headers:
+    headers = frame.headers
+    pairs: tuple[tuple[str, str], ...] = headers.pairs
+    if "reply-to" in headers:
         pairs = tuple((name, absolute(value, client.session) if name == "reply-to" else value) for name, value in pairs)
 
     def put() -> None:

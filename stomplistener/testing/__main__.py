@@ -1,0 +1,74 @@
+"""An embedded STOMP broker as a process, for tests and first steps: it keeps messages in memory only.
+
+The first line of its output is the URI to connect to. It ends on SIGTERM, SIGINT or the line "quit" on standard input.
+Other lines are commands: drop (cut every connection), stop, start, silent, speak, status; each is answered by a line of
+JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from stomplistener.testing.broker import Broker
+from stomplistener.testing.control import obey
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a broker until a signal or a command ends it."""
+    options = _parser().parse_args(arguments)
+    finished = threading.Event()
+    for number in signal.SIGTERM, signal.SIGINT:
+        signal.signal(number, lambda *_: finished.set())
+    broker = Broker(
+        host=options.host,
+        port=options.port,
+        login=options.login,
+        passcode=options.passcode,
+        heartbeat=(options.heartbeat, options.heartbeat),
+        lenient_errors=options.lenient_errors,
+    )
+    try:
+        broker.start()
+    except OSError as error:
+        print(f"cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    with broker:
+        print(broker.uri, flush=True)
+        threading.Thread(target=_take_commands, args=(broker, finished), daemon=True).start()
+        finished.wait()
+    return 0
+
+
+def _take_commands(broker: Broker, finished: threading.Event) -> None:
+    """Obey standard input; its end ends nothing, since who starts a process may give it no input."""
+    for line in sys.stdin:
+        if line.strip() == "quit":
+            finished.set()
+            return
+        if line.strip():
+            print(obey(broker, line), flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m stomplistener.testing",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=61613, help="0 for one that is free")
+    parser.add_argument("--login", help="required from clients if given")
+    parser.add_argument("--passcode")
+    parser.add_argument(
+        "--heartbeat", type=float, default=10.0, metavar="SECONDS", help="offered both ways; 0 for none"
+    )
+    parser.add_argument("--lenient-errors", action="store_true", help="keep the connection after an ERROR")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

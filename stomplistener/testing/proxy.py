@@ -1,0 +1,219 @@
+"""A proxy that stands before any broker and breaks connections in every way that networks do. For tests."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from stomplistener.errors import InvalidURI
+from stomplistener.testing.link import Conditions, Link, Mark, Way
+from stomplistener.testing.listening import Listening
+from stomplistener.testing.watch import Watch
+
+T = TypeVar("T")
+
+
+class FaultProxy:
+    """Carries connections to a broker, and interferes when told to.
+
+    ::
+
+        with Broker() as broker, FaultProxy(broker.uri) as proxy:
+            client.connect(proxy.uri)
+            proxy.cut()
+
+    It knows nothing of STOMP or TLS: faults count bytes. Directions are ``"up"`` to the broker and ``"down"`` to the
+    client. All methods may be called from any thread; those that change how bytes are carried hold for open and for new
+    connections until they are undone.
+
+    Args:
+        target: the broker: ``tcp://host:port`` or another URI of one broker, or a pair of host and port.
+        host: address to listen on.
+        port: 0 lets the system choose.
+
+    Raises:
+        InvalidURI: the target names no host and port.
+    """
+
+    def __init__(self, target: str | tuple[str, int], *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._target, self._uri = _target(target)
+        self._watch = Watch()
+        self._conditions = Conditions()
+        self._links: dict[Link, None] = {}
+        self._count = 0
+        self._listening = Listening(host, port, self._serve, "proxy")
+
+    # Life.
+
+    def start(self) -> Self:
+        """Listen; OSError if the port is taken. Does nothing if it runs."""
+        self._listening.open()
+        return self
+
+    def close(self) -> None:
+        """Cut everything and give up the port; returns when every thread has ended."""
+        self._listening.close()
+        self._end_links()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """The port; 0 before the first start if the system is to choose."""
+        return self._listening.port
+
+    @property
+    def uri(self) -> str:
+        """What a client connects to: the target's URI, login and all, with the proxy's own address."""
+        parts = urlsplit(self._uri)
+        user, at, _ = parts.netloc.rpartition("@")
+        host = f"[{self._listening.host}]" if ":" in self._listening.host else self._listening.host
+        return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{self.port}"))
+
+    def __repr__(self) -> str:
+        return f"<FaultProxy on port {self.port} to {self._target[0]}:{self._target[1]}>"
+
+    # What can be seen.
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        with self._watch.lock:
+            return len(self._links)
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections were accepted."""
+        with self._watch.lock:
+            return self._count
+
+    def bytes(self, direction: Way) -> int:
+        """How many bytes were carried in a direction, over all connections."""
+        with self._watch.lock:
+            return self._conditions.passed[direction]
+
+    def wait_for(self, condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
+        """Wait up to ``timeout`` seconds until a condition on the proxy is true, and return its value.
+
+        Raises:
+            TimedOut: it did not come true; ``what`` is named in the message.
+        """
+        return self._watch.wait_for(condition, timeout, what, self._describe)
+
+    def _describe(self) -> str:
+        return f"{self.connections} connections of {self._count}, bytes {self._conditions.passed}"
+
+    # Faults.
+
+    def cut(self, *, reset: bool = False) -> int:
+        """Cut every open connection, with FIN or RST on both sides; return how many there were."""
+        with self._watch.lock:
+            links = list(self._links)
+            for link in links:
+                link.cut(reset=reset)
+            self._watch.changed()
+        return len(links)
+
+    def reset(self) -> int:
+        """``cut()`` with RST."""
+        return self.cut(reset=True)
+
+    def cut_at(self, byte: int, direction: Way = "down", *, reset: bool = False, times: int = 1) -> None:
+        """Cut the next connection on which ``byte`` bytes have passed, ``times`` times; these bytes arrive.
+
+        They are counted from now on where a connection is open, from its start on where it comes later.
+        """
+        with self._watch.lock:
+            start = {link: link.passed[direction] for link in self._links}
+            self._conditions.marks.append(Mark(byte, direction, reset, times, start))
+
+    def half_close(self, direction: Way) -> None:
+        """End the stream of one direction on every open connection; the other goes on."""
+        with self._watch.lock:
+            for link in self._links:
+                link.half_close(direction)
+
+    def blackhole(self, direction: Way | None = None, *, lose: bool = False) -> None:
+        """Let nothing through, in one direction or both, and end nothing.
+
+        Args:
+            lose: drop the bytes, instead of keeping them until ``heal()``.
+        """
+        ways: tuple[Way, ...] = ("up", "down") if direction is None else (direction,)
+        with self._watch.lock:
+            self._conditions.held.update(dict.fromkeys(ways, lose))
+            self._watch.changed()
+
+    def heal(self) -> None:
+        """Undo ``blackhole()``, ``slow()``, ``delay()`` and ``cut_at()``."""
+        with self._watch.lock:
+            self._conditions.held.clear()
+            self._conditions.marks.clear()
+            self._conditions.rate = None
+            self._conditions.delay = 0.0
+            self._watch.changed()
+
+    def slow(self, bytes_per_second: float | None) -> None:
+        """Carry no more than this in each direction of each connection; None for no bound."""
+        if bytes_per_second is not None and not bytes_per_second > 0:
+            raise ValueError("bytes_per_second must be more than 0; blackhole() lets nothing through")
+        with self._watch.lock:
+            self._conditions.rate = bytes_per_second
+
+    def delay(self, seconds: float) -> None:
+        """Keep each piece that is read for so long; what comes meanwhile waits behind it, and is the next piece."""
+        with self._watch.lock:
+            self._conditions.delay = seconds
+
+    def refuse(self) -> None:
+        """Have new connections refused by the system. Open ones go on."""
+        self._listening.refuse()
+
+    def accept(self) -> None:
+        """Undo ``refuse()``."""
+        self._listening.open()
+
+    def _serve(self, connected: socket.socket) -> None:
+        with self._watch.lock:
+            self._count += 1
+            link = Link(connected, self._target, self._conditions, self._watch, self._forget)
+            self._links[link] = None
+            link.thread.start()
+            self._watch.changed()
+
+    def _forget(self, link: Link) -> None:
+        with self._watch.lock:
+            del self._links[link]
+            for mark in self._conditions.marks:
+                mark.start.pop(link, None)
+            self._watch.changed()
+
+    def _end_links(self) -> None:
+        with self._watch.lock:
+            links = list(self._links)
+        self.cut()
+        for link in links:
+            link.thread.join()
+
+
+def _target(target: str | tuple[str, int]) -> tuple[tuple[str, int], str]:
+    if not isinstance(target, str):
+        host, port = target
+        return (host, port), f"tcp://{host}:{port}"
+    parts = urlsplit(target)
+    try:
+        host, port = parts.hostname or "", parts.port or 0
+    except ValueError as error:
+        raise InvalidURI(f"the target of a FaultProxy: {error}") from None
+    if not host or not port:
+        raise InvalidURI("the target of a FaultProxy must be the URI of one broker with host and port")
+    return (host, port), target
