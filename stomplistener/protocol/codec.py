@@ -22,12 +22,14 @@ _COMMANDS = {command.encode(): command for command in COMMANDS}
 _LONGEST_COMMAND = max(map(len, _COMMANDS))
 _NEWEST = VERSIONS[max(VERSIONS)]
 
-_NUL = 0
+_NUL, _CR, _BACKSLASH = b"\0\r\\"
 _EOLS = re.compile(rb"\n++").match
 _EOLS_CR = re.compile(rb"(?:\r?\n)++").match
 _GOOD_BLOCK = re.compile(r"(?:\n[^\n:]++:.*+)*+").fullmatch
 _PLAIN_HEAD = re.compile(rb"([A-Z]++)((?:\n[^\n:]++:.*+)*+)\n\n").match
 """A whole head, well-formed, its lines ending in LF: the usual one, recognised in one go."""
+_PLAIN_MESSAGE = re.compile(rb"\n?+MESSAGE((?:\n[^\n:]++:.*+)*+)\n\n").match
+"""The same for a MESSAGE behind another frame, whose end of line may come first."""
 _UNUSUAL = re.compile("[\\\\\n\r:\0]").search
 
 
@@ -104,67 +106,97 @@ class Decoder:
 
     def _parse(self, data: bytes, position: int, frames: list[Frame]) -> None:
         """Cut frames out of data until it ends; keep what is unfinished."""
-        size, blank = len(data), -1
+        size = len(data)
+        find = data.find
+        append = frames.append
         max_body = self._limits.max_body
+        # Where the next empty line is, size if there is none: kept over frames that end in CR LF and do not use it.
+        blank = -1
         while position < size:
+            if self._behind_frame:
+                position = self._take_messages(data, position, frames)
+                if position == size:
+                    return
             if data[position] in b"\n\r":
                 position = self._skip_eols(data, position, frames)
                 continue
             plain = _PLAIN_HEAD(data, position)
-            if plain is not None and b"\r" not in (raw := plain[2]):
-                line, body = plain[1], plain.end()
+            if plain is not None and b"\r" not in plain[2]:
+                body = plain.end()
+                command, block, length = self._read_head(plain[1], plain[2], well_formed=True)
             else:
-                plain = None
-                end, body, blank = self._find_empty_line(data, position, blank)
+                if blank < position:
+                    blank = find(b"\n\n", position)
+                    if blank < 0:
+                        blank = size
+                end, body = blank, blank + 2
+                if self._rules.crlf and (cr := find(b"\n\r\n", position, end + 1)) >= 0:
+                    end, body = cr, cr + 3
                 if end == size:
                     self._head.begin(data[position:], self._rules)
                     return
-                line, lf, rest = data[position:end].partition(b"\n")
-                raw = lf + rest
-            command = _COMMANDS.get(line) or _command_of(line, self._rules)
-            if len(raw) > self._harmless:
-                _check_block(raw, self._limits)
-            try:
-                block = raw.decode()
-            except UnicodeDecodeError:
-                raise ProtocolError(f"a header of {command} is not UTF-8", data=masked_lines(raw)) from None
-            if plain is None:
-                block = self._well_formed(command, block)
-            if (start := block.find("\ncontent-length:")) >= 0:
-                length: int | None = (known := _content_length(command, block, start + 16))
-                if known > max_body:
-                    raise _over_limit("max_body", max_body, block.encode())
-                stop = body + known
-            else:
-                length = None
-                stop = data.find(b"\0", body)
+                eol = find(b"\n", position, end + 1)
+                command, block, length = self._read_head(data[position:eol], data[eol:end], well_formed=False)
+            if length is None:
+                stop = find(b"\0", body)
                 if stop - body > max_body:
                     raise _over_limit("max_body", max_body, block.encode())
-            if stop < 0 or stop >= size:
+            else:
+                if length > max_body:
+                    raise _over_limit("max_body", max_body, block.encode())
+                stop = body + length
+                if stop >= size:
+                    stop = -1
+                elif data[stop] != _NUL:
+                    raise _not_terminated(command, length, data[stop : stop + 20])
+            if stop < 0:
                 self._body = _UnfinishedBody(_Head(command, block, length), max_body)
                 self._continue_body(self._body, data[body:], frames)
                 return
-            if data[stop]:
-                raise _not_terminated(command, length or 0, data[stop : stop + 20])
             if command == "MESSAGE" and "\\" not in block:
-                frames.append(ReceivedFrame(command, block, data[body:stop]))
+                append(ReceivedFrame(command, block, data[body:stop]))
                 self._behind_frame = True
             else:
-                frames.append(self._finish(command, block, data[body:stop]))
+                append(self._finish(command, block, data[body:stop]))
             position = stop + 1
 
-    def _find_empty_line(self, data: bytes, position: int, blank: int) -> tuple[int, int, int]:
-        """Where a head ends and its body begins; ``blank``, where the next LF LF is, is kept from frame to frame.
+    def _take_messages(self, data: bytes, position: int, frames: list[Frame]) -> int:
+        """Cut out what usually comes: MESSAGE frames in a row that are whole and have nothing special in their heads.
 
-        Else a chunk of frames that all end their lines in CR LF would be searched to its end for each.
+        Returns:
+            the position of the first thing that needs a closer look.
         """
-        if blank < position:
-            blank = data.find(b"\n\n", position)
-            if blank < 0:
-                blank = len(data)
-        if self._rules.crlf and (end := data.find(b"\n\r\n", position, blank + 1)) >= 0:
-            return end, end + 3, blank
-        return blank, blank + 2, blank
+        size = len(data)
+        longest = self._harmless
+        max_body = self._limits.max_body
+        append = frames.append
+        while (head := _PLAIN_MESSAGE(data, position)) is not None:
+            raw, body = head[1], head.end()
+            if len(raw) > longest or _CR in raw:
+                break
+            start = raw.find(b"\ncontent-length:")
+            if start < 0:
+                stop = data.find(b"\0", body)
+            else:
+                end = raw.find(b"\n", start + 16)
+                digits = raw[start + 16 :] if end < 0 else raw[start + 16 : end]
+                if len(digits) > 18 or not digits.isdigit():
+                    break
+                stop = body + int(digits)
+                if stop >= size or data[stop]:
+                    break
+            if not 0 <= stop - body <= max_body:
+                break
+            try:
+                block = raw.decode()
+            except UnicodeDecodeError:
+                break
+            if _BACKSLASH not in raw:
+                append(ReceivedFrame("MESSAGE", block, data[body:stop]))
+            else:
+                append(self._finish("MESSAGE", block, data[body:stop]))
+            position = stop + 1
+        return position
 
     def _skip_eols(self, data: bytes, position: int, frames: list[Frame]) -> int:
         match = (_EOLS_CR if self._rules.crlf else _EOLS)(data, position)
@@ -180,13 +212,23 @@ class Decoder:
         frames.extend([HEARTBEAT] * beats)
         return match.end()
 
-    def _well_formed(self, command: str, block: str) -> str:
-        if self._rules.crlf and "\r" in block:
-            block = (block + "\n").replace("\r\n", "\n")[:-1]
-        if not _GOOD_BLOCK(block):
-            bad = next(line for line in block.split("\n")[1:] if line.find(":") < 1)
-            raise ProtocolError(f"a header line of {command} has no name or no colon", data=bad.encode())
-        return block
+    def _read_head(self, line: bytes, raw: bytes, *, well_formed: bool) -> tuple[str, str, int | None]:
+        command = _COMMANDS.get(line)
+        if command is None:
+            command = _command_of(line, self._rules)
+        if len(raw) > self._harmless:
+            _check_block(raw, self._limits)
+        try:
+            block = raw.decode()
+        except UnicodeDecodeError:
+            raise ProtocolError(f"a header of {command} is not UTF-8", data=masked_lines(raw)) from None
+        if not well_formed:
+            if self._rules.crlf and "\r" in block:
+                block = (block + "\n").replace("\r\n", "\n")[:-1]
+            if not _GOOD_BLOCK(block):
+                bad = next(line for line in block.split("\n")[1:] if line.find(":") < 1)
+                raise ProtocolError(f"a header line of {command} has no name or no colon", data=bad.encode())
+        return command, block, _content_length(command, block)
 
     def _continue_body(self, body: _UnfinishedBody, data: bytes, frames: list[Frame]) -> int:
         """Feed the unfinished body; return where the bytes behind its frame begin."""
@@ -308,12 +350,13 @@ class _UnfinishedBody:
         return self._gathered.getvalue()
 
 
-def _content_length(command: str, block: str, start: int) -> int:
-    end = block.find("\n", start)
-    text = block[start:] if end < 0 else block[start:end]
-    if not (text.isdigit() and text.isascii()):
-        text = text.strip(" ")
-    if not (text.isdigit() and text.isascii()) or len(text) > 18:
+def _content_length(command: str, block: str) -> int | None:
+    start = block.find("\ncontent-length:")
+    if start < 0:
+        return None
+    end = block.find("\n", start + 16)
+    text = (block[start + 16 :] if end < 0 else block[start + 16 : end]).strip(" ")
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise ProtocolError(f"the content-length of {command} is not a number", data=text.encode())
     return int(text)
 
