@@ -1,0 +1,83 @@
+"""The clients of the comparison, connected in the same way, and what their listeners have in common."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from bench import wire
+from bench.process import BenchError
+from stomplistener import Connection, Limits
+
+LONG = 60.0
+
+
+def ours(port: int, **arguments: Any) -> Connection:
+    """Our connection, connected."""
+    arguments.setdefault("heartbeat", (0.0, 0.0))
+    return Connection(f"tcp://127.0.0.1:{port}", **arguments).connect()
+
+
+def unlimited() -> Limits:
+    """Limits that never make a benchmark of something else wait."""
+    return Limits(max_pending_messages=10**9, max_pending_bytes=10**12)
+
+
+def stomp() -> Any:
+    """The package stomp.py, which has no types."""
+    return importlib.import_module("stomp")
+
+
+def stomp_py(port: int, heartbeats: tuple[int, int] = (0, 0), listener: object = None) -> Any:
+    """A connection of stomp.py, connected."""
+    connection = stomp().Connection12([("127.0.0.1", port)], heartbeats=heartbeats)
+    if listener is not None:
+        connection.set_listener("bench", listener)
+    connection.connect(wait=True)
+    return connection
+
+
+def raw(port: int) -> socket.socket:
+    """A plain socket that has said CONNECT."""
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.sendall(b"CONNECT\naccept-version:1.2\nhost:bench\n\n\0")
+    if not sock.recv(65536).startswith(b"CONNECTED"):
+        raise BenchError("the server did not answer CONNECT")
+    return sock
+
+
+def raw_start(sock: socket.socket) -> None:
+    """End the set-up of a raw connection."""
+    sock.sendall(b"SEND\ndestination:%b\n\n\0" % wire.START.encode())
+
+
+def raw_wait_for_end(sock: socket.socket) -> None:
+    data = b""
+    while wire.END_BODY not in data:
+        received = sock.recv(65536)
+        if not received:
+            raise BenchError("the server closed the connection")
+        data = data[-100:] + received
+
+
+class Finish:
+    """Lets the main thread wait for the message that a server writes last."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.set = self._event.set
+
+    def wait(self) -> None:
+        if not self._event.wait(LONG):
+            raise BenchError(f"the last message did not come within {LONG} s")
+
+
+class StompPyListener:
+    """A listener for stomp.py, which calls every method that a frame has a name for."""
+
+    def __init__(self, on_message: Callable[[Any], object]) -> None:
+        self.on_message = on_message

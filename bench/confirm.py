@@ -1,0 +1,40 @@
+"""Confirmed sends with the window full: as many unconfirmed as may be, and each receipt makes room for the next."""
+
+from __future__ import annotations
+
+from bench import clients, wire
+from bench.process import Clock, Figures, serving
+from bench.send import BODY
+from stomplistener import Limits
+from stomplistener.protocol import commands, encode
+
+
+def ours(count: int, window: int) -> Figures:
+    """``send_async``, and the result of every future asked for."""
+    with serving("confirm", count=count) as server:
+        connection = clients.ours(server.port, limits=Limits(max_unconfirmed_messages=window))
+        connection.send(wire.START)
+        clock = Clock()
+        futures = [connection.send_async(wire.DESTINATION, BODY) for _ in range(count)]
+        for future in futures:
+            future.result(clients.LONG)
+        return clock.figures(count)
+
+
+def raw(count: int, window: int) -> Figures:
+    """A socket that keeps as many unconfirmed, writes each frame by itself and counts the receipts."""
+    frames = [
+        encode(commands.send(wire.DESTINATION, BODY, receipt=str(number)), "1.2") for number in range(1, count + 1)
+    ]
+    with serving("confirm", count=count) as server:
+        sock = clients.raw(server.port)
+        clients.raw_start(sock)
+        buffer = bytearray(65536)
+        clock = Clock()
+        sent = confirmed = 0
+        while confirmed < count:
+            for frame in frames[sent : min(confirmed + window, count)]:
+                sock.sendall(frame)
+            sent = min(confirmed + window, count)
+            confirmed += buffer.count(b"\0", 0, sock.recv_into(buffer))
+        return clock.figures(count)

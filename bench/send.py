@@ -1,0 +1,156 @@
+"""Sending: until the server has seen the last frame, whoever wrote it to the socket."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench import clients, wire
+from bench.process import Clock, Figures, serving
+from stomplistener import Connection, Message
+from stomplistener.protocol import commands, encode
+from stomplistener.transport import Transport
+from stomplistener.transport import connect as connect_transport
+
+BODY = b"x" * 100
+FRAME = encode(commands.send(wire.DESTINATION, BODY), "1.2")
+IN_BATCH = 100
+"""Frames in one ``batch()``."""
+
+
+def _ours(count: int, work: Callable[[Connection], object]) -> Figures:
+    with serving("sink", count=count) as server:
+        finish = clients.Finish()
+        connection = clients.ours(server.port)
+
+        def listener(message: Message) -> None:
+            if message.body == wire.END_BODY:
+                finish.set()
+
+        connection.set_listener("bench", listener)
+        connection.send(wire.START)
+        connection.flush()
+        clock = Clock()
+        work(connection)
+        finish.wait()
+        return clock.figures(count)
+
+
+def ours(count: int) -> Figures:
+    """One thread."""
+
+    def work(connection: Connection) -> None:
+        for _ in range(count):
+            connection.send(wire.DESTINATION, BODY)
+
+    return _ours(count, work)
+
+
+def ours_threads(count: int, threads: int) -> Figures:
+    """Several threads together."""
+
+    def work(connection: Connection) -> None:
+        def send() -> None:
+            for _ in range(count // threads):
+                connection.send(wire.DESTINATION, BODY)
+
+        workers = [threading.Thread(target=send) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+    return _ours(count, work)
+
+
+def ours_batch(count: int) -> Figures:
+    """One thread, in batches."""
+
+    def work(connection: Connection) -> None:
+        for _ in range(count // IN_BATCH):
+            with connection.batch():
+                for _ in range(IN_BATCH):
+                    connection.send(wire.DESTINATION, BODY)
+
+    return _ours(count, work)
+
+
+def raw(count: int) -> Figures:
+    """``sendall`` for each frame, which is encoded already."""
+    with serving("sink", count=count) as server:
+        sock = clients.raw(server.port)
+        clients.raw_start(sock)
+        clock = Clock()
+        for _ in range(count):
+            sock.sendall(FRAME)
+        clients.raw_wait_for_end(sock)
+        return clock.figures(count)
+
+
+def stomp_py(count: int) -> Figures:
+    """stomp.py, one thread."""
+    with serving("sink", count=count) as server:
+        finish = clients.Finish()
+
+        def on_message(_frame: Any) -> None:
+            finish.set()
+
+        connection = clients.stomp_py(server.port, listener=clients.StompPyListener(on_message))
+        connection.send(wire.START, "")
+        body = BODY.decode()
+        clock = Clock()
+        for _ in range(count):
+            connection.send(wire.DESTINATION, body)
+        finish.wait()
+        return clock.figures(count)
+
+
+def ours_after_pause(count: int, pause: float) -> Figures:
+    """A send when nothing was sent for a while, until its bytes are in the socket, in whichever thread that happens."""
+    written: list[float] = []
+
+    class Watched:
+        """A transport that notes when a send returned."""
+
+        def __init__(self, transport: Transport) -> None:
+            self._transport = transport
+
+        def send(self, data: bytes | memoryview) -> int:
+            accepted = self._transport.send(data)
+            written.append(time.perf_counter())
+            return accepted
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._transport, name)
+
+    def watched(*arguments: Any, **keywords: Any) -> Any:
+        return Watched(connect_transport(*arguments, **keywords))
+
+    with serving("swallow") as server:
+        connection = clients.ours(server.port, transport=watched)
+        connection.send(wire.START)
+        took = []
+        for _ in range(count):
+            time.sleep(pause)
+            written.clear()
+            began = time.perf_counter()
+            connection.send(wire.DESTINATION, BODY)
+            connection.flush()
+            took.append(written[0] - began)
+        return {"took": sorted(took)[count // 2] * 1e6}
+
+
+def raw_after_pause(count: int, pause: float) -> Figures:
+    """The same with a raw socket."""
+    with serving("swallow") as server:
+        sock = clients.raw(server.port)
+        clients.raw_start(sock)
+        took = []
+        for _ in range(count):
+            time.sleep(pause)
+            began = time.perf_counter()
+            sock.sendall(FRAME)
+            took.append(time.perf_counter() - began)
+        return {"took": sorted(took)[count // 2] * 1e6}

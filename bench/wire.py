@@ -1,0 +1,67 @@
+"""The bytes of the benchmarks, made before anything is timed. Nothing here uses the library that is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+BLOCK = 1000
+"""Messages in a prepared block: enough different ones that no cache of a client holds them all by accident."""
+
+START = "/start"
+"""A SEND to this destination ends the set-up of a connection and begins what is measured."""
+
+DESTINATION = "/queue/bench"
+
+END_BODY = b"the end"
+
+
+def connected(heart_beat: str = "0,0") -> bytes:
+    return b"CONNECTED\nversion:1.2\nheart-beat:%b\nserver:bench/1.0\nsession:1\n\n\0\n" % heart_beat.encode()
+
+
+def message(number: int, size: int, subscription: str = "1", *, escapes: bool = False) -> bytes:
+    """A MESSAGE with nine headers, as a broker of today writes it.
+
+    Args:
+        number: makes its ids differ from the others'.
+        size: of the body in bytes.
+        subscription: the id of the subscription.
+        escapes: ids with colons, as ActiveMQ's have, which are escaped on the wire.
+    """
+    colon = r"\c" if escapes else "-"
+    id = f"ID{colon}broker.example.org-39281-1700000000000-3{colon}2{colon}-1{colon}1{colon}{number}"
+    head = (
+        f"MESSAGE\nack:{id}\nmessage-id:{id}\ndestination:{DESTINATION}\nsubscription:{subscription}\n"
+        f"content-type:text/plain\ncontent-length:{size}\ntimestamp:{1700000000000 + number}\npriority:4\nexpires:0\n\n"
+    )
+    return head.encode() + b"x" * size + b"\0\n"
+
+
+def block(size: int, subscriptions: Sequence[str] = ("1",), *, escapes: bool = False) -> bytes:
+    """``BLOCK`` messages, spread over the subscriptions."""
+    return b"".join(
+        message(number, size, subscriptions[number % len(subscriptions)], escapes=escapes) for number in range(BLOCK)
+    )
+
+
+def end(subscription: str = "1") -> bytes:
+    """The MESSAGE that tells a client that the server has written, or has seen, all."""
+    return b"MESSAGE\nack:end\nmessage-id:end\ndestination:/end\nsubscription:%b\ncontent-length:%d\n\n%b\0\n" % (
+        subscription.encode(),
+        len(END_BODY),
+        END_BODY,
+    )
+
+
+def receipts(most: int) -> tuple[bytes, list[int]]:
+    """RECEIPT frames for the ids 1, 2, 3 … in one piece, and where each begins (and the last one ends)."""
+    frames = [b"RECEIPT\nreceipt-id:%d\n\n\0\n" % number for number in range(1, most + 1)]
+    return b"".join(frames), list(_offsets(frames))
+
+
+def _offsets(frames: list[bytes]) -> Iterator[int]:
+    position = 0
+    yield position
+    for frame in frames:
+        position += len(frame)
+        yield position
