@@ -1,0 +1,206 @@
+"""``stomplistener bench``: rates and latencies of a broker, from here."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+
+from stomplistener import Connection, Message, TimedOut
+from stomplistener.cli.histogram import histogram
+from stomplistener.cli.target import Target, with_target
+
+BATCH = 500
+"""Messages whose answers are waited for together: fewer than may be unconfirmed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """How fast something went: so many messages of ``size`` bytes, in seconds."""
+
+    name: str
+    count: int
+    size: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.count / self.seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latencies:
+    """How long something took each time, in seconds."""
+
+    name: str
+    seconds: list[float]
+
+    def at(self, percent: float) -> float:
+        """The time that so many per cent stay below."""
+        ordered = sorted(self.seconds)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+class Receiver:
+    """Counts what comes. One subscription calls it, one thread waits."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+
+    def on_message(self, _message: Message) -> None:
+        """One more."""
+        with self._changed:
+            self._count += 1
+            self._changed.notify_all()
+
+    def wait(self, count: int, timeout: float) -> None:
+        """Wait for so many; TimedOut if none came for ``timeout`` seconds."""
+        with self._changed:
+            while self._count < count:
+                if not self._changed.wait(timeout):
+                    raise TimedOut(f"{self._count:,} of {count:,} messages came back, and none for {timeout:g} s")
+
+
+class Bench:
+    """The measurements, on a destination of their own, which each leaves empty. One thread uses it.
+
+    Args:
+        messages: how many to send for a rate.
+        samples: how many for a latency.
+        body: of each.
+        timeout: seconds to wait for the next message or receipt.
+    """
+
+    def __init__(
+        self, connection: Connection, destination: str, *, messages: int, samples: int, body: bytes, timeout: float
+    ) -> None:
+        self._connection = connection
+        self._destination = destination
+        self._messages = messages
+        self._samples = samples
+        self._body = body
+        self._timeout = timeout
+
+    def rates(self) -> list[Rate]:
+        """Confirmed SENDs that do not wait for each other; then what so waits, to a listener; then SENDs alone."""
+        confirmed = self._rate("send, confirmed", self._send_confirmed)
+        received = self._rate("receive", self._receive)
+        unconfirmed = self._rate("send, unconfirmed", self._send_unconfirmed)
+        self._receive()
+        return [confirmed, unconfirmed, received]
+
+    def latencies(self) -> list[Latencies]:
+        """From a SEND to its receipt, and from a SEND to the listener, one after the other."""
+        receiver = Receiver()
+        subscription = self._connection.subscribe(self._destination, receiver, confirm=True)
+        receipts, deliveries = [], []
+        for number in range(self._samples):
+            began = time.perf_counter()
+            self._connection.send(self._destination, self._body)
+            receiver.wait(2 * number + 1, self._timeout)
+            sent = time.perf_counter()
+            self._connection.send(self._destination, self._body, confirm=True)
+            receipts.append(time.perf_counter() - sent)
+            deliveries.append(sent - began)
+            receiver.wait(2 * number + 2, self._timeout)
+        subscription.unsubscribe(confirm=True)
+        return [
+            Latencies(name="SEND to receipt", seconds=receipts),
+            Latencies(name="SEND to listener", seconds=deliveries),
+        ]
+
+    def _rate(self, name: str, work: Callable[[], object]) -> Rate:
+        began = time.perf_counter()
+        work()
+        return Rate(name=name, count=self._messages, size=len(self._body), seconds=time.perf_counter() - began)
+
+    def _send_confirmed(self) -> None:
+        for start in range(0, self._messages, BATCH):
+            count = min(BATCH, self._messages - start)
+            answers = [self._connection.send_async(self._destination, self._body) for _ in range(count)]
+            for answer in answers:
+                answer.result(self._timeout)
+
+    def _send_unconfirmed(self) -> None:
+        for _ in range(self._messages - 1):
+            self._connection.send(self._destination, self._body)
+        # The receipt of the last one says that the broker has taken all before it.
+        self._connection.send(self._destination, self._body, confirm=True)
+
+    def _receive(self) -> None:
+        receiver = Receiver()
+        subscription = self._connection.subscribe(self._destination, receiver, confirm=True)
+        receiver.wait(self._messages, self._timeout)
+        subscription.unsubscribe(confirm=True)
+
+
+@click.command()
+@click.argument("uri", required=False)
+@click.option("-n", "--messages", type=click.IntRange(min=1), default=10_000, show_default=True, help="For each rate.")
+@click.option("--samples", type=click.IntRange(min=1), default=500, show_default=True, help="For each latency.")
+@click.option("--size", metavar="BYTES", type=click.IntRange(min=0), default=1024, show_default=True)
+@click.option("--destination", help="A queue to use; one of a new name is made up.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object with all numbers.")
+@with_target
+def bench(target: Target, messages: int, samples: int, size: int, destination: str | None, as_json: bool) -> None:
+    """Measure how fast a broker is from here: rates of sending and receiving, and latencies with their distribution.
+
+    It fills a queue of its own and empties it again.
+
+    \b
+    Examples:
+      stomplistener bench tcp://localhost:61613
+      stomplistener bench --profile production --messages 50000 --size 200
+
+    Exit codes: 0 measured; 1 the broker refused; 2 wrong use; 3 no connection; 4 something did not come in time.
+    """
+    with target.connection(name="bench") as connection:
+        work = Bench(
+            connection,
+            destination or f"/queue/stomplistener-bench-{secrets.token_hex(4)}",
+            messages=messages,
+            samples=samples,
+            body=os.urandom((size + 1) // 2).hex()[:size].encode(),
+            timeout=target.timeout,
+        )
+        latencies, rates = work.latencies(), work.rates()
+    if as_json:
+        click.echo(_json(rates, latencies))
+    else:
+        _show(rates, latencies)
+
+
+def _json(rates: list[Rate], latencies: list[Latencies]) -> str:
+    return json.dumps(
+        {
+            "rates": {rate.name: rate.per_second for rate in rates},
+            "latencies": {
+                each.name: {f"p{percent}": each.at(percent) for percent in (50, 95, 99)} for each in latencies
+            },
+        }
+    )
+
+
+def _show(rates: list[Rate], latencies: list[Latencies]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("rate", "messages/s", "MB/s", title=f"{rates[0].count:,} messages of {rates[0].size:,} bytes")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for rate in rates:
+        table.add_row(rate.name, f"{rate.per_second:,.0f}", f"{rate.per_second * rate.size / 1e6:,.1f}")
+    console.print(table)
+    for each in latencies:
+        marks = "  ".join(f"p{percent} {each.at(percent) * 1000:.2f} ms" for percent in (50, 95, 99))
+        console.print(f"\n{each.name}: {marks}", highlight=False)
+        for low, high, count, bar in histogram(each.seconds):
+            console.print(f"  {low * 1000:8.2f} – {high * 1000:8.2f} ms {count:6,} {bar}", highlight=False)

@@ -1,0 +1,103 @@
+"""``stomplistener ping``: who answers, and if nobody does, why."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import click
+
+from stomplistener.cli.diagnosis import diagnose
+from stomplistener.cli.probe import Findings, Probe
+from stomplistener.cli.target import Target, with_target
+from stomplistener.failover import Broker
+from stomplistener.transport import MissingExtra
+from stomplistener.worker.exits import Exit, exit_of
+
+
+@click.command()
+@click.argument("uri", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each broker.")
+@with_target
+def ping(target: Target, as_json: bool) -> None:
+    """Connect to a broker, or to each of a failover, and tell who answers; if nobody does, why, and what helps.
+
+    The first thing to run when nothing works. It logs in, measures round trips and sends no message.
+
+    \b
+    Examples:
+      stomplistener ping tcp://localhost:61613
+      stomplistener ping ssl://mq1:61614?caFile=ca.pem --login shop --ask-passcode
+      stomplistener ping tcp://localhost:61613/%2F          RabbitMQ, its virtual host /
+      stomplistener ping "failover:(tcp://mq1:61613,tcp://mq2:61613)"
+
+    Exit codes: 0 every broker answers; 1 one refused, or what answered is no broker; 2 the URI is wrong, or a package
+    is missing; 3 one cannot be reached; 4 one does not answer in time.
+    """
+    worst = 0
+    for broker in target.uri.brokers:
+        findings = Probe(broker, target).run()
+        click.echo(_line(broker, findings) if as_json else _text(broker, findings))
+        worst = max(worst, _exit(findings))
+    click.get_current_context().exit(worst)
+
+
+def _exit(findings: Findings) -> int:
+    error = findings.failure
+    if error is None:
+        return Exit.DONE
+    if isinstance(error, MissingExtra):
+        return Exit.USAGE
+    if findings.heard:
+        return Exit.FAILED
+    code = exit_of(error)
+    return Exit.NO_CONNECTION if code is Exit.FAILED else code
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"
+
+
+def _facts(findings: Findings) -> dict[str, str]:
+    headers = findings.connected.headers if findings.connected else {}
+    facts = {
+        "broker": headers.get("server", "") or "it does not tell its name",
+        "STOMP": findings.version,
+        "session": headers.get("session", ""),
+    }
+    send, receive = findings.heartbeat
+    facts["heart-beat"] = f"we send every {send:g} s, it every {receive:g} s (0: never)"
+    facts |= {f"TLS {name}": value for name, value in findings.tls.items()}
+    facts |= {f"to {step}": _milliseconds(seconds) for step, seconds in findings.times.items()}
+    if trips := findings.round_trips:
+        facts["round trip"] = f"{_milliseconds(statistics.median(trips))} (best {_milliseconds(min(trips))})"
+    return {name: value for name, value in facts.items() if value}
+
+
+def _text(broker: Broker, findings: Findings) -> str:
+    if findings.failure is None:
+        lines = [click.style(f"✓ {broker} answers", fg="green", bold=True)]
+        lines += [f"    {name:16} {value}" for name, value in _facts(findings).items()]
+        return "\n".join(lines)
+    cause, cure = diagnose(findings, broker)
+    lines = [click.style(f"✗ {broker}", fg="red", bold=True), f"    cause  {cause}"]
+    lines += [f"    cure   {cure}"] if cure else []
+    lines += [f"    {name:16} {value}" for name, value in (_facts(findings) if findings.connected else {}).items()]
+    return "\n".join(lines)
+
+
+def _line(broker: Broker, findings: Findings) -> str:
+    line: dict[str, object] = {"broker": str(broker), "ok": findings.failure is None}
+    if findings.failure is not None:
+        cause, cure = diagnose(findings, broker)
+        line |= {"cause": cause, "cure": cure}
+    if findings.version:
+        line |= {
+            "server": findings.connected.headers.get("server", "") if findings.connected else "",
+            "version": findings.version,
+            "heartbeat": findings.heartbeat,
+            "tls": findings.tls,
+            "seconds": findings.times,
+            "round_trips": findings.round_trips,
+        }
+    return json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,163 @@
+"""One connection to one broker, step by step, for ``ping``: by the library's parts, so that each step can be timed."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from stomplistener import ConnectFailed, Frame, TimedOut
+from stomplistener.cli.target import Target
+from stomplistener.failover import Broker
+from stomplistener.protocol import VERSIONS, Decoder, Session, SessionState, commands, encode
+from stomplistener.threads.deadline import Deadline
+from stomplistener.transport import Transport, connect, tls
+
+ROUND_TRIPS = 5
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """What was found out; what follows a failure stays as it was.
+
+    Attributes:
+        reached: whether a connection of bytes was made, TLS and WebSocket included.
+        heard: the first bytes that came.
+        connected: the broker's answer.
+        version: of STOMP.
+        heartbeat: seconds between the beats that we send, and that we await.
+        tls: facts by name; empty without TLS.
+        times: how long steps took, in seconds.
+        round_trips: from a frame to its receipt, in seconds.
+        failure: what went wrong.
+    """
+
+    reached: bool = False
+    heard: bytes = b""
+    connected: Frame | None = None
+    version: str = ""
+    heartbeat: tuple[float, float] = (0.0, 0.0)
+    tls: dict[str, str] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
+    round_trips: list[float] = field(default_factory=list)
+    failure: Exception | None = None
+
+
+class Probe:
+    """Asks one broker. One thread uses it, once."""
+
+    def __init__(self, broker: Broker, target: Target) -> None:
+        self.findings = Findings()
+        self._broker = broker
+        self._target = target
+        self._session = Session(tuple(VERSIONS), target.heartbeat)
+        self._decoder = Decoder()
+        self._deadline = Deadline(target.timeout)
+
+    def run(self) -> Findings:
+        """Connect, log in, measure, say goodbye. What fails is in the findings."""
+        findings = self.findings
+        try:
+            with self._timed("connect"):
+                transport = self._dial()
+        except Exception as error:
+            findings.failure = error
+            return findings
+        findings.reached = True
+        try:
+            with self._timed("log in"):
+                self._log_in(transport)
+            for number in range(ROUND_TRIPS):
+                self._round_trip(transport, f"stomplistener-ping-{number}")
+            self._say(transport, commands.disconnect(version=self.findings.version))
+        except Exception as error:
+            findings.failure = error
+        finally:
+            transport.close()
+        return findings
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.findings.times[step] = time.perf_counter() - began
+
+    def _dial(self) -> Transport:
+        assert self._deadline.at is not None
+        context = None
+        if self._broker.scheme in ("ssl", "wss"):
+            context = tls.default_context(self._broker.options)
+            context.sslobject_class = _observed(self._note_tls)
+        return connect(self._broker, deadline=self._deadline.at, ssl_context=context)
+
+    def _note_tls(self, connection: ssl.SSLObject) -> None:
+        cipher = connection.cipher()
+        certificate: dict[str, Any] = connection.getpeercert() or {}
+        facts = {
+            "protocol": connection.version(),
+            "cipher": cipher[0] if cipher else None,
+            "certificate": _name(certificate.get("subject", ())),
+            "names": ", ".join(value for _, value in certificate.get("subjectAltName", ())),
+            "issuer": _name(certificate.get("issuer", ())),
+            "valid until": certificate.get("notAfter"),
+        }
+        self.findings.tls = {name: value for name, value in facts.items() if value}
+
+    def _log_in(self, transport: Transport) -> None:
+        broker, target = self._broker, self._target
+        login = broker.login if broker.login is not None else target.login
+        passcode = broker.passcode if broker.passcode is not None else target.passcode
+        host = broker.virtual_host or target.host or broker.host or "localhost"
+        self._say(transport, self._session.connect(host, login, passcode))
+        while self._session.state is SessionState.CONNECTING:
+            for frame in self._hear(transport):
+                if frame.command:
+                    self._session.receive(frame)
+                    self.findings.connected = frame
+        self.findings.version = self._session.version or ""
+        self.findings.heartbeat = self._session.heartbeat
+
+    def _round_trip(self, transport: Transport, name: str) -> None:
+        """BEGIN with a receipt, and ABORT: no broker keeps anything of it."""
+        version = self.findings.version
+        began = time.perf_counter()
+        self._say(transport, commands.begin(name, receipt=name, version=version))
+        while not any(frame.headers.get("receipt-id") == name for frame in self._hear(transport)):
+            pass
+        self.findings.round_trips.append(time.perf_counter() - began)
+        self._say(transport, commands.abort(name, version=version))
+
+    def _say(self, transport: Transport, frame: Frame) -> None:
+        data = memoryview(encode(frame, self._session.version))
+        while data:
+            data = data[transport.send(data) :]
+
+    def _hear(self, transport: Transport) -> list[Frame]:
+        transport.settimeout(max(0.001, self._deadline.remaining() or 0.0))
+        try:
+            data = transport.receive()
+        except TimeoutError:
+            raise TimedOut(f"no answer within {self._deadline.timeout:g} s") from None
+        if not data:
+            raise ConnectFailed("it closed the connection without an answer")
+        self.findings.heard = (self.findings.heard + data)[:200]
+        return self._decoder.feed(data)
+
+
+def _observed(note: Callable[[ssl.SSLObject], object]) -> type[ssl.SSLObject]:
+    """A class of TLS connections that tell of themselves when their handshake is done."""
+
+    class Observed(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            note(self)
+
+    return Observed
+
+
+def _name(subject: Any) -> str:
+    names = {key: value for part in subject for key, value in part}
+    return str(names.get("commonName") or names.get("organizationName") or "")

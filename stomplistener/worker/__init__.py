@@ -1,0 +1,31 @@
+"""Applications of listeners: handlers declared by a decorator, and the processes that run them.
+
+::
+
+    from stomplistener import Message
+    from stomplistener.worker import Application
+
+    app = Application("failover:(tcp://mq1:61613,tcp://mq2:61613)")
+
+    @app.listener("/queue/orders", workers=4, retries=3, error_destination="/queue/orders.failed")
+    def book(order: Message) -> None:
+        app.send("/queue/invoices", make_invoice(order.json()), confirm=True)
+
+Run it with ``stomplistener worker module:app --processes 4``, or with ``app.run(processes=4)`` at the end of a script.
+In a test, ``with app.running(): ...`` has it listen for as long as the block lasts.
+
+===================  =====================================================================
+``application``      what is declared: handlers, connections, what goes around each message
+``running``          the declared, connected: one life of connections and subscriptions
+``process``          one process: signals, hooks, alive-file, metrics, and an exit code
+``supervisor``       several processes, or one that is reloaded: started anew when they end
+===================  =====================================================================
+"""
+
+from stomplistener.worker.application import Application, Around, Handler
+from stomplistener.worker.exits import Exit
+from stomplistener.worker.loading import load
+from stomplistener.worker.options import RunOptions
+from stomplistener.worker.process import execute
+
+__all__ = ["Application", "Around", "Exit", "Handler", "RunOptions", "execute", "load"]

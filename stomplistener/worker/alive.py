@@ -1,0 +1,50 @@
+"""A file whose age tells an orchestrator whether a worker is alive."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_log = logging.getLogger("stomplistener.worker")
+
+FRESH = 5.0
+"""Seconds after which a file that should be touched every second counts as left behind."""
+
+
+class AliveFile:
+    """Touched while all is well, removed at the end. One thread uses it.
+
+    Args:
+        path: the file; None for none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._has_failed = False
+
+    def touch(self) -> None:
+        """Make it as old as now. What goes wrong is logged once: a full disk must not end a worker."""
+        if self._path is None:
+            return
+        try:
+            self._path.touch()
+            self._has_failed = False
+        except OSError as error:
+            if not self._has_failed:
+                _log.error("the alive-file cannot be touched: %s", error)
+            self._has_failed = True
+
+    def remove(self) -> None:
+        if self._path is not None:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether somebody touched it within the last five seconds."""
+        try:
+            return self._path is not None and time.time() - self._path.stat().st_mtime < FRESH
+        except OSError:
+            return False

@@ -1,0 +1,29 @@
+"""What the exit code of a process of this package means. The command line documents the same numbers."""
+
+from __future__ import annotations
+
+import enum
+
+from stomplistener.errors import ConnectFailed, ConnectionLost, InvalidURI, NotConnected, TimedOut
+from stomplistener.transport import MissingExtra
+
+
+class Exit(enum.IntEnum):
+    """An exit code. Past 128 it is a signal's number and 128, as shells have it."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NO_CONNECTION = 3
+    TIMED_OUT = 4
+
+
+def exit_of(error: BaseException) -> Exit:
+    """The exit code for what ended the process."""
+    if isinstance(error, (InvalidURI, MissingExtra)):
+        return Exit.USAGE
+    if isinstance(error, (ConnectFailed, ConnectionLost, NotConnected)):
+        return Exit.NO_CONNECTION
+    if isinstance(error, TimedOut):
+        return Exit.TIMED_OUT
+    return Exit.FAILED
