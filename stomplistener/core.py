@@ -182,10 +182,15 @@ class Core:
 
     def confirm(self, frame: Frame, deadline: Deadline, *, answer: Answer | None, wait: bool) -> None:
         """Say a SEND that is kept until its receipt has come. While cut off it is only noted, unless ``wait``."""
-        with self._window(deadline):
-            noted = self.state in (ConnectionState.SUSPENDED, ConnectionState.CONNECTING) and not wait
-            if not noted:
+        with self.lock:
+            # Each wait lets go of the lock: what the other one has waited for may be gone meanwhile.
+            while True:
+                self._until_window(deadline)
+                if self.state in (ConnectionState.SUSPENDED, ConnectionState.CONNECTING) and not wait:
+                    break
                 self._until_open(deadline, "SEND", room=False)
+                if not self._window_is_full():
+                    break
             self._put(self.session.send(frame, confirm=True, context=answer))
             self.messages_sent += 1
         self._announce(frame)
@@ -196,6 +201,8 @@ class Core:
         with self.lock:
             self._check_usable()
             entry = transaction.entry if transaction is not None else None
+            if entry is not None:
+                self.session.check_transaction(entry)
             frame = self.session.ack(message.frame, message.epoch, transaction=entry, negative=negative)
             if frame is None:
                 return False
@@ -248,6 +255,7 @@ class Core:
                     raise
         with self.lock:
             request = self.session.forget(answer)
+            self.changed.notify_all()
             cut_off = self.session.state is not SessionState.CONNECTED
         if answer.done():
             return answer.result(0)
@@ -280,20 +288,15 @@ class Core:
         finally:
             self.bound.waiting_for_receipt(-1)
 
-    @contextmanager
-    def _window(self, deadline: Deadline) -> Iterator[None]:
-        """The lock, as soon as another unconfirmed SEND is within the limits."""
-        self.lock.acquire()
+    def _until_window(self, deadline: Deadline) -> None:
+        """Wait, with the lock, until another unconfirmed SEND is within the limits."""
+        if not self._window_is_full():
+            return
+        self._window_waiters += 1
         try:
-            if self._window_is_full():
-                self._window_waiters += 1
-                try:
-                    self._wait_for_window(deadline)
-                finally:
-                    self._window_waiters -= 1
-            yield
+            self._wait_for_window(deadline)
         finally:
-            self.lock.release()
+            self._window_waiters -= 1
 
     def _wait_for_window(self, deadline: Deadline) -> None:
         self.lock.release()

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Self
 
 from stomplistener import Connection, Frame, Listener, Message
+from stomplistener.protocol import Decoder, encode
 from stomplistener.transport import connect as connect_transport
 
 QUEUE = "/queue/test"
@@ -220,7 +221,7 @@ class ScriptedServer:
         with self._lock:
             return len(self._open)
 
-    def __enter__(self) -> ScriptedServer:
+    def __enter__(self) -> Self:
         self._start(self._accept)
         return self
 
@@ -256,6 +257,28 @@ class ScriptedServer:
             self._script(connected, number)
         with self._lock:
             self._open.discard(connected)
+
+
+class Refuser(ScriptedServer):
+    """A broker that confirms everything, and refuses some frames by an ERROR that does not say which."""
+
+    def __init__(self, refuses: Callable[[Frame], bool]) -> None:
+        super().__init__(self._answer)
+        self._refuses = refuses
+        self.received: dict[int, list[Frame]] = {}
+
+    def _answer(self, connected: socket.socket, number: int) -> None:
+        decoder, frames = Decoder(), self.received.setdefault(number, [])
+        while data := connected.recv(65536):
+            for frame in decoder.feed(data):
+                frames.append(frame)
+                if frame.command == "CONNECT":
+                    connected.sendall(encode(Frame("CONNECTED", {"version": "1.2"})))
+                elif self._refuses(frame):
+                    connected.sendall(encode(Frame("ERROR", {"message": "not for you"}), "1.2"))
+                    return
+                elif "receipt" in frame.headers:
+                    connected.sendall(encode(Frame("RECEIPT", {"receipt-id": frame.headers["receipt"]}), "1.2"))
 
 
 class Relay(ScriptedServer):
