@@ -77,9 +77,7 @@ class Reconnector:
                 return None
             if attempt.is_last_of_pass:
                 if attempt.warn:
-                    _log.warning(
-                        "%s: still not connected after %d passes: %s", self._config.name, passes, told(failures)
-                    )
+                    _log.warning("%s: not connected, pass %d failed: %s", self._config.name, passes, told(failures))
                 if starting and refused_by_all(failures):
                     break
         self._give_up(failures, passes, starting)
