@@ -59,8 +59,9 @@ class Follower(Listener):
             click.echo("connection lost; connecting again …", err=True)
 
     def end(self, failure: BaseException | None = None) -> None:
-        """Show no more."""
-        self.failure = self.failure or failure
+        """Show no more. What fails after the end was reached is no failure of the listening."""
+        if not self.ended.is_set():
+            self.failure = failure
         self.ended.set()
 
 

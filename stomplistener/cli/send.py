@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 from typing import IO, Any
 
 import click
@@ -63,7 +64,7 @@ class HeaderType(click.ParamType[tuple[str, str]]):
 
 
 @contextmanager
-def progress(tally: Tally, total: int | None, unit: str) -> Iterator[None]:
+def progress(tally: Tally, total: int | None) -> Iterator[None]:
     """A bar on stderr that follows the tally, where stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -75,7 +76,7 @@ def progress(tally: Tally, total: int | None, unit: str) -> Iterator[None]:
     columns = (TextColumn("confirmed"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(show_speed=True))
     stopped = threading.Event()
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(unit, total=total)
+        task = bar.add_task("lines", total=total)
 
         def follow() -> None:
             while not stopped.wait(0.1):
@@ -181,28 +182,28 @@ def _send_lines(
     confirm: bool,
     timeout: float,
 ) -> int:
+    """Send each line; how many they were. What fails is told, and raised."""
+    if not confirm:
+        count = 0
+        for count, body in enumerate(_bodies(source), 1):
+            connection.send(destination, body, **options)
+        return count
     tally = Tally()
-    count = 0
-    with progress(tally, _total(source), "lines") if confirm else nullcontext():
+    sent = 0
+    with progress(tally, _total(source)):
         try:
-            for count, body in enumerate(_bodies(source), 1):
+            for body in _bodies(source):
                 if tally.failure is not None:
                     break
-                if confirm:
-                    answer = connection.send_async(destination, body, **options)
-                    answer.add_done_callback(lambda future, number=count: tally.note(number, future))  # type: ignore[misc]
-                else:
-                    connection.send(destination, body, **options)
-            if confirm and not tally.wait(count, timeout):
+                answer = connection.send_async(destination, body, **options)
+                sent += 1
+                answer.add_done_callback(partial(tally.note, sent))
+            if not tally.wait(sent, timeout):
                 raise TimedOut(f"no receipt came for {timeout:g} s; the broker may have taken the rest or not")
         except StompError as error:
             tally.failure = tally.failure or error
-    return _checked(tally, count)
-
-
-def _checked(tally: Tally, count: int) -> int:
     if tally.failure is not None:
         first = tally.failed_at or tally.confirmed + 1
         click.echo(f"{tally.confirmed:,} messages are confirmed; the first that is not is line {first}", err=True)
         raise tally.failure
-    return count
+    return sent

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +68,7 @@ def fetch(addresses: Iterable[str], timeout: float) -> dict[Key, Row | None]:
         try:
             with urllib.request.urlopen(_url(address), timeout=timeout) as answer:
                 rows |= read(answer.read().decode(), address, time.monotonic())
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             rows[address, ""] = None
     return rows
 

@@ -39,12 +39,17 @@ def handled(first: Callable[[int], object], at_once: Callable[[int], object] | N
             at_once(number)
         exit_now(128 + number)
 
-    former: dict[int, Any] = {number: signal.signal(number, handler) for number in ENDING}
+    former: dict[int, Any] = {number: signal.signal(number, handler) for number in ENDING if not _is_hushed(number)}
     try:
         yield
     finally:
         for number, old in former.items():
             signal.signal(number, old)
+
+
+def _is_hushed(number: int) -> bool:
+    """Whether ``nohup`` started this process, to have it outlive its terminal."""
+    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) is signal.SIG_IGN
 
 
 def exit_now(code: int) -> NoReturn:

@@ -1,0 +1,33 @@
+"""The command line, in a process of its own and inside the test's."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from stomplistener.cli.root import cli
+
+COMMAND = shlex.join([sys.executable, "-m", "stomplistener.cli"])
+
+
+def run(*arguments: str, stdin: str | bytes | None = None, **variables: str) -> Result:
+    """Run the command line inside this process, away from this machine's profiles."""
+    environment = {"STOMP_URL": None, "STOMP_PROFILE": None, "STOMP_CONFIG": None, "XDG_CONFIG_HOME": "/nonexistent"}
+    return CliRunner().invoke(cli, arguments, input=stdin, env={**environment, **variables}, prog_name="stomplistener")
+
+
+def shell(line: str, uri: str, *, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which $C is the command; a pipe fails if any part of it does."""
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line.replace('$C', COMMAND)}"],
+        env={**os.environ, "STOMP_URL": uri},
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )

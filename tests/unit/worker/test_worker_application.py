@@ -1,0 +1,237 @@
+"""Applications of listeners, run inside the test's process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from stomplistener import BrokerError, Connection, InvalidURI, Message
+from stomplistener.testing import Broker
+from stomplistener.worker import Application, Exit, RunOptions, execute
+from stomplistener.worker.backoff import BackOff
+from stomplistener.worker.logs import JSONFormatter, handling
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+def test_a_handler_settles_what_it_ends_and_rejects_what_it_fails_on(broker: Broker) -> None:
+    app = Application(broker.uri)
+
+    @app.listener("/queue/a")
+    def handle(message: Message) -> None:
+        if message.text == "bad":
+            raise ValueError("bad")
+
+    with app.running():
+        broker.publish("/queue/a", "good")
+        broker.wait_for(lambda: broker.frames(command="ACK"))
+        broker.publish("/queue/a", "bad")
+        broker.wait_for(lambda: broker.messages("/queue/DLQ"))
+    assert handle is not None
+    assert len(broker.frames(command="ACK")) == 1
+
+
+def test_retries_and_an_error_destination(broker: Broker) -> None:
+    app = Application(broker.uri)
+    tried: list[str] = []
+
+    @app.listener("/queue/a", retries=2, retry_delay=0.01, error_destination="/queue/failed")
+    def fail(message: Message) -> None:
+        tried.append(message.text)
+        raise ValueError("never")
+
+    with app.running():
+        broker.publish("/queue/a", "x")
+        [failed] = broker.wait_for(lambda: broker.messages("/queue/failed"))
+    assert tried == ["x"] * 3
+    assert "never" in failed.headers["error"]
+
+
+def test_managers_go_around_each_message_in_order_and_end_before_it_is_settled(broker: Broker) -> None:
+    app = Application(broker.uri)
+    steps: list[str] = []
+
+    def manager(name: str) -> None:
+        @app.around
+        @contextmanager
+        def around(message: Message) -> Iterator[None]:
+            steps.append(f"{name} enters {message.text}")
+            try:
+                yield
+            finally:
+                steps.append(f"{name} leaves, {len(broker.frames(command='ACK'))} settled")
+
+    manager("outer")
+    manager("inner")
+
+    @app.listener("/queue/a")
+    def handle(_message: Message) -> None:
+        steps.append("handler")
+
+    with app.running():
+        broker.publish("/queue/a", "1")
+        broker.wait_for(lambda: broker.frames(command="ACK"))
+    assert steps == [
+        "outer enters 1", "inner enters 1", "handler", "inner leaves, 0 settled", "outer leaves, 0 settled",
+    ]  # fmt: skip
+
+
+def test_several_connections_in_one_process(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Broker() as other:
+        monkeypatch.setenv("STOMP_URL", broker.uri)
+        monkeypatch.setenv("STOMP_URL_BILL_ING", other.uri)
+        app = Application()
+
+        @app.listener("/queue/orders")
+        def order(message: Message) -> None:
+            app.send("/queue/bills", message.body, connection="bill-ing", confirm=True)
+
+        @app.listener("/queue/bills", connection="bill-ing")
+        def bill(message: Message) -> None:
+            app.send("/queue/done", message.body, {"x": "y"})
+
+        with app.running():
+            assert list(app.connections) == ["default", "bill-ing"]
+            broker.publish("/queue/orders", "7")
+            [done] = broker.wait_for(lambda: broker.messages("/queue/done"))
+        assert done.body == b"7"
+        assert len(other.frames(command="ACK")) == 1
+    assert app.connections == {}
+
+
+def test_a_connection_that_only_sends_lives_until_the_last_handler_has_ended(broker: Broker) -> None:
+    begun, release = threading.Event(), threading.Event()
+    with Broker() as other:
+        app = Application(broker.uri)
+        app.add_connection("out", other.uri)
+
+        @app.listener("/queue/a")
+        def forward(message: Message) -> None:
+            begun.set()
+            release.wait(10)
+            app.send("/queue/b", message.body, connection="out", confirm=True)
+
+        with app.running():
+            broker.publish("/queue/a", "last")
+            assert begun.wait(5)
+            threading.Timer(0.2, release.set).start()
+        assert [message.body for message in other.messages("/queue/b")] == [b"last"]
+    assert len(broker.frames(command="ACK")) == 1
+
+
+def test_hooks_run_in_order(broker: Broker) -> None:
+    app = Application(broker.uri)
+    app.add_connection("second", broker.uri)
+    steps: list[str] = []
+    app.on_start(lambda: steps.append(f"start {broker.connection_count}"))
+    app.on_stop(lambda: steps.append(f"stop {len(broker.connections)}"))
+    with app.running():
+        steps.append("running")
+        broker.wait_for(lambda: len(broker.connections) == 2)
+    broker.wait_for(lambda: not broker.connections)
+    assert steps[:2] == ["start 0", "running"]
+    assert steps[2].startswith("stop")
+
+
+def test_run_in_a_thread_ends_by_stop(broker: Broker) -> None:
+    app = Application(broker.uri)
+    app.listener("/queue/a")(lambda message: None)
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(execute(lambda: app, RunOptions(grace=5))))
+    thread.start()
+    broker.wait_for(lambda: broker.subscriptions)
+    app.stop()
+    thread.join(5)
+    assert codes == [Exit.DONE]
+
+
+def test_a_start_hook_that_raises_ends_the_process_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    app = Application("tcp://127.0.0.1:1")
+
+    @app.on_start
+    def fail() -> None:
+        raise RuntimeError("no database")
+
+    with pytest.raises(SystemExit) as ended:
+        app.run()
+    assert ended.value.code == Exit.FAILED
+    assert "no database" in caplog.text
+
+
+def test_what_cannot_be_run_says_so(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STOMP_URL", raising=False)
+    app = Application()
+    with pytest.raises(InvalidURI, match="nothing to run"), app.running():
+        pass
+    app.listener("/queue/a")(print)
+    with pytest.raises(InvalidURI, match="STOMP_URL"), app.running():
+        pass
+    with pytest.raises(RuntimeError, match="does not run"):
+        app.connection()
+    with pytest.raises(ValueError, match="settle=True"):
+        app.listener("/queue/a", ack="auto", retries=1)
+    with pytest.raises(ValueError, match="no name"):
+        app.add_connection("a b")
+
+    async def coroutine(_message: Message) -> None: ...
+
+    with pytest.raises(TypeError, match="coroutine"):
+        app.listener("/queue/a")(coroutine)
+
+
+def test_a_refused_subscription_is_raised(broker: Broker) -> None:
+    app = Application(broker.uri)
+    app.listener("/queue/a")(lambda message: None)
+    broker.error_next("SUBSCRIBE", "not for you", close=False)
+    with pytest.raises(BrokerError, match="not for you"), app.running():
+        pass
+
+
+def test_log_records_are_json_and_tell_of_the_message(broker: Broker) -> None:
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    keep = Keep()
+    keep.setFormatter(JSONFormatter())
+    log = logging.getLogger("test.worker.json")
+    log.addHandler(keep)
+
+    def handle(message: Message) -> None:
+        with handling(message):
+            try:
+                raise ValueError("é\nline")
+            except ValueError:
+                log.exception("failed on %s", message.text, extra={"order": 7})
+
+    with Connection(broker.uri) as connection:
+        connection.subscribe("/queue/a", handle, confirm=True)
+        broker.publish("/queue/a", "it")
+        broker.wait_for(lambda: lines or broker.publish("/topic/nobody"), what="a log line")
+    [line] = map(json.loads, lines)
+    assert line["message"] == "failed on it"
+    assert line["level"] == "ERROR"
+    assert line["order"] == 7
+    assert line["destination"] == "/queue/a"
+    assert line["message_id"]
+    assert "ValueError: é\nline" in line["exception"]
+
+
+def test_the_back_off_doubles_and_forgets() -> None:
+    back_off = BackOff(first=1, most=5, stable=10)
+    assert [back_off.delay(0) for _ in range(4)] == [1, 2, 4, 5]
+    assert back_off.delay(10) == 1
+    assert back_off.delay(0) == 2
