@@ -707,7 +707,7 @@ def test_one_byte_feeds_take_linear_time(head: bytes, unit: bytes, tail: bytes) 
         assert len(frames) == 1
         return took
 
-    _within(lambda: seconds(80_000) / seconds(10_000), 32.0)
+    _within(lambda: seconds(48_000) / seconds(6_000), 32.0)
 
 
 def _within(ratio: Callable[[], float], most: float) -> None:

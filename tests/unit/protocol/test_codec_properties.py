@@ -12,7 +12,7 @@ from stomplistener.protocol import HEARTBEAT, VERSIONS, Decoder, Frame, Limits, 
 from stomplistener.protocol.spec import COMMANDS
 
 NEGOTIATING = {"CONNECT", "STOMP", "CONNECTED"}
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=20, deadline=None)
 
 commands = st.sampled_from(sorted(COMMANDS - NEGOTIATING))
 versions = st.sampled_from(sorted(VERSIONS))
@@ -132,7 +132,7 @@ small = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(junk, places, st.sampled_from([None, *VERSIONS]))
 def test_any_bytes_give_the_same_in_any_pieces_or_a_protocol_error(
     data: bytes, places: list[int], version: str | None
@@ -151,7 +151,7 @@ def test_any_bytes_give_the_same_in_any_pieces_or_a_protocol_error(
             raise AssertionError(f"failed in pieces only: {failed}")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(words, max_size=12).map(b"".join), places, st.sampled_from(sorted(VERSIONS)), small)
 def test_limits_hold_the_same_in_any_pieces(data: bytes, places: list[int], version: str, limits: Limits) -> None:
     """In pieces a limit may be seen broken before the frame is whole, never the other way round, and never later."""

@@ -282,6 +282,7 @@ def test_a_replay_changes_nothing_until_it_is_confirmed() -> None:
         login(session)
         frames = session.replay().frames
         assert len(frames) == 3
+        assert session.replay().frames == []  # said, though not answered
         for frame in frames[:interrupted_after]:
             session.receive(receipt(frame))
         assert session.is_replayed is (interrupted_after == 3)
@@ -315,7 +316,9 @@ def test_a_subscription_removed_in_between_is_not_replayed(answered: bool) -> No
     session.lost()
     assert session.unsubscribe(entries[2][0]) is None
     assert entries[2][0].state is SubscriptionState.ENDED
+    entries.append((session.subscribe("/q", id="4")[0], None))
     login(session)
+    assert session.unsubscribe(entries[4][0], confirm=True) is None  # before it was said in this epoch
     frames = session.replay().frames
     assert [frame.headers["id"] for frame in frames] == ["0", "3"]
     gone = said(session.unsubscribe(entries[3][0]))
