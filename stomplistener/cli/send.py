@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
 from typing import IO, Any
 
 import click
@@ -18,34 +18,40 @@ from stomplistener.cli.target import Target, with_target
 
 
 class Tally:
-    """Counts the messages that the broker confirmed, and keeps the first failure. Thread-safe."""
+    """The messages that wait for their receipts, in order, and how many have theirs. One thread sends and collects.
+
+    It looks at the answers from time to time: a callback for each would take a thread's turn for each.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Condition()
+        self._waiting: deque[Future[Frame]] = deque()
         self.confirmed = 0
-        self.answered = 0
-        self.failure: BaseException | None = None
-        self.failed_at = 0
 
-    def note(self, number: int, future: Future[Frame]) -> None:
-        """Take the broker's answer to the ``number``-th message, counted from 1."""
-        error = future.exception()
-        with self._lock:
-            self.answered += 1
-            if error is None:
-                self.confirmed += 1
-            elif self.failure is None or number < self.failed_at:
-                self.failure, self.failed_at = error, number
-            self._lock.notify_all()
+    def add(self, answer: Future[Frame]) -> None:
+        """One more was sent; raises what went wrong with the first one that was not confirmed."""
+        self._waiting.append(answer)
+        while self._waiting and self._waiting[0].done():
+            self._take(0)
 
-    def wait(self, count: int, timeout: float) -> bool:
-        """Wait until so many are answered, or none was for ``timeout`` seconds; whether all are."""
-        with self._lock:
-            while self.answered < count:
-                before = self.answered
-                if not self._lock.wait(timeout) and self.answered == before:
-                    return False
-        return True
+    def wait(self, timeout: float) -> None:
+        """Wait until all are confirmed.
+
+        Raises:
+            TimedOut: none was for ``timeout`` seconds.
+        """
+        while self._waiting:
+            self._take(timeout)
+
+    def _take(self, timeout: float) -> None:
+        answer = self._waiting[0]
+        try:
+            answer.result(timeout)
+        except TimeoutError:
+            if answer.done():
+                raise
+            raise TimedOut(f"no receipt came for {timeout:g} s; the broker may have taken the rest or not") from None
+        self._waiting.popleft()
+        self.confirmed += 1
 
 
 class HeaderType(click.ParamType[tuple[str, str]]):
@@ -184,26 +190,19 @@ def _send_lines(
 ) -> int:
     """Send each line; how many they were. What fails is told, and raised."""
     if not confirm:
-        count = 0
-        for count, body in enumerate(_bodies(source), 1):
+        sent = 0
+        for body in _bodies(source):
             connection.send(destination, body, **options)
-        return count
+            sent += 1
+        return sent
     tally = Tally()
-    sent = 0
-    with progress(tally, _total(source)):
-        try:
+    try:
+        with progress(tally, _total(source)):
             for body in _bodies(source):
-                if tally.failure is not None:
-                    break
-                answer = connection.send_async(destination, body, **options)
-                sent += 1
-                answer.add_done_callback(partial(tally.note, sent))
-            if not tally.wait(sent, timeout):
-                raise TimedOut(f"no receipt came for {timeout:g} s; the broker may have taken the rest or not")
-        except StompError as error:
-            tally.failure = tally.failure or error
-    if tally.failure is not None:
-        first = tally.failed_at or tally.confirmed + 1
-        click.echo(f"{tally.confirmed:,} messages are confirmed; the first that is not is line {first}", err=True)
-        raise tally.failure
-    return sent
+                tally.add(connection.send_async(destination, body, **options))
+            tally.wait(timeout)
+    except StompError:
+        first = tally.confirmed + 1
+        click.echo(f"{tally.confirmed:,} messages are confirmed; the first that is not is line {first:,}", err=True)
+        raise
+    return tally.confirmed
