@@ -120,7 +120,7 @@ class Core:
         self._frame_began: float | None = None
         self._broken_by: Exception | None = None
         self._last_error: BrokerError | None = None
-        self._window_waiters = 0
+        self._window_waiters = self._answer_waiters = 0
 
     # The state
 
@@ -144,11 +144,17 @@ class Core:
 
     # Saying things: application threads
 
-    def say(self, make: Callable[[Session], Frame | None], deadline: Deadline, what: str) -> Frame | None:
-        """Wait until the session is open, let ``make`` say something, and see to it that it gets written."""
+    def say(
+        self, make: Callable[[Session], Frame | None], deadline: Deadline, what: str, *, begun: bool = False
+    ) -> Frame | None:
+        """Wait until the session is open, let ``make`` say something, and see to it that it gets written.
+
+        Args:
+            begun: it belongs to something open, which has to come to its end before another broker is moved to.
+        """
         while True:
             with self.lock:
-                if self._until_open(deadline, what):
+                if self._until_open(deadline, what, begun=begun):
                     frame = make(self.session)
                     self._put(frame)
                     break
@@ -164,6 +170,8 @@ class Core:
         with self.lock:
             frame = make(self.session)
             self._put(frame)
+            if self._answer_waiters:
+                self.changed.notify_all()
         self._announce(frame)
         self.outbox.push(self.config.timeout)
         return frame is not None
@@ -178,7 +186,7 @@ class Core:
             self.messages_sent += 1
             return session.send(frame)
 
-        self.say(make, deadline, "SEND")
+        self.say(make, deadline, "SEND", begun="transaction" in frame.headers)
 
     def confirm(self, frame: Frame, deadline: Deadline, *, answer: Answer | None, wait: bool) -> None:
         """Say a SEND that is kept until its receipt has come. While cut off it is only noted, unless ``wait``."""
@@ -203,6 +211,8 @@ class Core:
             entry = transaction.entry if transaction is not None else None
             if entry is not None:
                 self.session.check_transaction(entry)
+            if self.state is ConnectionState.CLOSED:
+                return False
             frame = self.session.ack(message.frame, message.epoch, transaction=entry, negative=negative)
             if frame is None:
                 return False
@@ -279,6 +289,17 @@ class Core:
                 self.changed.wait(remaining)
         return True
 
+    def wait_for_answers(self, condition: Callable[[], bool], deadline: Deadline) -> bool:
+        """As ``wait_until``, for what becomes true by an answer or an abort: these are announced to nobody else."""
+        with self.lock:
+            self._answer_waiters += 1
+        try:
+            with self.waiting_for_receipt():
+                return self.wait_until(condition, deadline)
+        finally:
+            with self.lock:
+                self._answer_waiters -= 1
+
     @contextmanager
     def waiting_for_receipt(self) -> Iterator[None]:
         """Let the receiver read on though the hand-off is full: what is awaited may lie behind it."""
@@ -324,9 +345,9 @@ class Core:
             or self.session.unconfirmed_bytes >= self.config.max_unconfirmed_bytes
         )
 
-    def _until_open(self, deadline: Deadline, what: str, *, room: bool = True) -> bool:
+    def _until_open(self, deadline: Deadline, what: str, *, room: bool = True, begun: bool = False) -> bool:
         """Wait, with the lock, until something may be said. False if the outbox has to be written first."""
-        while not self._is_open or self.outbox.is_stuck:
+        while not self._is_open(begun) or self.outbox.is_stuck:
             self._check_usable()
             remaining = deadline.remaining()
             if remaining == 0.0:
@@ -336,12 +357,11 @@ class Core:
             self.changed.wait(remaining)
         return not (room and self.outbox.is_full)
 
-    @property
-    def _is_open(self) -> bool:
+    def _is_open(self, begun: bool) -> bool:
         if self.session.state is not SessionState.CONNECTED:
             return False
-        # On the way to another broker only what listeners hold may be brought to its end here.
-        return self.state is not ConnectionState.SUSPENDED or self.delivery.is_in_listener()
+        # On the way to another broker only transactions and what listeners hold may be brought to their end here.
+        return self.state is not ConnectionState.SUSPENDED or begun or self.delivery.is_in_listener()
 
     def _check_usable(self) -> None:
         if self.state in (ConnectionState.NEW, ConnectionState.CLOSED):
@@ -381,32 +401,43 @@ class Core:
         with self.lock:
             if self.state is not ConnectionState.CONNECTED:
                 return False
+            epoch = self.session.epoch
             self.move(ConnectionState.SUSPENDED)
-        self.delivery.draining = True
+        self.delivery.hold()
         try:
-            if not self._is_at_rest(deadline):
-                self._stay()
+            if not self._is_at_rest(epoch, deadline):
+                self._stay(epoch)
                 return False
-            self.stop_auto(deadline, for_good=False)
+            self.stop_auto(deadline, for_good=False, epoch=epoch)
             answer = self.new_answer()
-            if self.say_now(lambda session: session.disconnect(answer)):
+            if self.say_now(lambda session: session.disconnect(answer) if self._is_leaving(epoch) else None):
                 self.await_answer(answer, deadline, "DISCONNECT")
         except StompError as error:
             _log.info("%s: the connection ended while it was being left: %s", self.config.name, error)
-            self.broken(error)
+            if self._is_leaving(epoch):
+                self.broken(error)
+        finally:
+            self.delivery.go_on()
         return True
 
-    def _is_at_rest(self, deadline: Deadline) -> bool:
-        session = self.session
-        with self.waiting_for_receipt():
-            self.outbox.flush(deadline.remaining())
-            answered = self.wait_until(lambda: session.is_idle or session.state is not SessionState.CONNECTED, deadline)
-        return answered and self.delivery.wait_settled(deadline)
+    def _is_leaving(self, epoch: int) -> bool:
+        """Whether the connection of this epoch is still there, and on its way to be left for another one."""
+        return self.state is ConnectionState.SUSPENDED and self.session.epoch == epoch
 
-    def _stay(self) -> None:
-        self.delivery.draining = False
+    def _is_at_rest(self, epoch: int, deadline: Deadline) -> bool:
+        """Wait until nothing is open here, or there is nothing to leave any more."""
+        session = self.session
+
+        def over() -> bool:
+            return not self._is_leaving(epoch) or session.state is not SessionState.CONNECTED
+
+        self.outbox.flush(deadline.remaining())
+        answered = self.wait_for_answers(lambda: session.is_idle or over(), deadline)
+        return answered and (over() or self.delivery.wait_settled(deadline))
+
+    def _stay(self, epoch: int) -> None:
         with self.lock:
-            if self.state is ConnectionState.SUSPENDED and self.session.state is SessionState.CONNECTED:
+            if self._is_leaving(epoch) and self.session.state is SessionState.CONNECTED:
                 self.move(ConnectionState.CONNECTED)
 
     # Ending
@@ -417,16 +448,17 @@ class Core:
         if transport is not None:
             transport.abandon()
 
-    def stop_auto(self, deadline: Deadline, *, for_good: bool) -> None:
+    def stop_auto(self, deadline: Deadline, *, for_good: bool, epoch: int | None = None) -> None:
         """End the subscriptions whose messages the broker forgets as it writes them: none may come unheard.
 
         Args:
             for_good: False keeps them registered, to be restored on the next connection.
+            epoch: nothing is said on a later connection than this one.
         """
         answers: list[Answer] = []
         with self.lock:
             for entry in tuple(self.session.subscriptions.values()):
-                if entry.ack == "auto" and entry.durable is None:
+                if entry.ack == "auto" and entry.durable is None and epoch in (None, self.session.epoch):
                     answer = self.new_answer()
                     frame = self.session.unsubscribe(entry, confirm=True, context=answer, keep=not for_good)
                     if frame is not None:
@@ -524,6 +556,7 @@ class Core:
             elif not restore and self.state is not ConnectionState.CLOSED:
                 self.failure = ConnectionLost(f"the connection to {self._where()} was lost: {reason}")
                 self.move(ConnectionState.CLOSED)
+            self.changed.notify_all()
         self.fail(unanswered)
         self.delivery.cancel_retries()
         for lane in self.lanes:
@@ -685,7 +718,7 @@ class Core:
             self.changed.notify_all()
             if refused is not None:
                 answers.append(partial(self._rejected, request.subscription))
-        elif self._window_waiters and not self._window_is_full():
+        elif self._answer_waiters or (self._window_waiters and not self._window_is_full()):
             self.changed.notify_all()
         if isinstance(request.context, Answer) and not request.context.done():
             context = request.context

@@ -36,6 +36,7 @@ class Delivery:
         self._running: dict[int, Message | None] = {}
         """The threads that run listeners, each with its message if that one has to be acknowledged."""
         self._retries: set[Entry] = set()
+        self._holding = False
         self.draining = False
         """Whether no further message is to be begun that the broker would deliver again."""
 
@@ -48,15 +49,37 @@ class Delivery:
                 self._call(item)
             elif (subscription := item.subscription) is None or subscription.ack == "auto":
                 self._deliver(item, subscription)
-            elif not self.is_stale(item):
+            else:
+                # Noted before the flags are looked at: whoever sets one looks at what is noted afterwards.
                 running[ident] = item
-                self._deliver(item, subscription)
+                if self._holding:
+                    self._wait_while_held(ident, item)
+                if not self.is_stale(item):
+                    self._deliver(item, subscription)
                 running[ident] = None
                 self._tell_waiting()
         del running[ident]
 
+    def hold(self) -> None:
+        """Begin no further message that has to be acknowledged; those that come wait, until ``go_on``."""
+        self._holding = True
+
+    def go_on(self) -> None:
+        """Undo ``hold``."""
+        with self._changed:
+            self._holding = False
+            self._changed.notify_all()
+
+    def _wait_while_held(self, ident: int, message: Message) -> None:
+        self._running[ident] = None
+        with self._changed:
+            self._changed.notify_all()
+            while self._holding:
+                self._changed.wait()
+        self._running[ident] = message
+
     def _tell_waiting(self) -> None:
-        if self.draining:
+        if self.draining or self._holding:
             with self._changed:
                 self._changed.notify_all()
 

@@ -68,7 +68,11 @@ class Lifecycle:
         """End gracefully: see ``Connection.disconnect``."""
         core = self._core
         with core.lock:
-            graceful = core.state is ConnectionState.CONNECTED
+            # Not only connected: on the way to another broker the old one can still be said goodbye to.
+            graceful = (
+                core.state in (ConnectionState.CONNECTED, ConnectionState.SUSPENDED)
+                and core.session.state is SessionState.CONNECTED
+            )
             if graceful:
                 core.move(ConnectionState.CLOSING)
         if graceful:
@@ -93,10 +97,9 @@ class Lifecycle:
             if not lane.drain(deadline):
                 _log.warning("%s: a listener has not ended within %s s", core.config.name, deadline.timeout)
         core.outbox.flush(deadline.remaining())
-        with core.waiting_for_receipt():
-            core.wait_until(
-                lambda: not core.session.unconfirmed or core.session.state is not SessionState.CONNECTED, deadline
-            )
+        core.wait_for_answers(
+            lambda: not core.session.unconfirmed or core.session.state is not SessionState.CONNECTED, deadline
+        )
 
     def _say_goodbye(self, deadline: Deadline) -> None:
         core = self._core

@@ -25,7 +25,7 @@ TRANSITIONS: Mapping[ConnectionState, frozenset[ConnectionState]] = {
     ConnectionState.NEW: frozenset({ConnectionState.CONNECTING, ConnectionState.CLOSED}),
     ConnectionState.CONNECTING: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSED}),
     ConnectionState.CONNECTED: frozenset({ConnectionState.SUSPENDED, ConnectionState.CLOSING, ConnectionState.CLOSED}),
-    ConnectionState.SUSPENDED: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSED}),
+    ConnectionState.SUSPENDED: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSING, ConnectionState.CLOSED}),
     ConnectionState.CLOSING: frozenset({ConnectionState.CLOSED}),
     ConnectionState.CLOSED: frozenset({ConnectionState.CONNECTING}),
 }

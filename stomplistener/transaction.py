@@ -157,7 +157,7 @@ class Transaction:
             # At once, and not only when a connection is back: waiting cannot bring this transaction back.
             if self.entry.state is not TransactionState.OPEN:
                 self._core.session.check_transaction(self.entry)
-        self._core.say(checked, self._deadline(timeout), what)
+        self._core.say(checked, self._deadline(timeout), what, begun=True)
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._core.config.seconds(timeout))
