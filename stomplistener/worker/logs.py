@@ -14,7 +14,7 @@ from stomplistener.message import Message
 
 _handled: ContextVar[Message | None] = ContextVar("stomplistener-message", default=None)
 
-_TEXT = "%(asctime)s %(levelname)-7s %(processName)s %(name)s: %(message)s"
+_TEXT = "%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 

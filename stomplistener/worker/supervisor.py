@@ -162,12 +162,18 @@ class Supervisor:
 
         threading.Thread(target=wait, name=f"wait-{child.slot}", daemon=True).start()
 
-    def _tell_to_end(self, number: int) -> None:
+    def _tell_to_end(self) -> None:
         for child in self._children:
             # To a child that is ending already a second signal would mean: at once.
-            if child.process is not None and child.ending is None:
-                child.ending = Deadline(self._options.grace + OVERTIME)
-                child.process.send_signal(number)
+            if child.process is None or child.ending is not None:
+                continue
+            child.ending = Deadline(self._options.grace + OVERTIME)
+            if os.name == "posix":
+                # Whichever signal came: on SIGINT a child that is still importing would print a traceback.
+                child.process.terminate()
+            elif child.process.stdin is not None:
+                # Elsewhere to terminate is to kill, but the end of its tether tells a child as much.
+                child.process.stdin.close()
 
     def _kill_all(self, _number: int) -> None:
         for child in self._children:
@@ -186,9 +192,9 @@ class Supervisor:
     def _handle(self, event: Event | None) -> None:
         match event:
             case Stop(number):
-                _log.info("ending %d processes within %g s", len(self._children), self._options.grace)
+                _log.info("signal %d: ending all processes within %g s", number, self._options.grace)
                 self._stopping = True
-                self._tell_to_end(number)
+                self._tell_to_end()
             case Exited(child, process):
                 child.process = None
                 self._exited(child, process.returncode)
@@ -196,7 +202,7 @@ class Supervisor:
                 _log.info("starting anew: %s", ", ".join(paths))
                 for child in self._children:
                     child.due = 0.0
-                self._tell_to_end(signal.SIGTERM)
+                self._tell_to_end()
 
     def _exited(self, child: Child, code: int) -> None:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -204,7 +210,7 @@ class Supervisor:
         if self._stopping:
             _log.info("process %d ended: %s", child.slot, how)
             # A signal that came before the child could handle it found no message in its hands.
-            self._worst = max(self._worst, 0 if -code in signals.ENDING else Exit.FAILED if code < 0 else code)
+            self._worst = max(self._worst, 0 if code == -signal.SIGTERM else Exit.FAILED if code < 0 else code)
         elif wanted:
             child.due = 0.0
         elif self._options.reload and code:

@@ -115,7 +115,18 @@ def test_a_killed_process_is_replaced_and_its_messages_come_again(broker: Broker
     assert len(worker.lines) - 700 <= 1
 
 
-def test_a_supervisor_passes_signals_on_and_children_do_not_outlive_it(broker: Broker, tmp_path: Path) -> None:
+def test_a_script_that_runs_itself_in_two_processes(broker: Broker, tmp_path: Path) -> None:
+    with WorkerProcess(tmp_path, broker.uri, run="processes=2, grace=5, log_format='text'") as worker:
+        broker.wait_for(lambda: len(broker.subscriptions) == 2, PATIENCE)
+        everything = fill(broker, 100)
+        eventually(lambda: {line.text for line in worker.lines} == everything, "all messages handled")
+        worker.signal(signal.SIGINT)
+        assert worker.wait() == 0, worker.err
+        assert "Traceback" not in worker.err
+    assert len(worker.lines) == 100
+
+
+def test_children_do_not_outlive_their_supervisor(broker: Broker, tmp_path: Path) -> None:
     fill(broker, 10)
     with WorkerProcess(tmp_path, broker.uri, "--processes", "2") as worker:
         broker.wait_for(lambda: len(broker.subscriptions) == 2, PATIENCE)

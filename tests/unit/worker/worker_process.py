@@ -49,17 +49,21 @@ def eventually(condition: Callable[[], object], what: str, timeout: float = PATI
 
 
 class WorkerProcess:
-    """``stomplistener worker`` on an application in a directory, as a context manager that leaves no process behind."""
+    """``stomplistener worker`` on an application in a directory, as a context manager that leaves no process behind.
 
-    def __init__(self, directory: Path, uri: str, *options: str, program: str = APPLICATION, **variables: str) -> None:
+    With ``run`` the program is called as a script, and calls ``app.run`` with these arguments.
+    """
+
+    def __init__(self, directory: Path, uri: str, *options: str, run: str = "", **variables: str) -> None:
         self.directory = directory
         self.book = directory / "book"
         self.book.touch()
-        (directory / "application.py").write_text(program)
+        (directory / "application.py").write_text(f"{APPLICATION}\n\nif __name__ == '__main__':\n    app.run({run})\n")
         self.err = ""
         environment = {**os.environ, "STOMP_URL": uri, "BOOK": str(self.book), **variables}
+        command = ["application.py"] if run else ["-m", "stomplistener.cli", "worker", "application:app", *options]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "stomplistener.cli", "worker", "application:app", *options],
+            [sys.executable, *command],
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
