@@ -1,0 +1,93 @@
+"""Sphinx configuration. ``make docs`` builds with warnings as errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import generate  # noqa: E402
+
+import stomplistener  # noqa: E402
+
+project = "stomplistener"
+author = "The stomplistener maintainers"
+copyright = "the stomplistener maintainers"
+release = version = stomplistener.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"stomplistener {release}"
+html_static_path = ["_static"]
+html_css_files = ["pictures.css"]
+html_show_sphinx = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True, "undoc-members": True}
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+maximum_signature_line_length = 88
+copybutton_prompt_text = r"\$ "
+copybutton_prompt_is_regexp = True
+
+# Names that live elsewhere: the standard library, names that are only used in signatures, and type variables.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(ssl|collections|concurrent|threading|types|typing|random|enum|socket|logging|dataclasses)\..*"),
+    (r"py:.*", r"(Callable|Iterable|Iterator|Mapping|Sequence|Collection|Any|Self|Literal|Future|SSLContext)"),
+    (r"py:.*", r"(TracebackType|optional|T|[a-z_.]*\.T|Random)"),
+    # What napoleon takes for a type in a list of arguments.
+    (r"py:class", r".*(,| ).*"),
+    # Aliases that a signature spells out.
+    (r"py:.*", r"(stomplistener\.)?(\w+\.)*(AnyListener|Body|StrHeaders|Direction|Item|Settler|Hook)"),
+]
+
+if os.environ.get("STOMPLISTENER_DOCS_INTERSPHINX"):
+    # Only where the network is there: a build must not depend on another site.
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {"python": ("https://docs.python.org/3", None)}
+
+
+def _find(app: Any, _env: Any, node: Any, content: Any) -> Any:
+    """Find a public name that is written without its module, or by another module than the one it is described in."""
+    if node.get("refdomain") != "py":
+        return None
+    domain = app.env.get_domain("py")
+    name = node["reftarget"].rpartition(".")[2]
+    for module in ("stomplistener", "stomplistener.protocol", "stomplistener.failover", "stomplistener.transport"):
+        if f"{module}.{name}" in domain.objects and name[:1].isupper():
+            arguments = (app.env, node["refdoc"], app.builder, node["reftype"], f"{module}.{name}", node, content)
+            return domain.resolve_xref(*arguments)
+    return None
+
+
+def _no_type(_app: Any, what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """Napoleon takes what stands before a colon in the text of a property for its type: put it back."""
+    if what not in ("property", "attribute", "data"):
+        return
+    for number, line in enumerate(lines):
+        if line.startswith(":type: "):
+            del lines[number]
+            lines[0] = f"{line.removeprefix(':type: ')}: {lines[0]}"
+            break
+
+
+def setup(app: Any) -> None:
+    generate.write_all(HERE / "_build" / "generated")
+    app.connect("missing-reference", _find)
+    app.connect("autodoc-process-docstring", _no_type, priority=900)

@@ -1,0 +1,147 @@
+"""Draw the pictures of the manual, from the tables in the code.
+
+    python docs/diagrams.py            needs Graphviz (dot); the SVG files are committed
+    python docs/diagrams.py --check    says which are stale; needs nothing
+
+Each SVG names the text that it was drawn from by its digest, so a stale one is found without Graphviz.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from stomplistener.protocol.session import TRANSITIONS as SESSION
+from stomplistener.state import TRANSITIONS as CONNECTION
+
+PICTURES = Path(__file__).parent / "pictures"
+
+_HEAD = """digraph {
+    bgcolor=transparent; rankdir=%s; nodesep=%s; ranksep=%s;
+    node [shape=box, style=rounded, fontname="Helvetica", fontsize=12, margin="0.18,0.09"];
+    edge [fontname="Helvetica", fontsize=10, arrowsize=0.7];
+"""
+
+# Why a connection moves. The table in state.py says only that it may.
+_REASONS = {
+    ("NEW", "CONNECTING"): "connect()",
+    ("NEW", "CLOSED"): "close()",
+    ("CONNECTING", "CONNECTED"): "ready",
+    ("CONNECTING", "CLOSED"): "attempts used up,\\nclose()",
+    ("CONNECTED", "SUSPENDED"): "lost, or moving to\\na preferred broker",
+    ("CONNECTED", "CLOSING"): "disconnect()",
+    ("CONNECTED", "CLOSED"): "close(), or lost\\nwith reconnect=False",
+    ("SUSPENDED", "CONNECTED"): "restored",
+    ("SUSPENDED", "CLOSING"): "disconnect() while\\nmoving",
+    ("SUSPENDED", "CLOSED"): "attempts used up,\\nclose(), disconnect()",
+    ("CLOSING", "CLOSED"): "goodbye said,\\nor time over",
+    ("CLOSED", "CONNECTING"): "connect()",
+}
+
+
+def session_states() -> str:
+    """The session's transition table."""
+    events: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (state, event), target in SESSION.items():
+        events[state.name, target.name].append(event)
+    edges = [f'    {a} -> {b} [label="{", ".join(names)}"];' for (a, b), names in events.items()]
+    return "\n".join([_HEAD % ("TB", 0.5, 0.45), *edges, "}"]).replace("\n\n", "\n")
+
+
+def connection_states() -> str:
+    """The connection's transition table."""
+    pairs = [(state.name, target.name) for state, targets in CONNECTION.items() for target in targets]
+    edges = [f'    {a} -> {b} [label="{_REASONS.get((a, b), "")}"];' for a, b in sorted(pairs)]
+    return "\n".join([_HEAD % ("TB", 0.6, 0.6), *edges, "}"]).replace("\n\n", "\n")
+
+
+def architecture() -> str:
+    """Threads and the flow of data between them."""
+    # Edges against the direction of the layout are written backwards, so that the broker stands at the top.
+    return (
+        _HEAD % ("TB", 0.4, 0.4)
+        + """    broker [label="broker", shape=cylinder, style="", width=2.2];
+    receiver [label="receiver thread\\nconnects, reads, decodes,\\nreconnects, closes"];
+    writer [label="writer thread\\nin bursts"];
+    outbox [label="outbox\\nkeeps the order of frames"];
+    session [label="session\\nstate of the protocol, under one lock", style="rounded,bold"];
+    timer [label="timer thread\\nheart-beats, retries"];
+    lanes [label="lanes\\nbounded in messages and bytes"];
+    subgraph cluster_app {
+        label="your code runs here"; labelloc=b; style="rounded,dashed"; fontname="Helvetica"; fontsize=11;
+        dispatcher [label="dispatcher thread\\nlisteners, in order"];
+        workers [label="worker threads\\nof one subscription"];
+        threads [label="threads of\\nthe application"];
+    }
+
+    broker -> receiver [label="bytes"];
+    receiver -> session [label="frames"];
+    receiver -> lanes [label="messages,\\nevents"];
+    lanes -> dispatcher;
+    lanes -> workers;
+    broker -> writer [dir=back, label="bytes"];
+    broker -> outbox [dir=back, label="bytes,\\nwhen quiet"];
+    writer -> outbox [dir=back];
+    outbox -> session [dir=back, label="frames"];
+    outbox -> timer [dir=back, label="heart-beats", style=dashed];
+    timer -> lanes [label="retries", style=dashed];
+    session -> threads [dir=back, label="send, ack, ..."];
+    session -> dispatcher [dir=back];
+    session -> workers [dir=back];
+}"""
+    )
+
+
+ALL = {
+    "session-states": (session_states, "The states of a session and the events that change them"),
+    "connection-states": (connection_states, "The states of a connection and what changes them"),
+    "architecture": (architecture, "Threads of a connection and the data that flows between them"),
+}
+
+
+def digest(dot: str) -> str:
+    return hashlib.sha256(dot.encode()).hexdigest()
+
+
+def is_stale(name: str) -> bool:
+    """Whether the picture was drawn from another text than the code gives now."""
+    path = PICTURES / f"{name}.svg"
+    return not path.exists() or f"drawn from {digest(ALL[name][0]())}" not in path.read_text()
+
+
+def draw(name: str) -> None:
+    """Draw one picture in the colour of the text around it."""
+    make, title = ALL[name]
+    dot = make()
+    svg = subprocess.run(["dot", "-Tsvg"], input=dot, capture_output=True, text=True, check=True).stdout
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<title>.*?</title>\n?|<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<svg width="[^"]*" height="[^"]*"', f'<svg role="img" aria-label="{title}"', svg)
+    svg = re.sub(r'\bid="[^"]*"', "", svg)
+    svg = svg.replace('stroke="black"', 'stroke="currentColor"').replace('fill="black"', 'fill="currentColor"')
+    svg = re.sub(r"<text (?![^>]*fill)", '<text fill="currentColor" ', svg)
+    width = re.search(r'viewBox="0.00 0.00 ([\d.]+)', svg)
+    assert width is not None
+    PICTURES.mkdir(exist_ok=True)
+    comment = f"<!-- {title}; drawn from {digest(dot)} by docs/diagrams.py -->"
+    style = f'style="width: {float(width[1]) * 1.3:.0f}px"'
+    svg = svg.replace("<svg ", f"<svg {style} ", 1).strip()
+    (PICTURES / f"{name}.svg").write_text(f"{comment}\n{svg}\n")
+
+
+def main() -> int:
+    if "--check" in sys.argv:
+        stale = [name for name in ALL if is_stale(name)]
+        print("\n".join(f"{name}.svg is stale: run python docs/diagrams.py" for name in stale))
+        return 1 if stale else 0
+    for name in ALL:
+        draw(name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""Pages and tables that are made from the code, so that they cannot say anything else than the code does.
+
+Run by ``conf.py`` at every build; ``python docs/generate.py DIRECTORY`` writes the same files elsewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import guarantees
+
+import stomplistener
+from stomplistener.failover import BrokerOptions, FailoverOptions
+from stomplistener.failover.options import table
+from stomplistener.failover.query import _IGNORED, _IGNORED_PREFIXES
+from stomplistener.failover.uri import _PLAIN_DEFAULTS
+
+ROOT = Path(__file__).parent.parent
+_ATTRIBUTE = re.compile(r"    (\w+(?:, \w+)*): (.*)")
+
+CALLERS: tuple[type, ...] = (
+    stomplistener.Connection,
+    stomplistener.Subscription,
+    stomplistener.Consumer,
+    stomplistener.Transaction,
+    stomplistener.Message,
+)
+
+
+def section(docstring: str | None, title: str) -> Iterator[tuple[str, str]]:
+    """The entries of a section of a docstring, such as ``Raises``: names and texts."""
+    lines = inspect.cleandoc(docstring or "").splitlines()
+    if f"{title}:" not in lines:
+        return
+    name, text = "", ""
+    for line in lines[lines.index(f"{title}:") + 1 :]:
+        if line and not line.startswith(" "):
+            break
+        entry = _ATTRIBUTE.fullmatch(line)
+        if entry is not None:
+            if name:
+                yield name, text
+            name, text = entry[1], entry[2]
+        elif line.strip():
+            text += " " + line.strip()
+    if name:
+        yield name, text
+
+
+def markdown(text: str) -> str:
+    """A sentence of a docstring: its double backquotes are Markdown already, its roles are not."""
+    text = re.sub(r":\w+:`~?\.?([\w.]+)`", r"`\1`", text)
+    return text.replace("|", "\\|")
+
+
+def rows(header: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    header = list(header)
+    out = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    out += ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join(out) + "\n"
+
+
+def uri_options(options: type[Any]) -> str:
+    """The options of a URI that a dataclass declares."""
+    described = dict(section(options.__doc__, "Attributes"))
+    defaults, plain = options(), _PLAIN_DEFAULTS if options is FailoverOptions else options()
+    lines = []
+    for key, option in table(options).items():
+        value, value_plain = getattr(defaults, key), getattr(plain, key)
+        shown = _default(option, value)
+        if value != value_plain:
+            shown += f"; without `failover:` {_default(option, value_plain)}"
+        text = _for_a_uri(described[key].removeprefix(f"``{option.name}``, "))
+        names = "<br>".join(f"`{name}`" for name in (option.name, *option.aliases))
+        if option.schemes:
+            text = f"{text} Only {', '.join(f'`{each}://`' for each in sorted(option.schemes))}."
+        lines.append((names, markdown(_expected(option.kind.expected)), shown, markdown(text[:1].upper() + text[1:])))
+    return rows(("Option", "Value", "Default", "Meaning"), lines)
+
+
+_NUMBER = re.compile(r"(milliseconds, )?a whole number from (-?\d+) to \d+")
+_NAMES = {key: option.name for options in (FailoverOptions, BrokerOptions) for key, option in table(options).items()}
+
+
+def _expected(text: str) -> str:
+    """What the text of a value must be, without the bounds that nobody meets."""
+    number = _NUMBER.fullmatch(text)
+    if number is None:
+        return re.sub(r", a whole number up to \d+", "", text)
+    unit, least = "milliseconds" if number[1] else "whole number", int(number[2])
+    return unit if least < -1 else f"{unit}, {least} or more"
+
+
+def _for_a_uri(text: str) -> str:
+    """A sentence on a field, for those who write the URI: its names, and no Python."""
+    text = re.sub(r"``(\w+)``", lambda match: f"`{_NAMES.get(match[1], match[1])}`", text)
+    return text.replace(", in seconds", "").replace("None for ever", "0 for ever").replace("where None", "where absent")
+
+
+def _default(option: Any, value: object) -> str:
+    if value is None and option.name == "timeout":
+        return "`0`"
+    if value is None or value == ():
+        return "none"
+    return f"`{option.kind.show(value)}`"
+
+
+def ignored_options() -> str:
+    """What is accepted in a pasted URI, warned about once, and has no effect."""
+    ignored = {**_IGNORED, **{f"{prefix}*": why for prefix, why in _IGNORED_PREFIXES.items()}}
+    return rows(("Option", "Why it has no effect"), ((f"`{name}`", why) for name, why in ignored.items()))
+
+
+def limits() -> str:
+    """The fields of Limits."""
+    described = dict(section(stomplistener.Limits.__doc__, "Attributes"))
+    lines = []
+    for field in fields(stomplistener.Limits):
+        assert field.default is not MISSING
+        value = f"{field.default:,}" if isinstance(field.default, int) else f"{field.default:g}"
+        text = described[field.name]
+        lines.append((f"`{field.name}`", value, markdown(text[:1].upper() + text[1:])))
+    return rows(("Field", "Default", "What it bounds"), lines)
+
+
+def raised() -> str:
+    """Which call raises which exception, from the docstrings of the calls."""
+    lines = []
+    for owner in CALLERS:
+        for name, function in vars(owner).items():
+            documented = owner.__doc__ if name == "__init__" else function.__doc__
+            if (name.startswith("_") and name != "__init__") or not callable(function):
+                continue
+            label = owner.__name__ if name == "__init__" else f"{owner.__name__}.{name}"
+            for number, (error, why) in enumerate(section(documented, "Raises")):
+                first = f"`{label}()`" if not number else ""
+                lines.append((first, f"`{error}`", markdown(why[:1].upper() + why[1:])))
+    return rows(("Call", "Exception", "When"), lines)
+
+
+def test_names() -> dict[str, str]:
+    """Every test function in the tree, and the file that it stands in."""
+    found: dict[str, str] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found[node.name] = str(path.relative_to(ROOT))
+    return found
+
+
+def tests_of(row: guarantees.Row, known: dict[str, str]) -> list[str]:
+    """The tests that show what a row says: those it names, and those of its scenarios."""
+    numbers = tuple(f"test_scenario_{number:02}_" for number in row.scenarios)
+    return [*row.tests, *(name for name in known if numbers and name.startswith(numbers))]
+
+
+def guarantee_tables() -> str:
+    """One table an operation."""
+    known = test_names()
+    parts = []
+    for operation in guarantees.OPERATIONS:
+        lines = []
+        for row in operation.rows:
+            shown = "<br>".join(f"`{name}`" for name in tests_of(row, known)) or "no test of its own yet"
+            lines.append((row.when, row.holds, shown))
+        head = f"## {operation.title}\n\n{operation.text}\n\n"
+        parts.append(head + rows(("The connection is lost", "What holds", "Shown by"), lines))
+    return "\n".join(parts)
+
+
+def files() -> dict[str, str]:
+    return {
+        "failover_options.md": uri_options(FailoverOptions),
+        "broker_options.md": uri_options(BrokerOptions),
+        "ignored_options.md": ignored_options(),
+        "limits.md": limits(),
+        "raised.md": raised(),
+        "guarantees.md": guarantee_tables(),
+    }
+
+
+def write_all(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in files().items():
+        path = directory / name
+        # Only what changed, or every build would be a whole one.
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+if __name__ == "__main__":
+    write_all(Path(sys.argv[1]))

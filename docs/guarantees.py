@@ -1,0 +1,345 @@
+"""*What is guaranteed*, as data: what holds when a connection is lost before, during and after each operation.
+
+Each row names the tests that show it, by name or by the number NN of a scenario (``test_scenario_NN_...`` in
+``tests/unit/failover``). A test checks that every name exists; ``generate.py`` makes the tables of the manual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BEFORE = "before the call"
+DURING = "during the call"
+AFTER = "after the call"
+
+
+@dataclass(frozen=True)
+class Row:
+    when: str
+    holds: str
+    tests: tuple[str, ...] = ()
+    scenarios: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Operation:
+    title: str
+    text: str
+    rows: tuple[Row, ...]
+
+
+OPERATIONS = (
+    Operation(
+        "Unconfirmed send",
+        "`connection.send(destination, body)`. At most once, as TCP allows.",
+        (
+            Row(
+                BEFORE,
+                "The call waits until the connection is restored, at most its `timeout` and the URI's `timeout`, "
+                "whichever is less. `TimedOut` means: nothing was written, and nothing will be.",
+                scenarios=(14,),
+            ),
+            Row(
+                DURING,
+                "If the frame was not written whole, it goes out once more after the replay, in its order. "
+                "It may have arrived whole, so a duplicate is possible.",
+                ("test_unwritten_sends_survive_behind_the_confirmed_ones_in_their_order",),
+                (6,),
+            ),
+            Row(AFTER, "The message may be lost without a word, until the broker has read it.", scenarios=(29,)),
+        ),
+    ),
+    Operation(
+        "Confirmed send",
+        "`connection.send(destination, body, confirm=True)`. At least once, or the call raises.",
+        (
+            Row(
+                BEFORE,
+                "As for the unconfirmed send. `TimedOut` means: nothing was written, and nothing will be.",
+                scenarios=(14,),
+            ),
+            Row(
+                DURING,
+                "The message is kept. After each loss it is sent again, behind the subscriptions, in the first order, "
+                "with the same headers and body and a fresh receipt. The broker may have stored it before: a duplicate "
+                "is possible. If the time ends while cut off, `ConnectionLost` with `outcome_unknown=True`, and it is "
+                "not sent any more.",
+                (
+                    "test_subscriptions_come_first_then_confirmed_sends",
+                    "test_a_hundred_drops_under_load_lose_nothing_confirmed",
+                    "test_unconfirmed_sends_are_resent_in_first_order_behind_the_subscriptions",
+                ),
+                (17, 26),
+            ),
+            Row(
+                AFTER,
+                "The broker has confirmed it. It is not sent again.",
+                ("test_a_confirmed_send_waits_for_its_receipt",),
+            ),
+        ),
+    ),
+    Operation(
+        "send_async",
+        "`connection.send_async(destination, body)` returns a future that resolves with the RECEIPT frame.",
+        (
+            Row(
+                BEFORE,
+                "The message is kept and sent when the connection is restored; the call does not wait. It waits only "
+                "for room among the unconfirmed messages (`Limits`); `TimedOut` means: nothing was or will be written.",
+                ("test_what_is_sent_while_cut_off_stays_behind_what_was_sent_before_over_any_number_of_losses",),
+            ),
+            Row(
+                DURING,
+                "While the future is not done, as for the confirmed send, with no limit in time. If the connection "
+                "is closed for good, the future fails with `ConnectionLost`; `outcome_unknown` tells whether the "
+                "message was ever written.",
+                ("test_subscriptions_come_first_then_confirmed_sends", "test_abandoning_and_retracting"),
+                (26, 27),
+            ),
+            Row(
+                AFTER,
+                "Once the future has its RECEIPT, the broker has the message.",
+                ("test_a_hundred_drops_under_load_lose_nothing_confirmed",),
+            ),
+        ),
+    ),
+    Operation(
+        "Subscribe",
+        "`connection.subscribe(...)`. A subscription lives from the call until `unsubscribe()`, over any number of "
+        "connections.",
+        (
+            Row(
+                BEFORE,
+                "It is registered, and said on connecting. With `confirm=True` the call waits for that, within its "
+                "`timeout`; `TimedOut` leaves it registered.",
+                ("test_what_is_subscribed_while_cut_off_or_replaying_is_carried_by_the_replay",),
+                (15,),
+            ),
+            Row(
+                DURING,
+                "The replay says it, once, on the next connection. The call completes. One that the broker refuses is "
+                "REJECTED and reported; the others go on.",
+                (
+                    "test_a_replay_changes_nothing_until_it_is_confirmed",
+                    "test_a_subscription_refused_by_its_receipt_leaves_the_registry",
+                ),
+                (23, 24),
+            ),
+            Row(
+                AFTER,
+                "It is restored on every later connection, before any message is sent: in order of creation, with the "
+                "same id and headers.",
+                (
+                    "test_a_replay_says_each_subscription_once_in_order_with_the_same_headers_and_a_new_receipt",
+                    "test_subscriptions_come_first_then_confirmed_sends",
+                ),
+                (25,),
+            ),
+        ),
+    ),
+    Operation(
+        "Unsubscribe",
+        "`subscription.unsubscribe()`.",
+        (
+            Row(
+                BEFORE,
+                "It is forgotten at once, nothing is written, and it is not restored.",
+                ("test_a_subscription_removed_in_between_is_not_replayed",),
+                (15,),
+            ),
+            Row(
+                DURING,
+                "Success: the end of the connection did it. For a subscription made with `durable=`, "
+                "`ConnectionLost` with `outcome_unknown=True`: whether the broker deleted it is not known.",
+                ("test_the_loss_of_each_command_means_what_the_table_says",),
+            ),
+            Row(AFTER, "It is not restored.", ("test_a_subscription_removed_in_between_is_not_replayed",), (25,)),
+        ),
+    ),
+    Operation(
+        "Receive",
+        "Messages that have come and that no listener has begun, when their connection is lost.",
+        (
+            Row(
+                BEFORE,
+                "Ack mode `auto`: what was received is still delivered, since the broker has forgotten it. What was on "
+                "its way in the network is lost. Other modes: what no listener has begun is dropped here, and the "
+                "broker delivers it again.",
+                scenarios=(21, 22),
+            ),
+            Row(
+                DURING,
+                "A listener that runs goes on to its end, and a reconnect goes on meanwhile.",
+                ("test_a_reconnect_goes_on_while_a_listener_blocks",),
+                (20,),
+            ),
+            Row(
+                AFTER,
+                "What was not acknowledged comes again, on brokers that tell so with `redelivered:true`.",
+                ("test_a_hundred_drops_under_load_lose_nothing_confirmed",),
+                (22,),
+            ),
+        ),
+    ),
+    Operation(
+        "Ack and nack",
+        "`message.ack()`, `message.nack()`. An acknowledgement goes to the connection that brought its message, or "
+        "nowhere.",
+        (
+            Row(
+                BEFORE,
+                "Returns `False`, and nothing is written: the broker delivers the message again, and an old "
+                "acknowledgement could hit another message.",
+                ("test_only_a_fresh_message_is_acknowledged",),
+                (15, 20),
+            ),
+            Row(
+                DURING,
+                "Returns `True`: it was handed over for writing. It is not known to have arrived, it is never sent "
+                "again, and the message may come again.",
+                ("test_nothing_but_plain_sends_survives_unwritten",),
+            ),
+            Row(
+                AFTER,
+                "The same, until the broker has read it. To be certain, acknowledge in a transaction.",
+                scenarios=(19,),
+            ),
+        ),
+    ),
+    Operation(
+        "settle=True",
+        "The message is acknowledged when its listeners return; after an exception it is tried again, then rejected "
+        "or forwarded to `error_destination`.",
+        (
+            Row(
+                BEFORE,
+                "The listener's end acknowledges nothing; the broker delivers the message again. A message that waits "
+                "to be tried again is dropped here, and comes again with its tries counted afresh.",
+                scenarios=(20, 22),
+            ),
+            Row(
+                DURING,
+                "An acknowledgement: as above. Forwarding and acknowledging are one transaction: both happen at the "
+                "broker, or neither. Where its end is not known, that is logged.",
+                scenarios=(19,),
+            ),
+            Row(AFTER, "As for ack.", scenarios=(22,)),
+        ),
+    ),
+    Operation(
+        "Send in a transaction",
+        "`transaction.send(...)`, `transaction.ack(message)`. A transaction lives and dies with its connection.",
+        (
+            Row(
+                BEFORE,
+                "`ConnectionLost` at once, without waiting for a connection. Nothing is written.",
+                (
+                    "test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done",
+                    "test_an_open_transaction_is_lost_with_its_connection",
+                ),
+                (19,),
+            ),
+            Row(
+                DURING,
+                "The broker rolls back. Nothing of it is written to a later connection.",
+                ("test_nothing_but_plain_sends_survives_unwritten",),
+                (19,),
+            ),
+            Row(
+                AFTER,
+                "The broker rolls back; the next use raises. `connection.transaction(retry=N).run(function)` does it "
+                "all again.",
+                ("test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done",),
+                (19,),
+            ),
+        ),
+    ),
+    Operation(
+        "Commit",
+        "`transaction.commit()`, or the end of its `with` block. Always asks for a receipt.",
+        (
+            Row(
+                BEFORE,
+                "`ConnectionLost` with `outcome_unknown=False`: nothing of it was done.",
+                ("test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done",),
+                (19,),
+            ),
+            Row(
+                DURING,
+                "`ConnectionLost` with `outcome_unknown=True`: all of it was done, or nothing. COMMIT is never sent "
+                "again, and `run()` does not repeat it.",
+                ("test_a_commit_without_an_answer_is_in_doubt",),
+                (18,),
+            ),
+            Row(AFTER, "All of it was done.", ("test_a_transaction_from_begin_to_commit",)),
+        ),
+    ),
+    Operation(
+        "Abort",
+        "`transaction.abort()`, or an exception that leaves its `with` block.",
+        (
+            Row(
+                BEFORE,
+                "Success, and nothing is written: the broker has rolled back.",
+                ("test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done",),
+                (19,),
+            ),
+            Row(
+                DURING,
+                "Success: the same effect.",
+                ("test_the_loss_of_each_command_means_what_the_table_says",),
+                (19,),
+            ),
+            Row(AFTER, "Nothing of the transaction was done.", ("test_an_abort_ends_and_is_said_once",)),
+        ),
+    ),
+    Operation(
+        "Disconnect",
+        "`connection.disconnect()`, the end of a `with` block, SIGTERM and SIGINT in `run_forever()`.",
+        (
+            Row(
+                BEFORE,
+                "While cut off there is nobody to say goodbye to: as `close()`. An attempt under way is ended.",
+                scenarios=(15,),
+            ),
+            Row(
+                DURING,
+                "It returns, and nothing is reconnected. Confirmed sends without a receipt fail with "
+                "`ConnectionLost`. Messages that were not acknowledged go back to the broker.",
+                scenarios=(15,),
+            ),
+            Row(
+                AFTER,
+                "No thread and no socket of the connection is left. `connect()` starts anew; subscriptions ended.",
+                (
+                    "test_two_hundred_connects_and_disconnects_leave_nothing",
+                    "test_a_listener_may_unsubscribe_and_disconnect",
+                ),
+            ),
+        ),
+    ),
+    Operation(
+        "Close",
+        "`connection.close()`, from any thread.",
+        (
+            Row(
+                BEFORE,
+                "It ends the wait for the next attempt, or the attempt, also one that hangs in connecting.",
+                scenarios=(16,),
+            ),
+            Row(
+                DURING,
+                "Whoever waits for a connection raises `NotConnected`. Whoever waits for a receipt raises "
+                "`ConnectionLost`, with `outcome_unknown=True` if something was written.",
+                ("test_abandoning_and_retracting",),
+                (16,),
+            ),
+            Row(
+                AFTER,
+                "No thread and no socket of the connection is left. What was not acknowledged goes back to the broker.",
+                ("test_two_hundred_connects_and_disconnects_leave_nothing",),
+                (16, 32),
+            ),
+        ),
+    ),
+)
