@@ -1,0 +1,143 @@
+"""What the tests of the manual share: its pages, its code blocks, and programs that run as processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+BROKER_URI = "tcp://localhost:61613"
+"""What stands for the reader's broker in the blocks."""
+TLS_URI = "ssl://localhost:61614"
+
+_FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<info>python|\{code-block\} python)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
+)
+_OPTION = re.compile(r":(\w+): (.*)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A Python block: its text, the line before it, its class (``""`` for a plain one) and its caption."""
+
+    page: Path
+    line: int
+    text: str
+    kind: str
+    caption: str
+
+
+def pages() -> list[Path]:
+    """README and the pages of the manual."""
+    return [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
+
+
+def blocks(page: Path) -> list[Block]:
+    """The Python blocks of a page, in order."""
+    found = []
+    text = page.read_text()
+    for match in _FENCE.finditer(text):
+        lines = [line.removeprefix(match["indent"]) for line in match["text"].splitlines()]
+        options: dict[str, str] = {}
+        while lines and (option := _OPTION.fullmatch(lines[0])):
+            options[option[1]] = option[2]
+            lines.pop(0)
+        line = text.count("\n", 0, match.start()) + 1 + len(options)
+        found.append(Block(page, line, "\n".join(lines) + "\n", options.get("class", ""), options.get("caption", "")))
+    return found
+
+
+def captioned(page: str, caption: str) -> str:
+    """The text of the block with this caption on a page of the manual."""
+    return next(block.text for block in blocks(DOCS / page) if block.caption == caption)
+
+
+def load(name: str) -> ModuleType:
+    """A script of ``docs/`` as a module."""
+    if str(DOCS) not in sys.path:
+        sys.path.insert(0, str(DOCS))
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Program:
+    """A Python program as a process, whose lines of output a test waits for."""
+
+    def __init__(self, arguments: list[str], cwd: Path, **environment: str) -> None:
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self.lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+
+    def type(self, line: str) -> None:
+        """Type a line into it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def expect(self, line: str, times: int = 1, timeout: float = 15.0) -> None:
+        """Wait until it has written a line so often."""
+        with self._changed:
+            came = self._changed.wait_for(lambda: self.lines.count(line) >= times, timeout)
+        assert came, f"no line {line!r} ({times} times) within {timeout} s; there were {self.lines}"
+
+    def end(self, timeout: float = 15.0) -> int:
+        """Wait for its end, and return its status."""
+        status = self.process.wait(timeout)
+        self._reader.join(timeout)
+        return status
+
+
+@contextmanager
+def running(arguments: list[str], cwd: Path, **environment: str) -> Iterator[Program]:
+    """A program that is killed at the end if it still runs."""
+    program = Program(arguments, cwd, **environment)
+    try:
+        yield program
+    finally:
+        if program.process.poll() is None:
+            program.process.kill()
+        program.end()
+        for stream in (program.process.stdin, program.process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def eventually(path: Path, timeout: float = 10.0) -> None:
+    """Wait for a file that another process makes."""
+    end = time.monotonic() + timeout
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come within {timeout} s"
+        time.sleep(0.02)

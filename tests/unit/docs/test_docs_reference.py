@@ -1,0 +1,117 @@
+"""The manual says what the code says: names, options, pictures, and the tests that show the guarantees."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from docs_support import DOCS, ROOT, load, pages
+
+from stomplistener import Limits
+from stomplistener.failover import BrokerOptions, FailoverOptions
+from stomplistener.failover.options import table
+
+MODULES = (
+    "stomplistener",
+    "stomplistener.protocol",
+    "stomplistener.failover",
+    "stomplistener.transport",
+    "stomplistener.testing",
+)
+# What a public method returns, and what nobody makes: described beside it, under the name of its module.
+SNAPSHOTS = {
+    "stomplistener.testing.messages.StoredMessage",
+    "stomplistener.testing.subscriptions.SubscriptionInfo",
+    "stomplistener.testing.client.ConnectionInfo",
+    "stomplistener.testing.log.Logged",
+}
+_DESCRIBED = re.compile(
+    r"^\.\. auto(?:class|function|data|exception|module|method|attribute):: ([\w.]+)|^\| `(stomplistener\.\w+)` \|",
+    re.MULTILINE,
+)
+
+
+def described() -> list[str]:
+    text = "\n".join(page.read_text() for page in sorted((DOCS / "reference").glob("*.md")))
+    return [match[1] or match[2] for match in _DESCRIBED.finditer(text)]
+
+
+def public() -> set[str]:
+    return {f"{module}.{name}" for module in MODULES for name in importlib.import_module(module).__all__}
+
+
+def test_the_reference_has_every_public_name() -> None:
+    assert public() - set(described()) == set()
+
+
+def test_and_no_other_and_none_twice() -> None:
+    names = described()
+    assert set(names) - public() - SNAPSHOTS == set()
+    assert len(names) == len(set(names))
+    assert not [name for name in names if "._" in name.replace(".__version__", "")]
+
+
+@pytest.mark.parametrize("options", [FailoverOptions, BrokerOptions])
+def test_the_table_of_options_has_each_with_a_text(options: type[FailoverOptions | BrokerOptions]) -> None:
+    lines = load("generate").uri_options(options).splitlines()[2:]
+    assert len(lines) == len(table(options))
+    for line, option in zip(lines, table(options).values(), strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        assert cells[0].startswith(f"`{option.name}`")
+        assert len(cells) == 4
+        assert all(cells)
+        # Names of Python are not for those who write a URI.
+        assert "_" not in re.sub(r"`[A-Z_]+`", "", line), line
+
+
+def test_the_table_of_limits_has_each() -> None:
+    text = load("generate").limits()
+    assert all(f"`{field.name}`" in text for field in fields(Limits))
+
+
+def test_the_table_of_exceptions_knows_the_calls() -> None:
+    text = load("generate").raised()
+    for call in ("Connection.connect", "Connection.send", "Connection.subscribe", "Transaction.commit"):
+        assert f"`{call}()`" in text
+
+
+def test_no_picture_is_stale() -> None:
+    diagrams = load("diagrams")
+    stale = [name for name in diagrams.ALL if diagrams.is_stale(name)]
+    assert not stale, "run: python docs/diagrams.py (needs Graphviz)"
+
+
+def test_a_changed_table_makes_its_picture_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    diagrams = load("diagrams")
+    monkeypatch.setattr(diagrams, "SESSION", dict(list(diagrams.SESSION.items())[1:]))
+    assert diagrams.is_stale("session-states")
+
+
+def test_each_guarantee_names_tests_that_exist() -> None:
+    generate, guarantees = load("generate"), load("guarantees")
+    known = generate.test_names()
+    for operation in guarantees.OPERATIONS:
+        assert [row.when for row in operation.rows] == [guarantees.BEFORE, guarantees.DURING, guarantees.AFTER]
+        for row in operation.rows:
+            assert row.tests or row.scenarios, f"{operation.title}, {row.when}: no test"
+            missing = [name for name in row.tests if name not in known]
+            assert not missing, f"{operation.title}, {row.when}"
+
+
+def test_each_scenario_that_a_guarantee_names_exists() -> None:
+    generate, guarantees = load("generate"), load("guarantees")
+    known = generate.test_names()
+    if not any(name.startswith("test_scenario_") for name in known):
+        pytest.skip("the scenarios are not there yet")
+    numbers = {number for each in guarantees.OPERATIONS for row in each.rows for number in row.scenarios}
+    there = {int(name.split("_")[2]) for name in known if re.match(r"test_scenario_\d\d_", name)}
+    assert numbers - there == set()
+
+
+def test_links_between_files_lead_somewhere() -> None:
+    for page in [*pages(), *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"))]:
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):
+            assert Path(page.parent, target).exists(), f"{page}: {target}"
