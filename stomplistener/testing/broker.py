@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -127,7 +128,7 @@ class Broker:
     def restart(self, after: float = 0.0, *, reset: bool = False) -> None:
         """Stop, stay away for ``after`` seconds, start. Returns when clients can connect again."""
         self.stop(reset=reset)
-        threading.Event().wait(after)
+        time.sleep(after)
         self.start()
 
     def close(self) -> None:

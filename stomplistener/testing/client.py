@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import count
 from typing import NamedTuple
 
 from stomplistener.errors import ProtocolError
@@ -55,6 +56,7 @@ class Client:
         self._wire = wire
         self._at_end = at_end
         self._decoder = Decoder(limits=state.options.limits)
+        self._ack_ids = count(1)
         self._withheld: list[bytes] = []
         self._ended = False
         self._drain = False
@@ -186,6 +188,10 @@ class Client:
             return message.block(version)
         pairs = [(name, local(value, self.session) if name == "reply-to" else value) for name, value in message.pairs]
         return message.encode(local(message.destination, self.session), pairs, version)
+
+    def next_ack_id(self) -> str:
+        """A value for the ``ack`` header that no connection has seen before."""
+        return f"{self.number}-{next(self._ack_ids)}"
 
     def dispatch(self) -> None:
         """Take what the queues have for this client."""

@@ -37,7 +37,7 @@ class Conditions:
         held: ways on which nothing passes, with whether the bytes are lost (True) or only wait.
         rate: bytes a second on each connection and way; None for as fast as they come.
         delay: seconds that each piece is kept.
-        passed: bytes that went through, by way.
+        passed, lost: bytes that went through, and that were dropped, by way.
     """
 
     held: dict[Way, bool] = field(default_factory=dict)
@@ -45,6 +45,7 @@ class Conditions:
     delay: float = 0.0
     marks: list[Mark] = field(default_factory=list)
     passed: dict[Way, int] = field(default_factory=lambda: {"up": 0, "down": 0})
+    lost: dict[Way, int] = field(default_factory=lambda: {"up": 0, "down": 0})
 
 
 class Link:
@@ -108,7 +109,6 @@ class Link:
             # A client cannot be refused any more; reset is what comes nearest.
             self._client.cut(reset=True)
             return
-        broker.settimeout(None)
         with self._watch.lock:
             self._broker = Wire(broker)
             if self._cut:
@@ -124,7 +124,10 @@ class Link:
                     if not self._pass(way, piece, sink):
                         return
             self._wait_until_open(way)
-            sink.half_close()
+            with self._watch.lock:
+                # A cut ends the streams as well, and may have to end with RST instead.
+                if not self._cut:
+                    sink.half_close()
         except OSError:
             # Broken on one side is broken on both.
             with self._watch.lock:
@@ -149,6 +152,8 @@ class Link:
             if self._cut:
                 return False
             if conditions.held.get(way) or way in self._ended:
+                conditions.lost[way] += len(piece)
+                self._watch.changed()
                 return True
             mark = self._mark_within(way, len(piece))
             if mark is not None:

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from stomplistener.testing.wire import waiter
+
 
 class Listening:
     """Takes connections in a thread of its own and hands each to ``serve``, which must not block.
@@ -87,9 +89,7 @@ class Listening:
     def _accept(self, listening: socket.socket, woken: socket.socket) -> None:
         # A connection may go between the look and accept(), which then must not block the thread.
         listening.setblocking(False)
-        with listening, woken, selectors.DefaultSelector() as selector:
-            selector.register(listening, selectors.EVENT_READ)
-            selector.register(woken, selectors.EVENT_READ)
+        with listening, woken, waiter(selectors.EVENT_READ, listening, woken) as selector:
             while not any(key.fileobj is woken for key, _ in selector.select()):
                 try:
                     connection, _address = listening.accept()
@@ -99,5 +99,4 @@ class Listening:
                     with suppress(TimeoutError):
                         woken.recv(1, socket.MSG_PEEK)
                     continue
-                connection.setblocking(True)
                 self._serve(connection)

@@ -101,6 +101,11 @@ class FaultProxy:
         with self._watch.lock:
             return self._conditions.passed[direction]
 
+    def lost(self, direction: Way) -> int:
+        """How many bytes were dropped in a direction, as ``half_close()`` and ``blackhole(lose=True)`` do."""
+        with self._watch.lock:
+            return self._conditions.lost[direction]
+
     def wait_for(self, condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
         """Wait up to ``timeout`` seconds until a condition on the proxy is true, and return its value.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from stomplistener.protocol import Headers
@@ -14,8 +13,6 @@ from stomplistener.testing.selector import Selector
 
 if TYPE_CHECKING:
     from stomplistener.testing.client import Client
-
-_numbers = count(1)
 
 
 class SubscriptionInfo(NamedTuple):
@@ -63,8 +60,6 @@ class Subscription:
         self._bury = bury
         self._max_rejections = max_rejections
         self._version = client.version
-        self._number = next(_numbers)
-        self._keys = count(1)
         self._auto = terms.ack == "auto"
         pairs = [("subscription", terms.id)] if terms.id is not None else []
         self._start = b"MESSAGE" + encode_block("MESSAGE", pairs, self._version)
@@ -78,7 +73,7 @@ class Subscription:
 
     def deliver(self, message: Stored) -> None:
         message.deliveries += 1
-        key = f"{self._number}-{next(self._keys)}" if self._version == "1.2" else message.id
+        key = self.client.next_ack_id() if self._version == "1.2" else message.id
         delivery = Delivery(key, message, self)
         if not self._auto:
             self.held[key] = delivery

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import selectors
 import socket
 import ssl
 import struct
@@ -17,11 +18,15 @@ class Wire:
     """A plain connection. ``receive``, ``drain`` and ``close`` are for one thread, ``send`` for one other."""
 
     def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
-        self._sending = False
-        self._silence: float | None = None
+        connected.setblocking(False)
         # What goes out is gathered before it comes here: waiting for more would only delay it.
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = connected
+        self._readable = waiter(selectors.EVENT_READ, connected)
+        self._writable = waiter(selectors.EVENT_WRITE, connected)
+        self._silence: float | None = None
+        self._blocked = False
+        self._is_cut = False
 
     def handshake(self) -> None:
         """Whatever must happen before the first byte of STOMP. Raises OSError."""
@@ -29,23 +34,28 @@ class Wire:
     def expect_within(self, seconds: float | None) -> None:
         """Have ``receive`` raise TimeoutError after this much silence."""
         self._silence = seconds
-        self._socket.settimeout(seconds)
 
     def receive(self) -> bytes:
         """The next bytes, ``b""`` at the end. Raises OSError, and TimeoutError after too much silence."""
-        return self._socket.recv(READ_SIZE)
+        while True:
+            if not self._readable.select(self._silence):
+                raise TimeoutError
+            with suppress(BlockingIOError):
+                return self._socket.recv(READ_SIZE)
 
     def send(self, data: bytes) -> None:
         """Send everything. Raises OSError when the connection is cut meanwhile."""
         view = memoryview(data)
-        self._sending = True
-        try:
-            while view:
-                # The time that the socket knows is that of the reader; a peer may read as slowly as it likes.
-                with suppress(TimeoutError):
-                    view = view[self._socket.send(view) :]
-        finally:
-            self._sending = False
+        while view:
+            try:
+                view = view[self._socket.send(view) :]
+            except BlockingIOError:
+                # Said before looking, while cut() looks after saying: one of the two sees the other.
+                self._blocked = True
+                if self._is_cut:
+                    raise ConnectionAbortedError from None
+                self._writable.select()
+                self._blocked = False
 
     def half_close(self) -> None:
         """End the stream towards the peer."""
@@ -54,11 +64,13 @@ class Wire:
 
     def cut(self, *, reset: bool) -> None:
         """End the connection from any thread, with RST or FIN; a blocked ``receive`` or ``send`` ends."""
+        self._is_cut = True
         with suppress(OSError):
             if reset:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
-            # Closing resets only if no FIN has gone before; but a blocked send is not freed by anything less.
-            self._socket.shutdown(socket.SHUT_RD if reset and not self._sending else socket.SHUT_RDWR)
+            # Closing sends no RST where a FIN went before; but a blocked send is freed by nothing less, and then the
+            # FIN waits behind its bytes.
+            self._socket.shutdown(socket.SHUT_RD if reset and not self._blocked else socket.SHUT_RDWR)
 
     def drain(self) -> None:
         """Read and drop what still comes, until the peer closes or a second has passed.
@@ -67,14 +79,23 @@ class Wire:
         """
         deadline = time.monotonic() + 1.0
         with suppress(OSError):
-            while (left := deadline - time.monotonic()) > 0:
-                self._socket.settimeout(left)
-                if not self._socket.recv(READ_SIZE):
+            while (left := deadline - time.monotonic()) > 0 and not self._is_cut:
+                if self._readable.select(left) and not self._socket.recv(READ_SIZE):
                     return
 
     def close(self) -> None:
         """Free the socket."""
+        self._readable.close()
+        self._writable.close()
         self._socket.close()
+
+
+def waiter(event: int, *sockets: socket.socket) -> selectors.BaseSelector:
+    """What waits for sockets. Of the kinds that need no descriptor of their own, the one that takes any number."""
+    selector: selectors.BaseSelector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
+    for each in sockets:
+        selector.register(each, event)
+    return selector
 
 
 class TLSWire(Wire):
