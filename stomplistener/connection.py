@@ -406,6 +406,9 @@ class Connection:
             NotConnected: there is no connection, nor is one being restored.
             InvalidHeader: a header cannot be written in the STOMP version in use.
         """
+        usual = headers is None and content_type is None and transaction is None and auto_content_length
+        if usual and not confirm and isinstance(body, (bytes, str)) and self._core.send_plain(destination, body):
+            return
         frame = commands.send(
             destination,
             body,

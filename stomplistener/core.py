@@ -55,6 +55,7 @@ from stomplistener.protocol import (
     encode,
 )
 from stomplistener.protocol.session import error_text
+from stomplistener.protocol.templates import Templates
 from stomplistener.state import TRANSITIONS, ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.threads.deadline import Deadline
@@ -121,6 +122,7 @@ class Core:
         self._broken_by: Exception | None = None
         self._last_error: BrokerError | None = None
         self._window_waiters = self._answer_waiters = 0
+        self._templates: Templates | None = None
 
     # The state
 
@@ -128,6 +130,8 @@ class Core:
         """Change the state, with the lock held, and wake everybody who waits for it."""
         assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
         self.state = state
+        usual = state is ConnectionState.CONNECTED and not self.config.track_messages
+        self._templates = Templates(self.session.version or "") if usual else None
         self.changed.notify_all()
 
     def give_up(self, failure: StompError) -> None:
@@ -179,6 +183,27 @@ class Core:
     def new_answer(self) -> Answer:
         return Answer(self.call)
 
+    def send_plain(self, destination: str, body: bytes | str) -> bool:
+        """Say a SEND that has nothing special, the short way. False if only the long way is open.
+
+        The session has nothing to note of such a frame, so that it need not be asked.
+        """
+        templates, outbox = self._templates, self.outbox
+        if templates is None or self._is_watched():
+            return False
+        data = templates.send(destination, body)
+        with self.lock:
+            if self._templates is not templates or outbox.is_full:
+                return False
+            outbox.put(data)
+            self.messages_sent += 1
+        outbox.nudge()
+        return True
+
+    def _is_watched(self) -> bool:
+        """Whether somebody wants to see the frames that are sent."""
+        return self.listeners.hear("on_send") or _log.isEnabledFor(logging.DEBUG)
+
     def send(self, frame: Frame, deadline: Deadline) -> None:
         """Say a SEND that nobody waits for."""
 
@@ -206,8 +231,9 @@ class Core:
 
     def settle(self, message: Message, transaction: Any, *, negative: bool) -> bool:
         """ACK or NACK a message; False when its epoch is over."""
+        if transaction is None and not negative and self._ack_plain(message):
+            return True
         with self.lock:
-            self._check_usable()
             entry = transaction.entry if transaction is not None else None
             if entry is not None:
                 self.session.check_transaction(entry)
@@ -222,6 +248,22 @@ class Core:
         self.outbox.push(self.config.timeout)
         return True
 
+    def _ack_plain(self, message: Message) -> bool:
+        """ACK a message the short way; False if only the long way is open."""
+        templates = self._templates
+        if templates is None or self._is_watched():
+            return False
+        data = templates.ack(message.frame)
+        if data is None:
+            return False
+        with self.lock:
+            if self._templates is not templates or message.epoch != self.session.epoch or self.outbox.is_full:
+                return False
+            self.outbox.put(data)
+            message.settled = True
+        self.outbox.nudge()
+        return True
+
     def forward(self, message: Message, destination: str, headers: Mapping[str, str]) -> None:
         """Send a copy of a message and acknowledge it in one transaction, without waiting for the outcome."""
         answer = self.new_answer()
@@ -232,6 +274,11 @@ class Core:
                 return
             transaction, begin = session.begin()
             send = commands.send(destination, message.body, headers, transaction=transaction.id)
+            try:
+                encode(send, session.version)
+            except (InvalidHeader, ProtocolError):
+                session.retract(begin)
+                raise
             acknowledge = session.ack(message.frame, message.epoch, transaction=transaction)
             assert acknowledge is not None
             frames += [begin, send, acknowledge, session.commit(transaction, context=answer)]
@@ -770,9 +817,11 @@ class Core:
     # Lanes and listeners
 
     def new_lane(self, name: str, workers: int) -> Lane[Item]:
-        self.lanes = [lane for lane in self.lanes if not lane.is_over]
         lane: Lane[Item] = Lane(self.delivery.run, weigh, self.bound, name, workers)
-        self.lanes.append(lane)
+        with self.lock:
+            # The first one is the main lane, which is there for good.
+            main, others = self.lanes[:1], self.lanes[1:]
+            self.lanes = [*main, *(each for each in others if not each.is_over), lane]
         return lane
 
     def is_current(self, epoch: int) -> bool:

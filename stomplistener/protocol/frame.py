@@ -146,19 +146,20 @@ class ReceivedFrame(Frame):
         self._unescape = unescape
 
     def header(self, key: str) -> str | None:
-        if self._headers is not None:
-            return self._headers.get(key)
-        line = _LINES.get(key)
-        if line is None:
+        if self._headers is not None or key not in _LINES:
             return self.headers.get(key)
-        block = self._block
+        value = self.as_it_came(key)
+        return value if self._unescape is None or value is None else self._unescape(value)
+
+    def as_it_came(self, key: str) -> str | None:
+        """One header with its escapes, or None. For those alone that every MESSAGE or RECEIPT is asked for."""
+        block, line = self._block, _LINES[key]
         start = block.find(line)
         if start < 0:
             return None
         start += len(line)
         end = block.find("\n", start)
-        value = block[start:] if end < 0 else block[start:end]
-        return value if self._unescape is None else self._unescape(value)
+        return block[start:] if end < 0 else block[start:end]
 
     def _split(self) -> Iterable[tuple[str, str]]:
         lines = self._block.split("\n")[1:]

@@ -116,6 +116,13 @@ class Outbox:
         else:
             self.wake()
 
+    def nudge(self) -> None:
+        """As ``push``, for a caller that has made sure before that there was room: it never blocks for room."""
+        if time.monotonic() - self.last_write > QUIET:
+            self.push()
+        elif not (self._woken or (self._batching and threading.get_ident() in self._batching)):
+            self.wake()
+
     def wake(self) -> None:
         """Let the writer thread write what was put."""
         if not self._woken:
