@@ -74,6 +74,9 @@ Event = Callable[[], object]
 Item = Message | Event
 
 
+ENDED = "the connection was ended by disconnect(); connect() starts anew"
+
+
 class Answer(Future[Frame]):
     """The broker's answer to one frame: its RECEIPT, or an exception.
 
@@ -103,8 +106,8 @@ class Core:
         self.changed = threading.Condition(self.lock)
         self.state = ConnectionState.NEW
         self.failure: StompError = NotConnected("not connected yet: call connect() first")
-        self.session = Session(config.versions, config.heartbeat, subscription_headers=config.subscription_headers)
-        self.outbox = Outbox(self.lock, self.broken, config.name)
+        self.session = Session(config.versions, config.heartbeat, subscription_headers=config.dialect.subscription_headers)
+        self.outbox = Outbox(self.lock, self.broken, config.name, self._log_written)
         self.bound = Bound(config.limits.max_pending_messages, config.limits.max_pending_bytes)
         self.delivery = Delivery(self)
         self.lanes: list[Lane[Item]] = []
@@ -189,20 +192,17 @@ class Core:
         The session has nothing to note of such a frame, so that it need not be asked.
         """
         templates, outbox = self._templates, self.outbox
-        if templates is None or self._is_watched():
+        if templates is None or self.listeners.on_send:
             return False
         data = templates.send(destination, body)
         with self.lock:
             if self._templates is not templates or outbox.is_full:
                 return False
-            outbox.put(data)
             self.messages_sent += 1
+            if outbox.put(data):
+                return True
         outbox.nudge()
         return True
-
-    def _is_watched(self) -> bool:
-        """Whether somebody wants to see the frames that are sent."""
-        return self.listeners.hear("on_send") or _log.isEnabledFor(logging.DEBUG)
 
     def send(self, frame: Frame, deadline: Deadline) -> None:
         """Say a SEND that nobody waits for."""
@@ -251,7 +251,7 @@ class Core:
     def _ack_plain(self, message: Message) -> bool:
         """ACK a message the short way; False if only the long way is open."""
         templates = self._templates
-        if templates is None or self._is_watched():
+        if templates is None or self.listeners.on_send:
             return False
         data = templates.ack(message.frame)
         if data is None:
@@ -259,8 +259,9 @@ class Core:
         with self.lock:
             if self._templates is not templates or message.epoch != self.session.epoch or self.outbox.is_full:
                 return False
-            self.outbox.put(data)
             message.settled = True
+            if self.outbox.put(data):
+                return True
         self.outbox.nudge()
         return True
 
@@ -276,8 +277,8 @@ class Core:
             send = commands.send(destination, message.body, headers, transaction=transaction.id)
             try:
                 encode(send, session.version)
-            except (InvalidHeader, ProtocolError):
-                session.retract(begin)
+            except (InvalidHeader, ProtocolError) as error:
+                session.retract(begin, error)
                 raise
             acknowledge = session.ack(message.frame, message.epoch, transaction=transaction)
             assert acknowledge is not None
@@ -422,17 +423,20 @@ class Core:
             return
         try:
             data = encode(frame, self.session.version)
-        except (InvalidHeader, ProtocolError):
-            self.session.retract(frame)
+        except (InvalidHeader, ProtocolError) as error:
+            self.session.retract(frame, error)
             raise
         self.outbox.put(data)
 
     def _announce(self, frame: Frame | None) -> None:
         if frame is not None:
-            if _log.isEnabledFor(logging.DEBUG):
+            self.listeners.call("on_send", frame)
+
+    def _log_written(self, frames: list[bytes]) -> None:
+        """Log what is about to be written; each write asks once, not each frame."""
+        if _log.isEnabledFor(logging.DEBUG):
+            for frame in Decoder(self.session.version, _NO_LIMITS).feed(b"".join(frames)):
                 _log.debug("%s > %s", self.config.name, frame.info)
-            if self.listeners.hear("on_send"):
-                self.listeners.call("on_send", frame)
 
     def _where(self) -> str:
         return str(self.broker) if self.broker else "no broker"
@@ -532,8 +536,6 @@ class Core:
             frame = self.session.connect(options.host, options.login, options.passcode, options.headers)
             self._put(frame)
         self.tell("on_send", frame)
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s > %s", self.config.name, frame.info)
         self.outbox.flush(None)
 
     def adopt_epoch(self, spare: Spare) -> None:
@@ -559,10 +561,10 @@ class Core:
         """Say SUBSCRIBE for what this epoch owes."""
         with self.lock:
             replay = self.session.replay()
-            for frame in replay.frames:
-                self._put(frame)
+            unsaid = self._put_owed(replay.frames)
         for entry in replay.rejected:
             self._rejected(entry)
+        self._give_back(unsaid)
         for frame in replay.frames:
             self.tell("on_send", frame)
         self.outbox.flush(None)
@@ -573,15 +575,34 @@ class Core:
             self._check_usable()
             if self._broken_by is not None:
                 raise self._broken_by
-            for frame in self.session.restored():
-                self._put(frame)
+            unsaid = self._put_owed(self.session.restored())
             self.delivery.draining = False
             self.move(ConnectionState.CONNECTED)
             self.connects += 1
             self.ready_since = time.monotonic()
             connected = self.session.connected_frame
+        self._give_back(unsaid)
         self.tell("on_connected", connected)
         self.outbox.wake()
+
+    def _put_owed(self, frames: Sequence[Frame]) -> list[tuple[Frame, Request | None, StompError]]:
+        """Say what an older connection owes. What this version of STOMP cannot write must not keep back the others."""
+        unsaid: list[tuple[Frame, Request | None, StompError]] = []
+        for frame in frames:
+            try:
+                self.outbox.put(encode(frame, self.session.version))
+            except (InvalidHeader, ProtocolError) as error:
+                unsaid.append((frame, self.session.retract(frame, error), error))
+        return unsaid
+
+    def _give_back(self, unsaid: Sequence[tuple[Frame, Request | None, StompError]]) -> None:
+        for frame, request, error in unsaid:
+            if request is not None and request.subscription is not None:
+                self._rejected(request.subscription)
+            elif request is not None and isinstance(request.context, Answer):
+                request.context.set_exception(error)
+            else:
+                _log.error("%s: %s cannot be sent on this connection: %s", self.config.name, frame.info, error)
 
     def end_epoch(self, transport: Transport) -> list[tuple[Request, Outcome]]:
         """The connection is over: nothing of it may be said any more. Returns what nobody will answer."""
@@ -600,8 +621,14 @@ class Core:
             restore = moving or (self.state is ConnectionState.CONNECTED and self.config.restores)
             if restore and not moving:
                 self.move(ConnectionState.SUSPENDED)
+            elif self.state is ConnectionState.CLOSING:
+                # The broker may hang up as soon as it has answered DISCONNECT: that is the end that was asked for.
+                self.failure = NotConnected("the connection was ended by disconnect(); connect() starts anew")
+                self.move(ConnectionState.CLOSED)
             elif not restore and self.state is not ConnectionState.CLOSED:
-                self.failure = ConnectionLost(f"the connection to {self._where()} was lost: {reason}")
+                wanted = self.state is ConnectionState.CLOSING
+                lost = ConnectionLost(f"the connection to {self._where()} was lost: {reason}")
+                self.failure = NotConnected(ENDED) if wanted else lost
                 self.move(ConnectionState.CLOSED)
             self.changed.notify_all()
         self.fail(unanswered)

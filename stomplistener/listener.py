@@ -90,6 +90,7 @@ class Listeners:
         self._listeners: dict[str, AnyListener] = {}
         self._hooks: dict[str, tuple[Hook, ...]] = {}
         self.on_message: tuple[Hook, ...] = ()
+        self.on_send: tuple[Hook, ...] = ()
 
     def add(self, listener: AnyListener, name: str | None = None) -> str:
         """Register, or put in the place of the one with that name; returns the name."""
@@ -130,6 +131,7 @@ class Listeners:
                 hooks[name] = (*hooks.get(name, ()), method)
         self._hooks = hooks
         self.on_message = hooks.get("on_message", ())
+        self.on_send = hooks.get("on_send", ())
 
 
 def call_all(hooks: tuple[Hook, ...], *args: object) -> None:

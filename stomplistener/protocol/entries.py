@@ -67,6 +67,8 @@ class SubscriptionEntry:
     """The name of a durable subscription."""
     prefetch: int | None = None
     """How many messages the broker may send ahead of their acknowledgements."""
+    selector: str | None = None
+    """Which messages the broker is to deliver."""
     context: object = None
     state: SubscriptionState = SubscriptionState.PENDING
     epoch: int = 0

@@ -37,6 +37,7 @@ from stomplistener.protocol.entries import (
 )
 from stomplistener.protocol.frame import HEARTBEAT, Frame, Headers
 from stomplistener.protocol.heartbeat import HeartBeat
+from stomplistener.protocol.profiles import refusal_hint
 from stomplistener.protocol.spec import VERSIONS, version_rules
 
 _MOST_SUSPICIONS = 3
@@ -113,6 +114,8 @@ class Session:
         self._unconfirmed: dict[str, Request] = {}
         self._owed: list[Request | Frame] = []
         self._ended: dict[str, SubscriptionEntry] = {}
+        self._given: dict[str, SubscriptionEntry] = {}
+        self._host: str | None = None
         self._one_by_one = False
 
     # Connecting
@@ -127,6 +130,7 @@ class Session:
         """Begin an epoch: the CONNECT frame to write."""
         frame = commands.connect(self.versions, host, login, passcode, self.heartbeat_wanted, headers)
         self._move("connect")
+        self._host = frame.headers.get("host")
         self.epoch += 1
         return frame
 
@@ -138,7 +142,9 @@ class Session:
             ProtocolError: it is no answer to what was offered.
         """
         if frame.command == "ERROR":
-            raise BrokerError(f"the broker refused the login: {error_text(frame)}", frame=frame)
+            text = error_text(frame)
+            hint = refusal_hint(text, self._host)
+            raise BrokerError(f"the broker refused the login: {text}{hint}", frame=frame)
         if frame.command != "CONNECTED":
             raise ProtocolError(f"the broker answered CONNECT with {frame.command}", frame=frame)
         version = frame.headers.get("version", "1.0")
@@ -208,6 +214,7 @@ class Session:
             transaction.state = TransactionState.IN_DOUBT if in_doubt else TransactionState.LOST
         self.transactions = {}
         self._ended = {}
+        self._given = {}
         for entry in self.subscriptions.values():
             if entry.state is SubscriptionState.ACTIVE:
                 entry.state = SubscriptionState.REPLAYING
@@ -225,6 +232,7 @@ class Session:
         headers: Mapping[str, str] | None = None,
         durable: str | None = None,
         prefetch: int | None = None,
+        selector: str | None = None,
         context: object = None,
     ) -> tuple[SubscriptionEntry, Frame | None]:
         """Register a subscription. The frame is None while not connected: then ``replay`` carries it.
@@ -246,11 +254,20 @@ class Session:
             headers=Headers(headers),
             durable=durable,
             prefetch=prefetch,
+            selector=selector,
             context=context,
         )
         frame = self._subscribe_frame(entry) if self.state is SessionState.CONNECTED else None
         self.subscriptions[id] = entry
         return entry, frame
+
+    def expect(self, id: str, destination: str, context: object = None) -> SubscriptionEntry:
+        """Note a subscription that the broker makes by itself: never said, never restored, gone with this epoch."""
+        entry = SubscriptionEntry(
+            id=id, destination=destination, ack="auto", context=context, state=SubscriptionState.ACTIVE, epoch=self.epoch
+        )
+        self._given[id] = entry
+        return entry
 
     def unsubscribe(
         self,
@@ -289,7 +306,7 @@ class Session:
         id = message.header("subscription")
         if id is not None:
             entry = self.subscriptions.get(id)
-            return self._ended.get(id) if entry is None else entry
+            return self._ended.get(id) or self._given.get(id) if entry is None else entry
         # A broker of 1.0 may leave the header out; then only the destination can tell.
         destination = message.header("destination")
         return next((entry for entry in self.subscriptions.values() if entry.destination == destination), None)
@@ -394,16 +411,17 @@ class Session:
         self._owed = []
         return requests
 
-    def retract(self, frame: Frame) -> None:
-        """Undo having said a frame that turned out not to be writable."""
+    def retract(self, frame: Frame, error: Exception) -> Request | None:
+        """Undo having said a frame that turned out not to be writable; the request that it made, if it made one."""
         receipt = frame.headers.get("receipt", "")
         request = self._unconfirmed.get(receipt) or self._requests.get(receipt)
         if request is not None:
             self._drop(request)
-        if frame.command == "SUBSCRIBE":
-            self.subscriptions.pop(frame.headers["id"], None)
+        if request is not None and request.subscription is not None and frame.command == "SUBSCRIBE":
+            self._reject(request.subscription, error)
         elif frame.command == "BEGIN":
             self.transactions.pop(frame.headers["transaction"], None)
+        return request
 
     # Transactions
 

@@ -31,16 +31,22 @@ class Outbox:
         lock: the session's lock.
         broken: called without a lock when writing failed; it has to break the connection.
         name: for the writer thread.
+        see: called with the frames that are about to be written.
     """
 
-    def __init__(self, lock: threading.Lock, broken: Callable[[Exception], None], name: str) -> None:
+    def __init__(
+        self, lock: threading.Lock, broken: Callable[[Exception], None], name: str, see: Callable[[list[bytes]], None]
+    ) -> None:
         self._lock = lock
         self._broken = broken
         self._name = name
+        self._see = see
         self._writing = threading.Lock()
         self._transport: Transport | None = None
         self._queue: list[bytes] = []
         self._gathered = 0
+        self.is_full = False
+        """Whether more has gathered than may."""
         self._in_flight: list[bytes] = []
         self._accepted = 0
         self._failed = False
@@ -54,17 +60,16 @@ class Outbox:
     # Under the session's lock
 
     @property
-    def is_full(self) -> bool:
-        return self._gathered > MAX_GATHERED
-
-    @property
     def is_empty(self) -> bool:
         return not self._queue and not self._in_flight
 
-    def put(self, data: bytes) -> None:
-        """Line up the bytes of one frame. Call ``push`` when the lock is released."""
+    def put(self, data: bytes) -> bool:
+        """Line up the bytes of one frame. Whether the writer is on its way; else call ``push`` without the lock."""
         self._queue.append(data)
-        self._gathered += len(data)
+        self._gathered = gathered = self._gathered + len(data)
+        if gathered > MAX_GATHERED:
+            self.is_full = True
+        return self._woken
 
     def open(self, transport: Transport) -> None:
         """Write to this transport from now on."""
@@ -94,6 +99,7 @@ class Outbox:
             unsent += self._queue
             self._queue, self._in_flight = [], []
             self._gathered = self._accepted = 0
+            self.is_full = False
             self._transport = None
             yield unsent
 
@@ -118,9 +124,11 @@ class Outbox:
 
     def nudge(self) -> None:
         """As ``push``, for a caller that has made sure before that there was room: it never blocks for room."""
+        if self._woken or (self._batching and threading.get_ident() in self._batching):
+            return
         if time.monotonic() - self.last_write > QUIET:
             self.push()
-        elif not (self._woken or (self._batching and threading.get_ident() in self._batching)):
+        else:
             self.wake()
 
     def wake(self) -> None:
@@ -190,6 +198,8 @@ class Outbox:
                     return
                 self._in_flight, self._queue = self._queue, []
                 self._gathered = self._accepted = 0
+                self.is_full = False
+            self._see(self._in_flight)
             try:
                 if transport.frame_per_send:
                     for frame in self._in_flight:

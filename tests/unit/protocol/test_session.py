@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError
+from stomplistener.errors import BrokerError, ConnectionLost, InvalidHeader, ProtocolError
 from stomplistener.protocol import (
     HEARTBEAT,
     Frame,
@@ -741,7 +741,7 @@ def test_abandoning_and_retracting() -> None:
     session = ready()
     send(session, "a", context="a")
     frame = said(send(session, "b", context="b"))
-    session.retract(frame)
+    session.retract(frame, InvalidHeader("no"))
     assert (session.unconfirmed, session.unconfirmed_bytes) == (1, 1)
     session.lost()
     send(session, "c", context="c")
@@ -749,10 +749,10 @@ def test_abandoning_and_retracting() -> None:
     assert (session.unconfirmed, session.unconfirmed_bytes) == (0, 0)
     assert restore(session) == ([], [])
     transaction, begin = session.begin()
-    session.retract(begin)
+    session.retract(begin, InvalidHeader("no"))
     assert transaction.id not in session.transactions
     _, subscribe = session.subscribe("/q")
-    session.retract(said(subscribe))
+    session.retract(said(subscribe), InvalidHeader("no"))
     assert session.subscriptions == {}
     assert session.is_idle
 
