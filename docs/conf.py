@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,13 @@ if os.environ.get("STOMPLISTENER_DOCS_INTERSPHINX"):
     intersphinx_mapping = {"python": ("https://docs.python.org/3", None)}
 
 
+def _named(_app: Any, _what: str, _name: str, _object: Any, _options: Any, signature: str, result: str) -> Any:
+    """A function as a default, by its name: the rest of the signature cannot be parsed otherwise."""
+    if signature is None:
+        return None
+    return re.sub(r"<function (\w+)>", r"\1", signature).replace("<factory>", "..."), result
+
+
 def _find(app: Any, _env: Any, node: Any, content: Any) -> Any:
     """Find a public name that is written without its module, or by another module than the one it is described in."""
     if node.get("refdomain") != "py":
@@ -89,5 +97,6 @@ def _no_type(_app: Any, what: str, _name: str, _object: Any, _options: Any, line
 
 def setup(app: Any) -> None:
     generate.write_all(HERE / "_build" / "generated")
+    app.connect("autodoc-process-signature", _named)
     app.connect("missing-reference", _find)
     app.connect("autodoc-process-docstring", _no_type, priority=900)

@@ -172,7 +172,8 @@ def guarantee_tables() -> str:
             shown = "<br>".join(f"`{name}`" for name in tests_of(row, known)) or "no test of its own yet"
             lines.append((row.when, row.holds, shown))
         head = f"## {operation.title}\n\n{operation.text}\n\n"
-        parts.append(head + rows(("The connection is lost", "What holds", "Shown by"), lines))
+        lost = rows(("The connection is lost", "What holds", "Shown by"), lines)
+        parts.append(f"{head}:::{{div}} guarantees\n{lost}:::\n")
     return "\n".join(parts)
 
 

@@ -37,16 +37,19 @@ OPERATIONS = (
                 BEFORE,
                 "The call waits until the connection is restored, at most its `timeout` and the URI's `timeout`, "
                 "whichever is less. `TimedOut` means: nothing was written, and nothing will be.",
-                scenarios=(14,),
+                scenarios=(6, 14),
             ),
             Row(
                 DURING,
                 "If the frame was not written whole, it goes out once more after the replay, in its order. "
                 "It may have arrived whole, so a duplicate is possible.",
                 ("test_unwritten_sends_survive_behind_the_confirmed_ones_in_their_order",),
-                (6,),
             ),
-            Row(AFTER, "The message may be lost without a word, until the broker has read it.", scenarios=(29,)),
+            Row(
+                AFTER,
+                "The message may be lost without a word, until the broker has read it.",
+                ("test_an_unconfirmed_send_that_was_written_may_be_lost",),
+            ),
         ),
     ),
     Operation(
@@ -56,7 +59,7 @@ OPERATIONS = (
             Row(
                 BEFORE,
                 "As for the unconfirmed send. `TimedOut` means: nothing was written, and nothing will be.",
-                scenarios=(14,),
+                ("test_a_confirmed_send_whose_time_ends_without_a_connection_was_not_written",),
             ),
             Row(
                 DURING,
@@ -68,8 +71,9 @@ OPERATIONS = (
                     "test_subscriptions_come_first_then_confirmed_sends",
                     "test_a_hundred_drops_under_load_lose_nothing_confirmed",
                     "test_unconfirmed_sends_are_resent_in_first_order_behind_the_subscriptions",
+                    "test_a_confirmed_send_whose_time_ends_while_cut_off_is_in_doubt_and_not_sent_again",
                 ),
-                (17, 26),
+                (17, 26, 29),
             ),
             Row(
                 AFTER,
@@ -86,14 +90,21 @@ OPERATIONS = (
                 BEFORE,
                 "The message is kept and sent when the connection is restored; the call does not wait. It waits only "
                 "for room among the unconfirmed messages (`Limits`); `TimedOut` means: nothing was or will be written.",
-                ("test_what_is_sent_while_cut_off_stays_behind_what_was_sent_before_over_any_number_of_losses",),
+                (
+                    "test_send_async_keeps_its_message_while_cut_off",
+                    "test_what_is_sent_while_cut_off_stays_behind_what_was_sent_before_over_any_number_of_losses",
+                    "test_a_window_of_one_holds_through_an_outage",
+                ),
             ),
             Row(
                 DURING,
                 "While the future is not done, as for the confirmed send, with no limit in time. If the connection "
                 "is closed for good, the future fails with `ConnectionLost`; `outcome_unknown` tells whether the "
                 "message was ever written.",
-                ("test_subscriptions_come_first_then_confirmed_sends", "test_abandoning_and_retracting"),
+                (
+                    "test_subscriptions_come_first_then_confirmed_sends",
+                    "test_close_fails_what_waits_and_says_whether_it_was_written",
+                ),
                 (26, 27),
             ),
             Row(
@@ -151,7 +162,7 @@ OPERATIONS = (
                 DURING,
                 "Success: the end of the connection did it. For a subscription made with `durable=`, "
                 "`ConnectionLost` with `outcome_unknown=True`: whether the broker deleted it is not known.",
-                ("test_the_loss_of_each_command_means_what_the_table_says",),
+                ("test_unsubscribing_a_durable_subscription_without_an_answer_is_in_doubt",),
             ),
             Row(AFTER, "It is not restored.", ("test_a_subscription_removed_in_between_is_not_replayed",), (25,)),
         ),
@@ -197,12 +208,18 @@ OPERATIONS = (
                 DURING,
                 "Returns `True`: it was handed over for writing. It is not known to have arrived, it is never sent "
                 "again, and the message may come again.",
-                ("test_nothing_but_plain_sends_survives_unwritten",),
+                (
+                    "test_nothing_but_plain_sends_survives_unwritten",
+                    "test_an_acknowledgement_that_was_written_may_be_lost_and_the_message_comes_again",
+                ),
             ),
             Row(
                 AFTER,
                 "The same, until the broker has read it. To be certain, acknowledge in a transaction.",
-                scenarios=(19,),
+                (
+                    "test_an_acknowledgement_that_was_written_may_be_lost_and_the_message_comes_again",
+                    "test_messages_are_acknowledged_with_it",
+                ),
             ),
         ),
     ),
@@ -215,15 +232,20 @@ OPERATIONS = (
                 BEFORE,
                 "The listener's end acknowledges nothing; the broker delivers the message again. A message that waits "
                 "to be tried again is dropped here, and comes again with its tries counted afresh.",
-                scenarios=(20, 22),
+                ("test_a_retry_that_waits_at_a_loss_is_dropped_and_the_message_comes_anew",),
+                (20, 22),
             ),
             Row(
                 DURING,
                 "An acknowledgement: as above. Forwarding and acknowledging are one transaction: both happen at the "
                 "broker, or neither. Where its end is not known, that is logged.",
-                scenarios=(19,),
+                ("test_forwarding_is_both_or_neither_over_a_loss",),
             ),
-            Row(AFTER, "As for ack.", scenarios=(22,)),
+            Row(
+                AFTER,
+                "As for ack.",
+                ("test_with_several_workers_a_loss_repeats_only_what_was_not_acknowledged",),
+            ),
         ),
     ),
     Operation(
@@ -249,7 +271,10 @@ OPERATIONS = (
                 AFTER,
                 "The broker rolls back; the next use raises. `connection.transaction(retry=N).run(function)` does it "
                 "all again.",
-                ("test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done",),
+                (
+                    "test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done",
+                    "test_run_again_from_the_start_when_the_loss_is_noticed_inside",
+                ),
                 (19,),
             ),
         ),
@@ -268,10 +293,10 @@ OPERATIONS = (
                 DURING,
                 "`ConnectionLost` with `outcome_unknown=True`: all of it was done, or nothing. COMMIT is never sent "
                 "again, and `run()` does not repeat it.",
-                ("test_a_commit_without_an_answer_is_in_doubt",),
+                ("test_a_commit_without_an_answer_is_in_doubt", "test_run_does_not_repeat_what_may_have_been_done"),
                 (18,),
             ),
-            Row(AFTER, "All of it was done.", ("test_a_transaction_from_begin_to_commit",)),
+            Row(AFTER, "All of it was done.", ("test_all_of_it_is_there_at_the_end_and_nothing_before",)),
         ),
     ),
     Operation(
@@ -290,7 +315,11 @@ OPERATIONS = (
                 ("test_the_loss_of_each_command_means_what_the_table_says",),
                 (19,),
             ),
-            Row(AFTER, "Nothing of the transaction was done.", ("test_an_abort_ends_and_is_said_once",)),
+            Row(
+                AFTER,
+                "Nothing of the transaction was done.",
+                ("test_an_exception_aborts", "test_an_aborted_acknowledgement_leaves_the_message"),
+            ),
         ),
     ),
     Operation(
@@ -299,14 +328,19 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "While cut off there is nobody to say goodbye to: as `close()`. An attempt under way is ended.",
-                scenarios=(15,),
+                "While cut off there is nobody to say goodbye to: as `close()`. An attempt under way is ended. On the "
+                "way to a preferred broker, the one that is being left is said goodbye to.",
+                ("test_an_end_while_the_connection_is_lost", "test_disconnect_during_the_move_is_graceful"),
+                (15,),
             ),
             Row(
                 DURING,
                 "It returns, and nothing is reconnected. Confirmed sends without a receipt fail with "
                 "`ConnectionLost`. Messages that were not acknowledged go back to the broker.",
-                scenarios=(15,),
+                (
+                    "test_without_receipts_the_end_comes_in_time_and_futures_fail",
+                    "test_what_runs_may_end_what_has_not_begun_goes_back",
+                ),
             ),
             Row(
                 AFTER,
@@ -314,6 +348,7 @@ OPERATIONS = (
                 (
                     "test_two_hundred_connects_and_disconnects_leave_nothing",
                     "test_a_listener_may_unsubscribe_and_disconnect",
+                    "test_a_connection_can_be_used_again",
                 ),
             ),
         ),
@@ -331,14 +366,13 @@ OPERATIONS = (
                 DURING,
                 "Whoever waits for a connection raises `NotConnected`. Whoever waits for a receipt raises "
                 "`ConnectionLost`, with `outcome_unknown=True` if something was written.",
-                ("test_abandoning_and_retracting",),
+                ("test_close_fails_what_waits_and_says_whether_it_was_written",),
                 (16,),
             ),
             Row(
                 AFTER,
                 "No thread and no socket of the connection is left. What was not acknowledged goes back to the broker.",
-                ("test_two_hundred_connects_and_disconnects_leave_nothing",),
-                (16, 32),
+                scenarios=(16, 32),
             ),
         ),
     ),
