@@ -28,7 +28,7 @@ from typing import Any
 
 from stomplistener.config import DEFAULT, Config, ConnectOptions
 from stomplistener.core import Core
-from stomplistener.errors import ClosedAfterFork, NotConnected, TimedOut
+from stomplistener.errors import ClosedAfterFork, NotConnected, StompError, TimedOut
 from stomplistener.failover import parse
 from stomplistener.lifecycle import Lifecycle
 from stomplistener.listener import AnyListener, Listeners
@@ -212,14 +212,19 @@ class Connection:
         Raises:
             ConnectFailed: the connection could not be made, or not be restored.
         """
-        self.connect()
         # A signal handler may run between any two instructions: of all ways to wake a thread only SimpleQueue.put
         # is documented to be safe there.
         events: queue.SimpleQueue[str] = queue.SimpleQueue()
+        failures: list[StompError] = []
+        # Handled before the first message can come: from then on a signal has something to bring to an end.
         with _signals(lambda: events.put("signal")):
 
             def watch() -> None:
-                self.wait()
+                try:
+                    self.connect()
+                    self.wait()
+                except StompError as error:
+                    failures.append(error)
                 events.put("closed")
 
             watcher = threading.Thread(target=watch, name=f"{self._config.name}-watch", daemon=True)
@@ -231,7 +236,7 @@ class Connection:
                     self.close()
                 ending.join()
             watcher.join()
-        failure = self._core.failure
+        failure = failures[0] if failures else self._core.failure
         if type(failure) is not NotConnected:
             raise failure
 

@@ -623,12 +623,10 @@ class Core:
                 self.move(ConnectionState.SUSPENDED)
             elif self.state is ConnectionState.CLOSING:
                 # The broker may hang up as soon as it has answered DISCONNECT: that is the end that was asked for.
-                self.failure = NotConnected("the connection was ended by disconnect(); connect() starts anew")
+                self.failure = NotConnected(ENDED)
                 self.move(ConnectionState.CLOSED)
             elif not restore and self.state is not ConnectionState.CLOSED:
-                wanted = self.state is ConnectionState.CLOSING
-                lost = ConnectionLost(f"the connection to {self._where()} was lost: {reason}")
-                self.failure = NotConnected(ENDED) if wanted else lost
+                self.failure = ConnectionLost(f"the connection to {self._where()} was lost: {reason}")
                 self.move(ConnectionState.CLOSED)
             self.changed.notify_all()
         self.fail(unanswered)

@@ -27,6 +27,11 @@ _NOT_FORWARDED = frozenset(
 )
 
 
+def _writable(text: str) -> str:
+    """Without what STOMP 1.1 cannot write in a header."""
+    return text.replace("\r", "").replace("\0", "")
+
+
 class Delivery:
     """Runs in the threads of the lanes; many at a time where a subscription has workers."""
 
@@ -183,8 +188,8 @@ class Delivery:
         headers |= {
             "original-destination": message.destination,
             "original-message-id": message.id,
-            "error": f"{type(error).__name__}: {error}"[:1000],
-            "error-traceback": "".join(traceback.format_exception(error))[-4000:],
+            "error": _writable(f"{type(error).__name__}: {error}")[:1000],
+            "error-traceback": _writable("".join(traceback.format_exception(error)))[-4000:],
             "attempts": str(message.attempts + 1),
         }
         self._core.forward(message, destination, headers)

@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 
-from stomplistener.core import Core
+from stomplistener.core import ENDED, Core
 from stomplistener.errors import NotConnected, StompError
 from stomplistener.failover import Schedule
 from stomplistener.protocol import SessionState
@@ -28,6 +28,7 @@ class Lifecycle:
         self._interrupt: Interrupt | None = None
         self._receiver: Receiver | None = None
         self._standby: Standby | None = None
+        self._at_once = False
         # Starting and ending exclude each other; never taken with another lock held.
         self._turn = threading.Lock()
 
@@ -42,7 +43,7 @@ class Lifecycle:
             self._join(Deadline(core.config.timeout))
             for lane in core.lanes:
                 lane.restart()
-            core.delivery.draining = False
+            core.delivery.draining = self._at_once = False
             self._interrupt = Interrupt()
             schedule = Schedule(core.config.uri, random=random.Random())
             self._standby = Standby(core, schedule, self._interrupt) if Standby.is_wanted(core.config) else None
@@ -54,10 +55,14 @@ class Lifecycle:
             if self._standby is not None:
                 self._standby.thread.start()
 
-    def close(self, failure: StompError | None = None) -> None:
-        """End everything at once, from any thread; returns when no thread of the connection is left."""
+    def close(self) -> None:
+        """End everything at once, from any thread; a graceful end that is under way, too."""
+        self._at_once = True
+        self._end(NotConnected("the connection was closed; connect() starts anew"))
+
+    def _end(self, failure: StompError) -> None:
         core = self._core
-        core.give_up(failure or NotConnected("the connection was closed; connect() starts anew"))
+        core.give_up(failure)
         with self._turn:
             if self._interrupt is not None:
                 self._interrupt.set()
@@ -67,7 +72,9 @@ class Lifecycle:
     def disconnect(self, deadline: Deadline) -> None:
         """End gracefully: see ``Connection.disconnect``."""
         core = self._core
+        failure = NotConnected(ENDED)
         with core.lock:
+            under_way = core.state is ConnectionState.CLOSING
             # Not only connected: on the way to another broker the old one can still be said goodbye to.
             graceful = (
                 core.state in (ConnectionState.CONNECTED, ConnectionState.SUSPENDED)
@@ -75,6 +82,9 @@ class Lifecycle:
             )
             if graceful:
                 core.move(ConnectionState.CLOSING)
+        if under_way:
+            self._await_end(deadline, failure)
+            return
         if graceful:
             core.tell("on_disconnecting")
             try:
@@ -82,9 +92,18 @@ class Lifecycle:
                 self._say_goodbye(deadline)
             except StompError as error:
                 _log.warning("%s: the connection ended before its graceful end: %s", core.config.name, error)
-        self.close(NotConnected("the connection was ended by disconnect(); connect() starts anew"))
-        for lane in core.lanes:
-            lane.join(deadline)
+        self._end(failure)
+        if not self._at_once:
+            for lane in core.lanes:
+                lane.join(deadline)
+
+    def _await_end(self, deadline: Deadline, failure: StompError) -> None:
+        """Let the graceful end of another thread come to its own end, unless it waits for this very thread."""
+        core = self._core
+        if any(lane.is_mine for lane in core.lanes):
+            return
+        core.wait_until(lambda: core.state is ConnectionState.CLOSED, deadline)
+        self._end(failure)
 
     def _settle_accounts(self, deadline: Deadline) -> None:
         """Take no more messages, let listeners end what they began, and wait for the receipts of confirmed sends."""
@@ -94,7 +113,7 @@ class Lifecycle:
         for lane in core.lanes:
             lane.discard(core.delivery.is_stale)
         for lane in core.lanes:
-            if not lane.drain(deadline):
+            if not lane.drain(deadline, lambda: self._at_once):
                 _log.warning("%s: a listener has not ended within %s s", core.config.name, deadline.timeout)
         core.outbox.flush(deadline.remaining())
         core.wait_for_answers(

@@ -134,7 +134,6 @@ class Lane(Generic[Item]):
         self._changed = threading.Condition(threading.Lock())
         self._batches: collections.deque[_Batch[Item]] = collections.deque()
         self._threads: set[threading.Thread] = set()
-        self._idle = 0
         self._busy: set[threading.Thread] = set()
         self._stopping = False
 
@@ -144,8 +143,8 @@ class Lane(Generic[Item]):
         self._bound.add(sum(each.messages for each in batches), sum(each.size for each in batches))
         with self._changed:
             self._batches.extend(batches)
-            # Threads that were told and still sleep count as idle, so what waits is compared with all of them.
-            if len(self._threads) < self._workers and self._idle < len(self._batches):
+            # Threads that were told and still sleep are not busy either, so what waits is compared with all of them.
+            while len(self._threads) < min(self._workers, len(self._busy) + len(self._batches)):
                 self._start()
             self._changed.notify(len(batch))
 
@@ -174,15 +173,19 @@ class Lane(Generic[Item]):
                     self._batches.append(self._weighed(kept))
         self._bound.remove(*self._weigh(dropped))
 
-    def drain(self, deadline: Deadline) -> bool:
-        """Wait until nothing waits and nothing runs but the caller itself; whether it came to that."""
+    def drain(self, deadline: Deadline, called_off: Callable[[], bool]) -> bool:
+        """Wait until nothing waits and nothing runs but the caller itself; whether it came to that.
+
+        Args:
+            called_off: whether to wait no longer; ``stop`` makes it be asked.
+        """
         me = threading.current_thread()
         with self._changed:
             while (self._workers and self._batches and not (self._workers == 1 and me in self._busy)) or (
                 self._busy - {me}
             ):
                 remaining = deadline.remaining()
-                if remaining == 0.0:
+                if remaining == 0.0 or called_off():
                     return False
                 self._changed.wait(remaining)
         return True
@@ -192,6 +195,11 @@ class Lane(Generic[Item]):
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread is one of this lane's."""
+        return threading.current_thread() in self._threads
 
     @property
     def is_over(self) -> bool:
@@ -235,8 +243,6 @@ class Lane(Generic[Item]):
                 self._changed.notify_all()
                 if self._stopping:
                     return None
-                self._idle += 1
                 self._changed.wait()
-                self._idle -= 1
             self._busy.add(me)
             return self._batches.popleft()

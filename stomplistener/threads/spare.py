@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from stomplistener.config import Config, ConnectOptions
-from stomplistener.errors import StompError, TimedOut
+from stomplistener.errors import ConnectFailed, StompError, TimedOut
 from stomplistener.failover import Broker
 from stomplistener.protocol import Decoder, Frame, Session, SessionState, encode
 from stomplistener.threads.deadline import Deadline
@@ -28,7 +28,13 @@ def dial(
     """Connect a transport, with what ``before_connect`` makes of the options for this attempt."""
     options = config.connect_options(broker, number)
     if config.before_connect is not None:
-        config.before_connect(options)
+        try:
+            config.before_connect(options)
+        except (OSError, StompError, ValueError):
+            raise
+        except Exception as error:
+            # Whatever the application raises fails this attempt, and no more than that.
+            raise ConnectFailed(f"before_connect raised {type(error).__name__}: {error}") from error
     assert deadline.at is not None
     transport = config.connect_transport(
         broker,

@@ -1,0 +1,293 @@
+"""What becomes of a message when its listener has ended: acknowledged, tried again, forwarded, rejected."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from client_support import (
+    QUEUE,
+    Collector,
+    Recorder,
+    commands,
+    eventually,
+    failover,
+    nothing_left_behind,
+    reconnected,
+)
+
+from stomplistener import Connection, Message, NotConnected
+from stomplistener.testing import Broker
+
+ERRORS = "/queue/errors"
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing_behind() -> Iterator[None]:
+    with nothing_left_behind():
+        yield
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def connection(broker: Broker) -> Iterator[Connection]:
+    with Connection(failover(broker.uri), timeout=10) as connection:
+        yield connection
+
+
+def refuse(message: Message) -> None:
+    raise ValueError(f"no use for {message.text}")
+
+
+def test_acknowledged_when_the_listener_returns_and_rejected_when_it_raises(
+    broker: Broker, connection: Connection
+) -> None:
+    def picky(message: Message) -> None:
+        if message.text == "bad":
+            refuse(message)
+
+    connection.subscribe(QUEUE, picky, ack="client-individual", settle=True, confirm=True)
+    for body in ("good", "bad", "better"):
+        broker.publish(QUEUE, body)
+    # The embedded broker buries what was rejected five times.
+    broker.wait_for(lambda: [m.text for m in broker.messages("/queue/DLQ")] == ["bad"])
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
+    assert Counter(commands(broker.frames())) == Counter(CONNECT=1, SUBSCRIBE=1, ACK=2, NACK=5)
+
+
+def test_what_the_listener_settled_itself_is_left_alone(broker: Broker, connection: Connection) -> None:
+    def itself(message: Message) -> None:
+        assert message.nack() if message.text == "nack" else message.ack()
+        refuse(message)
+
+    connection.subscribe(QUEUE, itself, ack="client-individual", settle=True, confirm=True)
+    broker.publish(QUEUE, "ack")
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
+    eventually(lambda: connection.statistics().listener_errors == 1, "the end of the listener")
+    connection.flush()
+    assert commands(broker.frames()) == ["CONNECT", "SUBSCRIBE", "ACK"]
+
+
+def test_retries_hold_up_neither_other_messages_nor_acks_nor_heart_beats() -> None:
+    with Broker(heartbeat=(0.1, 0.1)) as broker:
+        with Connection(failover(broker.uri), heartbeat=(0.1, 0.1)) as connection:
+            tries: list[float] = []
+            others = Collector(ack=True)
+
+            def fails(message: Message) -> None:
+                tries.append(time.monotonic())
+                assert message.attempts == len(tries) - 1
+                refuse(message)
+
+            connection.subscribe(
+                QUEUE, fails, ack="client-individual", settle=True, retries=2, retry_delay=0.4, confirm=True
+            )
+            connection.subscribe("/queue/others", others, ack="client-individual", confirm=True)
+            broker.publish(QUEUE, "x")
+            eventually(lambda: len(tries) == 1, "the first try")
+            for number in range(50):
+                broker.publish("/queue/others", str(number))
+            broker.wait_for(lambda: not broker.unacknowledged("/queue/others") and len(others.texts) == 50)
+            assert len(tries) == 1
+            # It is in nobody's hands but ours all the while.
+            assert [m.text for m in broker.unacknowledged(QUEUE)] == ["x"]
+            broker.wait_for(lambda: broker.frames(command="NACK"))
+            assert len(tries) >= 3
+            assert tries[1] - tries[0] >= 0.35
+            assert tries[2] - tries[1] >= 0.35
+            assert broker.connection_count == 1
+
+
+def test_a_retry_that_succeeds_is_acknowledged(broker: Broker, connection: Connection) -> None:
+    tries: list[int] = []
+
+    def second_time(message: Message) -> None:
+        tries.append(message.attempts)
+        if message.attempts < 1:
+            refuse(message)
+
+    connection.subscribe(QUEUE, second_time, ack="client-individual", settle=True, retries=3, retry_delay=0.01)
+    connection.send(QUEUE, "x", confirm=True)
+    broker.wait_for(lambda: broker.frames(command="ACK"))
+    assert tries == [0, 1]
+    assert broker.frames(command="NACK") == []
+
+
+def test_a_retry_that_waits_at_a_loss_is_dropped_and_the_message_comes_anew(
+    broker: Broker, connection: Connection
+) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    def once_wrong(message: Message) -> None:
+        seen.append((message.attempts, message.redelivered))
+        if len(seen) == 1:
+            refuse(message)
+
+    connection.subscribe(QUEUE, once_wrong, ack="client-individual", settle=True, retries=1, retry_delay=0.3)
+    connection.send(QUEUE, "x", confirm=True)
+    eventually(lambda: len(seen) == 1, "the first try")
+    broker.drop_connections()
+    broker.wait_for(lambda: broker.frames(command="ACK"))
+    assert seen == [(0, False), (0, True)]
+    time.sleep(0.4)  # Past the moment of the retry that is no more.
+    assert len(seen) == 2
+
+
+def test_the_error_destination_gets_the_message_with_the_error_in_one_transaction(
+    broker: Broker, connection: Connection
+) -> None:
+    connection.subscribe(
+        QUEUE, refuse, ack="client-individual", settle=True, retries=1, retry_delay=0.01, error_destination=ERRORS
+    )
+    connection.send(QUEUE, "bad", {"correlation": "c:1", "note": "line\nbreak"}, confirm=True)
+    broker.wait_for(lambda: broker.messages(ERRORS))
+    (forwarded,) = broker.messages(ERRORS)
+    assert forwarded.body == b"bad"
+    headers = forwarded.headers
+    assert headers["correlation"] == "c:1"
+    assert headers["note"] == "line\nbreak"
+    assert headers["original-destination"] == QUEUE
+    assert headers["original-message-id"]
+    assert headers["error"] == "ValueError: no use for bad"
+    assert "Traceback" in headers["error-traceback"]
+    assert headers["attempts"] == "2"
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
+    assert broker.messages(QUEUE) == []
+    assert commands(broker.frames())[-4:] == ["BEGIN", "SEND", "ACK", "COMMIT"]
+    transactions = {f.headers["transaction"] for f in broker.frames()[-4:]}
+    assert len(transactions) == 1
+
+
+@pytest.mark.parametrize("command", ["BEGIN", "SEND", "ACK", "COMMIT"])
+def test_forwarding_is_both_or_neither_over_a_loss(broker: Broker, command: str) -> None:
+    for number in range(5):
+        broker.publish(QUEUE, str(number))
+    broker.drop_before(command)
+    with Connection(failover(broker.uri)) as connection:
+        connection.subscribe(QUEUE, refuse, ack="client-individual", settle=True, error_destination=ERRORS)
+        broker.wait_for(lambda: len(broker.messages(ERRORS)) >= 5)
+        broker.wait_for(lambda: not broker.unacknowledged(QUEUE) and not broker.messages(QUEUE))
+        assert sorted(m.text for m in broker.messages(ERRORS)) == list("01234")
+
+
+def test_forwarding_a_text_that_the_version_cannot_write(broker: Broker) -> None:
+    """STOMP 1.1 has no way to write a carriage return in a header."""
+
+    def windows(_message: Message) -> None:
+        raise ValueError("first line\r\nsecond line\0")
+
+    with Connection(broker.uri, versions=("1.1",)) as connection:
+        connection.subscribe(QUEUE, windows, ack="client-individual", settle=True, error_destination=ERRORS)
+        connection.send(QUEUE, "x", confirm=True)
+        broker.wait_for(lambda: broker.messages(ERRORS))
+        assert "second line" in broker.messages(ERRORS)[0].headers["error"]
+        eventually(lambda: connection.session.transactions == (), "the end of the transaction")
+
+
+def test_settling_after_the_end_says_false(broker: Broker) -> None:
+    collector = Collector()
+    connection = Connection(broker.uri).connect()
+    connection.subscribe(QUEUE, collector, ack="client-individual", confirm=True)
+    broker.publish(QUEUE, "x")
+    eventually(lambda: len(collector.messages) == 1, "the message")
+    connection.close()
+    assert collector.messages[0].ack() is False
+    assert collector.messages[0].nack() is False
+    with pytest.raises(NotConnected):
+        connection.send(QUEUE, "x")
+
+
+def test_workers_run_side_by_side_and_each_message_once(broker: Broker, connection: Connection) -> None:
+    together = threading.Barrier(4, timeout=10)
+    lock = threading.Lock()
+    done: list[str] = []
+
+    def work(message: Message) -> None:
+        if len(message.text) == 1 and message.text in "0123":
+            together.wait()
+        with lock:
+            done.append(message.text)
+
+    connection.subscribe(QUEUE, work, ack="client-individual", settle=True, workers=4, confirm=True)
+    for number in range(100):
+        broker.publish(QUEUE, str(number))
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE) and not broker.messages(QUEUE))
+    assert Counter(done) == Counter(map(str, range(100)))
+
+
+def test_a_worker_that_is_slow_does_not_hold_up_the_others(broker: Broker, connection: Connection) -> None:
+    slow = threading.Event()
+    done: list[str] = []
+
+    def work(message: Message) -> None:
+        if message.text == "slow":
+            slow.wait(10)
+        done.append(message.text)
+
+    connection.subscribe(QUEUE, work, workers=2, confirm=True)
+    for body in ("slow", "a", "b", "c"):
+        broker.publish(QUEUE, body)
+    eventually(lambda: done == ["a", "b", "c"], "the others, out of order")
+    slow.set()
+    eventually(lambda: done == ["a", "b", "c", "slow"], "the slow one")
+
+
+def test_with_several_workers_a_loss_repeats_only_what_was_not_acknowledged(
+    broker: Broker, connection: Connection
+) -> None:
+    lock = threading.Lock()
+    done: Counter[str] = Counter()
+
+    def work(message: Message) -> None:
+        time.sleep(0.002)
+        if message.ack():
+            with lock:
+                done[message.text] += 1
+
+    connection.subscribe(QUEUE, work, ack="client-individual", workers=3, confirm=True)
+    for number in range(200):
+        broker.publish(QUEUE, str(number))
+    eventually(lambda: sum(done.values()) > 50, "some")
+    broker.drop_connections()
+    reconnected(connection)
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE) and not broker.messages(QUEUE))
+    assert set(done) == set(map(str, range(200)))
+
+
+def test_a_listener_that_calls_exit_is_an_error_of_its_message(broker: Broker, connection: Connection) -> None:
+    recorder = Recorder()
+
+    def leaves(message: Message) -> None:
+        if message.text == "first":
+            raise SystemExit(3)
+
+    connection.add_listener(recorder)
+    connection.subscribe(QUEUE, leaves, ack="client-individual", settle=True, error_destination=ERRORS, confirm=True)
+    broker.publish(QUEUE, "first")
+    broker.publish(QUEUE, "second")
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE) and not broker.messages(QUEUE))
+    assert [m.text for m in broker.messages(ERRORS)] == ["first"]
+    eventually(lambda: recorder.count("listener_error") == 1, "the report")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"settle": True},
+        {"settle": True, "ack": "client"},
+        {"retries": 1},
+        {"error_destination": ERRORS},
+        {"workers": 0},
+    ],
+)
+def test_arguments_that_do_not_fit_together(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        Connection("tcp://localhost:1").subscribe(QUEUE, print, **wrong)  # type: ignore[arg-type]

@@ -1,0 +1,219 @@
+"""Transactions: a context manager, their end with the connection, and running one again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from client_support import (
+    QUEUE,
+    Collector,
+    commands,
+    eventually,
+    failover,
+    in_thread,
+    nothing_left_behind,
+    reconnected,
+)
+
+from stomplistener import BrokerError, Connection, ConnectionLost, TimedOut, Transaction, TransactionState
+from stomplistener.testing import Broker
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing_behind() -> Iterator[None]:
+    with nothing_left_behind():
+        yield
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def connection(broker: Broker) -> Iterator[Connection]:
+    with Connection(failover(broker.uri), timeout=10) as connection:
+        yield connection
+
+
+def test_all_of_it_is_there_at_the_end_and_nothing_before(broker: Broker, connection: Connection) -> None:
+    with connection.transaction() as transaction:
+        transaction.send(QUEUE, "a")
+        connection.send(QUEUE, "b", transaction=transaction)
+        connection.send(QUEUE, "c", transaction=transaction.id)
+        connection.flush()
+        broker.wait_for(lambda: len(broker.frames(command="SEND")) == 3)
+        assert broker.messages(QUEUE) == []
+        assert list(connection.session.transactions) == [transaction.id]
+    assert [m.text for m in broker.messages(QUEUE)] == ["a", "b", "c"]
+    assert transaction.state is TransactionState.COMMITTED
+    assert not connection.session.transactions
+
+
+def test_an_exception_aborts(broker: Broker, connection: Connection) -> None:
+    def fails() -> None:
+        with transaction:
+            transaction.send(QUEUE, "never")
+            raise ZeroDivisionError
+
+    transaction = connection.transaction()
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    connection.flush()
+    broker.wait_for(lambda: broker.frames(command="ABORT"))
+    assert broker.messages(QUEUE) == []
+    assert transaction.state is TransactionState.ABORTED
+    with pytest.raises(ConnectionLost):
+        transaction.send(QUEUE, "too late")
+
+
+def test_messages_are_acknowledged_with_it(broker: Broker, connection: Connection) -> None:
+    collector = Collector()
+    connection.subscribe(QUEUE, collector, ack="client-individual", confirm=True)
+    for body in "ab":
+        broker.publish(QUEUE, body)
+    eventually(lambda: len(collector.messages) == 2, "the messages")
+    one, two = collector.messages
+    with connection.transaction() as transaction:
+        assert transaction.ack(one)
+        assert two.ack(transaction)
+        connection.flush()
+        broker.wait_for(lambda: len(broker.frames(command="ACK")) == 2)
+        assert len(broker.unacknowledged(QUEUE)) == 2
+    assert broker.unacknowledged(QUEUE) == []
+
+
+def test_an_aborted_acknowledgement_leaves_the_message(broker: Broker, connection: Connection) -> None:
+    collector = Collector()
+    connection.subscribe(QUEUE, collector, ack="client-individual", confirm=True)
+    broker.publish(QUEUE, "x")
+    eventually(lambda: len(collector.messages) == 1, "the message")
+    transaction = connection.transaction().begin()
+    assert transaction.nack(collector.messages[0])
+    transaction.abort()
+    connection.flush()
+    broker.wait_for(lambda: broker.frames(command="ABORT"))
+    assert [m.text for m in broker.unacknowledged(QUEUE)] == ["x"]
+    assert collector.messages[0].ack()
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
+
+
+def test_a_confirmed_send_has_no_place_in_it(connection: Connection) -> None:
+    with connection.transaction() as transaction, pytest.raises(ValueError, match="COMMIT"):
+        connection.send(QUEUE, "x", transaction=transaction, confirm=True)
+
+
+def test_it_has_to_begin_first(connection: Connection) -> None:
+    with pytest.raises(RuntimeError, match="has not begun"):
+        connection.transaction().send(QUEUE, "x")
+
+
+def test_a_refused_commit_did_nothing(broker: Broker, connection: Connection) -> None:
+    broker.error_next("COMMIT", "not today")
+    transaction = connection.transaction().begin()
+    transaction.send(QUEUE, "x")
+    with pytest.raises(BrokerError, match="not today"):
+        transaction.commit()
+    assert not transaction.outcome_unknown
+    assert transaction.state is TransactionState.ABORTED
+    assert broker.messages(QUEUE) == []
+
+
+def test_a_commit_without_an_answer_times_out(broker: Broker, connection: Connection) -> None:
+    broker.withhold_receipts("COMMIT")
+    transaction = connection.transaction().begin()
+    transaction.send(QUEUE, "x")
+    with pytest.raises(TimedOut, match="may have"):
+        transaction.commit(timeout=0.1)
+    transaction.abort()
+    assert commands(broker.frames()).count("ABORT") == 0
+
+
+def test_a_new_one_waits_for_the_connection(broker: Broker, connection: Connection) -> None:
+    broker.stop()
+    eventually(lambda: not connection.is_connected, "the loss")
+    with pytest.raises(TimedOut, match="nothing was written"):
+        connection.transaction().begin(timeout=0.1)
+
+    def whole() -> None:
+        with connection.transaction() as transaction:
+            transaction.send(QUEUE, "x")
+
+    waiting = in_thread(whole)
+    broker.start()
+    waiting.value()
+    assert [m.text for m in broker.messages(QUEUE)] == ["x"]
+
+
+def test_run_again_from_the_start_when_the_loss_is_noticed_inside(broker: Broker, connection: Connection) -> None:
+    runs: list[str] = []
+
+    def work(transaction: Transaction) -> str:
+        runs.append(transaction.id)
+        transaction.send(QUEUE, f"run {len(runs)}")
+        if len(runs) < 3:
+            broker.drop_connections()
+            reconnected(connection, len(runs))
+            transaction.send(QUEUE, "never")
+        return "result"
+
+    assert connection.transaction(retry=2).run(work) == "result"
+    assert len(set(runs)) == 3
+    assert [m.text for m in broker.messages(QUEUE)] == ["run 3"]
+
+
+def test_run_gives_up_when_the_retries_are_used_up(broker: Broker, connection: Connection) -> None:
+    runs: list[int] = []
+
+    def work(transaction: Transaction) -> None:
+        runs.append(1)
+        broker.drop_connections()
+        reconnected(connection, len(runs))
+        transaction.send(QUEUE, "never")
+
+    with pytest.raises(ConnectionLost):
+        connection.transaction(retry=1).run(work)
+    assert len(runs) == 2
+
+
+def test_run_does_not_repeat_what_may_have_been_done(broker: Broker, connection: Connection) -> None:
+    broker.drop_after("COMMIT")
+    runs: list[int] = []
+
+    def work(transaction: Transaction) -> None:
+        runs.append(1)
+        transaction.send(QUEUE, "once")
+
+    transaction = connection.transaction(retry=5)
+    with pytest.raises(ConnectionLost) as lost:
+        transaction.run(work)
+    assert lost.value.outcome_unknown
+    assert transaction.outcome_unknown
+    assert len(runs) == 1
+    assert [m.text for m in broker.messages(QUEUE)] == ["once"]
+
+
+def test_run_leaves_other_exceptions_alone(broker: Broker, connection: Connection) -> None:
+    def work(transaction: Transaction) -> None:
+        transaction.send(QUEUE, "never")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        connection.transaction(retry=5).run(work)
+    connection.flush()
+    broker.wait_for(lambda: broker.frames(command="ABORT"))
+    assert broker.messages(QUEUE) == []
+
+
+def test_its_headers_go_with_begin(broker: Broker, connection: Connection) -> None:
+    with connection.transaction({"note": "x"}):
+        pass
+    assert broker.frames(command="BEGIN")[0].headers["note"] == "x"
+
+
+def test_failover_uri_is_of_no_concern(broker: Broker) -> None:
+    with Connection(failover(broker.uri)) as connection, connection.transaction() as transaction:
+        transaction.send(QUEUE, "x", timeout=None)
+    assert broker.depth(QUEUE) == 1
