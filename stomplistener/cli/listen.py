@@ -136,7 +136,8 @@ def listen(
 ) -> None:
     """Show the messages of destinations as they come, over lost connections too, until Ctrl-C.
 
-    A message is acknowledged, and so taken from its queue, when it was shown; --keep only looks.
+    A message is acknowledged, and so taken from its queue, when it was shown; --keep only looks. Into a pipe, shown
+    means written: to take one message and no more, say --count 1 and not "| head -1".
 
     \b
     Examples:
