@@ -6,6 +6,8 @@ Run by ``conf.py`` at every build; ``python docs/generate.py DIRECTORY`` writes 
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -177,6 +179,31 @@ def guarantee_tables() -> str:
     return "\n".join(parts)
 
 
+_BROKERS = """| | ActiveMQ Classic | ActiveMQ Artemis | Apollo | RabbitMQ |
+|---|---|---|---|---|
+| `durable` | `activemq.subscriptionName` | `durable-subscription-name` | `persistent:true` | `durable:true`, `auto-delete:false` |
+| `prefetch` | `activemq.prefetchSize` | `consumer-window-size`, in bytes | `credit` | `prefetch-count` |
+| `selector` | `selector` | `selector` | `selector` | none |
+"""  # noqa: E501
+
+
+def brokers() -> str:
+    """The headers by which each broker says an option, from the table in the code where it has one."""
+    if importlib.util.find_spec("stomplistener.protocol.profiles") is None:
+        return _BROKERS
+    profiles = importlib.import_module("stomplistener.protocol.profiles").PROFILES.values()
+    options = dict.fromkeys(option for profile in profiles for option in profile.options)
+    lines = []
+    for option in options:
+        cells = []
+        for profile in profiles:
+            spelling = profile.options[option]
+            headers = (f"`{name}:{value}`" for name, value in (spelling.headers or {}).items())
+            cells.append("<br>".join(headers) or f"not possible: {spelling.note}")
+        lines.append((f"`{option}`", *cells))
+    return rows(("", *(profile.title for profile in profiles)), lines)
+
+
 def files() -> dict[str, str]:
     return {
         "failover_options.md": uri_options(FailoverOptions),
@@ -184,6 +211,7 @@ def files() -> dict[str, str]:
         "ignored_options.md": ignored_options(),
         "limits.md": limits(),
         "raised.md": raised(),
+        "brokers.md": brokers(),
         "guarantees.md": guarantee_tables(),
     }
 
