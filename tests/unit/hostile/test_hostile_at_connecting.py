@@ -20,7 +20,8 @@ LIMITS = Limits(
 )
 BOUND = 8 * MIB
 """What one hostile peer may cost under these limits: a body in pieces grows by an eighth at a time and may be held
-twice for a moment, 64 KiB are read at once, and a full chunk of the smallest frames is 6,500 objects. Measured: 0.2 to 2.2 MiB.
+twice for a moment, 64 KiB are read at once, and a chunk of the smallest frames is 6,500 objects.
+Measured: 0.2 to 2.2 MiB.
 """
 
 
