@@ -434,7 +434,7 @@ class Connection:
             core.confirm(frame, patience, answer=answer, wait=True)
             core.await_answer(answer, deadline, f"SEND to {destination}")
         elif config.track_messages:
-            core.confirm(frame, deadline, answer=None, wait=False)
+            core.confirm(frame, deadline.sooner(config.uri.options.timeout), answer=None, wait=False)
         else:
             core.send(frame, deadline.sooner(config.uri.options.timeout))
 

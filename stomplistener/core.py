@@ -656,6 +656,9 @@ class Core:
         """Fail what would be sent again after a reconnect that will not come."""
         with self.lock:
             requests = self.session.abandon()
+        tracked = sum(request.context is None for request in requests)
+        if tracked:
+            _log.error("%s: %d message(s) kept by trackMessages had no receipt at the end", self.config.name, tracked)
         for request in requests:
             if isinstance(request.context, Answer) and not request.context.done():
                 request.context.set_exception(
@@ -802,6 +805,8 @@ class Core:
         _log.error("%s: subscription %s to %s: %s", self.config.name, entry.id, entry.destination, entry.error)
         with self.lock:
             self.changed.notify_all()
+        if subscription.lane is not self.lane:
+            subscription.lane.stop()
         if isinstance(entry.error, BrokerError):
             self.call(partial(call_all, subscription.hook("on_error"), entry.error.frame))
 

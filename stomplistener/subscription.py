@@ -163,12 +163,19 @@ class Consumer:
 
         Args:
             timeout: seconds to wait; None waits until one comes or the connection is closed.
+
+        Raises:
+            BrokerError: the broker refused the subscription.
+            ProtocolError: the STOMP version in use cannot express it.
         """
         deadline = Deadline(self._core.config.seconds(timeout))
         while (item := self.subscription.lane.take(deadline)) is not None:
             # A message of an older connection comes again; its acknowledgement would mean nothing.
             if isinstance(item, Message) and not self._core.delivery.is_stale(item):
                 return item
+        entry = self.subscription.entry
+        if entry.state is SubscriptionState.REJECTED and entry.error is not None:
+            raise entry.error
         return None
 
     def __iter__(self) -> Iterator[Message]:

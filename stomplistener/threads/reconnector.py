@@ -135,7 +135,8 @@ class Reconnector:
             transport.settimeout(None)
             core.restored()
         except BaseException as error:
-            if isinstance(error, BrokerError):
+            # Later ones were told when they came.
+            if isinstance(error, BrokerError) and core.session.state is SessionState.CONNECTING:
                 core.tell("on_error", error.frame)
             core.fail(core.end_epoch(transport))
             transport.close()
