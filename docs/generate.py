@@ -6,8 +6,6 @@ Run by ``conf.py`` at every build; ``python docs/generate.py DIRECTORY`` writes 
 from __future__ import annotations
 
 import ast
-import importlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -23,6 +21,7 @@ from stomplistener.failover import BrokerOptions, FailoverOptions
 from stomplistener.failover.options import table
 from stomplistener.failover.query import _IGNORED, _IGNORED_PREFIXES
 from stomplistener.failover.uri import _PLAIN_DEFAULTS
+from stomplistener.protocol.profiles import PROFILES
 
 ROOT = Path(__file__).parent.parent
 _ATTRIBUTE = re.compile(r"    (\w+(?:, \w+)*): (.*)")
@@ -179,19 +178,9 @@ def guarantee_tables() -> str:
     return "\n".join(parts)
 
 
-_BROKERS = """| | ActiveMQ Classic | ActiveMQ Artemis | Apollo | RabbitMQ |
-|---|---|---|---|---|
-| `durable` | `activemq.subscriptionName` | `durable-subscription-name` | `persistent:true` | `durable:true`, `auto-delete:false` |
-| `prefetch` | `activemq.prefetchSize` | `consumer-window-size`, in bytes | `credit` | `prefetch-count` |
-| `selector` | `selector` | `selector` | `selector` | none |
-"""  # noqa: E501
-
-
 def brokers() -> str:
-    """The headers by which each broker says an option, from the table in the code where it has one."""
-    if importlib.util.find_spec("stomplistener.protocol.profiles") is None:
-        return _BROKERS
-    profiles = importlib.import_module("stomplistener.protocol.profiles").PROFILES.values()
+    """The headers by which each broker says an option."""
+    profiles = PROFILES.values()
     options = dict.fromkeys(option for profile in profiles for option in profile.options)
     lines = []
     for option in options:
