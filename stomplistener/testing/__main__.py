@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,9 +21,6 @@ from stomplistener.testing.control import obey
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a broker until a signal or a command ends it."""
     options = _parser().parse_args(arguments)
-    finished = threading.Event()
-    for number in signal.SIGTERM, signal.SIGINT:
-        signal.signal(number, lambda *_: finished.set())
     broker = Broker(
         host=options.host,
         port=options.port,
@@ -36,21 +34,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1
-    with broker:
+    ended, end = socket.socketpair()
+    with broker, ended, end:
+        _end_on_signals(end)
         print(broker.uri, flush=True)
-        threading.Thread(target=_take_commands, args=(broker, finished), daemon=True).start()
-        finished.wait()
+        if sys.stdin is not None:
+            threading.Thread(target=_take_commands, args=(broker, end), daemon=True).start()
+        ended.recv(1)
+        signal.set_wakeup_fd(-1)
     return 0
 
 
-def _take_commands(broker: Broker, finished: threading.Event) -> None:
+def _end_on_signals(end: socket.socket) -> None:
+    """Have SIGTERM and SIGINT write to a socket.
+
+    A handler in Python cannot end a wait for a lock or event that begins at the very moment of the signal: it runs only
+    when that wait is over.
+    """
+    end.setblocking(False)
+    signal.set_wakeup_fd(end.fileno())
+    for number in signal.SIGTERM, signal.SIGINT:
+        signal.signal(number, lambda *_: None)
+
+
+def _take_commands(broker: Broker, end: socket.socket) -> None:
     """Obey standard input; its end ends nothing, since who starts a process may give it no input."""
-    for line in sys.stdin:
-        if line.strip() == "quit":
-            finished.set()
-            return
-        if line.strip():
-            print(obey(broker, line), flush=True)
+    # Without a buffer: the lock of one, held by this thread for ever, can break the end of the process.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as lines:
+        for line in lines:
+            command = line.decode(errors="replace").strip()
+            if command == "quit":
+                end.send(b"q")
+                return
+            if command:
+                print(obey(broker, command), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
 
-from stomplistener.protocol import HEARTBEAT, VERSIONS, Frame, Limits
+from stomplistener.protocol import VERSIONS, Frame, Limits
 from stomplistener.protocol.heartbeat import HeartBeat
 from stomplistener.testing import log
 from stomplistener.testing.client import ConnectionInfo
@@ -253,14 +253,14 @@ class Broker:
         """
         with self._watch.lock:
             entries = self._state.log.entries()
-        logged = log.read(entry for entry in entries if entry.direction == direction)
-        return [
-            each.frame
-            for each in logged
-            if connection in (None, each.connection)
-            and (each.frame is HEARTBEAT if command == "HEARTBEAT" else each.frame is not HEARTBEAT)
-            and (command in (None, "HEARTBEAT", each.frame.command))
+        wanted = [
+            entry
+            for entry in entries
+            if entry.direction == direction
+            and connection in (None, entry.connection)
+            and (log.command(entry) != "HEARTBEAT" if command is None else log.command(entry) == command)
         ]
+        return [each.frame for each in log.read(wanted)]
 
     def clear_log(self) -> None:
         """Forget the frames so far."""
@@ -352,7 +352,7 @@ class Broker:
         *,
         with_receipt_id: bool = True,
         close: bool = True,
-        times: int = 1,
+        times: int | None = 1,
         connection: int | None = None,
     ) -> None:
         """Answer the next such frames with ERROR instead of obeying them.
@@ -362,7 +362,7 @@ class Broker:
             message: the header of that name, and the body.
             with_receipt_id: name the receipt that the frame asked for.
             close: end the connection after it.
-            times: how many frames.
+            times: how many frames; None for all from now on.
         """
         self._add(
             Fault(
@@ -377,23 +377,26 @@ class Broker:
         )
 
     def drop_before(
-        self, command: str | None = None, n: int = 1, *, reset: bool = False, connection: int | None = None
+        self, command: str | None = None, n: int | None = 1, *, reset: bool = False, connection: int | None = None
     ) -> None:
-        """Cut the connection instead of processing the next such frame, ``n`` times; what was queued is written."""
+        """Cut the connection instead of processing the next such frame, ``n`` times (None: always).
+
+        What was queued is written before.
+        """
         self._add(Fault(kind="cut before", command=command, times=n, reset=reset, connection=connection))
 
     def drop_after(
-        self, command: str | None = None, n: int = 1, *, reset: bool = False, connection: int | None = None
+        self, command: str | None = None, n: int | None = 1, *, reset: bool = False, connection: int | None = None
     ) -> None:
-        """Process the next such frame and cut the connection instead of confirming it, ``n`` times."""
+        """Process the next such frame and cut the connection instead of confirming it, ``n`` times (None: always)."""
         self._add(Fault(kind="cut after", command=command, times=n, reset=reset, connection=connection))
 
-    def accept_and_close(self, times: int = 1, *, reset: bool = False) -> None:
-        """Accept the next connections and close each without a word."""
+    def accept_and_close(self, times: int | None = 1, *, reset: bool = False) -> None:
+        """Accept the next ``times`` connections (None: all) and close each without a word."""
         self._add(Fault(kind="accept and close", times=times, reset=reset))
 
-    def connected_then_close(self, times: int = 1, *, reset: bool = False) -> None:
-        """Answer the next connections with CONNECTED and close each."""
+    def connected_then_close(self, times: int | None = 1, *, reset: bool = False) -> None:
+        """Answer the next ``times`` connections (None: all) with CONNECTED and close each."""
         self._add(Fault(kind="connected then close", times=times, reset=reset))
 
     def withhold_receipts(self, command: str | None = None, *, connection: int | None = None) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import count
 from typing import NamedTuple
 
-from stomplistener.errors import ProtocolError
+from stomplistener.errors import InvalidHeader, ProtocolError
 from stomplistener.protocol import HEARTBEAT, Decoder, Frame, HeartBeat, encode
 from stomplistener.protocol.codec import encode_block
 from stomplistener.protocol.heartbeat import TOLERANCE
@@ -118,6 +118,9 @@ class Client:
             commands.process(self, frame, answer=answer)
         except Refusal as refusal:
             self.refuse(refusal, frame)
+        except InvalidHeader as error:
+            # What the client wrote cannot be said back to it, such as a carriage return in a receipt of 1.1.
+            self.refuse(Refusal("bad header", str(error)), None)
 
     def _handle_faultily(self, frame: Frame) -> None:
         """Process one frame with the faults that were asked for it."""

@@ -65,6 +65,13 @@ class Log:
         self._bytes = 0
 
 
+def command(entry: _Entry) -> str:
+    """The command of what passed, or HEARTBEAT; cheaper than the frame."""
+    frame = entry.frame
+    name = frame.command if isinstance(frame, Frame) else frame.partition(b"\n")[0].decode()
+    return name or "HEARTBEAT"
+
+
 def read(entries: Iterable[_Entry]) -> list[Logged]:
     """The entries as frames. Takes no lock: the bytes of a frame never change."""
     return [Logged(*entry[:3], _frame(entry)) for entry in entries]

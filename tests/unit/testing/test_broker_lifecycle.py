@@ -220,6 +220,12 @@ def test_as_a_process() -> None:
         assert running.wait(DEADLINE) == 0
 
 
+def test_a_process_quits_when_told_to() -> None:
+    with process() as running:
+        assert running.communicate("silent\nspeak\nquit\n", DEADLINE)[0].endswith('{"ok": "silent"}\n{"ok": "speak"}\n')
+        assert running.returncode == 0
+
+
 def test_a_process_on_a_port_that_is_taken_says_so() -> None:
     with Broker() as broker:
         command = [sys.executable, "-m", "stomplistener.testing", "--port", str(broker.port)]

@@ -203,7 +203,7 @@ def test_slow() -> None:
         start = time.monotonic()
         client.sendall(bytes(10_000))
         assert len(read(target, 10_000)) == 10_000
-        assert 0.15 < time.monotonic() - start < 1.5
+        assert 0.15 < time.monotonic() - start < 3.0
         proxy.slow(None)
         client.sendall(bytes(1_000_000))
         assert len(read(target, 1_000_000)) == 1_000_000
@@ -219,7 +219,7 @@ def test_delay() -> None:
         assert read(target, 1) == b"x"
         target.sendall(b"y")
         assert read(client, 1) == b"y"
-        assert 0.2 <= time.monotonic() - start < 1.0
+        assert 0.2 <= time.monotonic() - start < 3.0
 
 
 def test_a_target_that_is_not_there_resets() -> None:
@@ -250,7 +250,7 @@ def test_closing_frees_everything_at_once() -> None:
                 client.send(b"\n" * 1000)
                 start = time.monotonic()
                 proxy.close()
-                assert time.monotonic() - start < 0.5
+                assert time.monotonic() - start < 0.9
         broker.stop()
         assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == (threads, descriptors)
 
