@@ -10,7 +10,8 @@ Threads and what they do here:
 
 Locks, in the order in which they may be taken: the outbox's writing lock; ``lock``, which guards session, state and the
 outbox's queue; the locks of lanes, bound and timer. ``lock`` is never held over I/O, over a listener, or over a wait
-for another thread (``changed`` releases it).
+for another thread (``changed`` releases it). ``answered``, the condition of all futures, is never taken under ``lock``
+(an application may hold it, inside ``concurrent.futures.wait``); under it only the lanes' locks are taken.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
-from stomplistener.config import Config, ConnectOptions
+from stomplistener.config import Config, ConnectOptions, SendOptions
 from stomplistener.delivery import Delivery
 from stomplistener.errors import (
     BrokerError,
@@ -80,14 +81,44 @@ ENDED = "the connection was ended by disconnect(); connect() starts anew"
 class Answer(Future[Frame]):
     """The broker's answer to one frame: its RECEIPT, or an exception.
 
-    Callbacks run in the dispatcher thread, as every other code of the application does.
+    Callbacks run in the dispatcher thread, as every other code of the application does. It is under way from the start:
+    what was said cannot be taken back by ``cancel()``.
     """
 
-    def __init__(self, call: Callable[[Event], None]) -> None:
-        super().__init__()
+    def __init__(self, answered: threading.Condition, call: Callable[[Event], None]) -> None:
+        # Future.__init__ would make a lock and a condition for each of a hundred thousand answers a second. All of a
+        # connection share one condition instead; concurrent.futures finds everything where it looks for it.
+        self._condition = answered
+        self._state = "RUNNING"
+        self._result: Frame | None = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
         self._call = call
-        # It is under way from the start: what was said cannot be taken back by cancel().
-        self.set_running_or_notify_cancel()
+
+    def result(self, timeout: float | None = None) -> Frame:
+        self._wait(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._wait(timeout)
+        return super().exception(0)
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait for this answer, though the condition tells of the others, too."""
+        if not self.done():
+            with self._condition:
+                self._condition.wait_for(self.done, timeout)
+
+    def settle(self, answer: Frame | BaseException) -> None:
+        """Set the result or the exception, unless that was done."""
+        with self._condition:
+            if self.done():
+                return
+            if isinstance(answer, Frame):
+                self.set_result(answer)
+            else:
+                self.set_exception(answer)
 
     def add_done_callback(self, fn: Callable[[Future[Frame]], object]) -> None:
         if self.done():
@@ -106,7 +137,9 @@ class Core:
         self.changed = threading.Condition(self.lock)
         self.state = ConnectionState.NEW
         self.failure: StompError = NotConnected("not connected yet: call connect() first")
-        self.session = Session(config.versions, config.heartbeat, subscription_headers=config.dialect.subscription_headers)
+        self.session = Session(
+            config.versions, config.heartbeat, subscription_headers=config.dialect.subscription_headers
+        )
         self.outbox = Outbox(self.lock, self.broken, config.name, self._log_written)
         self.bound = Bound(config.limits.max_pending_messages, config.limits.max_pending_bytes)
         self.delivery = Delivery(self)
@@ -126,6 +159,7 @@ class Core:
         self._last_error: BrokerError | None = None
         self._window_waiters = self._answer_waiters = 0
         self._templates: Templates | None = None
+        self._answered = threading.Condition()
 
     # The state
 
@@ -183,8 +217,20 @@ class Core:
         self.outbox.push(self.config.timeout)
         return frame is not None
 
+    def spelled(
+        self, headers: Mapping[str, str] | None, deadline: Deadline, **options: Unpack[SendOptions]
+    ) -> Mapping[str, str] | None:
+        """The headers of a SEND with its options in the words of this broker; the application's own win."""
+        if all(value is None for value in options.values()):
+            return headers
+        dialect, session = self.config.dialect, self.session
+        if session.connected_frame is None and not dialect.is_fixed:
+            with self.lock:
+                self._until_open(deadline, "SEND", room=False)
+        return dialect.send_headers(session.connected_frame, time.time(), **options) | dict(headers or {})
+
     def new_answer(self) -> Answer:
-        return Answer(self.call)
+        return Answer(self._answered, self.call)
 
     def send_plain(self, destination: str, body: bytes | str) -> bool:
         """Say a SEND that has nothing special, the short way. False if only the long way is open.
@@ -228,6 +274,24 @@ class Core:
             self.messages_sent += 1
         self._announce(frame)
         self.outbox.push(deadline.remaining())
+
+    def confirm_plain(self, destination: str, body: bytes | str, answer: Answer) -> bool:
+        """Say a confirmed SEND that has nothing special, the short way. False if only the long way is open."""
+        templates, outbox = self._templates, self.outbox
+        if templates is None or self.listeners.on_send:
+            return False
+        size = len(body) if isinstance(body, bytes) else len(body.encode())
+        with self.lock:
+            if self._templates is not templates or outbox.is_full or self._window_is_full():
+                return False
+            # Encoded once before it is noted: a destination that cannot be written must leave nothing behind.
+            templates.send(destination, b"")
+            receipt = self.session.send_plain(destination, body, size, answer)
+            self.messages_sent += 1
+            if outbox.put(templates.send(destination, body, receipt)):
+                return True
+        outbox.nudge()
+        return True
 
     def settle(self, message: Message, transaction: Any, *, negative: bool) -> bool:
         """ACK or NACK a message; False when its epoch is over."""
@@ -600,7 +664,7 @@ class Core:
             if request is not None and request.subscription is not None:
                 self._rejected(request.subscription)
             elif request is not None and isinstance(request.context, Answer):
-                request.context.set_exception(error)
+                request.context.settle(error)
             else:
                 _log.error("%s: %s cannot be sent on this connection: %s", self.config.name, frame.info, error)
 
@@ -639,12 +703,12 @@ class Core:
     def fail(self, unanswered: Sequence[tuple[Request, Outcome]]) -> None:
         """Answer in the broker's place, as the loss of the connection means for each."""
         for request, outcome in unanswered:
-            if not isinstance(request.context, Answer) or request.context.done():
+            if not isinstance(request.context, Answer):
                 continue
             if outcome is Outcome.DONE:
-                request.context.set_result(Frame("RECEIPT", {"receipt-id": request.receipt}))
+                request.context.settle(Frame("RECEIPT", {"receipt-id": request.receipt}))
             else:
-                request.context.set_exception(
+                request.context.settle(
                     ConnectionLost(
                         f"{request.command}: the connection to {self._where()} was lost before the broker answered: "
                         f"{outcome.value}",
@@ -660,8 +724,8 @@ class Core:
         if tracked:
             _log.error("%s: %d message(s) kept by trackMessages had no receipt at the end", self.config.name, tracked)
         for request in requests:
-            if isinstance(request.context, Answer) and not request.context.done():
-                request.context.set_exception(
+            if isinstance(request.context, Answer):
+                request.context.settle(
                     ConnectionLost(
                         f"SEND: the connection was closed before the broker's receipt came: {self.failure}",
                         outcome_unknown=request.issued,
@@ -739,25 +803,38 @@ class Core:
                 if frame is not HEARTBEAT:
                     _log.debug("%s < %s", self.config.name, frame.info)
         batches: dict[Lane[Item], list[Item]] = {}
-        answers: list[Event] = []
+        answers: list[tuple[Answer, Frame | BrokerError]] = []
+        events: list[Event] = []
         try:
             with self.lock:
-                self._sort(frames, batches, answers)
+                self._sort(frames, batches, answers, events)
         finally:
             # Also what came before a frame that breaks the protocol: the broker will not deliver it again.
-            for answer in answers:
-                answer()
+            if answers:
+                # All at once, so that who waits for the last of many is woken once.
+                with self._answered:
+                    for answer, frame_or_error in answers:
+                        answer.settle(frame_or_error)
+            for event in events:
+                event()
             for lane, batch in batches.items():
-                lane.put(batch)
+                if batch:
+                    lane.put(batch)
 
-    def _sort(self, frames: list[Frame], batches: dict[Lane[Item], list[Item]], answers: list[Event]) -> None:
+    def _sort(
+        self,
+        frames: list[Frame],
+        batches: dict[Lane[Item], list[Item]],
+        answers: list[tuple[Answer, Frame | BrokerError]],
+        events: list[Event],
+    ) -> None:
         """Find out, with the lock held, whom each frame concerns."""
         session, epoch, main = self.session, self.session.epoch, self.lane
-        items: list[Item] = []
+        items = batches[main] = []
         find = session.subscription
         for frame in frames:
             if frame.command != "MESSAGE" or session.state is SessionState.CONNECTING:
-                self._take(frame, items, answers)
+                self._take(frame, items, answers, events)
                 continue
             self.messages_received += 1
             entry = find(frame)
@@ -767,17 +844,21 @@ class Core:
                 items.append(message)
             else:
                 batches.setdefault(subscription.lane, []).append(message)
-        if items:
-            batches[main] = items
 
-    def _take(self, frame: Frame, items: list[Item], answers: list[Event]) -> None:
+    def _take(
+        self,
+        frame: Frame,
+        items: list[Item],
+        answers: list[tuple[Answer, Frame | BrokerError]],
+        events: list[Event],
+    ) -> None:
         """One frame that is no MESSAGE, with the lock held; what is to happen without it goes on the lists."""
         if frame is HEARTBEAT:
             self._hear(items, "on_heartbeat")
             return
         request = self.session.receive(frame)
         if frame.command == "CONNECTED":
-            answers.append(partial(self.heartbeater.start, self.session.heartbeat))
+            events.append(partial(self.heartbeater.start, self.session.heartbeat))
             return
         refused = None
         if frame.command == "ERROR":
@@ -792,12 +873,11 @@ class Core:
         if request.subscription is not None and request.command == "SUBSCRIBE":
             self.changed.notify_all()
             if refused is not None:
-                answers.append(partial(self._rejected, request.subscription))
+                events.append(partial(self._rejected, request.subscription))
         elif self._answer_waiters or (self._window_waiters and not self._window_is_full()):
             self.changed.notify_all()
-        if isinstance(request.context, Answer) and not request.context.done():
-            context = request.context
-            answers.append(partial(context.set_exception, refused) if refused else partial(context.set_result, frame))
+        if isinstance(request.context, Answer):
+            answers.append((request.context, refused or frame))
 
     def _rejected(self, entry: SubscriptionEntry) -> None:
         subscription: Any = entry.context

@@ -28,8 +28,8 @@ _EOLS_CR = re.compile(rb"(?:\r?\n)++").match
 _GOOD_BLOCK = re.compile(r"(?:\n[^\n:]++:.*+)*+").fullmatch
 _PLAIN_HEAD = re.compile(rb"([A-Z]++)((?:\n[^\n:]++:.*+)*+)\n\n").match
 """A whole head, well-formed, its lines ending in LF: the usual one, recognised in one go."""
-_PLAIN_MESSAGE = re.compile(rb"\n?+MESSAGE((?:\n[^\n:]++:.*+)*+)\n\n").match
-"""The same for a MESSAGE behind another frame, whose end of line may come first."""
+_PLAIN_ANSWER = re.compile(rb"\n?+(MESSAGE|RECEIPT)((?:\n[^\n:]++:.*+)*+)\n\n").match
+"""The same for what a broker sends most, behind another frame whose end of line may come first."""
 _UNUSUAL = re.compile("[\\\\\n\r:\0]").search
 
 
@@ -114,7 +114,7 @@ class Decoder:
         blank = -1
         while position < size:
             if self._behind_frame:
-                position = self._take_messages(data, position, frames)
+                position = self._take_answers(data, position, frames)
                 if position == size:
                     return
             if data[position] in b"\n\r":
@@ -160,8 +160,8 @@ class Decoder:
                 append(self._finish(command, block, data[body:stop]))
             position = stop + 1
 
-    def _take_messages(self, data: bytes, position: int, frames: list[Frame]) -> int:
-        """Cut out what usually comes: MESSAGE frames in a row that are whole and have nothing special in their heads.
+    def _take_answers(self, data: bytes, position: int, frames: list[Frame]) -> int:
+        """Cut out what usually comes: MESSAGE and RECEIPT frames in a row, whole, with nothing special in their heads.
 
         Returns:
             the position of the first thing that needs a closer look.
@@ -170,8 +170,8 @@ class Decoder:
         longest = self._harmless
         max_body = self._limits.max_body
         append = frames.append
-        while (head := _PLAIN_MESSAGE(data, position)) is not None:
-            raw, body = head[1], head.end()
+        while (head := _PLAIN_ANSWER(data, position)) is not None:
+            raw, body = head[2], head.end()
             if len(raw) > longest or _CR in raw:
                 break
             start = raw.find(b"\ncontent-length:")
@@ -191,10 +191,11 @@ class Decoder:
                 block = raw.decode()
             except UnicodeDecodeError:
                 break
+            command = _COMMANDS[head[1]]
             if _BACKSLASH not in raw:
-                append(ReceivedFrame("MESSAGE", block, data[body:stop]))
+                append(ReceivedFrame(command, block, data[body:stop]))
             else:
-                append(self._finish("MESSAGE", block, data[body:stop]))
+                append(self._finish(command, block, data[body:stop]))
             position = stop + 1
         return position
 

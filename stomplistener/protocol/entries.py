@@ -95,6 +95,10 @@ class Request:
     transaction: TransactionEntry | None = None
     frame: Frame | None = None
     """The SEND to write again after a loss; None for everything that is never repeated."""
+    plain: tuple[str, bytes | str] | None = None
+    """Destination and body of a SEND that has nothing else: its frame is made only if it has to be written again."""
+    size: int = 0
+    """Bytes of the body."""
     epoch: int = 0
     """When it was last handed out to be written; 0 for never."""
     own_receipt: bool = False

@@ -263,9 +263,8 @@ class Session:
 
     def expect(self, id: str, destination: str, context: object = None) -> SubscriptionEntry:
         """Note a subscription that the broker makes by itself: never said, never restored, gone with this epoch."""
-        entry = SubscriptionEntry(
-            id=id, destination=destination, ack="auto", context=context, state=SubscriptionState.ACTIVE, epoch=self.epoch
-        )
+        entry = SubscriptionEntry(id=id, destination=destination, ack="auto", context=context)
+        entry.state, entry.epoch = SubscriptionState.ACTIVE, self.epoch
         self._given[id] = entry
         return entry
 
@@ -373,14 +372,34 @@ class Session:
             frame = Frame("SEND", [*frame.headers.pairs, ("receipt", request.receipt)], frame.body)
         if transaction is None:
             request.frame = frame
-            self._unconfirmed[request.receipt] = request
-            self.unconfirmed_bytes += len(frame.body)
+            self._keep(request, len(frame.body))
         else:
             self._requests[request.receipt] = request
         if request.issued:
             return frame
         self._owed.append(request)
         return None
+
+    def send_plain(self, destination: str, body: bytes | str, size: int, context: object) -> str:
+        """Note a confirmed SEND with nothing but a destination and a body, which the caller encodes and writes.
+
+        Args:
+            size: bytes of the body.
+
+        Returns:
+            the receipt to ask for.
+        """
+        self._check_connected("SEND")
+        request = Request(
+            command="SEND", receipt=self._new_id(), context=context, plain=(destination, body), epoch=self.epoch
+        )
+        self._keep(request, size)
+        return request.receipt
+
+    def _keep(self, request: Request, size: int) -> None:
+        request.size = size
+        self._unconfirmed[request.receipt] = request
+        self.unconfirmed_bytes += size
 
     @property
     def unconfirmed(self) -> int:
@@ -595,7 +614,7 @@ class Session:
             del self.subscriptions[entry.id]
 
     def _answered(self, frame: Frame) -> Request | None:
-        receipt = frame.headers.get("receipt-id", "")
+        receipt = frame.header("receipt-id") or ""
         request = self._unconfirmed.get(receipt) or self._requests.get(receipt)
         # A SEND waits on over losses, but only for the answer to what was said in this epoch.
         if request is None or request.epoch != self.epoch or self.state is SessionState.DISCONNECTED:
@@ -604,10 +623,11 @@ class Session:
         return request
 
     def _drop(self, request: Request) -> None:
-        if self._unconfirmed.pop(request.receipt, None) is not None and request.frame is not None:
-            self.unconfirmed_bytes -= len(request.frame.body)
-        self._requests.pop(request.receipt, None)
-        if not request.issued or request in self._owed:
+        if self._unconfirmed.pop(request.receipt, None) is not None:
+            self.unconfirmed_bytes -= request.size
+        else:
+            self._requests.pop(request.receipt, None)
+        if self._owed:
             self._owed = [item for item in self._owed if item is not request]
 
     def _suspect(self) -> Request | None:
@@ -649,7 +669,9 @@ class Session:
 
     def _again(self, request: Request) -> Frame:
         """A confirmed SEND with a fresh receipt: an answer to an older one must not be taken for this one's."""
-        assert request.frame is not None
+        if request.frame is None:
+            assert request.plain is not None
+            request.frame = commands.send(*request.plain, receipt=request.receipt)
         # Out and in again, whatever its name: the order of these is the order on the wire.
         del self._unconfirmed[request.receipt]
         if request.issued and not request.own_receipt:

@@ -26,8 +26,8 @@ class Templates:
         self._heads_of_bytes: dict[str, bytes] = {}
         self._heads_of_text: dict[str, bytes] = {}
 
-    def send(self, destination: str, body: bytes | str) -> bytes:
-        """The bytes of ``commands.send(destination, body)``.
+    def send(self, destination: str, body: bytes | str, receipt: str | None = None) -> bytes:
+        """The bytes of ``commands.send(destination, body, receipt=receipt)``; a receipt must need no escape.
 
         Raises:
             InvalidHeader: the destination cannot be written.
@@ -38,6 +38,8 @@ class Templates:
             head = self._heads_of_text.get(destination) or self._head(destination, "", self._heads_of_text)
         else:
             head = self._heads_of_bytes.get(destination) or self._head(destination, b"", self._heads_of_bytes)
+        if receipt is not None:
+            return b"%b%d\nreceipt:%b\n\n%b\0" % (head, len(body), receipt.encode(), body)
         return b"%b%d\n\n%b\0" % (head, len(body), body)
 
     def ack(self, message: Frame) -> bytes | None:

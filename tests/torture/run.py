@@ -189,13 +189,13 @@ def table(results: list[Result], seed: int) -> str:
     return "\n".join(lines)
 
 
-def torture(names: list[str], faults: int, seconds: float, seed: int) -> list[Result]:
+def torture(names: list[str], faults: int, seconds: float, seed: int, compose: Path | None) -> list[Result]:
     results = []
     if "embedded" in names:
         with Broker() as broker:
             results.append(Torture("embedded", broker.uri, None, seed).run(faults, seconds))
     real = [name for name in names if name != "embedded"]
-    containers = brokers() if real else {}
+    containers = brokers(compose) if real else {}
     for name in real:
         container = containers[name]
         try:
@@ -212,6 +212,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3600.0, help="stop a broker's run after so many seconds")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--brokers", default="activemq,artemis,apollo,rabbitmq", help="or embedded")
+    parser.add_argument("--compose", type=Path, help="another compose file than the one of this tree")
     parser.add_argument("--publish", type=Path, help="write the table to this file")
     arguments = parser.parse_args()
     names = arguments.brokers.split(",")
@@ -220,7 +221,7 @@ def main() -> int:
         return 1
     logging.getLogger("stomplistener").setLevel(logging.CRITICAL)
     print(f"seed {arguments.seed}", flush=True)
-    results = torture(names, arguments.faults, arguments.seconds, arguments.seed)
+    results = torture(names, arguments.faults, arguments.seconds, arguments.seed, arguments.compose)
     text = table(results, arguments.seed)
     print(text)
     problems = [f"{result.broker}: {problem}" for result in results for problem in result.problems]
