@@ -1,0 +1,302 @@
+"""Secrets stay where they are: every path of failure with all logging on, and all that it says searched for them."""
+
+from __future__ import annotations
+
+import gc
+import io
+import logging
+import ssl
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, ModuleType
+
+import pytest
+import trustme
+from hostile_servers import Peer, Server, eventually, good, nothing_left
+
+from stomplistener import Connection, Frame, Message, StompError
+from stomplistener.config import ConnectOptions
+
+PASSCODE = "s3cret-passcode"
+URI_PASSCODE = "s3cret-in-uri"
+TOKEN = "s3cret-token"
+PROXY_PASSWORD = "s3cret-of-proxy"
+KEY_PASSWORD = "s3cret-of-key"
+COOKIE = "s3cret-cookie"
+MARK = "s3cret"
+
+
+class Output:
+    """All that a session writes: logs of every library at level DEBUG, both streams, exceptions with their causes."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    def exception(self, error: BaseException) -> None:
+        self.stream.write("".join(traceback.format_exception(error)))
+        seen: BaseException | None = error
+        while seen is not None:
+            self.stream.write(f"{seen!r} {seen.args!r} {vars(seen)!r}\n")
+            seen = seen.__cause__ or seen.__context__
+
+    def everything_reachable(self, root: object) -> None:
+        """The repr of each object of the library that can be reached, and of what containers hold of those."""
+        for each in reachable(root):
+            self.stream.write(f"{each!r}\n{each!s}\n")
+
+    def check(self) -> None:
+        text = self.stream.getvalue()
+        assert text
+        at = text.find(MARK)
+        assert at < 0, f"... {text[max(0, at - 300) : at + 60]}"
+
+
+def reachable(root: object) -> Iterator[object]:
+    passed_over = (type, ModuleType, FrameType, logging.Logger, logging.Handler, io.StringIO, threading.Thread)
+    seen, waiting = {id(root)}, [root]
+    while waiting:
+        each = waiting.pop()
+        if type(each).__module__.startswith("stomplistener"):
+            yield each
+        for other in gc.get_referents(each):
+            if id(other) not in seen and not isinstance(other, passed_over):
+                # Functions lead to the globals of their modules, and so to everything that a test holds.
+                if callable(other) and hasattr(other, "__globals__"):
+                    continue
+                seen.add(id(other))
+                waiting.append(other)
+
+
+@pytest.fixture
+def output(capfd: pytest.CaptureFixture[str]) -> Iterator[Output]:
+    found = Output()
+    handler = logging.StreamHandler(found.stream)
+    root = logging.getLogger()
+    former = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        with nothing_left():
+            yield found
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(former)
+    captured = capfd.readouterr()
+    found.stream.write(captured.out + captured.err)
+    found.check()
+
+
+@contextmanager
+def failing(output: Output, connection: Connection) -> Iterator[None]:
+    """What is done inside fails; that and the connection are looked at from all sides."""
+    output.stream.write(f"{connection!r} {connection.state} {connection.session} {connection.statistics()}\n")
+    with pytest.raises((StompError, OSError)) as caught:
+        yield
+    output.exception(caught.value)
+    output.everything_reachable(connection)
+    output.stream.write(f"{connection!r} {connection.state} {connection.session} {connection.statistics()}\n")
+    connection.close()
+
+
+def with_token(options: ConnectOptions) -> None:
+    options.passcode = PASSCODE
+    options.headers["Authorization"] = f"Bearer {TOKEN}"
+    options.headers["token"] = TOKEN
+    options.http_headers["Authorization"] = f"Bearer {TOKEN}"
+    options.http_headers["Cookie"] = f"session={COOKIE}"
+    logging.getLogger("application").debug("%r %s", options, options)
+
+
+def refuses(peer: Peer) -> None:
+    peer.frame()
+    peer.say(b"ERROR\nmessage:Bad CONNECT\n\nAccess refused\0")
+
+
+def test_a_session_that_goes_well(output: Output) -> None:
+    with Server(good) as server:
+        uri = f"tcp://guest:{URI_PASSCODE}@127.0.0.1:{server.port}"
+        with Connection(uri, headers={"cookie": COOKIE}, before_connect=with_token) as connection:
+            sent: list[Frame] = []
+
+            class Ears:
+                def on_send(self, frame: Frame) -> None:
+                    sent.append(frame)
+                    logging.getLogger("application").debug("%r %s %s", frame, frame.info, frame.headers)
+
+            connection.add_listener(Ears())
+            connection.send("/queue/a", "text", {"authorization": TOKEN}, confirm=True, timeout=5)
+            output.everything_reachable(connection)
+            output.stream.write(f"{connection!r} {connection.session} {connection.statistics()}\n")
+            eventually(lambda: sent, "a frame to look at")
+
+
+def test_a_login_that_is_refused(output: Output) -> None:
+    with Server(refuses) as server:
+        connection = Connection(server.uri, "guest", PASSCODE, before_connect=with_token)
+        with failing(output, connection):
+            connection.connect(timeout=5)
+
+
+def test_uris_that_are_none(output: Output) -> None:
+    for uri in (
+        f"tcp://guest:{URI_PASSCODE}@host",
+        f"tcp://guest:{URI_PASSCODE}@host:99999",
+        f"tcp://guest:{URI_PASSCODE}#{URI_PASSCODE}@host:61613",
+        f"tpc://guest:{URI_PASSCODE}@host:61613",
+        f"failover:(tcp://guest:{URI_PASSCODE}@host:61613",
+        f"tcp://guest:{URI_PASSCODE}@host:61613?noSuchOption=1",
+        f"ssl://host:61613?keyPassword={KEY_PASSWORD}&keyFile",
+        f"tcp://guest:{URI_PASSCODE}%zz@host:61613",
+    ):
+        with pytest.raises(ValueError) as caught:
+            Connection(uri)
+        output.exception(caught.value)
+
+
+def test_a_broker_that_speaks_no_tls(output: Output) -> None:
+    def plain(peer: Peer) -> None:
+        peer.sock.recv(1)
+        peer.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with Server(plain) as server:
+        uri = f"ssl://guest:{URI_PASSCODE}@127.0.0.1:{server.port}?keyPassword={KEY_PASSWORD}"
+        connection = Connection(uri, before_connect=with_token)
+        with failing(output, connection):
+            connection.connect(timeout=5)
+
+
+def test_a_certificate_that_is_not_trusted(output: Output, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    client = tmp_path / "client.pem"
+    authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(str(client))
+
+    def secure(peer: Peer) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        context.wrap_socket(peer.sock.dup(), server_side=True).close()
+
+    with Server(secure) as server:
+        uri = f"ssl://guest:{URI_PASSCODE}@127.0.0.1:{server.port}?certFile={client}&keyPassword={KEY_PASSWORD}"
+        connection = Connection(uri, before_connect=with_token)
+        with failing(output, connection):
+            connection.connect(timeout=5)
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_a_proxy_that_refuses(output: Output, scheme: str) -> None:
+    def proxy(peer: Peer) -> None:
+        asked = peer.sock.recv(4096)
+        if scheme == "http":
+            # It gives back what it was told, as some do.
+            peer.say(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        else:
+            peer.say(b"\x05\x02")
+            asked = peer.sock.recv(4096)
+            peer.say(b"\x01\x01")
+        assert asked
+
+    with Server(proxy) as server:
+        where = f"{scheme}://user:{PROXY_PASSWORD}@127.0.0.1:{server.port}"
+        connection = Connection(f"tcp://guest:{URI_PASSCODE}@127.0.0.1:1?proxy={where}", before_connect=with_token)
+        with failing(output, connection):
+            connection.connect(timeout=5)
+
+
+def test_a_proxy_without_an_address(output: Output) -> None:
+    connection = Connection(f"tcp://guest:{URI_PASSCODE}@127.0.0.1:1?proxy=http://user:{PROXY_PASSWORD}@")
+    with failing(output, connection):
+        connection.connect(timeout=5)
+
+
+def test_the_search_finds_what_it_is_for() -> None:
+    connection = Connection(f"failover:(tcp://guest:{URI_PASSCODE}@host:1)", "guest", PASSCODE)
+    found = {type(each).__name__ for each in reachable(connection)}
+    assert found >= {"Config", "Core", "Session", "BrokerURI", "Broker", "Limits", "Outbox", "Listeners"}
+    output = Output()
+    output.exception(StompError(PASSCODE))
+    with pytest.raises(AssertionError):
+        output.check()
+
+
+def test_a_proxy_of_the_environment(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", f"http://user:{PROXY_PASSWORD}@127.0.0.1:1")
+    for name in ("no_proxy", "https_proxy", "socks_proxy", "NO_PROXY", "HTTPS_PROXY", "SOCKS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    connection = Connection("tcp://broker.example:61613?proxy=env", "guest", PASSCODE)
+    with failing(output, connection):
+        connection.connect(timeout=5)
+
+
+def test_a_websocket_that_is_refused(output: Output) -> None:
+    def unauthorised(peer: Peer) -> None:
+        peer.sock.recv(65536)
+        peer.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+
+    with Server(unauthorised) as server:
+        uri = f"ws://guest:{URI_PASSCODE}@127.0.0.1:{server.port}/ws"
+        connection = Connection(uri, before_connect=with_token)
+        with failing(output, connection):
+            connection.connect(timeout=5)
+
+
+def test_headers_that_cannot_be_sent(output: Output) -> None:
+    def bad(options: ConnectOptions) -> None:
+        with_token(options)
+        options.http_headers["Authorization"] = f"Bearer {TOKEN}\r\nX: {TOKEN}"
+        options.passcode = f"{PASSCODE}\n{PASSCODE}"
+
+    with Server(good) as server:
+        for scheme in ("tcp", "ws"):
+            connection = Connection(f"{scheme}://127.0.0.1:{server.port}", before_connect=bad)
+            with failing(output, connection):
+                connection.connect(timeout=5)
+
+
+def test_no_broker_of_a_failover_is_there(output: Output) -> None:
+    with Server(lambda peer: None) as closing, Server(refuses) as refusing:
+        brokers = ",".join(f"tcp://guest:{URI_PASSCODE}@127.0.0.1:{port}" for port in (1, closing.port, refusing.port))
+        uri = f"failover:({brokers})?startupMaxReconnectAttempts=1&warnAfterReconnectAttempts=1"
+        connection = Connection(uri, before_connect=with_token)
+        with failing(output, connection):
+            connection.connect(timeout=5)
+
+
+def test_a_connection_that_is_lost_and_not_restored(output: Output) -> None:
+    def once(peer: Peer) -> None:
+        if peer.number == 1:
+            peer.welcome()
+            peer.say(b"MESSAGE\nsubscription:1\nmessage-id:1\nauthorization:%b\n\nhello\0" % TOKEN.encode())
+            peer.frame()
+            peer.say(b"MESSAGE\nauthorization:%b\nno-colon\n\n\0" % TOKEN.encode())
+
+    def listener(message: Message) -> None:
+        logging.getLogger("application").debug("%r %r", message, message.headers)
+        raise RuntimeError("as listeners do")
+
+    with Server(once) as server:
+        uri = f"failover:(tcp://guest:{URI_PASSCODE}@127.0.0.1:{server.port})?maxReconnectAttempts=2"
+        connection = Connection(uri, before_connect=with_token)
+        connection.add_listener(listener)
+        connection.connect(timeout=5)
+        with failing(output, connection):
+            connection.send("/queue/a", "text", {"token": TOKEN})
+            connection.wait(5)
+            connection.send("/queue/a", "text", {"token": TOKEN})
+
+
+def test_an_uncaught_exception_of_a_thread_shows_nothing(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda args: output.exception(args.exc_value))
+
+    def fails(options: ConnectOptions) -> None:
+        with_token(options)
+        raise RuntimeError("the token server is down")
+
+    with Server(good) as server:
+        connection = Connection(server.uri, "guest", PASSCODE, before_connect=fails)
+        with failing(output, connection):
+            connection.connect(timeout=5)
+    assert sys.exc_info() == (None, None, None)
