@@ -209,7 +209,6 @@ class ScriptedServer:
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self.connections = 0
-        self.most_open = 0
         self._lock = threading.Lock()
 
     @property
@@ -248,7 +247,6 @@ class ScriptedServer:
                 with self._lock:
                     self._open.add(connected)
                     self.connections += 1
-                    self.most_open = max(self.most_open, len(self._open))
                     number = self.connections
                 self._start(self._serve, connected, number)
 

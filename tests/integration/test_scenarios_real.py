@@ -1,0 +1,66 @@
+"""The scenarios of failover that ask for real brokers: theirs are the ids that a stale acknowledgement would hit."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+
+import pytest
+
+from stomplistener import Connection, Frame, Listener, Message
+from stomplistener.testing import FaultProxy
+from stomplistener.testing.containers import BrokerContainer
+
+
+class Errors(Listener):
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def on_error(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+
+@pytest.mark.parametrize("name", ["activemq", "rabbitmq"])
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+@pytest.mark.parametrize("ack", ["client", "client-individual"])
+def test_scenario_20_the_old_acknowledgement_is_not_sent_and_the_new_one_is(
+    request: pytest.FixtureRequest, name: str, version: str, ack: str
+) -> None:
+    broker: BrokerContainer = request.getfixturevalue(name)
+    queue = f"/queue/scenario-20-{uuid.uuid4().hex}"
+    errors, release, begun, done = Errors(), threading.Event(), threading.Event(), threading.Event()
+    settled: list[tuple[str, bool, bool]] = []
+
+    def hold(message: Message) -> None:
+        begun.set()
+        assert release.wait(60)
+        settled.append((message.text, message.redelivered, message.ack()))
+        if sum(answer for _text, _redelivered, answer in settled) == 2:
+            done.set()
+
+    with FaultProxy(broker.uri) as proxy:
+        uri = f"failover:({proxy.uri})?initialReconnectDelay=10&maxReconnectDelay=200"
+        with Connection(uri, host=broker.virtual_host, versions=(version,)) as connection:
+            connection.add_listener(errors)
+            connection.subscribe(queue, hold, ack=ack, confirm=True)
+            for body in ("m0", "m1"):
+                connection.send(queue, body, {"persistent": "true"}, confirm=True)
+            assert begun.wait(20)
+            proxy.cut()
+            end = time.monotonic() + 30
+            while not (connection.statistics().reconnects and connection.is_connected):
+                assert time.monotonic() < end, "no reconnect"
+                time.sleep(0.01)
+            release.set()
+            assert done.wait(30), settled
+            # By then the broker has read every acknowledgement, and has answered a wrong one by ERROR.
+            connection.send(queue + "-other", "x", confirm=True)
+        assert settled[0] == ("m0", False, False)
+        assert sorted(settled[1:]) in (
+            [("m0", True, True), ("m1", True, True)],
+            [("m0", True, True), ("m1", False, True)],
+        )
+        assert errors.frames == []
+    with Connection(broker.uri, host=broker.virtual_host) as connection, connection.consume(queue) as consumer:
+        assert consumer.receive(1.0) is None
