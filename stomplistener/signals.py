@@ -1,0 +1,59 @@
+"""One wait for two things: a signal that asks the process to end, and a word from another thread."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
+_WORD = b"\0"
+
+
+class EndingSignals:
+    """While it is entered, SIGTERM and SIGINT end ``wait`` instead of the process.
+
+    In another thread than the main one signals are left alone, since Python handles them in the main thread only.
+    """
+
+    def __enter__(self) -> EndingSignals:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._former: dict[signal.Signals, Any] = {}
+        self._former_fd = -1
+        if threading.current_thread() is threading.main_thread():
+            # Python runs a handler between two instructions: one that comes just before a lock is waited for would be
+            # seen only after the wait. The byte that arrives here at once ends the wait whenever it begins.
+            self._former_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            self._former = {number: signal.signal(number, _note) for number in ENDING}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        if self._former:
+            signal.set_wakeup_fd(self._former_fd)
+        self._reader.close()
+        self._writer.close()
+
+    def tell(self) -> None:
+        """End ``wait`` from any thread."""
+        self._writer.send(_WORD)
+
+    def wait(self) -> bool:
+        """Wait; True for a signal, False for a word from another thread."""
+        while True:
+            byte = self._reader.recv(1)
+            if byte == _WORD:
+                return False
+            if byte[0] in ENDING:
+                return True
+
+
+def _note(_number: int, _frame: FrameType | None) -> None:
+    """Only there so that the signal does not end the process."""
