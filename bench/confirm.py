@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future
+
 from bench import clients, wire
 from bench.process import Clock, Figures, serving
 from bench.send import BODY
-from stomplistener import Limits
+from stomplistener import Frame, Limits
 from stomplistener.protocol import commands, encode
 
 
@@ -15,7 +18,12 @@ def ours(count: int, window: int) -> Figures:
         connection = clients.ours(server.port, limits=Limits(max_unconfirmed_messages=window))
         connection.send(wire.START)
         clock = Clock()
-        futures = [connection.send_async(wire.DESTINATION, BODY) for _ in range(count)]
+        # No more futures are kept than a program would keep: a list of all would measure Python's garbage collector.
+        futures: deque[Future[Frame]] = deque()
+        for _ in range(count):
+            futures.append(connection.send_async(wire.DESTINATION, BODY))
+            if len(futures) > 2 * window:
+                futures.popleft().result(clients.LONG)
         for future in futures:
             future.result(clients.LONG)
         return clock.figures(count)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench import brokers
 from bench.measure import Experiment, Measure, Side
 
 _PER_MESSAGE = "µs CPU"
 
+# What "flat" means where the machine's noise is a tenth: a cost that grew with the size would be ten times as high.
+_FLAT, _VERY_FLAT = 1.5, 1.2
 
-def experiments(brokers: Sequence[str] = ()) -> list[Experiment]:
-    return [*_decoding(), *_receiving(), *_sending(), *_shapes(), *_lives(brokers)]
+
+def experiments(uris: Sequence[str] = ()) -> list[Experiment]:
+    return [*_decoding(), *_receiving(), *_sending(), *_shapes(), *_lives(uris)]
 
 
 def _decoding() -> list[Experiment]:
@@ -105,8 +109,175 @@ def _sending() -> list[Experiment]:
 
 
 def _shapes() -> list[Experiment]:
-    return []
+    size = 128 << 20
+
+    def flat(key: str, name: str, function: str, small: dict[str, object], large: dict[str, object]) -> Experiment:
+        return Experiment(
+            key=f"flat-{key}",
+            ours=Side("large", function, large),
+            peer=Side("small", function, small),
+            measures=[
+                Measure(name=name, figure="cost", unit="ns", more_is_better=False, must=_FLAT, aim=_VERY_FLAT),
+            ],
+        )
+
+    fed = "one byte at a time, cost a byte: "
+    return [
+        Experiment(
+            key="body",
+            ours=Side("ours", "body:ours", {"size": size}),
+            peer=Side("raw recv_into", "body:raw", {"size": size}),
+            measures=[
+                Measure(
+                    name="one 128 MiB body: time", figure="took", unit="ms", more_is_better=False, must=1.4, aim=1.15
+                ),
+                Measure(
+                    name="one 128 MiB body: peak memory beyond the body (RSS)",
+                    figure="over",
+                    unit="MB",
+                    more_is_better=False,
+                    must=45.0,
+                    aim=25.0,
+                    absolute=True,
+                ),
+            ],
+        ),
+        flat(
+            "body",
+            fed + "body of 1 kB → 100 kB",
+            "flat:body",
+            {"size": 1000, "rounds": 100},
+            {"size": 100_000, "rounds": 1},
+        ),
+        flat(
+            "nul",
+            fed + "body without length, 1 kB → 100 kB",
+            "flat:unlimited_body",
+            {"size": 1000, "rounds": 100},
+            {"size": 100_000, "rounds": 1},
+        ),
+        flat(
+            "head",
+            fed + "headers of 1 kB → 60 kB",
+            "flat:head",
+            {"size": 1000, "rounds": 100},
+            {"size": 60_000, "rounds": 2},
+        ),
+        Experiment(
+            key="flat-subscriptions",
+            ours=Side(
+                "10,000", "receive:many", {"count": 200_000, "size": 100, "subscriptions": 10_000}, {"count": 50_000}
+            ),
+            peer=Side("10", "receive:many", {"count": 200_000, "size": 100, "subscriptions": 10}, {"count": 50_000}),
+            measures=[
+                Measure(
+                    name="10 → 10,000 subscriptions: cost a message",
+                    figure="cpu",
+                    unit=_PER_MESSAGE,
+                    more_is_better=False,
+                    must=_FLAT,
+                    aim=_VERY_FLAT,
+                )
+            ],
+        ),
+    ]
 
 
-def _lives(brokers: Sequence[str]) -> list[Experiment]:
-    return []
+def _lives(uris: Sequence[str]) -> list[Experiment]:
+    return [*_round_trips(), *_on_brokers(uris), *_others()]
+
+
+def _round_trips() -> list[Experiment]:
+    def round_trip(key: str, name: str, pause: float, must: float | None, aim: float | None) -> Experiment:
+        many, few = {"count": 5000 if not pause else 2000, "pause": pause}, {"count": 1000}
+        return Experiment(
+            key=key,
+            ours=Side("ours", "round_trip:ours", many, few),
+            peer=Side("stomp.py", "round_trip:stomp_py", many, few),
+            measures=[
+                Measure(name=f"{name}, {figure}", figure=figure, unit="µs", more_is_better=False, must=must, aim=aim)
+                for figure in ("p50", "p99")
+            ],
+        )
+
+    return [
+        round_trip("round-trip", "round trip send → listener", 0.0, 0.8, 0.5),
+        round_trip("round-trip-pause", "  with 1 ms between them", 0.001, None, None),
+    ]
+
+
+def _on_brokers(uris: Sequence[str]) -> list[Experiment]:
+    found: list[Experiment] = []
+    for name, uri in brokers.answering(uris).items():
+        load = {"uri": uri, "count": 30_000}
+        few = {"count": 10_000}
+        ours = Side("ours", "brokers:ours", load, few)
+        found += [
+            Experiment(
+                key=f"broker-{name}-rate",
+                ours=ours,
+                peer=Side("raw socket", "brokers:raw", load, few),
+                measures=[Measure(name=f"{name}: receive rate", figure="rate", unit="/s", must=0.9, aim=0.97)],
+            ),
+            Experiment(
+                key=f"broker-{name}-cpu",
+                ours=ours,
+                peer=Side("stomp.py", "brokers:stomp_py", load, few),
+                measures=[
+                    Measure(
+                        name=f"{name}: CPU a message",
+                        figure="cpu",
+                        unit="µs",
+                        more_is_better=False,
+                        must=1 / 3,
+                        aim=1 / 5,
+                    ),
+                    Measure(name="  receive rate", figure="rate", unit="/s"),
+                ],
+            ),
+        ]
+    return found
+
+
+def _others() -> list[Experiment]:
+    idle = {"connections": 300, "seconds": 10.0, "interval": 1.0}
+    return [
+        Experiment(
+            key="idle",
+            ours=Side("ours", "idle:ours", idle, {"seconds": 3.0}),
+            peer=Side("stomp.py", "idle:stomp_py", idle, {"seconds": 3.0}),
+            measures=[
+                Measure(
+                    name="300 idle connections, 1 s heart-beats: CPU each",
+                    figure="cpu",
+                    unit="µs/s",
+                    more_is_better=False,
+                    must=0.7,
+                    aim=0.3,
+                ),
+                Measure(name="  memory each", figure="memory", unit="kB", more_is_better=False, must=0.7, aim=0.3),
+            ],
+        ),
+        Experiment(
+            key="failover",
+            ours=Side("ours", "failover:ours", {"subscriptions": 100}),
+            peer=None,
+            measures=[
+                Measure(
+                    name="cut → first message on the next broker, 100 subscriptions",
+                    figure="beyond",
+                    unit="ms",
+                    more_is_better=False,
+                    must=100.0,
+                    aim=20.0,
+                    absolute=True,
+                )
+            ],
+        ),
+        Experiment(
+            key="import",
+            ours=Side("ours", "imports:package", {"name": "stomplistener", "times": 5}),
+            peer=Side("stomp.py", "imports:package", {"name": "stomp", "times": 5}),
+            measures=[Measure(name="import", figure="took", unit="ms", more_is_better=False, must=1.0, aim=0.5)],
+        ),
+    ]

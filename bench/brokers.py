@@ -1,0 +1,153 @@
+"""On real brokers: what is left of their rate, and what a message costs.
+
+A queue is filled first, then emptied by one subscription with auto ack. Where the broker is the limit, the processor
+time of the client says more than its rate.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from bench import clients
+from bench.process import ROOT, BenchError, Clock, Figures
+from stomplistener import Connection, Message
+
+_BODY = b"x" * 100
+_COMPOSE = ROOT / "docker-compose.yml"
+
+
+def answering(uris: Sequence[str]) -> dict[str, str]:
+    """The URIs of brokers by name: those given as ``NAME=URI``, else those of docker-compose.yml; only who answers."""
+    wanted = dict(uri.split("=", 1) for uri in uris) or _composed(_COMPOSE)
+    found = {}
+    for name, uri in wanted.items():
+        try:
+            Target(uri).raw().close()
+        except (OSError, BenchError) as error:
+            print(f"{name} is left out, since it does not answer ({error}): `make brokers` starts it.")
+        else:
+            found[name] = uri
+    return found
+
+
+def _composed(path: Path) -> dict[str, str]:
+    """The brokers of the compose file, read by its own conventions and no YAML library: one block a service."""
+    if not path.exists():
+        return {}
+    services = re.split(r"^  (?=\w+:$)", path.read_text().partition("\nservices:\n")[2], flags=re.MULTILINE)
+    found = {}
+    for service in services:
+        stomp = re.search(r"x-stomp: \{tcp: (\d+),.*login: ([^,]+), passcode: ([^,]+)", service)
+        if stomp is None or "profiles:" in service:
+            continue
+        port = re.search(rf"127\.0\.0\.1:(\d+):{stomp[1]}\b", service)
+        if port is not None:
+            found[service.partition(":")[0]] = f"tcp://{stomp[2]}:{stomp[3]}@127.0.0.1:{port[1]}"
+    return found
+
+
+class Target:
+    """A broker's address and login, from a URI."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        parts = urlsplit(uri)
+        self.address = (parts.hostname or "localhost", parts.port or 61613)
+        self.login = unquote(parts.username or "")
+        self.passcode = unquote(parts.password or "")
+
+    def raw(self) -> socket.socket:
+        """A plain socket that is logged in."""
+        sock = socket.create_connection(self.address, timeout=clients.LONG)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        login = f"login:{self.login}\npasscode:{self.passcode}\n" if self.login else ""
+        sock.sendall(f"CONNECT\naccept-version:1.2\nhost:/\n{login}\n\0".encode())
+        answer = sock.recv(65536)
+        if not answer.lstrip().startswith(b"CONNECTED"):
+            raise BenchError(f"{self.address} refused the login: {answer[:200]!r}")
+        return sock
+
+
+def fill(target: Target, destination: str, count: int) -> None:
+    """Put messages into a queue; the last one's receipt says that all are there."""
+    sock = target.raw()
+    frame = b"SEND\ndestination:%b\ncontent-length:%d\n\n%b\0" % (destination.encode(), len(_BODY), _BODY)
+    for _ in range(count // 1000):
+        sock.sendall(frame * 1000)
+    sock.sendall(b"SEND\ndestination:%b\nreceipt:all\n\n\0" % destination.encode())
+    data = b""
+    while b"receipt-id:all" not in data:
+        received = sock.recv(65536)
+        if not received:
+            raise BenchError(f"{target.address} hung up: {data[-300:]!r}")
+        data = data[-300:] + received
+    sock.close()
+
+
+def ours(uri: str, count: int) -> Figures:
+    """Our client."""
+    target, destination = Target(uri), _new_queue()
+    fill(target, destination, count)
+    finish, left = clients.Finish(), count + 1
+
+    def listener(_message: Message) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            finish.set()
+
+    connection = Connection(uri, heartbeat=(0.0, 0.0)).connect()
+    clock = Clock()
+    connection.subscribe(destination, listener)
+    finish.wait()
+    figures = clock.figures(count)
+    connection.disconnect()
+    return figures
+
+
+def stomp_py(uri: str, count: int) -> Figures:
+    """stomp.py."""
+    target, destination = Target(uri), _new_queue()
+    fill(target, destination, count)
+    finish, left = clients.Finish(), count + 1
+
+    def on_message(_frame: Any) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            finish.set()
+
+    connection = clients.stomp().Connection12([target.address])
+    connection.set_listener("bench", clients.StompPyListener(on_message))
+    connection.connect(target.login, target.passcode, wait=True, headers={"host": "/"})
+    clock = Clock()
+    connection.subscribe(destination, id="1", ack="auto")
+    finish.wait()
+    return clock.figures(count)
+
+
+def raw(uri: str, count: int) -> Figures:
+    """A socket that takes the same bytes and counts frames."""
+    target, destination = Target(uri), _new_queue()
+    fill(target, destination, count)
+    sock = target.raw()
+    buffer = bytearray(65536)
+    clock = Clock()
+    sock.sendall(b"SUBSCRIBE\ndestination:%b\nid:1\nack:auto\n\n\0" % destination.encode())
+    frames = 0
+    while frames < count + 1:
+        size = sock.recv_into(buffer)
+        if not size:
+            raise BenchError(f"{target.address} hung up")
+        frames += buffer.count(b"\0", 0, size)
+    return clock.figures(count)
+
+
+def _new_queue() -> str:
+    return f"/queue/bench-{uuid.uuid4().hex[:8]}"
