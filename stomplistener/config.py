@@ -5,10 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from stomplistener.failover import Broker, BrokerURI
-from stomplistener.protocol import Frame, Limits, SubscriptionEntry
+from stomplistener.protocol import Limits
+from stomplistener.protocol.profiles import Dialect
 from stomplistener.transport import Transport
 
 
@@ -35,10 +36,6 @@ class ConnectOptions:
     http_headers: dict[str, str] = field(default_factory=dict, repr=False)
 
 
-def no_translation(_connected: Frame, _entry: SubscriptionEntry) -> Mapping[str, str]:
-    return {}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The arguments of :class:`stomplistener.Connection`."""
@@ -57,7 +54,7 @@ class Config:
     limits: Limits
     name: str
     connect_transport: Callable[..., Transport]
-    subscription_headers: Callable[[Frame, SubscriptionEntry], Mapping[str, str]] = no_translation
+    dialect: Dialect = field(default_factory=Dialect)
 
     @property
     def restores(self) -> bool:
@@ -89,6 +86,15 @@ class Config:
     def seconds(self, timeout: Any) -> float | None:
         """A call's timeout, or the connection's where the call left it open."""
         return self.timeout if timeout is DEFAULT else timeout
+
+
+class SendOptions(TypedDict, total=False):
+    """What a SEND may ask of its broker, whatever that broker calls it."""
+
+    persistent: bool | None
+    expires: float | None
+    priority: int | None
+    delay: float | None
 
 
 class _Default:

@@ -33,6 +33,7 @@ from stomplistener.failover import parse
 from stomplistener.lifecycle import Lifecycle
 from stomplistener.listener import AnyListener, Listeners
 from stomplistener.protocol import VERSIONS, Frame, Limits, Session, commands
+from stomplistener.protocol.profiles import Dialect
 from stomplistener.state import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.subscription import Consumer, SettlePolicy, Subscription
@@ -71,6 +72,8 @@ class Connection:
         timeout: seconds that a call waits where it does not say; None waits for ever.
         limits: bounds on memory.
         name: for threads and log lines.
+        broker: which broker it is (``activemq``, ``artemis``, ``apollo``, ``rabbitmq``), where it does not say so in
+            its ``server`` header, as Artemis in STOMP 1.0.
         transport: makes the transport, instead of ``stomplistener.transport.connect``, with the same arguments.
 
     Raises:
@@ -94,6 +97,7 @@ class Connection:
         timeout: float | None = 30.0,
         limits: Limits | None = None,
         name: str | None = None,
+        broker: str | None = None,
         transport: Callable[..., Transport] = connect_transport,
     ) -> None:
         self._config = Config(
@@ -111,6 +115,8 @@ class Connection:
             limits=limits or Limits(),
             name=name or f"stomp-{next(_numbers)}",
             connect_transport=transport,
+            # What before_connect adds shows only then: the broker says if it misses a client-id.
+            dialect=Dialect(broker, (headers or {}).get("client-id", "" if before_connect else None)),
         )
         for warning in self._config.uri.warnings:
             _log.warning("%s: %s", self._config.name, warning)
@@ -295,9 +301,11 @@ class Connection:
             retries: how often a message is tried again before it is rejected.
             retry_delay: seconds between tries; other messages go on meanwhile.
             error_destination: where a message goes, acknowledged in the same transaction, instead of being rejected.
-            durable: the name of a durable subscription.
-            prefetch: how many messages the broker may send ahead of their acknowledgements.
-            selector: an SQL 92 condition on headers, where the broker has selectors.
+            durable: the name of a durable subscription, which is then its id. ActiveMQ and Artemis keep it for the
+                ``client-id`` in the connection's headers. ``disconnect()`` leaves it there, ``unsubscribe()`` deletes
+                it.
+            prefetch: how many messages the broker may send ahead of their acknowledgements; Artemis counts KiB.
+            selector: an SQL 92 condition on headers; not on RabbitMQ.
             headers: more headers for SUBSCRIBE; they win over everything else.
             confirm: wait for the broker's receipt.
             timeout: seconds to wait for it.
@@ -306,8 +314,10 @@ class Connection:
             ValueError: arguments that do not fit together; an id in use.
             BrokerError: with ``confirm``, the broker refused.
             TimedOut: with ``confirm``, no receipt came; the subscription stays and may become active later.
-            ProtocolError: the STOMP version in use cannot express it.
+            ProtocolError: the STOMP version in use cannot express it, or this broker cannot do it.
         """
+        if prefetch is not None and prefetch < 1:
+            raise ValueError("prefetch must be at least 1")
         if settle and ack != "client-individual":
             raise ValueError("settle=True settles each message by itself: it needs ack='client-individual'")
         if not settle and (retries or error_destination is not None):
@@ -359,14 +369,15 @@ class Connection:
         headers: StrHeaders,
     ) -> None:
         def make(session: Session) -> Frame | None:
-            merged = ({"selector": selector} if selector is not None else {}) | dict(headers or {})
             entry, frame = session.subscribe(
                 destination,
-                id=id,
+                # Where the id is a durable subscription's name, it is the same on every broker of the list.
+                id=durable if id is None else id,
                 ack=ack,
-                headers=merged,
+                headers=headers,
                 durable=durable,
                 prefetch=prefetch,
+                selector=selector,
                 context=subscription,
             )
             subscription.bind(entry)
@@ -386,6 +397,10 @@ class Connection:
         transaction: Transaction | str | None = None,
         confirm: bool = False,
         auto_content_length: bool = True,
+        persistent: bool | None = None,
+        expires: float | None = None,
+        priority: int | None = None,
+        delay: float | None = None,
         timeout: float | None = DEFAULT,
     ) -> None:
         """Send a message. While cut off it waits until the connection is restored.
@@ -401,6 +416,10 @@ class Connection:
             transaction: send as part of it.
             confirm: wait for the broker's receipt.
             auto_content_length: False leaves content-length out (ActiveMQ then makes a TextMessage).
+            persistent: whether the broker is to keep it on disk; its default where None.
+            expires: seconds after which nobody is to get it any more.
+            priority: 0 to 9, 9 first, where the broker's queue has priorities.
+            delay: seconds before the broker delivers it.
             timeout: seconds to wait, for a connection and the receipt together.
 
         Raises:
@@ -410,7 +429,13 @@ class Connection:
             BrokerError: with ``confirm``, the broker refused it.
             NotConnected: there is no connection, nor is one being restored.
             InvalidHeader: a header cannot be written in the STOMP version in use.
+            ProtocolError: this broker cannot do what an option asks.
         """
+        core, config = self._core, self._config
+        deadline = Deadline(config.seconds(timeout))
+        headers = core.spelled(
+            headers, deadline, persistent=persistent, expires=expires, priority=priority, delay=delay
+        )
         usual = headers is None and content_type is None and transaction is None and auto_content_length
         if usual and not confirm and isinstance(body, (bytes, str)) and self._core.send_plain(destination, body):
             return
@@ -422,8 +447,6 @@ class Connection:
             transaction=transaction.id if isinstance(transaction, Transaction) else transaction,
             auto_content_length=auto_content_length,
         )
-        core, config = self._core, self._config
-        deadline = Deadline(config.seconds(timeout))
         if transaction is not None:
             if confirm:
                 raise ValueError("a SEND in a transaction is confirmed by its COMMIT: leave confirm out")
@@ -446,6 +469,10 @@ class Connection:
         *,
         content_type: str | None = None,
         auto_content_length: bool = True,
+        persistent: bool | None = None,
+        expires: float | None = None,
+        priority: int | None = None,
+        delay: float | None = None,
         timeout: float | None = DEFAULT,
     ) -> Future[Frame]:
         """Send a confirmed message without waiting for its receipt. While cut off it is kept, and sent when restored.
@@ -462,12 +489,20 @@ class Connection:
             TimedOut: there was no room; nothing was or will be written.
             NotConnected: there is no connection, nor is one being restored.
             InvalidHeader: a header cannot be written in the STOMP version in use.
+            ProtocolError: this broker cannot do what an option asks.
         """
+        deadline = Deadline(self._config.seconds(timeout))
+        headers = self._core.spelled(
+            headers, deadline, persistent=persistent, expires=expires, priority=priority, delay=delay
+        )
+        answer = self._core.new_answer()
+        usual = headers is None and content_type is None and auto_content_length
+        if usual and isinstance(body, (bytes, str)) and self._core.confirm_plain(destination, body, answer):
+            return answer
         frame = commands.send(
             destination, body, headers, content_type=content_type, auto_content_length=auto_content_length
         )
-        answer = self._core.new_answer()
-        self._core.confirm(frame, Deadline(self._config.seconds(timeout)), answer=answer, wait=False)
+        self._core.confirm(frame, deadline, answer=answer, wait=False)
         return answer
 
     @contextmanager

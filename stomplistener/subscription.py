@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from stomplistener.config import DEFAULT
-from stomplistener.errors import NotConnected, TimedOut
+from stomplistener.errors import ConnectionLost, NotConnected, TimedOut
 from stomplistener.listener import AnyListener, Hook, hooks_of
 from stomplistener.message import Message
 from stomplistener.protocol import Frame, Session, SubscriptionEntry, SubscriptionState
@@ -112,6 +112,14 @@ class Subscription:
             raise core.failure
         raise TimedOut(f"SUBSCRIBE to {self.destination}: no receipt from the broker for {deadline.timeout} s")
 
+    def _ending(self, headers: Mapping[str, str]) -> list[Mapping[str, str]]:
+        """The headers of each UNSUBSCRIBE that is needed; what the application gives wins in the last."""
+        connected = self._core.session.connected_frame
+        if connected is None or not self._core.is_current(self.entry.epoch):
+            return [headers]
+        *before, last = self._core.config.dialect.forget_headers(connected, self.entry)
+        return [*before, {**last, **headers}]
+
     def _is_decided(self) -> bool:
         waits = (SubscriptionState.PENDING, SubscriptionState.REPLAYING)
         return self.entry.state not in waits or self._core.state is ConnectionState.CLOSED
@@ -121,6 +129,8 @@ class Subscription:
     ) -> None:
         """End the subscription. Settle its messages first: brokers ignore what is acknowledged later.
 
+        A durable one is deleted at the broker; ``disconnect()`` without this keeps it.
+
         Args:
             confirm: wait for the broker's receipt.
             headers: more headers for UNSUBSCRIBE.
@@ -128,15 +138,21 @@ class Subscription:
 
         Raises:
             ConnectionLost: a durable subscription was to be deleted, and the connection was lost before the answer.
+            ProtocolError: this broker cannot delete it in this version.
             TimedOut: no receipt came.
         """
-        core = self._core
+        core, entry = self._core, self.entry
         answer = core.new_answer() if confirm else None
+        *before, last = self._ending(headers or {})
 
         def make(session: Session) -> Frame | None:
-            return session.unsubscribe(self.entry, headers, confirm=confirm, context=answer)
+            return session.unsubscribe(entry, last, confirm=confirm, context=answer)
 
+        for first in before:
+            core.say_now(lambda session: session.unsubscribe(entry, first, keep=True))  # noqa: B023
         said = core.say_now(make)
+        if not said and entry.durable is not None and core.state is ConnectionState.SUSPENDED:
+            raise ConnectionLost(f"the durable subscription {entry.durable!r} was not deleted: there is no connection")
         self.lane.discard(lambda item: isinstance(item, Message) and core.delivery.is_stale(item))
         if self.lane is not core.lane:
             self.lane.stop()

@@ -76,9 +76,16 @@ class Transaction:
         *,
         content_type: str | None = None,
         auto_content_length: bool = True,
+        persistent: bool | None = None,
+        expires: float | None = None,
+        priority: int | None = None,
+        delay: float | None = None,
         timeout: float | None = DEFAULT,
     ) -> None:
         """SEND as part of this transaction; COMMIT alone confirms it. Arguments and errors as ``Connection.send``."""
+        headers = self._core.spelled(
+            headers, self._deadline(timeout), persistent=persistent, expires=expires, priority=priority, delay=delay
+        )
         frame = commands.send(
             destination,
             body,
