@@ -32,8 +32,10 @@ from stomplistener.errors import ClosedAfterFork, NotConnected, StompError, Time
 from stomplistener.failover import parse
 from stomplistener.lifecycle import Lifecycle
 from stomplistener.listener import AnyListener, Listeners
+from stomplistener.message import Message
 from stomplistener.protocol import VERSIONS, Frame, Limits, Session, commands
 from stomplistener.protocol.profiles import Dialect
+from stomplistener.requests import reply_frame
 from stomplistener.state import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.subscription import Consumer, SettlePolicy, Subscription
@@ -504,6 +506,60 @@ class Connection:
         )
         self._core.confirm(frame, deadline, answer=answer, wait=False)
         return answer
+
+    def request(
+        self,
+        destination: str,
+        body: Body = b"",
+        *,
+        headers: StrHeaders = None,
+        content_type: str | None = None,
+        auto_content_length: bool = True,
+        timeout: float | None = DEFAULT,
+    ) -> Message:
+        """Send a message and wait for the answer to it, which comes over a temporary queue of this connection.
+
+        Who answers sends to the message's ``reply-to`` with its ``correlation-id``, as ``reply`` does. Many threads may
+        wait at once, listeners among them.
+
+        Args:
+            timeout: seconds to wait for a connection and the answer together. The others are as for ``send``.
+
+        Returns:
+            the answer.
+
+        Raises:
+            TimedOut: no answer came.
+            ConnectionLost: the connection was lost, and the queue for the answer with it; ask again.
+            NotConnected: there is no connection, nor is one being restored.
+            ProtocolError: the broker does not say what it is: see ``broker``.
+        """
+
+        def make(own: Mapping[str, str]) -> Frame:
+            merged = {**own, **(headers or {})}
+            return commands.send(
+                destination, body, merged, content_type=content_type, auto_content_length=auto_content_length
+            )
+
+        return self._core.requests.request(make, Deadline(self._config.seconds(timeout)), f"request to {destination}")
+
+    def reply(
+        self, message: Message, body: Body = b"", headers: StrHeaders = None, *, timeout: float | None = DEFAULT
+    ) -> None:
+        """Answer a request: send to its ``reply-to``, with its ``correlation-id``.
+
+        Args:
+            message: the request.
+            body: as for ``send``.
+            headers: more headers.
+            timeout: seconds to wait for a connection.
+
+        Raises:
+            ValueError: the message asks for no answer.
+            TimedOut: there was no connection; nothing was written, and nothing will be.
+        """
+        frame = reply_frame(message, body, headers or {})
+        self._core.send(frame, Deadline(self._config.seconds(timeout)))
 
     @contextmanager
     def batch(self) -> Iterator[None]:

@@ -57,6 +57,7 @@ from stomplistener.protocol import (
 )
 from stomplistener.protocol.session import error_text
 from stomplistener.protocol.templates import Templates
+from stomplistener.requests import Requests
 from stomplistener.state import TRANSITIONS, ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.threads.deadline import Deadline
@@ -143,6 +144,7 @@ class Core:
         self.outbox = Outbox(self.lock, self.broken, config.name, self._log_written)
         self.bound = Bound(config.limits.max_pending_messages, config.limits.max_pending_bytes)
         self.delivery = Delivery(self)
+        self.requests = Requests(self)
         self.lanes: list[Lane[Item]] = []
         self.lane = self.new_lane(config.name, workers=1)
         self.heartbeater = Heartbeater(self)
@@ -694,6 +696,7 @@ class Core:
                 self.move(ConnectionState.CLOSED)
             self.changed.notify_all()
         self.fail(unanswered)
+        self.requests.lost()
         self.delivery.cancel_retries()
         for lane in self.lanes:
             lane.discard(self.delivery.is_stale)

@@ -77,6 +77,11 @@ class Message:
         return self.frame.headers.get("message-id", "")
 
     @property
+    def reply_to(self) -> str | None:
+        """Where an answer is to go, as this broker wants it written; None where nobody waits for one."""
+        return self.frame.headers.get("reply-to")
+
+    @property
     def redelivered(self) -> bool:
         """Whether the broker says that it delivered this message before; not every broker does."""
         return self.frame.headers.get("redelivered", "").lower() == "true"

@@ -1,0 +1,170 @@
+"""Request and reply: a message that names where its answer goes, and the wait for that answer.
+
+The answers to all requests of a connection come by one subscription, made for the first request and again after a loss:
+a temporary queue lives as long as its connection. What waits for an answer when the connection is lost raises
+``ConnectionLost``, since nobody can answer to a queue that is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from stomplistener.errors import ConnectionLost, StompError, TimedOut
+from stomplistener.message import Message
+from stomplistener.protocol import Frame, Session, commands
+from stomplistener.subscription import Subscription
+from stomplistener.threads.deadline import Deadline
+from stomplistener.threads.dispatcher import Lane
+
+if TYPE_CHECKING:
+    from stomplistener.core import Core, Item
+
+_log = logging.getLogger("stomplistener")
+
+
+class Requests:
+    """The requests of one connection that wait for an answer. Thread-safe."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._lock = threading.Lock()
+        self._waiting: dict[str, Future[Message]] = {}
+        # One thread at a time makes the subscription; the others wait for it, each within its own time.
+        self._turn = threading.Lock()
+        self._reply_to = ""
+        self._subscription: Subscription | None = None
+
+    def request(self, make: Callable[[Mapping[str, str]], Frame], deadline: Deadline, what: str) -> Message:
+        """Send a request and wait for its answer.
+
+        Args:
+            make: makes the SEND frame with the headers that it is given.
+            deadline: for all of it.
+            what: for messages.
+        """
+        id = uuid.uuid4().hex
+        subscription = self._ready(deadline, what)
+        epoch = subscription.entry.epoch
+        frame = make({"reply-to": self._reply_to, "correlation-id": id})
+        # An id that the application chose is the one that comes back.
+        id = frame.headers["correlation-id"]
+        answer: Future[Message] = Future()
+
+        def say(session: Session) -> Frame | None:
+            if session.epoch != epoch:
+                raise self._lost(what)
+            with self._lock:
+                if id in self._waiting:
+                    raise ValueError(f"another request with the correlation-id {id!r} waits for its answer")
+                self._waiting[id] = answer
+            return session.send(frame)
+
+        core = self._core
+        try:
+            core.say(say, deadline, what)
+            core.outbox.flush(deadline.remaining())
+            with core.waiting_for_receipt():
+                return answer.result(deadline.remaining())
+        except TimeoutError as late:
+            if isinstance(late, StompError):
+                raise
+            raise TimedOut(f"{what}: sent, but no answer came for {deadline.timeout} s") from None
+        finally:
+            with self._lock:
+                if self._waiting.get(id) is answer:
+                    del self._waiting[id]
+
+    def _ready(self, deadline: Deadline, what: str) -> Subscription:
+        """The subscription that answers come by on this connection."""
+        remaining = deadline.remaining()
+        if not self._turn.acquire(timeout=-1 if remaining is None else remaining):
+            raise TimedOut(f"{what}: no reply queue for {deadline.timeout} s; nothing was written")
+        try:
+            subscription = self._subscription
+            if subscription is None or not self._core.is_current(subscription.entry.epoch):
+                subscription = self._subscribe(deadline, what)
+                self._subscription = subscription
+            return subscription
+        finally:
+            self._turn.release()
+
+    def _subscribe(self, deadline: Deadline, what: str) -> Subscription:
+        core = self._core
+        subscription = Subscription(core, _Answers(self._answered, core))
+
+        def make(session: Session) -> Frame | None:
+            profile = core.config.dialect.profile(session.connected_frame, what)
+            name = f"stomplistener.{uuid.uuid4().hex}"
+            self._reply_to = destination = profile.reply_to.format(name=name)
+            if profile.replies_by_itself:
+                subscription.bind(session.expect(destination, destination, subscription))
+                return None
+            entry, frame = session.subscribe(destination, id=name, context=subscription)
+            subscription.bind(entry)
+            return frame
+
+        core.say(make, deadline, what)
+        return subscription.wait_active(deadline.remaining())
+
+    def _answered(self, message: Message) -> None:
+        id = message.headers.get("correlation-id", "")
+        with self._lock:
+            answer = self._waiting.pop(id, None)
+        if answer is None:
+            _log.info("%s: an answer that nobody waits for (any more): %r", self._core.config.name, message)
+        else:
+            answer.set_result(message)
+
+    def lost(self) -> None:
+        """The connection is over, and the temporary queue with it: whoever waits raises."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            core = self._core
+            with core.lock:
+                core.session.unsubscribe(subscription.entry)
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            answer.set_exception(self._lost("request"))
+
+    def _lost(self, what: str) -> ConnectionLost:
+        return ConnectionLost(
+            f"{what}: the connection was lost, and the queue for the answer with it; the request may have arrived",
+            outcome_unknown=True,
+        )
+
+
+class _Answers(Lane["Item"]):
+    """A lane that holds nothing: the receiver itself gives each answer to the thread that waits for it.
+
+    So a listener may wait for an answer while it holds up everything behind it.
+    """
+
+    def __init__(self, give: Callable[[Message], None], core: Core) -> None:
+        super().__init__(
+            lambda _items: None, lambda _items: (0, 0), core.bound, f"{core.config.name}-answers", workers=0
+        )
+        self._give = give
+
+    def put(self, batch: list[Item]) -> None:
+        for item in batch:
+            if isinstance(item, Message):
+                self._give(item)
+
+
+def reply_frame(message: Message, body: bytes | bytearray | memoryview | str, headers: Mapping[str, str]) -> Frame:
+    """The SEND that answers a message.
+
+    Raises:
+        ValueError: the message names no destination for an answer.
+    """
+    destination = message.reply_to
+    if destination is None:
+        raise ValueError(f"{message!r} has no reply-to: nobody waits for an answer")
+    id = message.headers.get("correlation-id")
+    return commands.send(destination, body, ({"correlation-id": id} if id is not None else {}) | dict(headers))
