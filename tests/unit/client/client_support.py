@@ -118,7 +118,7 @@ class Collector:
 
     def __init__(self, *, ack: bool = False, block: bool = False) -> None:
         self.messages: list[Message] = []
-        self.answers: list[bool] = []
+        self.settled: list[tuple[str, bool]] = []
         self.begun = threading.Event()
         self.release = threading.Event()
         self._ack = ack
@@ -130,7 +130,12 @@ class Collector:
         assert self.release.wait(30), "the test did not release its listener"
         self.messages.append(message)
         if self._ack:
-            self.answers.append(message.ack())
+            self.settled.append((message.text, message.ack()))
+
+    @property
+    def answers(self) -> list[bool]:
+        """What each acknowledgement returned."""
+        return [answer for _text, answer in list(self.settled)]
 
     @property
     def texts(self) -> list[str]:
