@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import pytest
 from client_support import (
@@ -425,17 +424,15 @@ def test_scenario_29_a_blocked_writer_is_freed_by_the_missing_heart_beat() -> No
             assert arrived == {str(n).encode() for n in range(8)}
 
 
-@pytest.mark.skipif(not hasattr(Connection, "request"), reason="Connection.request is not there yet")
 def test_scenario_33_an_open_request_is_lost_with_its_temporary_queue(broker: Broker, connection: Connection) -> None:
-    request: Any = getattr(connection, "request")  # noqa: B009
     served = threading.Event()
 
     def serve(message: Message) -> None:
         if served.is_set():
-            connection.send(message.headers["reply-to"], b"answer to " + message.body)
+            connection.reply(message, b"answer to " + message.body)
 
     connection.subscribe(QUEUE, serve, confirm=True)
-    asking = in_thread(lambda: request(QUEUE, b"lost", timeout=20))
+    asking = in_thread(lambda: connection.request(QUEUE, b"lost", timeout=20))
     broker.wait_for(lambda: [f for f in broker.frames(command="SEND") if "reply-to" in f.headers])
     begin = time.monotonic()
     broker.drop_connections()
@@ -444,7 +441,7 @@ def test_scenario_33_an_open_request_is_lost_with_its_temporary_queue(broker: Br
     assert time.monotonic() - begin < 10
     served.set()
     reconnected(connection)
-    assert request(QUEUE, b"next", timeout=10).body == b"answer to next"
+    assert connection.request(QUEUE, b"next", timeout=10).body == b"answer to next"
 
 
 def test_scenario_34_refusals_of_a_client_id_are_retried_until_it_lapses() -> None:
