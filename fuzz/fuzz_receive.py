@@ -9,13 +9,13 @@ when the listeners have worked it off, and never more than the input can hold; t
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import engine
@@ -124,8 +124,7 @@ class Client:
         core.lanes = [core.lane]
         core.lane._workers = 0
         # Nor is what was said left to the writer thread.
-        core.outbox.push = core.outbox.flush  # type: ignore[method-assign,assignment]
-        core.outbox.wake = lambda: None  # type: ignore[method-assign]
+        vars(core.outbox).update(push=lambda timeout=None: core.outbox.flush(timeout), wake=lambda: None)
         if choices & 8:
             connection.subscribe("/queue/a", id="auto")
         if choices & 16:
@@ -219,7 +218,7 @@ def check(data: bytes) -> None:
 for module in (heartbeater, delivery):
     vars(module)["timer"] = Clock
 # The URI is always the same, and reading it would be a third of the time.
-vars(connection)["parse"] = functools.cache(parse)
+vars(connection)["parse"] = cache(parse)
 
 if __name__ == "__main__":
     engine.fuzz(check)
