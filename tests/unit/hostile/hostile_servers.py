@@ -163,14 +163,14 @@ def nothing_left() -> Iterator[None]:
     before = descriptors()
     yield
     eventually(lambda: not library_threads(), f"no thread is left of {library_threads()}")
-    gc.collect()
+    if descriptors() > before:
+        gc.collect()
     eventually(lambda: descriptors() <= before, "no descriptor is left")
 
 
 @contextmanager
 def memory_below(limit: int) -> Iterator[None]:
     """Python's memory, client and server together, never grows by more than ``limit`` bytes inside."""
-    gc.collect()
     tracemalloc.start()
     try:
         yield
