@@ -202,7 +202,7 @@ class Core:
                     self._put(frame)
                     break
             # More has gathered than may: writing some of it is the sender's share of the work.
-            if not self.outbox.flush(deadline.remaining()):
+            if not self.outbox.wait_for_room(deadline.remaining()):
                 raise TimedOut(f"{what}: {self._where()} takes no more bytes; waited {deadline.timeout} s")
         self._announce(frame)
         self.outbox.push(deadline.remaining())
@@ -602,7 +602,7 @@ class Core:
             frame = self.session.connect(options.host, options.login, options.passcode, options.headers)
             self._put(frame)
         self.tell("on_send", frame)
-        self.outbox.flush(None)
+        self.outbox.write()
 
     def adopt_epoch(self, spare: Spare) -> None:
         """Go on with a connection on which CONNECT was said and answered already."""
@@ -633,7 +633,7 @@ class Core:
         self._give_back(unsaid)
         for frame in replay.frames:
             self.tell("on_send", frame)
-        self.outbox.flush(None)
+        self.outbox.write()
 
     def restored(self) -> None:
         """Open the session to everybody, behind the SENDs that it owes."""

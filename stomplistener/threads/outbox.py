@@ -1,7 +1,8 @@
 """Frames on their way to the socket, in the order in which the session made them.
 
-When nothing was written for a moment, the thread that puts a frame writes it at once. In a burst frames gather, bounded
-in bytes, and a writer thread sends them together: one system call for many frames.
+When nothing was written for a moment, the thread that puts a frame writes it at once, if the system takes it without
+waiting. In a burst frames gather, bounded in bytes, and a writer thread sends them together: one system call for many
+frames. What may block is the writer's: a broker that does not read holds no other thread beyond its deadline.
 
 Locks: ``_writing`` is held by the one thread that writes, over its I/O. The session's lock guards the queue, so that
 queue and session change together; it is taken inside ``_writing``, never the other way round, and not over I/O.
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from stomplistener.transport import Transport
+from stomplistener.transport.base import FEW
 
 QUIET = 0.0002
 """Seconds without a write after which the next frame is written at once, by the thread that puts it."""
@@ -49,6 +51,10 @@ class Outbox:
         """Whether more has gathered than may."""
         self._in_flight: list[bytes] = []
         self._accepted = 0
+        # Frames put, and frames written or taken back: who waits for its own compares the two.
+        self._put_count = self._done_count = 0
+        self._progress = threading.Condition(lock)
+        self._waiting = 0
         self._failed = False
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._woken = False
@@ -66,6 +72,7 @@ class Outbox:
     def put(self, data: bytes) -> bool:
         """Line up the bytes of one frame. Whether the writer is on its way; else call ``push`` without the lock."""
         self._queue.append(data)
+        self._put_count += 1
         self._gathered = gathered = self._gathered + len(data)
         if gathered > MAX_GATHERED:
             self.is_full = True
@@ -101,6 +108,8 @@ class Outbox:
             self._gathered = self._accepted = 0
             self.is_full = False
             self._transport = None
+            self._done_count = self._put_count
+            self._progress.notify_all()
             yield unsent
 
     # Without a lock
@@ -111,15 +120,10 @@ class Outbox:
         Blocks, up to ``timeout`` seconds, only where more has gathered than may.
         """
         if self.is_full:
-            self.flush(timeout)
+            self.wait_for_room(timeout)
         elif self._batching and threading.get_ident() in self._batching:
             return
-        elif time.monotonic() - self.last_write > QUIET and self._writing.acquire(blocking=False):
-            try:
-                self._drain()
-            finally:
-                self._writing.release()
-        else:
+        elif time.monotonic() - self.last_write <= QUIET or not self._write_at_once():
             self.wake()
 
     def nudge(self) -> None:
@@ -138,14 +142,33 @@ class Outbox:
             self._wake_writer()
 
     def flush(self, timeout: float | None) -> bool:
-        """Write all that was put before; False if that took longer than ``timeout`` seconds."""
-        if not self._writing.acquire(timeout=-1 if timeout is None else timeout):
-            return False
-        try:
+        """See all that was put before written; False if that took longer than ``timeout`` seconds.
+
+        The writer thread does what may block: no thread with a deadline of its own is ever inside a blocking write.
+        """
+        if self._write_at_once():
+            return True
+        mine = self._put_count
+        return self._wait(lambda: self._done_count >= mine, timeout)
+
+    def wait_for_room(self, timeout: float | None) -> bool:
+        """Wait until no more has gathered than may; False if that took longer than ``timeout`` seconds."""
+        return self._wait(lambda: not self.is_full, timeout)
+
+    def _wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
+        self.wake()
+        with self._lock:
+            self._waiting += 1
+            try:
+                # Where the connection broke, what was put goes out later or never: there is nothing to wait for here.
+                return self._progress.wait_for(lambda: condition() or self._failed or self._transport is None, timeout)
+            finally:
+                self._waiting -= 1
+
+    def write(self) -> None:
+        """Write all that was put, in this thread, however long that takes: for the receiver, before it reads."""
+        with self._writing:
             self._drain()
-        finally:
-            self._writing.release()
-        return True
 
     def beat(self) -> None:
         """Send one heart-beat unless bytes are on their way anyway. Never waits."""
@@ -190,16 +213,60 @@ class Outbox:
 
     # Private
 
-    def _drain(self) -> None:
-        while True:
+    def _write_at_once(self) -> bool:
+        """Write what gathered if that is possible without waiting; whether nothing is left to write."""
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            if self._gathered > FEW or (transport := self._take()) is None:
+                return not self._queue
+            data = b"".join(self._in_flight)
+            if len(self._in_flight) > 1 and transport.frame_per_send:
+                self._take_back()
+                return False
+            if not transport.send_nowait(data):
+                self._take_back()
+                return False
+            self._written(len(data))
+            return True
+        except OSError as error:
+            self._failed = True
+            self._broken(error)
+            return True
+        finally:
+            self._writing.release()
+
+    def _take(self) -> Transport | None:
+        """Begin to write what is lined up, with the writing lock; None where there is nothing, or no way."""
+        with self._lock:
+            if self._transport is None or self._failed or not self._queue:
+                return None
+            self._in_flight, self._queue = self._queue, []
+            self._gathered = self._accepted = 0
+            self.is_full = False
+            transport = self._transport
+            if self._waiting:
+                self._progress.notify_all()
+        self._see(self._in_flight)
+        return transport
+
+    def _take_back(self) -> None:
+        with self._lock:
+            self._queue[:0] = self._in_flight
+            self._gathered += sum(map(len, self._in_flight))
+            self._in_flight = []
+
+    def _written(self, size: int) -> None:
+        self.bytes_written += size
+        self.last_write = time.monotonic()
+        self._done_count += len(self._in_flight)
+        self._in_flight = []
+        if self._waiting:
             with self._lock:
-                transport = self._transport
-                if transport is None or self._failed or not self._queue:
-                    return
-                self._in_flight, self._queue = self._queue, []
-                self._gathered = self._accepted = 0
-                self.is_full = False
-            self._see(self._in_flight)
+                self._progress.notify_all()
+
+    def _drain(self) -> None:
+        while (transport := self._take()) is not None:
             try:
                 if transport.frame_per_send:
                     for frame in self._in_flight:
@@ -210,7 +277,7 @@ class Outbox:
                 self._failed = True
                 self._broken(error)
                 return
-            self._in_flight = []
+            self._written(0)
 
     def _write(self, transport: Transport, data: bytes | memoryview) -> None:
         self.bytes_written += len(data)
@@ -241,4 +308,4 @@ class Outbox:
         while wake.get():
             # Cleared before the queue is looked at: who puts from here on wakes us again.
             self._woken = False
-            self.flush(None)
+            self.write()

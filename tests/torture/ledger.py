@@ -86,6 +86,7 @@ class Result:
     faults: dict[str, int] = field(default_factory=dict)
     confirmed: int = 0
     missing: int = 0
+    dead_letters: int = 0
     duplicates: int = 0
     outages: list[float] = field(default_factory=list)
     longest_call: float = 0.0

@@ -32,6 +32,7 @@ from stomplistener.testing.containers import BrokerContainer, brokers, engine_av
 CALL_DEADLINE = 60.0
 PROGRESS_DEADLINE = 90.0
 PACE = 0.002
+DEAD_LETTERS = ("/queue/DLQ", "/queue/ActiveMQ.DLQ")
 
 
 class Torture:
@@ -54,6 +55,9 @@ class Torture:
             consumers = [stack.enter_context(self._connection(uri, f"consumer-{n}")) for n in range(2)]
             for consumer in consumers:
                 consumer.subscribe(self._destination, self._receive, ack="client-individual", settle=True, confirm=True)
+            # A broker that counts a lost connection as a failed delivery gives a message up after some of them.
+            for dead in DEAD_LETTERS:
+                consumers[0].subscribe(dead, self._bury, ack="client-individual", settle=True, confirm=True)
             threads = [threading.Thread(target=self._produce, args=(c, n)) for n, c in enumerate(producers)]
             for thread in threads:
                 thread.start()
@@ -100,7 +104,7 @@ class Torture:
             time.sleep(PACE)
 
     def _send(self, connection: Connection, id: str, kind: float) -> None:
-        headers = {"persistent": "true"}
+        headers = {"persistent": "true", "run": self._destination}
         if kind < 0.5:
             future = connection.send_async(self._destination, id, headers)
             future.add_done_callback(lambda done: self._note(done, id))
@@ -117,6 +121,11 @@ class Torture:
 
     def _receive(self, message: Message) -> None:
         self._ledger.receive(message.text)
+
+    def _bury(self, message: Message) -> None:
+        if message.headers.get("run") == self._destination:
+            self._ledger.receive(message.text)
+            self.result.dead_letters += 1
 
     # The faults
 
@@ -174,13 +183,13 @@ def table(results: list[Result], seed: int) -> str:
     lines = [
         f"Seed {seed}; {sum(sum(result.faults.values()) for result in results)} faults.",
         "",
-        "| broker | faults | confirmed | missing | duplicates | outage p50 | p99 | max | longest call | took |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| broker | faults | confirmed | missing | dead letters | duplicates | outage p50 | p99 | max | longest call | took |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
         p50, p99, most = r.outage
         lines.append(
-            f"| {r.broker} | {sum(r.faults.values())} | {r.confirmed} | {r.missing} | {r.duplicates} "
+            f"| {r.broker} | {sum(r.faults.values())} | {r.confirmed} | {r.missing} | {r.dead_letters} | {r.duplicates} "
             f"| {p50 * 1000:.0f} ms | {p99:.1f} s | {most:.1f} s | {r.longest_call:.1f} s | {r.seconds:.0f} s |"
         )
     kinds = [fault.name for fault in ON_THE_WIRE + AT_THE_BROKER]
