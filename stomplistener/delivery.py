@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("stomplistener")
 
-# What a broker sets anew, or what speaks of the delivery and not of the message.
+# What a broker sets anew, or what speaks of the delivery and not of the message. Artemis obeys destination-type: what
+# came by a topic would vanish on its way to a queue.
 _NOT_FORWARDED = frozenset(
-    "destination message-id subscription ack content-length redelivered transaction receipt receipt-id".split()  # noqa: SIM905
-)
+    ("destination", "destination-type", "message-id", "subscription", "ack", "content-length", "redelivered")
+) | {"transaction", "receipt", "receipt-id"}
 
 
 def _writable(text: str) -> str:
