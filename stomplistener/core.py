@@ -55,6 +55,7 @@ from stomplistener.protocol import (
     commands,
     encode,
 )
+from stomplistener.protocol.frame import without
 from stomplistener.protocol.session import error_text
 from stomplistener.protocol.templates import Templates
 from stomplistener.requests import Requests
@@ -161,6 +162,8 @@ class Core:
         self._last_error: BrokerError | None = None
         self._window_waiters = self._answer_waiters = 0
         self._templates: Templates | None = None
+        self._beats_heard = 0.0
+        self._secrets: tuple[str, ...] = ()
         self._answered = threading.Condition()
 
     # The state
@@ -599,6 +602,8 @@ class Core:
             self._check_usable()
             self._begin(broker, transport, Decoder(limits=self.config.limits))
             self.last_received = time.monotonic()
+            # Brokers quote what they refuse. A short one would mask half of any text.
+            self._secrets = tuple(s for s in (options.passcode,) if s and len(s) >= 4 and s != options.login)
             frame = self.session.connect(options.host, options.login, options.passcode, options.headers)
             self._put(frame)
         self.tell("on_send", frame)
@@ -795,12 +800,30 @@ class Core:
         elif self._frame_began is None:
             self._frame_began = now
         elif now - self._frame_began > self.config.limits.frame_timeout:
-            raise ProtocolError(
-                f"a frame was not complete {self.config.limits.frame_timeout} s after its first byte "
-                "(Limits.frame_timeout)"
-            )
+            raise _too_slow(self.config.limits.frame_timeout)
+
+    def wait_for_room(self) -> None:
+        """Hold the receiver back while the hand-off is full."""
+        if not self.bound.has_room:
+            self.bound.wait_for_room()
+            # What was not read meanwhile is our own delay.
+            self._frame_began = time.monotonic() if self._frame_began is not None else None
+
+    def make_room(self, deadline: Deadline) -> bool:
+        """The same during a replay, whose receipts may lie behind any number of messages."""
+        with self.waiting_for_receipt():
+            return self.bound.wait_for_room(deadline.remaining())
+
+    def check_pace(self, now: float) -> float:
+        """Break the connection if a frame takes too long to come; when to look again."""
+        limit, began = self.config.limits.frame_timeout, self._frame_began
+        if began is not None and now - began > limit and not self.bound.paused and not self.has_unread():
+            self.broken(_too_slow(limit))
+        return now + limit if began is None else max(began + limit, now + 0.05)
 
     def _pass_on(self, frames: list[Frame]) -> None:
+        if self._secrets:
+            frames = [without(frame, self._secrets) if frame.command == "ERROR" else frame for frame in frames]
         if _log.isEnabledFor(logging.DEBUG):
             for frame in frames:
                 if frame is not HEARTBEAT:
@@ -857,7 +880,10 @@ class Core:
     ) -> None:
         """One frame that is no MESSAGE, with the lock held; what is to happen without it goes on the lists."""
         if frame is HEARTBEAT:
-            self._hear(items, "on_heartbeat")
+            # One for all of a chunk: a flood of them says no more than one.
+            if self._beats_heard != self.last_received:
+                self._beats_heard = self.last_received
+                self._hear(items, "on_heartbeat")
             return
         request = self.session.receive(frame)
         if frame.command == "CONNECTED":
@@ -866,8 +892,9 @@ class Core:
         refused = None
         if frame.command == "ERROR":
             refused = BrokerError(f"{self._where()} answered ERROR: {error_text(frame)}", frame=frame)
+            # One line is news; a broker that goes on and on must not fill the disk.
+            _log.log(logging.DEBUG if self._last_error else logging.WARNING, "%s: %s", self.config.name, refused)
             self._last_error = refused
-            _log.warning("%s: %s", self.config.name, refused)
             self._hear(items, "on_error", frame)
         else:
             self._hear(items, "on_receipt", frame)
@@ -960,7 +987,10 @@ class Core:
             items.append(partial(self.listeners.call, hook, *args))
 
 
+def _too_slow(limit: float) -> ProtocolError:
+    return ProtocolError(f"a frame was not complete {limit} s after its first byte (Limits.frame_timeout)")
+
+
 def weigh(batch: Sequence[Item]) -> tuple[int, int]:
-    """How many messages a batch holds, and the bytes of their bodies."""
-    sizes = [len(item.frame.body) for item in batch if type(item) is Message]
-    return len(sizes), sum(sizes)
+    """What a batch counts for: each item as one message, an event too, and the bytes of messages."""
+    return len(batch), sum([item.frame.size for item in batch if type(item) is Message])

@@ -138,7 +138,7 @@ class Lifecycle:
     # What the receiver reports
 
     def wait_for_room(self) -> None:
-        self._core.bound.wait_for_room()
+        self._core.wait_for_room()
 
     def received(self, data: bytes) -> None:
         self._core.received(data)

@@ -16,8 +16,8 @@ class Statistics:
         messages_sent: SEND frames that the application gave; those written again after a loss count once.
         bytes_received: everything read, in bytes.
         bytes_sent: everything written, in bytes.
-        pending: messages received that no listener has ended yet.
-        pending_bytes: the bytes of their bodies.
+        pending: messages and events received that no listener has ended yet.
+        pending_bytes: the bytes of those messages, headers and bodies.
         unconfirmed: confirmed sends whose receipt has not come, in messages.
         unconfirmed_bytes: the bytes of their bodies.
         reconnects: connections restored.

@@ -63,6 +63,20 @@ def masked(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         yield key, "***" if key.lower() in _SECRET_HEADERS else value
 
 
+def without(frame: Frame, secrets: Iterable[str]) -> Frame:
+    """The frame with secrets that the peer quotes replaced; its content-length goes, since it need not fit."""
+    body, pairs = frame.body, [pair for pair in frame.headers.pairs if pair[0] != "content-length"]
+    for secret in secrets:
+        body = body.replace(secret.encode(), b"***")
+        pairs = [(key.replace(secret, "***"), value.replace(secret, "***")) for key, value in pairs]
+    return Frame(frame.command, pairs, body)
+
+
+def printable(text: str) -> str:
+    """The text without what would let a stranger write log lines of his own, or steer a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def masked_lines(head: bytes) -> bytes:
     """The same for the bytes of header lines, whole or not."""
     return _SECRET_LINE(rb"\1***", head)
@@ -101,6 +115,11 @@ class Frame:
         """One header, or None. Cheaper than ``headers`` as long as nothing else of a received frame was looked at."""
         return self.headers.get(key)
 
+    @property
+    def size(self) -> int:
+        """What it holds, in bytes or characters: headers and body."""
+        return len(self.body) + sum(len(key) + len(value) for key, value in self.headers.pairs)
+
     def _split(self) -> Iterable[tuple[str, str]]:
         raise NotImplementedError
 
@@ -108,9 +127,7 @@ class Frame:
     def info(self) -> str:
         """The frame for a log line: no secret, no more than a glance at the body."""
         headers = " ".join(f"{key}:{value}" for key, value in masked(self.headers.pairs))
-        if not headers.isprintable():
-            # An end of line in a header would let a stranger write log lines of his own.
-            headers = "".join(c if c.isprintable() else repr(c)[1:-1] for c in headers)
+        headers = printable(headers)
         body = f" body={shorten(self.body)}" if self.body else ""
         return f"{self.command} {headers}{body}".rstrip()
 
@@ -144,6 +161,10 @@ class ReceivedFrame(Frame):
         self.body = body
         self._block = block
         self._unescape = unescape
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + len(self._block)
 
     def header(self, key: str) -> str | None:
         if self._headers is not None or key not in _LINES:

@@ -24,7 +24,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError
+from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError, shorten
 from stomplistener.protocol import commands, heartbeat
 from stomplistener.protocol.entries import (
     Outcome,
@@ -35,7 +35,7 @@ from stomplistener.protocol.entries import (
     TransactionState,
     loss_outcome,
 )
-from stomplistener.protocol.frame import HEARTBEAT, Frame, Headers
+from stomplistener.protocol.frame import HEARTBEAT, Frame, Headers, printable
 from stomplistener.protocol.heartbeat import HeartBeat
 from stomplistener.protocol.profiles import refusal_hint
 from stomplistener.protocol.spec import VERSIONS, version_rules
@@ -150,7 +150,7 @@ class Session:
         version = frame.headers.get("version", "1.0")
         if version not in self.versions:
             offered = ", ".join(self.versions)
-            raise ProtocolError(f"the broker chose STOMP {version}; offered were {offered}", frame=frame)
+            raise ProtocolError(f"the broker chose STOMP {shorten(version)}; offered were {offered}", frame=frame)
         answered = heartbeat.parse(frame.headers.get("heart-beat", "0,0"))
         self._move("connected")
         self.version = version
@@ -684,11 +684,15 @@ class Session:
         return request.frame
 
 
+def _refuse_connected(_session: Session, frame: Frame) -> None:
+    raise ProtocolError("the broker sent CONNECTED a second time", frame=frame)
+
+
 _HANDLERS: Mapping[str, Callable[[Session, Frame], Request | SubscriptionEntry | None]] = {
     "MESSAGE": Session.subscription,
     "RECEIPT": Session.receipt,
     "ERROR": Session.error,
-    "CONNECTED": lambda _session, _frame: None,
+    "CONNECTED": _refuse_connected,
 }
 
 
@@ -697,4 +701,4 @@ def error_text(frame: Frame) -> str:
     body = frame.body.decode(errors="replace").strip().partition("\n")[0]
     message = frame.headers.get("message", "")
     text = message if not body or body in message else f"{message}: {body}" if message else body
-    return (text[:300] + "…" if len(text) > 300 else text) or "it gave no reason"
+    return printable(text[:300] + "…" if len(text) > 300 else text) or "it gave no reason"

@@ -64,15 +64,31 @@ class Bound:
             if self.paused and not self._is_over(0.5):
                 self._changed.notify()
 
-    def wait_for_room(self) -> None:
-        """Block while the bound is reached; the receiver's only wait for listeners."""
-        if self._messages < self._max_messages and self._bytes < self._max_bytes:
-            return
+    @property
+    def has_room(self) -> bool:
+        return self._messages < self._max_messages and self._bytes < self._max_bytes
+
+    def wait_for_room(self, timeout: float | None = None) -> bool:
+        """Block while the bound is reached; the receiver's only wait for listeners.
+
+        Args:
+            timeout: seconds to wait.
+
+        Returns:
+            whether there is room.
+        """
+        if self.has_room:
+            return True
+        deadline = Deadline(timeout)
         with self._changed:
             while self._open and self._is_too_much():
+                remaining = deadline.remaining()
+                if remaining == 0.0:
+                    break
                 self.paused = True
-                self._changed.wait()
+                self._changed.wait(remaining)
             self.paused = False
+            return not self._is_too_much()
 
     def open(self) -> None:
         with self._changed:

@@ -26,6 +26,9 @@ class Watched(Protocol):
     def heartbeat_missed(self, silence: float) -> None:
         """Nothing was received for ``silence`` seconds: break the connection."""
 
+    def check_pace(self, now: float) -> float:
+        """Break the connection if a frame takes too long to come; when to look again."""
+
 
 class Heartbeater:
     """Watches one connection from CONNECTED to its end, on the timer thread of the process."""
@@ -40,8 +43,7 @@ class Heartbeater:
         """Watch, with what was negotiated."""
         self.stop()
         self._beats = beats
-        if beats.send or beats.receive:
-            self._entry = timer().call_at(self._next(), self._look)
+        self._entry = timer().call_at(self._next(), self._look)
 
     def stop(self) -> None:
         entry, self._entry = self._entry, None
@@ -64,5 +66,7 @@ class Heartbeater:
     def _next(self) -> float:
         watched = self._watched
         return min(
-            self._beats.send_due(watched.last_write), self._beats.dead_at(watched.last_received, self._tolerance)
+            self._beats.send_due(watched.last_write),
+            self._beats.dead_at(watched.last_received, self._tolerance),
+            watched.check_pace(time.monotonic()),
         )

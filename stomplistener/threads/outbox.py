@@ -130,10 +130,10 @@ class Outbox:
         """As ``push``, for a caller that has made sure before that there was room: it never blocks for room."""
         if self._woken or (self._batching and threading.get_ident() in self._batching):
             return
-        if time.monotonic() - self.last_write > QUIET:
-            self.push()
-        else:
+        if self.is_full or time.monotonic() - self.last_write <= QUIET:
             self.wake()
+        else:
+            self.push()
 
     def wake(self) -> None:
         """Let the writer thread write what was put."""

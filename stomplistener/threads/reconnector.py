@@ -156,7 +156,7 @@ class Reconnector:
 
     def _receive(self, transport: Transport, deadline: Deadline, what: str) -> None:
         silent = TimedOut(f"the broker did not send {what} within {deadline.timeout} s (connectionTimeout)")
-        if deadline.expired:
+        if deadline.expired or not self._core.make_room(deadline):
             raise silent
         transport.settimeout(deadline.remaining())
         try:

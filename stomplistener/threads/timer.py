@@ -16,6 +16,9 @@ from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
+_LONGEST = 3600.0
+"""Seconds of one wait: a broker may ask for a heart-beat in a thousand years, and no platform waits that long."""
+
 _SLACK = 0.02
 """Seconds that an entry may be early, so that many connections with equal intervals share one wake-up."""
 
@@ -101,7 +104,7 @@ class Timer:
                         due.append(entry)
                 if due:
                     return due
-                self._changed.wait(self._heap[0][0] - now if self._heap else None)
+                self._changed.wait(min(self._heap[0][0] - now, _LONGEST) if self._heap else None)
             self._heap.clear()
             self._thread = None
             return []

@@ -183,13 +183,15 @@ def table(results: list[Result], seed: int) -> str:
     lines = [
         f"Seed {seed}; {sum(sum(result.faults.values()) for result in results)} faults.",
         "",
-        "| broker | faults | confirmed | missing | dead letters | duplicates | outage p50 | p99 | max | longest call | took |",
+        "| broker | faults | confirmed | missing | dead letters | duplicates "
+        "| outage p50 | p99 | max | longest call | took |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
         p50, p99, most = r.outage
         lines.append(
-            f"| {r.broker} | {sum(r.faults.values())} | {r.confirmed} | {r.missing} | {r.dead_letters} | {r.duplicates} "
+            f"| {r.broker} | {sum(r.faults.values())} | {r.confirmed} | {r.missing} | {r.dead_letters} "
+            f"| {r.duplicates} "
             f"| {p50 * 1000:.0f} ms | {p99:.1f} s | {most:.1f} s | {r.longest_call:.1f} s | {r.seconds:.0f} s |"
         )
     kinds = [fault.name for fault in ON_THE_WIRE + AT_THE_BROKER]

@@ -196,7 +196,8 @@ def test_statistics_count(broker: Broker, connection: Connection) -> None:
     eventually(lambda: connection.statistics().pending == 5, "the end of that listener")
     before = connection.statistics()
     assert before.messages_sent == 6
-    assert before.pending_bytes == 25
+    # The bodies have 25 bytes; headers count, too: a broker can fill the memory with them as well.
+    assert 25 < before.pending_bytes < 1000
     assert before.unconfirmed == before.unconfirmed_bytes == before.reconnects == 0
     assert 0 < before.last_received <= time.monotonic()
     assert 0 < before.last_sent <= time.monotonic()

@@ -190,7 +190,7 @@ KINDS = {
     "MESSAGE before CONNECTED": Kind(message_first, "answered CONNECT with MESSAGE"),
     "RECEIPT before CONNECTED": Kind(receipt_first, "answered CONNECT with RECEIPT"),
     "a frame of clients": Kind(clients_frame, "answered CONNECT with SEND"),
-    "a version not offered": Kind(version_not_offered, r"chose STOMP 3\.0; offered were 1\.0, 1\.1, 1\.2"),
+    "a version not offered": Kind(version_not_offered, r"chose STOMP '3\.0'; offered were 1\.0, 1\.1, 1\.2"),
     "negative heart-beats": Kind(heart_beat(b"-1,-1"), "not two numbers of milliseconds: b'-1,-1'"),
     "heart-beats that are no numbers": Kind(heart_beat(b"soon,\xc2\xb2"), "not two numbers of milliseconds"),
     "giant heart-beats": Kind(heart_beat(b"9" * 400 + b",1"), "not two numbers of milliseconds"),
