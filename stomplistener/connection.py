@@ -15,16 +15,13 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import queue
-import signal
 import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import Any
+from types import TracebackType
 
 from stomplistener.config import DEFAULT, Config, ConnectOptions
 from stomplistener.core import Core
@@ -36,6 +33,7 @@ from stomplistener.message import Message
 from stomplistener.protocol import VERSIONS, Frame, Limits, Session, commands
 from stomplistener.protocol.profiles import Dialect
 from stomplistener.requests import reply_frame
+from stomplistener.signals import EndingSignals
 from stomplistener.state import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.subscription import Consumer, SettlePolicy, Subscription
@@ -220,12 +218,9 @@ class Connection:
         Raises:
             ConnectFailed: the connection could not be made, or not be restored.
         """
-        # A signal handler may run between any two instructions: of all ways to wake a thread only SimpleQueue.put
-        # is documented to be safe there.
-        events: queue.SimpleQueue[str] = queue.SimpleQueue()
         failures: list[StompError] = []
         # Handled before the first message can come: from then on a signal has something to bring to an end.
-        with _signals(lambda: events.put("signal")):
+        with EndingSignals() as signals:
 
             def watch() -> None:
                 try:
@@ -233,14 +228,14 @@ class Connection:
                     self.wait()
                 except StompError as error:
                     failures.append(error)
-                events.put("closed")
+                signals.tell()
 
             watcher = threading.Thread(target=watch, name=f"{self._config.name}-watch", daemon=True)
             watcher.start()
-            if events.get() == "signal":
+            if signals.wait():
                 ending = threading.Thread(target=self.disconnect, name=f"{self._config.name}-disconnect", daemon=True)
                 ending.start()
-                if events.get() == "signal":
+                if signals.wait():
                     self.close()
                 ending.join()
             watcher.join()
@@ -623,23 +618,3 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-@contextmanager
-def _signals(handle: Callable[[], object]) -> Iterator[None]:
-    """Handle SIGTERM and SIGINT inside; in a thread that may not, change nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handler(_number: int, _frame: FrameType | None) -> None:
-        handle()
-
-    former: dict[signal.Signals, Any] = {
-        number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield
-    finally:
-        for number, old in former.items():
-            signal.signal(number, old)
