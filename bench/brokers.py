@@ -40,7 +40,9 @@ def _composed(path: Path) -> dict[str, str]:
     """The brokers of the compose file, read by its own conventions and no YAML library: one block a service."""
     if not path.exists():
         return {}
-    services = re.split(r"^  (?=\w+:$)", path.read_text().partition("\nservices:\n")[2], flags=re.MULTILINE)
+    services = re.split(
+        r"^  (?=[\w-]+:(?: &[\w-]+)?$)", path.read_text().partition("\nservices:\n")[2], flags=re.MULTILINE
+    )
     found = {}
     for service in services:
         stomp = re.search(r"x-stomp: \{tcp: (\d+),.*login: ([^,]+), passcode: ([^,]+)", service)
