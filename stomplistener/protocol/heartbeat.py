@@ -12,8 +12,11 @@ from stomplistener.errors import ProtocolError
 _SEND_EARLY = 0.7
 """A beat goes out at this share of the interval: the promise is "at least every", and timers and networks are late."""
 
-TOLERANCE = 2.0
-"""Silence means death after this many intervals: the specification asks for an error margin, and brokers beat late."""
+TOLERANCE = 2.5
+"""Silence means death after this many intervals: the specification asks for an error margin, and brokers beat late.
+
+ActiveMQ's first beat comes two intervals after CONNECTED: with 2.0 every idle connection was lost to that race.
+"""
 
 
 _LONGEST = 40

@@ -108,6 +108,6 @@ def test_a_beat_is_due_before_the_promise_is_broken() -> None:
 
 def test_silence_is_death_after_a_margin() -> None:
     beat = HeartBeat(send=0.0, receive=10.0)
-    assert beat.dead_at(100.0) == 120.0
+    assert beat.dead_at(100.0) == 125.0
     assert beat.dead_at(100.0, tolerance=1.5) == 115.0
     assert beat.send_due(100.0) == math.inf
