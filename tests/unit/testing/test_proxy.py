@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -225,7 +226,8 @@ def test_delay() -> None:
 def test_a_target_that_is_not_there_resets() -> None:
     with Broker() as broker, FaultProxy(broker.uri) as proxy:
         broker.stop()
-        with Raw(proxy) as client:
+        # Where the proxy is quick, the reset comes while the system still reports the connection.
+        with contextlib.suppress(ConnectionResetError), Raw(proxy) as client:
             client.expect_reset()
         broker.start()
         connected(proxy).socket.close()
