@@ -10,7 +10,7 @@ HARNESS := $(BIN)/python -m stomplistener.testing.containers
 FUZZ_SECONDS ?= 120
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test unit lint engine images brokers brokers-remove torture docs bench profile fuzz fuzz-differential clean
+.PHONY: help demo test unit lint engine images brokers brokers-remove conformance torture docs bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -41,6 +41,9 @@ brokers: $(READY) engine  ## start the real brokers to play with, and print thei
 
 brokers-remove: $(READY)  ## remove those brokers and their data
 	@$(HARNESS) remove --profile cluster
+
+conformance: images  ## what each real broker does, in every version: the suite behind the page of that name
+	@$(BIN)/pytest -q tests/integration/suite_conformance_*.py
 
 torture: images  ## the real brokers under faults; TORTURE="--faults 40 --seed 7" passes arguments
 	@$(BIN)/python tests/torture/run.py $(TORTURE)

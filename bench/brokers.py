@@ -104,7 +104,7 @@ def ours(uri: str, count: int) -> Figures:
         if not left:
             finish.set()
 
-    connection = Connection(uri, heartbeat=(0.0, 0.0)).connect()
+    connection = Connection(uri, host="/", heartbeat=(0.0, 0.0)).connect()
     clock = Clock()
     connection.subscribe(destination, listener)
     finish.wait()

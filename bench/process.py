@@ -53,7 +53,7 @@ def run_side(function: str, arguments: Mapping[str, object]) -> Figures:
     """Call ``module:function`` of this package in a fresh process, and return its figures.
 
     Raises:
-        BenchError: it raised, hung or printed no figures; the text has the end of what it said.
+        BenchError: it raised, hung or printed no figures; the text has its last line.
     """
     command = [sys.executable, "-m", "bench.process", function, json.dumps(arguments)]
     try:
@@ -61,7 +61,8 @@ def run_side(function: str, arguments: Mapping[str, object]) -> Figures:
     except subprocess.TimeoutExpired:
         raise BenchError(f"{function} hung for {PATIENCE:.0f} s") from None
     if done.returncode:
-        raise BenchError(f"{function} failed: {done.stderr.strip()[-2000:]}")
+        *_, why = done.stderr.strip().splitlines() or ["it says nothing"]
+        raise BenchError(f"{function} failed: {why}")
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
 

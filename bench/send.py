@@ -122,6 +122,12 @@ def ours_after_pause(count: int, pause: float) -> Figures:
             written.append(time.perf_counter())
             return accepted
 
+        def send_nowait(self, data: bytes) -> bool:
+            taken = self._transport.send_nowait(data)
+            if taken:
+                written.append(time.perf_counter())
+            return taken
+
         def __getattr__(self, name: str) -> Any:
             return getattr(self._transport, name)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import certificates
 import pytest
+from conformance import COUNTS, VERSIONS, World
 
 from stomplistener.testing.containers import BrokerContainer, brokers, engine_available
 
@@ -101,6 +102,24 @@ def real_broker(request: pytest.FixtureRequest) -> BrokerContainer:
     """Each broker in turn."""
     broker: BrokerContainer = request.getfixturevalue(request.param)
     return broker
+
+
+@pytest.fixture
+def world(real_broker: BrokerContainer, version: str) -> World:
+    """One broker in one version, for the tests of conformance."""
+    COUNTS[real_broker.name, version] += 1
+    return World(real_broker, version)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests of conformance ran on each broker in each version."""
+    if not COUNTS:
+        return
+    terminalreporter.section("tests of conformance per broker and version")
+    terminalreporter.write_line(f"{'':12}" + "".join(f"{version:>12}" for version in VERSIONS))
+    for name in NAMES:
+        counts = "".join(f"{COUNTS[name, version]:>12}" for version in VERSIONS)
+        terminalreporter.write_line(f"{name:12}{counts}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,83 @@
+"""One shop on any broker: switching the URI is all that it takes to move it.
+
+Orders come to a topic with a durable subscription, one at a time (prefetch): none is missed while the shop is closed.
+For each the stock is asked (request and reply) and an invoice written in the same transaction as the acknowledgement.
+What cannot be handled goes to a queue of dead letters, with the reason.
+
+    python examples/portable/orders.py tcp://app:app-secret@localhost:61613
+
+ActiveMQ Classic, Artemis, Apollo and RabbitMQ (there with /%2F at the end of the URI) print the same lines.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+
+from stomplistener import Connection, Message
+
+
+def run(uri: str) -> list[str]:
+    """Open the shop twice, with orders in between; what happened, line by line."""
+    place = uuid.uuid4().hex[:8]
+    orders, stock, invoices, dead = (
+        f"/topic/orders-{place}",
+        f"/queue/stock-{place}",
+        f"/queue/invoices-{place}",
+        f"/queue/dead-{place}",
+    )
+    said: list[str] = []
+    warehouse = Connection(uri, name="warehouse")
+    shop = Connection(uri, name="shop", headers={"client-id": f"shop-{place}"})
+    customer = Connection(uri, name="customer")
+
+    def count(message: Message) -> None:
+        warehouse.reply(message, "0" if message.text == "unicorn" else "7")
+
+    def handle(message: Message) -> None:
+        """An order; what this raises makes it a dead letter."""
+        left = int(shop.request(stock, message.text, timeout=10).text)
+        if not left:
+            raise LookupError(f"no {message.text} in stock")
+        with shop.transaction() as transaction:
+            transaction.send(invoices, f"one {message.text}, {left} left", persistent=True)
+            transaction.ack(message)
+
+    def open_shop() -> None:
+        shop.subscribe(
+            orders,
+            handle,
+            ack="client-individual",
+            settle=True,
+            error_destination=dead,
+            durable=f"shop-{place}",
+            prefetch=1,
+            confirm=True,
+        )
+
+    with warehouse, customer:
+        warehouse.subscribe(stock, count, confirm=True)
+        with shop:
+            open_shop()
+        for name in ("lamp", "unicorn", "chair"):
+            customer.send(orders, name, persistent=True, expires=600.0, confirm=True)
+        said.append("ordered while the shop was closed")
+        with shop:
+            open_shop()
+            with customer.consume(invoices) as letters, customer.consume(dead) as complaints:
+                said += [f"invoice: {taken(letters.receive(15.0)).text}" for _ in range(2)]
+                letter = taken(complaints.receive(15.0))
+                said.append(f"dead letter: {letter.text}, {letter.headers['error']}")
+    return said
+
+
+def taken(message: Message | None) -> Message:
+    """Acknowledge a message that has to be there."""
+    if message is None:
+        raise TimeoutError("no message came")
+    message.ack()
+    return message
+
+
+if __name__ == "__main__":
+    print("\n".join(run(sys.argv[1])))

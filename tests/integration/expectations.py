@@ -1,0 +1,133 @@
+"""What each broker does: the table that the tests of conformance assert, and that the page in the docs is made from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+BROKERS = {
+    "activemq": "ActiveMQ Classic 5.18.3",
+    "artemis": "Artemis 2.44.0",
+    "apollo": "Apollo 1.7.1",
+    "rabbitmq": "RabbitMQ 3.10",
+}
+SPOKEN = ("1.0", "1.1", "1.2")
+
+
+class Expectation(NamedTuple):
+    """What happens, and why it is not what one would expect."""
+
+    outcome: str
+    reason: str = ""
+
+
+FEATURES = {
+    "server header": "CONNECTED says what the broker is",
+    "login refused": "a wrong passcode is refused",
+    "virtual host": "a `host` header that names no virtual host is refused",
+    "text": "a text arrives as it was sent",
+    "json": "a JSON document arrives as it was sent",
+    "binary": "bytes with NULs arrive as they were sent",
+    "empty": "an empty body arrives empty",
+    "large": "a body of 8 MiB arrives as it was sent",
+    "large over WebSocket": "a body of 1 MiB arrives over WebSocket",
+    "unicode headers": "names and values of headers in other scripts",
+    "header escapes": "colon, backslash and end of line in the value of a header",
+    "auto": "ack mode `auto`: delivered once, never again",
+    "client": "ack mode `client`: an ACK covers what came before it",
+    "client-individual": "ack mode `client-individual`: an ACK covers one message",
+    "NACK": "where a rejected message goes",
+    "redelivery": "what is not acknowledged comes again after the connection's end",
+    "redelivered": "such a message says that it was delivered before",
+    "competing": "two consumers of a queue share its messages",
+    "topic": "each subscriber of a topic gets each message",
+    "wildcard": "one subscription to many topics",
+    "commit": "sends of a transaction arrive at its COMMIT",
+    "abort": "sends of an aborted transaction never arrive",
+    "transacted ACK": "an ACK in an aborted transaction has no effect",
+    "receipts": "every frame is confirmed that asks for it",
+    "heart-beats": "the broker sends and wants heart-beats as agreed",
+    "heart-beats refused": "no heart-beats where the client wants none",
+    "heart-beats missed": "a client that falls silent is cut off",
+    "prefetch": "`prefetch=2`: so many messages come without an ACK",
+    "durable": "`durable=`: kept over a reconnect, deleted by `unsubscribe()`",
+    "selector": "`selector=`: only such messages come",
+    "temporary queue": "a subscription to `/temp-queue/name`, answered by another connection",
+    "request": "`connection.request()`",
+    "expires": "`send(expires=)`: not delivered later",
+    "expired": "where an expired message goes (as our containers are set up)",
+    "priority": "`send(priority=)`: the urgent one first",
+    "delay": "`send(delay=)`: delivered later",
+    "ERROR": "ERROR ends the connection",
+    "same id twice": "a second SUBSCRIBE with an id in use is refused",
+    "unknown transaction": "a SEND in a transaction that was never begun is refused",
+    "content-length": "MESSAGE has a content-length where SEND had one",
+}  # fmt: skip
+
+EVERY = "*"
+_NO_1_0 = "STOMP 1.0 has none; the client raises ProtocolError"
+_BEATS = "STOMP 1.0 has no heart-beats"
+
+EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
+    ("server header", "artemis", "1.0"): Expectation("hidden", "name it: Connection(..., broker='artemis')"),
+    ("virtual host", "activemq", EVERY): Expectation("ignored", "it has one virtual host, under every name"),
+    ("virtual host", "artemis", EVERY): Expectation("ignored", "it has one virtual host, under every name"),
+    ("large over WebSocket", "activemq", EVERY): Expectation(
+        "connection ends", "above 64 KiB, whatever its maxFrameSize"
+    ),
+    ("large over WebSocket", "apollo", EVERY): Expectation("connection ends", "above 64 KiB"),
+    ("unicode headers", "apollo", "1.0"): Expectation("refused", "it cannot parse such a header line in STOMP 1.0"),
+    ("header escapes", "activemq", "1.0"): Expectation(
+        "decoded", "it takes backslash-n for an end of line, which STOMP 1.0 does not know"
+    ),
+    ("header escapes", "rabbitmq", "1.0"): Expectation(
+        "escaped", "it escapes MESSAGE headers, though STOMP 1.0 has no escapes"
+    ),
+    ("client-individual", EVERY, "1.0"): Expectation("refused", _NO_1_0),
+    ("NACK", EVERY, "1.0"): Expectation("refused", _NO_1_0),
+    ("NACK", "activemq", EVERY): Expectation("dead letter at once", "a poison ACK: it is not delivered again"),
+    ("NACK", "artemis", EVERY): Expectation("vanishes", "it takes a NACK for an ACK"),
+    ("NACK", "apollo", EVERY): Expectation("comes again", "until the queue's nak_limit, then it is a dead letter"),
+    ("NACK", "rabbitmq", EVERY): Expectation(
+        "comes again", "at once and for ever; with requeue:false it is a dead letter"
+    ),
+    ("redelivered", "apollo", EVERY): Expectation("not said", "unless its add_redeliveries_header is set"),
+    ("transacted ACK", "artemis", EVERY): Expectation("counts at once", "its STOMP has no ACK in transactions"),
+    ("heart-beats", EVERY, "1.0"): Expectation("none", _BEATS),
+    ("heart-beats", "apollo", "1.0"): Expectation("yes", "it offers them in STOMP 1.0, too"),
+    ("heart-beats missed", EVERY, "1.0"): Expectation("stays", _BEATS),
+    ("heart-beats missed", "apollo", EVERY): Expectation(
+        "stays", "for long: it asks for a sign of life every 10 s at most"
+    ),
+    ("selector", "rabbitmq", EVERY): Expectation("refused", "it has no selectors; the client raises ProtocolError"),
+    ("temporary queue", "artemis", EVERY): Expectation(
+        "shared by all connections", "a queue like others to it; request() uses a name that no other has"
+    ),
+    ("temporary queue", "rabbitmq", EVERY): Expectation(
+        "refused", "it subscribes the sender of reply-to by itself; request() knows that"
+    ),
+    ("expired", "activemq", EVERY): Expectation("/queue/ActiveMQ.DLQ", "its shared dead-letter queue"),
+    ("expired", "artemis", EVERY): Expectation("/queue/ExpiryQueue", "the expiry-address of its address settings"),
+    ("expired", "apollo", EVERY): Expectation("/queue/DLQ", "dlq_expired of the queue; without it, nowhere"),
+    ("expired", "rabbitmq", EVERY): Expectation("/queue/DLQ", "the policy's dead-letter-exchange; without it, nowhere"),
+    ("priority", "activemq", EVERY): Expectation("ignored", "unless the queue's policy says prioritizedMessages"),
+    ("priority", "rabbitmq", EVERY): Expectation("ignored", "unless the queue was declared with x-max-priority"),
+    ("priority", "apollo", EVERY): Expectation("refused", "it has no priorities; the client raises ProtocolError"),
+    ("delay", "apollo", EVERY): Expectation("refused", "it has no delays; the client raises ProtocolError"),
+    ("delay", "rabbitmq", EVERY): Expectation("refused", "without a plugin; the client raises ProtocolError"),
+    ("ERROR", "activemq", EVERY): Expectation("stays", "against the specification"),
+    ("ERROR", "rabbitmq", EVERY): Expectation("stays", "against the specification"),
+    ("ERROR", "artemis", "1.0"): Expectation("stays", "against the specification"),
+    ("ERROR", "artemis", "1.1"): Expectation("stays", "against the specification"),
+    ("same id twice", "activemq", EVERY): Expectation("accepted", "two consumers that cannot be told apart"),
+    ("unknown transaction", "artemis", EVERY): Expectation("accepted", "a transaction begins with its first use"),
+    ("unknown transaction", "apollo", EVERY): Expectation("no answer", "neither RECEIPT nor ERROR"),
+}
+
+
+def expected(feature: str, broker: str, version: str) -> Expectation:
+    """What the table says: the special before the general; nothing there means that it works."""
+    assert feature in FEATURES, feature
+    for key in (feature, broker, version), (feature, EVERY, version), (feature, broker, EVERY):
+        if key in EXPECTATIONS:
+            return EXPECTATIONS[key]
+    return Expectation("yes")
