@@ -127,9 +127,11 @@ def test_a_script_that_runs_itself_in_two_processes(broker: Broker, tmp_path: Pa
 
 
 def test_children_do_not_outlive_their_supervisor(broker: Broker, tmp_path: Path) -> None:
-    fill(broker, 10)
     with WorkerProcess(tmp_path, broker.uri, "--processes", "2") as worker:
         broker.wait_for(lambda: len(broker.subscriptions) == 2, PATIENCE)
+        fill(broker, 300)
+        # One that does not know yet that it is subscribed ends, too, but has nothing to say goodbye to.
+        eventually(lambda: len({line.pid for line in worker.lines}) == 2, "both processes at work")
         worker.signal(signal.SIGKILL)
         worker.process.wait(PATIENCE)
         broker.wait_for(lambda: not broker.connections, PATIENCE)
