@@ -125,9 +125,9 @@ def stomp_py(uri: str, count: int) -> Figures:
         if not left:
             finish.set()
 
-    connection = clients.stomp().Connection12([target.address])
+    connection = clients.stomp().Connection12([target.address], vhost="/")
     connection.set_listener("bench", clients.StompPyListener(on_message))
-    connection.connect(target.login, target.passcode, wait=True, headers={"host": "/"})
+    connection.connect(target.login, target.passcode, wait=True)
     clock = Clock()
     connection.subscribe(destination, id="1", ack="auto")
     finish.wait()

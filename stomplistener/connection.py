@@ -429,13 +429,15 @@ class Connection:
             ProtocolError: this broker cannot do what an option asks.
         """
         core, config = self._core, self._config
+        # First of all, and in one look: a burst is made of these.
+        usual = headers is None and content_type is None and transaction is None and auto_content_length and not confirm
+        usual = usual and persistent is None and expires is None and priority is None and delay is None
+        if usual and isinstance(body, (bytes, str)) and core.send_plain(destination, body):
+            return
         deadline = Deadline(config.seconds(timeout))
         headers = core.spelled(
             headers, deadline, persistent=persistent, expires=expires, priority=priority, delay=delay
         )
-        usual = headers is None and content_type is None and transaction is None and auto_content_length
-        if usual and not confirm and isinstance(body, (bytes, str)) and self._core.send_plain(destination, body):
-            return
         frame = commands.send(
             destination,
             body,
@@ -488,14 +490,15 @@ class Connection:
             InvalidHeader: a header cannot be written in the STOMP version in use.
             ProtocolError: this broker cannot do what an option asks.
         """
+        answer = self._core.new_answer()
+        usual = headers is None and content_type is None and auto_content_length
+        usual = usual and persistent is None and expires is None and priority is None and delay is None
+        if usual and isinstance(body, (bytes, str)) and self._core.confirm_plain(destination, body, answer):
+            return answer
         deadline = Deadline(self._config.seconds(timeout))
         headers = self._core.spelled(
             headers, deadline, persistent=persistent, expires=expires, priority=priority, delay=delay
         )
-        answer = self._core.new_answer()
-        usual = headers is None and content_type is None and auto_content_length
-        if usual and isinstance(body, (bytes, str)) and self._core.confirm_plain(destination, body, answer):
-            return answer
         frame = commands.send(
             destination, body, headers, content_type=content_type, auto_content_length=auto_content_length
         )

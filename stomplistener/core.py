@@ -74,6 +74,8 @@ _NO_LIMITS = Limits(**{field.name: sys.maxsize for field in fields(Limits)})
 """For reading our own frames back."""
 
 Event = Callable[[], object]
+
+_making = threading.Lock()
 Item = Message | Event
 
 
@@ -85,42 +87,54 @@ class Answer(Future[Frame]):
 
     Callbacks run in the dispatcher thread, as every other code of the application does. It is under way from the start:
     what was said cannot be taken back by ``cancel()``.
+
+    There may be a hundred thousand a second, nearly all of them done before anybody waits. So what a Future needs for
+    waiting is made by the first one who waits: all of ``Future`` and ``concurrent.futures.wait`` begins with
+    ``_condition``.
     """
 
-    def __init__(self, answered: threading.Condition, call: Callable[[Event], None]) -> None:
-        # Future.__init__ would make a lock and a condition for each of a hundred thousand answers a second. All of a
-        # connection share one condition instead; concurrent.futures finds everything where it looks for it.
-        self._condition = answered
+    def __init__(self, call: Callable[[Event], None]) -> None:
         self._state = "RUNNING"
         self._result: Frame | None = None
         self._exception: BaseException | None = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Any] = []
+        self._made: threading.Condition | None = None
         self._call = call
 
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        if self._made is None:
+            with _making:
+                if self._made is None:
+                    self._waiters: list[Any] = []
+                    self._done_callbacks: list[Any] = []
+                    self._made = threading.Condition()
+        return self._made
+
+    def done(self) -> bool:
+        return self._state == "FINISHED"
+
     def result(self, timeout: float | None = None) -> Frame:
-        self._wait(timeout)
-        return super().result(0)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._wait(timeout)
-        return super().exception(0)
-
-    def _wait(self, timeout: float | None) -> None:
-        """Wait for this answer, though the condition tells of the others, too."""
-        if not self.done():
-            with self._condition:
-                self._condition.wait_for(self.done, timeout)
+        if self._state == "FINISHED" and self._result is not None:
+            return self._result
+        return super().result(timeout)
 
     def settle(self, answer: Frame | BaseException) -> None:
         """Set the result or the exception, unless that was done."""
-        with self._condition:
-            if self.done():
+        with _making:
+            if self._state == "FINISHED":
                 return
             if isinstance(answer, Frame):
-                self.set_result(answer)
+                self._result = answer
             else:
-                self.set_exception(answer)
+                self._exception = answer
+            # Last: who makes the condition from here on finds that there is nothing to wait for.
+            self._state = "FINISHED"
+        if self._made is not None:
+            with self._made:
+                for waiter in self._waiters:
+                    (waiter.add_result if self._exception is None else waiter.add_exception)(self)
+                self._made.notify_all()
+            self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def add_done_callback(self, fn: Callable[[Future[Frame]], object]) -> None:
         if self.done():
@@ -164,7 +178,6 @@ class Core:
         self._templates: Templates | None = None
         self._beats_heard = 0.0
         self._secrets: tuple[str, ...] = ()
-        self._answered = threading.Condition()
 
     # The state
 
@@ -235,7 +248,7 @@ class Core:
         return dialect.send_headers(session.connected_frame, time.time(), **options) | dict(headers or {})
 
     def new_answer(self) -> Answer:
-        return Answer(self._answered, self.call)
+        return Answer(self.call)
 
     def send_plain(self, destination: str, body: bytes | str) -> bool:
         """Say a SEND that has nothing special, the short way. False if only the long way is open.
@@ -289,11 +302,12 @@ class Core:
         with self.lock:
             if self._templates is not templates or outbox.is_full or self._window_is_full():
                 return False
-            # Encoded once before it is noted: a destination that cannot be written must leave nothing behind.
-            templates.send(destination, b"")
-            receipt = self.session.send_plain(destination, body, size, answer)
+            receipt = self.session.new_id()
+            # Before it is noted: a destination that cannot be written must leave nothing behind.
+            data = templates.send(destination, body, receipt)
+            self.session.send_plain(destination, body, size, receipt, answer)
             self.messages_sent += 1
-            if outbox.put(templates.send(destination, body, receipt)):
+            if outbox.put(data):
                 return True
         outbox.nudge()
         return True
@@ -836,11 +850,8 @@ class Core:
                 self._sort(frames, batches, answers, events)
         finally:
             # Also what came before a frame that breaks the protocol: the broker will not deliver it again.
-            if answers:
-                # All at once, so that who waits for the last of many is woken once.
-                with self._answered:
-                    for answer, frame_or_error in answers:
-                        answer.settle(frame_or_error)
+            for answer, frame_or_error in answers:
+                answer.settle(frame_or_error)
             for event in events:
                 event()
             for lane, batch in batches.items():
@@ -858,18 +869,31 @@ class Core:
         session, epoch, main = self.session, self.session.epoch, self.lane
         items = batches[main] = []
         find = session.subscription
+        quietly = not self.listeners.hear("on_receipt")
+        confirmed = False
         for frame in frames:
-            if frame.command != "MESSAGE" or session.state is SessionState.CONNECTING:
-                self._take(frame, items, answers, events)
-                continue
-            self.messages_received += 1
-            entry = find(frame)
-            subscription: Any = None if entry is None else entry.context
-            message = Message(frame, subscription, epoch, self)
-            if subscription is None or subscription.lane is main:
-                items.append(message)
+            command = frame.command
+            if command == "MESSAGE" and session.state is not SessionState.CONNECTING:
+                self.messages_received += 1
+                entry = find(frame)
+                subscription: Any = None if entry is None else entry.context
+                message = Message(frame, subscription, epoch, self)
+                if subscription is None or subscription.lane is main:
+                    items.append(message)
+                else:
+                    batches.setdefault(subscription.lane, []).append(message)
+            elif command == "RECEIPT" and quietly and (request := session.confirmed(frame)) is not None:
+                confirmed = True
+                if isinstance(request.context, Answer):
+                    answers.append((request.context, frame))
             else:
-                batches.setdefault(subscription.lane, []).append(message)
+                self._take(frame, items, answers, events)
+        if confirmed:
+            self._wake_for_receipt()
+
+    def _wake_for_receipt(self) -> None:
+        if self._answer_waiters or (self._window_waiters and not self._window_is_full()):
+            self.changed.notify_all()
 
     def _take(
         self,
@@ -904,8 +928,8 @@ class Core:
             self.changed.notify_all()
             if refused is not None:
                 events.append(partial(self._rejected, request.subscription))
-        elif self._answer_waiters or (self._window_waiters and not self._window_is_full()):
-            self.changed.notify_all()
+        else:
+            self._wake_for_receipt()
         if isinstance(request.context, Answer):
             answers.append((request.context, refused or frame))
 

@@ -84,7 +84,7 @@ class TransactionEntry:
     state: TransactionState = TransactionState.OPEN
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
+@dataclass(eq=False, slots=True)
 class Request:
     """A frame whose receipt is awaited. ``context`` is the caller's."""
 

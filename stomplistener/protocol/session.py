@@ -242,7 +242,7 @@ class Session:
             ProtocolError: the version in use cannot express it (known only while connected).
         """
         headers = headers or {}
-        id = headers.get("id") or id or self._new_id()
+        id = headers.get("id") or id or self.new_id()
         if id in self.subscriptions:
             raise ValueError(f"there is a subscription with the id {id!r} already")
         if not destination:
@@ -380,21 +380,26 @@ class Session:
         self._owed.append(request)
         return None
 
-    def send_plain(self, destination: str, body: bytes | str, size: int, context: object) -> str:
+    def send_plain(self, destination: str, body: bytes | str, size: int, receipt: str, context: object) -> None:
         """Note a confirmed SEND with nothing but a destination and a body, which the caller encodes and writes.
 
         Args:
             size: bytes of the body.
-
-        Returns:
-            the receipt to ask for.
+            receipt: the one that it asks for, made by ``new_id``.
         """
-        self._check_connected("SEND")
-        request = Request(
-            command="SEND", receipt=self._new_id(), context=context, plain=(destination, body), epoch=self.epoch
-        )
-        self._keep(request, size)
-        return request.receipt
+        plain = (destination, body)
+        self._unconfirmed[receipt] = Request("SEND", receipt, context, None, None, None, plain, size, self.epoch)
+        self.unconfirmed_bytes += size
+
+    def confirmed(self, frame: Frame) -> Request | None:
+        """Take a RECEIPT if it is what nearly all are, the answer to a confirmed SEND; None, and not taken, else."""
+        receipt = frame.header("receipt-id") or ""
+        request = self._unconfirmed.get(receipt)
+        if request is None or request.epoch != self.epoch or self._owed or self.state is not SessionState.CONNECTED:
+            return None
+        del self._unconfirmed[receipt]
+        self.unconfirmed_bytes -= request.size
+        return request
 
     def _keep(self, request: Request, size: int) -> None:
         request.size = size
@@ -447,7 +452,7 @@ class Session:
     def begin(self, id: str | None = None, headers: Mapping[str, str] | None = None) -> tuple[TransactionEntry, Frame]:
         """BEGIN a transaction of this epoch."""
         self._check_connected("BEGIN")
-        id = id or self._new_id()
+        id = id or self.new_id()
         if id in self.transactions:
             raise ValueError(f"there is a transaction {id!r} already")
         frame = commands.begin(id, headers, version=self._version)
@@ -576,7 +581,7 @@ class Session:
         self._requests[request.receipt] = request
         return request
 
-    def _new_id(self) -> str:
+    def new_id(self) -> str:
         """A name that nothing has, whatever names the application chose."""
         id = self._next_id()
         while id in self._unconfirmed or id in self._requests or id in self.subscriptions or id in self.transactions:
@@ -586,7 +591,7 @@ class Session:
     def _receipt(self, own: str | None) -> str:
         if own in self._requests or own in self._unconfirmed:
             raise ValueError(f"another frame waits for the receipt {own!r} already")
-        return own or self._new_id()
+        return own or self.new_id()
 
     def _subscribe_frame(self, entry: SubscriptionEntry) -> Frame:
         assert self.connected_frame is not None
@@ -676,7 +681,7 @@ class Session:
         del self._unconfirmed[request.receipt]
         if request.issued and not request.own_receipt:
             old = ("receipt", request.receipt)
-            request.receipt = self._new_id()
+            request.receipt = self.new_id()
             pairs = [pair for pair in request.frame.headers.pairs if pair != old]
             request.frame = Frame("SEND", [*pairs, ("receipt", request.receipt)], request.frame.body)
         request.epoch = self.epoch

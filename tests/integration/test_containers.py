@@ -72,7 +72,7 @@ def keep(broker: BrokerContainer, destination: str, **headers: str) -> None:
 
 
 def sync(broker: BrokerContainer) -> None:
-    """Has RabbitMQ write what it knows of its queues: for two seconds a new one is in memory only, with what it holds."""
+    """Has RabbitMQ write down its queues: for two seconds a new one, and what it holds, is in memory only."""
     if broker.name == "rabbitmq":
         broker.exec("rabbitmqctl eval 'mnesia:sync_log().'")
 
