@@ -182,7 +182,7 @@ class Connection:
             raise core.failure
         return self
 
-    def disconnect(self, timeout: float | None = DEFAULT) -> None:
+    def disconnect(self, timeout: float | None = DEFAULT, headers: StrHeaders = None) -> None:
         """End gracefully, from any thread; a listener may call it, too.
 
         No further message is begun, listeners that run may end and acknowledge within the time, confirmed sends wait
@@ -191,8 +191,9 @@ class Connection:
 
         Args:
             timeout: seconds for all of it; past it the connection is closed all the same.
+            headers: more headers for DISCONNECT.
         """
-        self._lifecycle.disconnect(Deadline(self._config.seconds(timeout)))
+        self._lifecycle.disconnect(Deadline(self._config.seconds(timeout)), headers)
 
     def close(self) -> None:
         """End at once, from any thread: no goodbye, whoever waits raises ``NotConnected``. Subscriptions end."""
@@ -581,14 +582,15 @@ class Connection:
         if not self._core.outbox.flush(seconds):
             raise TimedOut(f"flush: the broker takes no more bytes; waited {seconds} s")
 
-    def transaction(self, headers: StrHeaders = None, *, retry: int = 0) -> Transaction:
+    def transaction(self, headers: StrHeaders = None, *, id: str | None = None, retry: int = 0) -> Transaction:
         """A transaction, to use in a ``with`` statement.
 
         Args:
             headers: more headers for BEGIN.
+            id: its name; made up where None.
             retry: how often ``Transaction.run`` runs its function again when the connection is lost.
         """
-        return Transaction(self._core, headers, retry=retry)
+        return Transaction(self._core, headers, id=id, retry=retry)
 
     # Ends
 

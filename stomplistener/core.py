@@ -312,9 +312,11 @@ class Core:
         outbox.nudge()
         return True
 
-    def settle(self, message: Message, transaction: Any, *, negative: bool) -> bool:
+    def settle(
+        self, message: Message, transaction: Any, headers: Mapping[str, str] | None = None, *, negative: bool
+    ) -> bool:
         """ACK or NACK a message; False when its epoch is over."""
-        if transaction is None and not negative and self._ack_plain(message):
+        if transaction is None and headers is None and not negative and self._ack_plain(message):
             return True
         with self.lock:
             entry = transaction.entry if transaction is not None else None
@@ -322,7 +324,9 @@ class Core:
                 self.session.check_transaction(entry)
             if self.state is ConnectionState.CLOSED:
                 return False
-            frame = self.session.ack(message.frame, message.epoch, transaction=entry, negative=negative)
+            frame = self.session.ack(
+                message.frame, message.epoch, transaction=entry, headers=headers, negative=negative
+            )
             if frame is None:
                 return False
             self._put(frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections.abc import Mapping
 
 from stomplistener.core import ENDED, Core
 from stomplistener.errors import NotConnected, StompError
@@ -69,7 +70,7 @@ class Lifecycle:
             self._join(Deadline(1.0))
             core.end_subscriptions()
 
-    def disconnect(self, deadline: Deadline) -> None:
+    def disconnect(self, deadline: Deadline, headers: Mapping[str, str] | None = None) -> None:
         """End gracefully: see ``Connection.disconnect``."""
         core = self._core
         failure = NotConnected(ENDED)
@@ -89,7 +90,7 @@ class Lifecycle:
             core.tell("on_disconnecting")
             try:
                 self._settle_accounts(deadline)
-                self._say_goodbye(deadline)
+                self._say_goodbye(deadline, headers)
             except StompError as error:
                 _log.warning("%s: the connection ended before its graceful end: %s", core.config.name, error)
         self._end(failure)
@@ -120,10 +121,10 @@ class Lifecycle:
             lambda: not core.session.unconfirmed or core.session.state is not SessionState.CONNECTED, deadline
         )
 
-    def _say_goodbye(self, deadline: Deadline) -> None:
+    def _say_goodbye(self, deadline: Deadline, headers: Mapping[str, str] | None) -> None:
         core = self._core
         answer = core.new_answer()
-        if core.say_now(lambda session: session.disconnect(answer)):
+        if core.say_now(lambda session: session.disconnect(answer, headers)):
             core.await_answer(answer, deadline, "DISCONNECT")
 
     def _join(self, deadline: Deadline) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stomplistener.protocol.frame import Frame, Headers
@@ -18,7 +19,14 @@ _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s";]+)', re.IGNORECASE)
 class Settler(Protocol):
     """What a message needs of its connection."""
 
-    def settle(self, message: Message, transaction: Transaction | None, *, negative: bool) -> bool:
+    def settle(
+        self,
+        message: Message,
+        transaction: Transaction | None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        negative: bool,
+    ) -> bool:
         """Send ACK or NACK; False if the message's connection is gone."""
 
 
@@ -86,11 +94,12 @@ class Message:
         """Whether the broker says that it delivered this message before; not every broker does."""
         return self.frame.headers.get("redelivered", "").lower() == "true"
 
-    def ack(self, transaction: Transaction | None = None) -> bool:
+    def ack(self, transaction: Transaction | None = None, headers: Mapping[str, str] | None = None) -> bool:
         """Acknowledge; with ack mode ``client`` everything before it on its subscription, too.
 
         Args:
             transaction: acknowledge when this transaction commits.
+            headers: more headers for the frame.
 
         Returns:
             False when the connection that brought the message is gone: nothing is sent, since the broker will deliver
@@ -99,14 +108,14 @@ class Message:
         Raises:
             ConnectionLost: the transaction ended with its connection.
         """
-        return self._settler.settle(self, transaction, negative=False)
+        return self._settler.settle(self, transaction, headers, negative=False)
 
-    def nack(self, transaction: Transaction | None = None) -> bool:
+    def nack(self, transaction: Transaction | None = None, headers: Mapping[str, str] | None = None) -> bool:
         """Reject; what happens then (redelivery, dead-letter queue, discarding) is the broker's configuration.
 
-        Returns and raises as :meth:`ack`; ProtocolError in STOMP 1.0, which has no NACK.
+        Arguments, returns and raises as :meth:`ack`; ProtocolError in STOMP 1.0, which has no NACK.
         """
-        return self._settler.settle(self, transaction, negative=True)
+        return self._settler.settle(self, transaction, headers, negative=True)
 
     def __repr__(self) -> str:
         return f"<Message {self.frame.info}>"

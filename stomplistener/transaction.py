@@ -25,9 +25,12 @@ class Transaction:
     nothing of it was done, except where COMMIT itself was on its way (``outcome_unknown``). Thread-safe.
     """
 
-    def __init__(self, core: Core, headers: Mapping[str, str] | None = None, *, retry: int = 0) -> None:
+    def __init__(
+        self, core: Core, headers: Mapping[str, str] | None = None, *, id: str | None = None, retry: int = 0
+    ) -> None:
         self._core = core
         self._headers = headers
+        self._id = id
         self._retry = retry
         self._entry: TransactionEntry | None = None
 
@@ -62,7 +65,7 @@ class Transaction:
         """
 
         def make(session: Session) -> Frame:
-            self._entry, frame = session.begin(headers=self._headers)
+            self._entry, frame = session.begin(self._id, self._headers)
             return frame
 
         self._core.say(make, self._deadline(timeout), "BEGIN")
@@ -104,11 +107,12 @@ class Transaction:
         """Reject a message when this transaction commits; see :meth:`Message.nack`."""
         return message.nack(self)
 
-    def commit(self, timeout: float | None = DEFAULT) -> None:
+    def commit(self, timeout: float | None = DEFAULT, headers: Mapping[str, str] | None = None) -> None:
         """COMMIT, and wait for the broker's receipt.
 
         Args:
             timeout: seconds to wait.
+            headers: more headers for the frame.
 
         Raises:
             ConnectionLost: the transaction was lost with its connection; ``outcome_unknown`` tells whether the broker
@@ -118,12 +122,16 @@ class Transaction:
         """
         deadline = self._deadline(timeout)
         answer = self._core.new_answer()
-        self._say(lambda session: session.commit(self.entry, context=answer), "COMMIT", timeout)
+        self._say(lambda session: session.commit(self.entry, headers, context=answer), "COMMIT", timeout)
         self._core.await_answer(answer, deadline, f"COMMIT of transaction {self.id}")
 
-    def abort(self) -> None:
-        """ABORT. Where the connection is gone the broker has done so already: then nothing is written."""
-        self._core.say_now(lambda session: session.abort(self.entry))
+    def abort(self, headers: Mapping[str, str] | None = None) -> None:
+        """ABORT. Where the connection is gone the broker has done so already: then nothing is written.
+
+        Args:
+            headers: more headers for the frame.
+        """
+        self._core.say_now(lambda session: session.abort(self.entry, headers))
 
     def run(self, function: Callable[[Transaction], T]) -> T:
         """Begin, call ``function`` with this transaction, commit; run it all again if the connection is lost.

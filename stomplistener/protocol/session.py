@@ -191,11 +191,16 @@ class Session:
         owed, self._owed = self._owed, []
         return [self._again(item) if isinstance(item, Request) else item for item in owed]
 
-    def disconnect(self, context: object = None) -> Frame:
+    def disconnect(self, context: object = None, headers: Mapping[str, str] | None = None) -> Frame:
         """DISCONNECT with a receipt; nothing may be said after it."""
         self._move("disconnect")
         assert self.version is not None
-        return commands.disconnect(self._await("DISCONNECT", context).receipt, version=self.version)
+        own = (headers or {}).get("receipt")
+        if own in self._requests or own in self._unconfirmed:
+            # The goodbye must not fail for a name.
+            headers = {key: value for key, value in (headers or {}).items() if key != "receipt"}
+        receipt = self._await("DISCONNECT", context, headers).receipt
+        return commands.disconnect(receipt, headers, version=self.version)
 
     def lost(self, unsent: Iterable[Frame] = ()) -> list[tuple[Request, Outcome]]:
         """The connection ended, for whatever reason.

@@ -217,3 +217,43 @@ def test_failover_uri_is_of_no_concern(broker: Broker) -> None:
     with Connection(failover(broker.uri)) as connection, connection.transaction() as transaction:
         transaction.send(QUEUE, "x", timeout=None)
     assert broker.depth(QUEUE) == 1
+
+
+def test_the_application_names_the_transaction_and_adds_headers_to_each_frame(
+    broker: Broker, connection: Connection
+) -> None:
+    got = Collector()
+    connection.subscribe(QUEUE, got, ack="client-individual", confirm=True)
+    connection.send(QUEUE, "a", confirm=True)
+    connection.send(QUEUE, "b", confirm=True)
+    eventually(lambda: len(got.messages) == 2, "both messages")
+    transaction = connection.transaction({"of": "begin"}, id="mine").begin()
+    assert transaction.id == "mine"
+    assert got.messages[0].ack(transaction, {"of": "ack"})
+    assert got.messages[1].nack(headers={"of": "nack"})
+    transaction.commit(headers={"of": "commit"})
+    again = connection.transaction(id="mine").begin()
+    again.abort({"of": "abort"})
+    connection.disconnect(headers={"of": "disconnect", "receipt": "bye"})
+    sent = {
+        frame.command: (frame.headers.get("of"), frame.headers.get("transaction"))
+        for frame in broker.frames(connection=1)
+        if "of" in frame.headers
+    }
+    assert sent == {
+        "BEGIN": ("begin", "mine"),
+        "ACK": ("ack", "mine"),
+        "NACK": ("nack", None),
+        "COMMIT": ("commit", "mine"),
+        "ABORT": ("abort", "mine"),
+        "DISCONNECT": ("disconnect", None),
+    }
+    assert [frame.headers["receipt"] for frame in broker.frames(command="DISCONNECT")] == ["bye"]
+
+
+def test_a_goodbye_whose_receipt_is_in_use_goes_out_under_another_name(broker: Broker, connection: Connection) -> None:
+    broker.withhold_receipts("SEND")
+    connection.send(QUEUE, "a", {"receipt": "same"})
+    broker.wait_for(lambda: broker.frames(command="SEND"))
+    connection.disconnect(timeout=1.0, headers={"receipt": "same"})
+    assert not connection.is_connected
