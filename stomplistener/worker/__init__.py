@@ -19,6 +19,7 @@ In a test, ``with app.running(): ...`` has it listen for as long as the block la
 ``running``          the declared, connected: one life of connections and subscriptions
 ``process``          one process: signals, hooks, alive-file, metrics, and an exit code
 ``supervisor``       several processes, or one that is reloaded: started anew when they end
+``command``          the options of a command that runs a worker, for click
 ===================  =====================================================================
 """
 

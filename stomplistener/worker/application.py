@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -184,6 +184,22 @@ class Application:
         """Declare what is called in each process after its last handler has ended."""
         self.stop_hooks.append(hook)
         return hook
+
+    def include(self, other: Application) -> None:
+        """Declare what another application declares by now, too: its handlers, hooks and connections.
+
+        What goes around the other's messages goes around them here as well, inside the managers of this application,
+        and around no others.
+
+        Raises:
+            ValueError: both declare a connection of the same name.
+        """
+        for each in other.declarations:
+            self.declarations.append(replace(each, arounds=(*other._arounds, *each.arounds)))
+        self.start_hooks += other.start_hooks
+        self.stop_hooks += other.stop_hooks
+        for name, plan in other._plans.items():
+            self.add_connection(name, plan.uri, **plan.options)
 
     # Using, while it runs
 

@@ -235,3 +235,39 @@ def test_the_back_off_doubles_and_forgets() -> None:
     assert [back_off.delay(0) for _ in range(4)] == [1, 2, 4, 5]
     assert back_off.delay(10) == 1
     assert back_off.delay(0) == 2
+
+
+def test_an_application_may_include_what_another_declares(broker: Broker) -> None:
+    app, part = Application(broker.uri), Application()
+    steps: list[str] = []
+
+    def manager(declarer: Application, name: str) -> None:
+        @declarer.around
+        @contextmanager
+        def around(message: Message) -> Iterator[None]:
+            steps.append(f"{name} around {message.text}")
+            yield
+
+    manager(app, "outer")
+    manager(part, "inner")
+    part.on_start(lambda: steps.append("start"))
+    part.on_stop(lambda: steps.append("stop"))
+    app.listener("/queue/a")(lambda _message: steps.append("own"))
+    part.listener("/queue/b")(lambda _message: steps.append("included"))
+    app.include(part)
+    with app.running():
+        broker.publish("/queue/a", "1")
+        broker.wait_for(lambda: len(broker.frames(command="ACK")) == 1)
+        broker.publish("/queue/b", "2")
+        broker.wait_for(lambda: len(broker.frames(command="ACK")) == 2)
+    assert steps == ["start", "outer around 1", "own", "outer around 2", "inner around 2", "included", "stop"]
+
+
+def test_an_included_application_brings_its_connections_once(broker: Broker) -> None:
+    app, part = Application(broker.uri), Application()
+    part.add_connection("billing", broker.uri)
+    app.include(part)
+    with app.running():
+        assert list(app.connections) == ["default", "billing"]
+    with pytest.raises(ValueError, match="billing"):
+        app.include(part)

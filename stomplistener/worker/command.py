@@ -1,0 +1,100 @@
+"""What every command that runs a worker shares: ``stomplistener worker``, ``flask stomp worker``. It needs click."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from stomplistener.errors import InvalidURI
+from stomplistener.failover import parse
+from stomplistener.transport import MissingExtra
+from stomplistener.worker import logs
+from stomplistener.worker.application import DEFAULT, Application
+from stomplistener.worker.loading import LoadError
+from stomplistener.worker.options import RunOptions
+from stomplistener.worker.process import execute
+
+_NAMED = re.compile(r"([A-Za-z][\w-]*)=(.+)")
+
+
+def _uris(_context: click.Context, _parameter: click.Parameter, urls: tuple[str, ...]) -> dict[str, str]:
+    """The URIs by connection; one without a name is the default's."""
+    uris = {}
+    for url in urls:
+        named = _NAMED.fullmatch(url)
+        name, uri = named.groups() if named else (DEFAULT, url)
+        try:
+            parse(uri)
+        except InvalidURI as error:
+            raise click.BadParameter(str(error)) from None
+        uris[name] = uri
+    return uris
+
+
+_OPTIONS = (
+    click.option(
+        "-u", "--url", "uris", metavar="[NAME=]URI", multiple=True, callback=_uris,
+        help="The broker of a connection, in place of what the program says. May be repeated, once for each name.",
+    ),
+    click.option(
+        "-P", "--processes", type=click.IntRange(min=1), default=1, show_default=True,
+        help="How many run side by side; from 2 on they are supervised.",
+    ),
+    click.option(
+        "--grace", metavar="SECONDS", type=click.FloatRange(min=0), default=30.0, show_default=True,
+        help="How long running handlers may take to end after a signal.",
+    ),
+    click.option(
+        "--alive-file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+        help="Touched every second while all connections live.",
+    ),
+    click.option(
+        "--metrics-port", type=click.IntRange(0, 65535),
+        help="Answer Prometheus there; the second process on the port after it, and so on.",
+    ),
+    click.option("--metrics-host", default="127.0.0.1", show_default=True, help="0.0.0.0 for every address."),
+    click.option("--tracing", is_flag=True, help="Make each message a span of OpenTelemetry."),
+    click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
+    click.option(
+        "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info",
+        show_default=True,
+    ),
+    click.option("--reload", is_flag=True, help="Start anew when a Python file changes; for development."),
+    click.option(
+        "--reload-path", "reload_paths", metavar="DIR", multiple=True, default=(".",),
+        type=click.Path(exists=True, path_type=Path),
+        help="Watch this directory instead of the working directory. May be repeated.",
+    ),
+)  # fmt: skip
+
+
+def with_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a worker, call it with ``options=``, a RunOptions, and log as they say."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, log_format: str, log_level: str, **values: Any) -> Any:
+        logs.configure(log_format, log_level)
+        own = {name: values.pop(name) for name in RunOptions.__dataclass_fields__}
+        return command(*args, options=RunOptions(**own), **values)
+
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def run_and_exit(load: Callable[[], Application], options: RunOptions) -> NoReturn:
+    """End the command with the exit code of ``execute``.
+
+    Raises:
+        UsageError: there is no application, no broker, or a package is missing.
+    """
+    try:
+        code = execute(load, options)
+    except (LoadError, InvalidURI, MissingExtra) as error:
+        raise click.UsageError(str(error)) from None
+    click.get_current_context().exit(int(code))
