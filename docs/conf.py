@@ -49,7 +49,7 @@ copybutton_prompt_is_regexp = True
 
 # Names that live elsewhere: the standard library, names that are only used in signatures, and type variables.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(ssl|collections|concurrent|threading|types|typing|random|enum|socket|logging|dataclasses)\..*"),
+    (r"py:.*", r"(os|ssl|collections|concurrent|threading|types|typing|random|enum|socket|logging|dataclasses)\..*"),
     (r"py:.*", r"(Callable|Iterable|Iterator|Mapping|Sequence|Collection|Any|Self|Literal|Future|SSLContext)"),
     (r"py:.*", r"(TracebackType|optional|T|[a-z_.]*\.T|Random)"),
     # What napoleon takes for a type in a list of arguments.

@@ -1,11 +1,12 @@
-"""For tests and first steps: an embedded broker, a proxy that breaks connections, a listener that records.
+"""For tests and first steps: an embedded broker, a proxy that breaks connections, a listener that records; and, with
+the extra ``docker``, real brokers in containers.
 
 ::
 
-    from stomplistener.testing import Broker, FaultProxy, Inbox
+    from stomplistener.testing import Broker, FaultProxy, Fleet, Inbox
 
-As a process of its own: ``python -m stomplistener.testing``. With pytest: the fixtures ``stomp_broker``,
-``stomp_proxy`` and ``stomp_inbox``.
+As a process of its own: ``python -m stomplistener.testing``. With pytest: the marker ``stomp_brokers``, and the
+fixtures ``stomp_broker``, ``stomp_brokers``, ``stomp_proxy``, ``stomp_inbox`` and ``stomp_queue``.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stomplistener.testing.any_broker import AnyBroker
     from stomplistener.testing.broker import Broker
+    from stomplistener.testing.fleet import Fleet
     from stomplistener.testing.inbox import Inbox
     from stomplistener.testing.proxy import FaultProxy
 
-__all__ = ["Broker", "FaultProxy", "Inbox"]
+__all__ = ["AnyBroker", "Broker", "FaultProxy", "Fleet", "Inbox"]
 
-_MODULES = {"Broker": "broker", "FaultProxy": "proxy", "Inbox": "inbox"}
+_MODULES = {"AnyBroker": "any_broker", "Broker": "broker", "FaultProxy": "proxy", "Fleet": "fleet", "Inbox": "inbox"}
 
 
 def __getattr__(name: str) -> object:

@@ -146,6 +146,11 @@ class Broker:
         self.close()
 
     @property
+    def name(self) -> str:
+        """``embedded``: which broker it is, among those that a test runs on."""
+        return "embedded"
+
+    @property
     def port(self) -> int:
         """The port; 0 before the first start if the system is to choose."""
         return self._server.port

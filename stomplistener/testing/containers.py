@@ -1,17 +1,18 @@
-"""Real brokers in Docker containers, as the project's ``docker-compose.yml`` describes them.
+"""Real brokers in Docker containers, as a project's ``docker-compose.yml`` describes them.
 
 ::
 
     from stomplistener.testing.containers import brokers
 
     with brokers()["activemq"] as broker:
-        print(broker.uri)            # tcp://app:app-secret@127.0.0.1:61613
+        print(broker.uri)            # tcp://app:app-secret@127.0.0.1:61613/%2F
         broker.kill()
         broker.start()               # the same port, and the messages that were persistent
 
 The compose file says what runs, with which image, ports and settings; a service's ``x-stomp`` entry says what a client
-has to know of it (the port in the container for each URI scheme, the login, the virtual host). Containers are named, so
-one that runs already with the same settings is used, and is left running at the end. Needs the extra ``docker``.
+has to know of it: the port in the container for each URI scheme, and where the broker wants them ``login``,
+``passcode`` and ``host`` (the virtual host). Containers are named, so one that runs already with the same settings is
+used, and is left running at the end. Needs the extra ``docker``.
 
 ``python -m stomplistener.testing.containers start|remove|images|status [NAME ...]`` does the same by hand.
 """
@@ -48,9 +49,14 @@ __all__ = ["BrokerContainer", "ContainerError", "brokers", "engine_available"]
 _CONFIG_LABEL = "stomplistener.config"
 _PREFIX = "stomplistener-testing"  # of the names of networks and volumes
 _SCHEMES = ("tcp", "ssl", "ws", "wss")
+_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _KNOWN_KEYS = frozenset(
     ("build", "command", "container_name", "depends_on", "environment", "hostname", "image", "ports", "profiles")
 ) | {"volumes", "x-stomp"}
+# What a test can do without: it waits for STOMP itself, and finds every broker in one network.
+_IGNORED_KEYS = frozenset(("expose", "healthcheck", "labels", "logging", "networks", "restart", "stop_grace_period"))
+_STOMP_KEYS = frozenset((*_SCHEMES, "login", "passcode", "host", "path", "standby"))
+_PORT = re.compile(r"(?:(?P<address>[\d.]+):)?(?P<outside>\d+):(?P<inside>\d+)(?:/tcp)?")
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<how>:?-)(?P<default>[^}]*))?\}|(?P<bare>\w+))")
 
 
@@ -71,8 +77,8 @@ def engine_available() -> str | None:
         return "The Docker SDK is not installed: pip install 'stomplistener[docker]'."
     except Exception as problem:
         return (
-            f"No Docker engine answers ({_brief(problem)}): run tests/integration/engine.sh start (as root on Debian), "
-            "or install Docker (https://docs.docker.com/engine/install/) and start it."
+            f"No Docker engine answers ({_brief(problem)}): install Docker (https://docs.docker.com/engine/install/) "
+            "and start it; in the repository of stomplistener, make engine does so on Debian."
         )
     return None
 
@@ -86,8 +92,9 @@ def brokers(
     """Read a compose file. Starts nothing and needs no engine.
 
     Args:
-        compose_file: the file; None takes the ``docker-compose.yml`` in the current directory or the nearest above it.
-        profiles: the profiles whose services are wanted besides those that are in none.
+        compose_file: the file; None takes the ``docker-compose.yml`` (or ``compose.yaml``) in the current directory or
+            the nearest above it.
+        profiles: the profiles whose services are wanted besides those that are in none; ``*`` for all.
         environment: what ``${NAME}`` in the file stands for; None takes the environment of the process.
 
     Returns:
@@ -100,15 +107,22 @@ def brokers(
     """
     import yaml
 
-    path = _find_compose_file() if compose_file is None else Path(compose_file).resolve()
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path = find_compose_file() if compose_file is None else Path(compose_file).resolve()
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as problem:
+        raise ContainerError(f"{path} is no YAML: {problem}") from None
+    if not isinstance(raw, dict) or not isinstance(raw.get("services"), dict):
+        raise ContainerError(f"{path} has no services: it is no compose file.")
     values = os.environ if environment is None else environment
     wanted = set(profiles)
     document, plain = _interpolate(raw, values), _interpolate(raw, {})
     found = {}
     for name, service in document["services"].items():
-        if "x-stomp" not in service or not wanted.issuperset(service.get("profiles", ())):
+        if "x-stomp" not in service or not ("*" in wanted or wanted.issuperset(service.get("profiles", ()))):
             continue
+        if "image" not in service:
+            raise ContainerError(f"{name} in the compose file has no image: name the one that is to run.")
         replaced = service["image"] != plain["services"][name]["image"]
         build = None if replaced else _build_command(document, service)
         found[name] = BrokerContainer(_Service.parse(name, service, path.parent, build))
@@ -133,10 +147,11 @@ class _Service:
 
     @classmethod
     def parse(cls, name: str, service: dict[str, Any], directory: Path, build: tuple[str, ...] | None) -> _Service:
-        if unknown := service.keys() - _KNOWN_KEYS:
+        if unknown := service.keys() - _KNOWN_KEYS - _IGNORED_KEYS:
             raise ContainerError(
                 f"{name} in the compose file has {', '.join(sorted(unknown))}: not known to the harness."
             )
+        ports = dict(_parse_port(name, entry) for entry in service.get("ports", ()))
         environment = service.get("environment") or {}
         if isinstance(environment, list):
             environment = dict(entry.partition("=")[::2] for entry in environment)
@@ -146,12 +161,12 @@ class _Service:
             image=service["image"],
             directory=directory,
             build=build,
-            ports=dict(_parse_port(name, entry) for entry in service.get("ports", ())),
+            ports=ports,
             volumes=dict(_parse_volume(name, entry, directory) for entry in service.get("volumes", ())),
             environment={key: str(value) for key, value in environment.items()},
             command=service.get("command"),
             hostname=service.get("hostname"),
-            stomp=service["x-stomp"],
+            stomp=_parse_stomp(name, service["x-stomp"], ports),
         )
 
     def digest(self, image_id: str) -> str:
@@ -200,27 +215,30 @@ class BrokerContainer:
 
     @property
     def login(self) -> str:
-        """The user that may log in."""
-        return str(self._service.stomp["login"])
+        """The user that may log in; empty where the broker asks for none."""
+        return str(self._service.stomp.get("login", ""))
 
     @property
     def passcode(self) -> str:
         """That user's passcode."""
-        return str(self._service.stomp["passcode"])
+        return str(self._service.stomp.get("passcode", ""))
 
     @property
     def virtual_host(self) -> str:
-        """The ``host`` header that the broker wants."""
-        return str(self._service.stomp["host"])
+        """The ``host`` header that the broker wants; ``/`` where the compose file names none."""
+        return str(self._service.stomp.get("host", "/"))
 
     @property
     def uri(self) -> str:
-        """The URI of the plain STOMP port, with the login in it."""
+        """The URI of the plain STOMP port, with the login and the virtual host in it."""
         return self.uris["tcp"]
 
     @property
     def uris(self) -> dict[str, str]:
-        """The URI for each scheme that the broker serves (of tcp, ssl, ws, wss), with the login in it."""
+        """The URI for each scheme that the broker serves (of tcp, ssl, ws, wss), with the login in it.
+
+        Those of tcp and ssl name the virtual host too; with ws and wss, whose path is the URL's, it is up to ``host=``.
+        """
         return {scheme: self._uri(scheme) for scheme in _SCHEMES if scheme in self._service.stomp}
 
     @property
@@ -392,8 +410,11 @@ class BrokerContainer:
 
     def _uri(self, scheme: str) -> str:
         host, port = self.address(scheme)
-        path = self._service.stomp.get("path", "") if scheme in ("ws", "wss") else ""
-        return f"{scheme}://{quote(self.login, safe='')}:{quote(self.passcode, safe='')}@{host}:{port}{path}"
+        path = (
+            self._service.stomp.get("path", "") if scheme in ("ws", "wss") else f"/{quote(self.virtual_host, safe='')}"
+        )
+        user = f"{quote(self.login, safe='')}:{quote(self.passcode, safe='')}@" if self.login else ""
+        return f"{scheme}://{user}{host}:{port}{path}"
 
     def _engine(self) -> DockerClient:
         if self._client is None:
@@ -476,10 +497,8 @@ class BrokerContainer:
 
     def _probe(self, timeout: float) -> str | None:
         """None if a login is answered with CONNECTED, else what happened instead."""
-        request = (
-            f"CONNECT\naccept-version:1.0,1.1,1.2\nhost:{self.virtual_host}\n"
-            f"login:{self.login}\npasscode:{self.passcode}\n\n\0"
-        )
+        user = f"login:{self.login}\npasscode:{self.passcode}\n" if self.login else ""
+        request = f"CONNECT\naccept-version:1.0,1.1,1.2\nhost:{self.virtual_host}\n{user}\n\0"
         try:
             with socket.create_connection(self.address(), timeout) as connection:
                 connection.sendall(request.encode())
@@ -519,11 +538,14 @@ def _brief(problem: BaseException) -> str:
     return (str(problem) or type(problem).__name__).splitlines()[0][:200].rstrip(".")
 
 
-def _find_compose_file() -> Path:
-    for directory in (Path.cwd(), *Path.cwd().parents):
-        if (path := directory / "docker-compose.yml").is_file():
-            return path
-    raise FileNotFoundError(f"There is no docker-compose.yml in {Path.cwd()} or above it: name one.")
+def find_compose_file(start: Path | None = None) -> Path:
+    """The compose file in a directory (None: the current one) or the nearest above it; FileNotFoundError if none is."""
+    start = Path.cwd() if start is None else start
+    for directory in (start, *start.parents):
+        for name in _FILES:
+            if (path := directory / name).is_file():
+                return path
+    raise FileNotFoundError(f"There is no {' or '.join(_FILES[1:3])} in {start} or above it: name one.")
 
 
 def _build_command(document: dict[str, Any], service: dict[str, Any]) -> tuple[str, ...] | None:
@@ -554,10 +576,25 @@ def _interpolate(value: Any, environment: Mapping[str, str]) -> Any:
 
 
 def _parse_port(name: str, entry: Any) -> tuple[int, tuple[str, int]]:
-    parts = str(entry).split(":")
-    if len(parts) != 3:
-        raise ContainerError(f"{name} in the compose file: the port {entry!r} is not ADDRESS:PORT:PORT_INSIDE.")
-    return int(parts[2]), (parts[0], int(parts[1]))
+    match = _PORT.fullmatch(str(entry))
+    if match is None:
+        raise ContainerError(
+            f"{name} in the compose file: the port {entry!r} is not PORT:PORT_INSIDE or ADDRESS:PORT:PORT_INSIDE."
+        )
+    return int(match["inside"]), (match["address"] or "127.0.0.1", int(match["outside"]))
+
+
+def _parse_stomp(name: str, entry: Any, ports: dict[int, tuple[str, int]]) -> dict[str, Any]:
+    if not isinstance(entry, dict) or "tcp" not in entry:
+        raise ContainerError(f"{name} in the compose file: x-stomp names no port; write x-stomp: {{tcp: 61613}}.")
+    if unknown := entry.keys() - _STOMP_KEYS:
+        raise ContainerError(f"{name} in the compose file: x-stomp has {', '.join(sorted(unknown))}, not known.")
+    for scheme in _SCHEMES:
+        if scheme in entry and entry[scheme] not in ports:
+            raise ContainerError(
+                f"{name} in the compose file: x-stomp has {scheme} on port {entry[scheme]}, which ports do not publish."
+            )
+    return entry
 
 
 def _parse_volume(name: str, entry: Any, directory: Path) -> tuple[str, dict[str, str]]:

@@ -1,29 +1,128 @@
-"""Fixtures for pytest, there as soon as the package is installed: an embedded broker, a proxy before it, an inbox."""
+"""A plugin for pytest, there as soon as the package is installed: brokers, a proxy before them, an inbox.
+
+``stomp_broker`` is an embedded broker, unless the marker ``stomp_brokers`` names others: then the test runs on each.
+The real ones are those of a compose file, in containers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
-    from stomplistener.testing import Broker, FaultProxy, Inbox
+    from stomplistener.testing import AnyBroker, FaultProxy, Fleet, Inbox
+    from stomplistener.testing.containers import BrokerContainer
 
-# The broker is imported where it is used: every run of pytest loads this module, also one that needs no broker.
+# The rest of the package is imported where it is used: every run of pytest loads this module, also one without brokers.
+
+EMBEDDED = "embedded"
+_MARKER = "stomp_brokers"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options: which brokers of those that the tests name, and which compose file describes the real ones."""
+    group = parser.getgroup("stomplistener", "STOMP brokers")
+    group.addoption(
+        "--stomp-brokers",
+        metavar="NAMES",
+        help=f"run tests marked {_MARKER} on these brokers only, of those that they name (such as embedded,activemq)",
+    )
+    group.addoption(
+        "--stomp-compose-file",
+        metavar="FILE",
+        help="the compose file of the real brokers (default: stomp_compose_file, else the nearest docker-compose.yml)",
+    )
+    parser.addini("stomp_compose_file", "the compose file of the real brokers, relative to the ini-file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker is a registered one, and the names on the command line are right."""
+    config.addinivalue_line(
+        "markers",
+        f"{_MARKER}(*names): run the test, by its fixture stomp_broker, on each of these brokers: 'embedded' or a "
+        "service of the compose file; without names on all of them.",
+    )
+    try:
+        unknown = _unknown(config, _chosen(config) or [])
+    except ValueError as problem:
+        raise pytest.UsageError(str(problem)) from None
+    if unknown:
+        raise pytest.UsageError(f"--stomp-brokers: {unknown}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrise the tests that have the marker."""
+    marker = metafunc.definition.get_closest_marker(_MARKER)
+    if marker is None:
+        return
+    try:
+        names = _names(metafunc.config, marker)
+    except ValueError as problem:
+        pytest.fail(f"{metafunc.definition.nodeid}: {problem}", pytrace=False)
+    if "stomp_broker" in metafunc.fixturenames:
+        metafunc.parametrize(
+            "stomp_broker", names or [pytest.param(None, marks=_left_out(metafunc.config), id="none")], indirect=True
+        )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Look at the markers of unittest's tests too, which pytest does not parametrise."""
+    for item in items:
+        marker = item.get_closest_marker(_MARKER)
+        if marker is None or getattr(item, "callspec", None) is not None:
+            continue
+        try:
+            names = _names(config, marker)
+        except ValueError as problem:
+            raise pytest.UsageError(f"{item.nodeid}: {problem}") from None
+        if "stomp_broker" not in getattr(item, "fixturenames", ()):
+            continue
+        if len(names) > 1:
+            raise pytest.UsageError(
+                f"{item.nodeid}: a unittest.TestCase runs on one broker, not on {', '.join(names)}: name one in its "
+                f"{_MARKER}, and make a subclass for each other."
+            )
+        if not names:
+            item.add_marker(_left_out(config))
+
+
+@pytest.fixture(scope="session")
+def stomp_brokers(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """The real brokers: ``stomp_brokers["activemq"]`` starts one at its first use; at the end of the run it is removed,
+    unless it ran before. Without a Docker engine the test is skipped, or fails with STOMPLISTENER_REQUIRE_BROKERS=1."""
+    from stomplistener.testing.containers import engine_available
+    from stomplistener.testing.fleet import Fleet
+
+    if (reason := engine_available()) is not None:
+        if os.environ.get("STOMPLISTENER_REQUIRE_BROKERS") == "1":
+            pytest.fail(f"{reason} (STOMPLISTENER_REQUIRE_BROKERS=1)", pytrace=False)
+        pytest.skip(f"Real brokers are left out. {reason}")
+    with Fleet(_compose_file(request.config)) as fleet:
+        yield fleet
 
 
 @pytest.fixture
-def stomp_broker() -> Iterator[Broker]:
-    """A running embedded broker, closed after the test."""
+def stomp_broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
+    """A running broker: an embedded one, new for each test, or in turn those that the marker stomp_brokers names."""
     from stomplistener.testing import Broker
 
+    name = getattr(request, "param", None) or _only(request) or EMBEDDED
+    if name != EMBEDDED:
+        yield request.getfixturevalue("stomp_brokers")[name]
+        return
     with Broker() as broker:
         yield broker
 
 
 @pytest.fixture
-def stomp_proxy(stomp_broker: Broker) -> Iterator[FaultProxy]:
+def stomp_proxy(stomp_broker: AnyBroker) -> Iterator[FaultProxy]:
     """A running fault proxy before ``stomp_broker``, closed after the test."""
     from stomplistener.testing import FaultProxy
 
@@ -37,3 +136,120 @@ def stomp_inbox() -> Inbox:
     from stomplistener.testing import Inbox
 
     return Inbox()
+
+
+@pytest.fixture
+def stomp_queue(request: pytest.FixtureRequest) -> str:
+    """The name of a queue that no other test uses: real brokers keep what a test before this one has left there."""
+    test = re.sub(r"\W+", "-", request.node.name).strip("-")
+    return f"/queue/{test[:40]}-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the end of the logs of its real brokers to the report of a test that failed."""
+    report = yield
+    if report.failed:
+        from stomplistener.testing.containers import BrokerContainer
+
+        for value in getattr(item, "funcargs", {}).values():
+            for broker in value if isinstance(value, list) else [value]:
+                if isinstance(broker, BrokerContainer):
+                    report.sections.append((f"log of {broker.name}", _log(broker)))
+    return report
+
+
+def _log(broker: BrokerContainer) -> str:
+    try:
+        return broker.logs(tail=50)
+    except Exception as problem:
+        return f"not to be had: {problem}"
+
+
+def _only(request: pytest.FixtureRequest) -> str | None:
+    """The one broker of a test that has the marker and could not be parametrised."""
+    marker = request.node.get_closest_marker(_MARKER)
+    names = [] if marker is None else _names(request.config, marker)
+    if len(names) > 1:
+        pytest.fail(f"{_MARKER} names several brokers: let the test have stomp_broker as an argument.", pytrace=False)
+    return names[0] if names else None
+
+
+def _names(config: pytest.Config, marker: pytest.Mark) -> list[str]:
+    """The brokers of a marker, less those that the command line leaves out.
+
+    Raises:
+        ValueError: it names a broker that there is not, or the compose file cannot be used; the message says why.
+    """
+    if marker.kwargs or not all(isinstance(name, str) for name in marker.args):
+        raise ValueError(f'{_MARKER} takes names of brokers, as in {_MARKER}("embedded", "activemq"), or nothing.')
+    if unknown := _unknown(config, marker.args):
+        raise ValueError(f"{_MARKER}: {unknown}")
+    chosen = _chosen(config)
+    return [name for name in marker.args or _brokers(config).usual if chosen is None or name in chosen]
+
+
+def _unknown(config: pytest.Config, names: Iterable[str]) -> str | None:
+    """None if there are all these brokers, else a sentence about those that there are not."""
+    if not (real := [name for name in names if name != EMBEDDED]):
+        return None
+    there = _brokers(config)
+    if there.every is None or not (unknown := [name for name in real if name not in there.every]):
+        return None
+    where = f"in {there.file}" if there.file else "for want of a docker-compose.yml (set stomp_compose_file)"
+    return f"no broker {', '.join(unknown)}; there are {', '.join([EMBEDDED, *there.every])} {where}."
+
+
+def _chosen(config: pytest.Config) -> list[str] | None:
+    option: str | None = config.getoption("--stomp-brokers")
+    return None if option is None else [name.strip() for name in option.split(",") if name.strip()]
+
+
+def _left_out(config: pytest.Config) -> pytest.MarkDecorator:
+    return pytest.mark.skip(reason=f"for none of --stomp-brokers={config.getoption('--stomp-brokers')}")
+
+
+class _Brokers(NamedTuple):
+    """The brokers that a marker can name."""
+
+    file: Path | None
+    usual: list[str]
+    """Those of a marker without names: services in a profile are asked for by name."""
+    every: list[str] | None
+    """All real ones; None where nothing here can read the file."""
+
+
+_BROKERS = pytest.StashKey[_Brokers]()
+
+
+def _brokers(config: pytest.Config) -> _Brokers:
+    if _BROKERS not in config.stash:
+        config.stash[_BROKERS] = _read(_compose_file(config))
+    return config.stash[_BROKERS]
+
+
+def _read(file: Path | None) -> _Brokers:
+    if file is None:
+        return _Brokers(None, [EMBEDDED], [])
+    from stomplistener.testing.containers import ContainerError, brokers
+
+    try:
+        return _Brokers(file, [EMBEDDED, *brokers(file)], [*brokers(file, profiles=["*"])])
+    except ImportError:
+        # The extra is not installed. "containers" stands for all of them: where it is asked for, stomp_brokers skips.
+        return _Brokers(file, [EMBEDDED, "containers"], None)
+    except (ContainerError, OSError) as problem:
+        raise ValueError(f"{_MARKER}: {problem}") from None
+
+
+def _compose_file(config: pytest.Config) -> Path | None:
+    """What the command line says, else what the ini-file says, else the nearest one."""
+    from stomplistener.testing.containers import find_compose_file
+
+    if option := config.getoption("--stomp-compose-file"):
+        return Path(config.invocation_params.dir, option)
+    if value := config.getini("stomp_compose_file"):
+        return Path(config.inipath.parent if config.inipath else config.rootpath, value)
+    with contextlib.suppress(FileNotFoundError):
+        return find_compose_file(config.rootpath)
+    return None

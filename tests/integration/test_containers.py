@@ -10,7 +10,7 @@ from typing import Self
 
 import pytest
 
-from stomplistener.testing.containers import BrokerContainer, ContainerError, brokers, engine_available
+from stomplistener.testing.containers import BrokerContainer, ContainerError
 
 pytestmark = pytest.mark.timeout(180, func_only=True)
 
@@ -196,55 +196,3 @@ def test_the_backup_of_a_pair_takes_over_and_gives_back(artemis_pair: list[Broke
     finally:
         primary.start(wait=True)
     assert fetch(primary, destination) == b"kept"
-
-
-# What needs no engine
-
-
-COMPOSE = """
-services:
-  one:
-    image: ${ONE_IMAGE:-mine:1}
-    ports: ["127.0.0.1:7000:61613", "127.0.0.1:7001:15674"]
-    x-stomp: {tcp: 61613, ws: 15674, path: /ws, login: "a b", passcode: "${SECRET-p@ss}", host: /}
-  two:
-    profiles: [more]
-    image: two
-    x-stomp: {tcp: 61613, login: x, passcode: y, host: /}
-  database:
-    image: none-of-ours
-"""
-
-
-def test_the_compose_file_says_what_a_client_needs(tmp_path: Path) -> None:
-    (file := tmp_path / "docker-compose.yml").write_text(COMPOSE)
-    found = brokers(file, environment={})
-    assert list(found) == ["one"]
-    assert found["one"].uris == {
-        "tcp": "tcp://a%20b:p%40ss@127.0.0.1:7000",
-        "ws": "ws://a%20b:p%40ss@127.0.0.1:7001/ws",
-    }
-    assert (found["one"].login, found["one"].passcode, found["one"].virtual_host) == ("a b", "p@ss", "/")
-    assert list(brokers(file, profiles=["more"], environment={"SECRET": "$x"})) == ["one", "two"]
-
-
-def test_an_image_is_replaced_by_the_environment(tmp_path: Path) -> None:
-    (file := tmp_path / "docker-compose.yml").write_text(COMPOSE)
-    assert "mine:1" in repr(brokers(file, environment={"ONE_IMAGE": ""})["one"])
-    assert "theirs:2" in repr(brokers(file, environment={"ONE_IMAGE": "theirs:2"})["one"])
-
-
-def test_what_the_harness_does_not_know_is_an_error(tmp_path: Path) -> None:
-    (file := tmp_path / "docker-compose.yml").write_text(COMPOSE.replace("    ports", "    cap_add: [x]\n    ports"))
-    with pytest.raises(ContainerError, match="cap_add"):
-        brokers(file)
-
-
-def test_a_missing_engine_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    reason = engine_available()
-    assert reason is not None
-    assert "engine.sh start" in reason
-    (file := tmp_path / "docker-compose.yml").write_text(COMPOSE)
-    with pytest.raises(ContainerError, match=r"engine\.sh start"):
-        brokers(file)["one"].start()

@@ -9,8 +9,7 @@ import uuid
 import pytest
 
 from stomplistener import Connection, Frame, Listener, Message
-from stomplistener.testing import FaultProxy
-from stomplistener.testing.containers import BrokerContainer
+from stomplistener.testing import AnyBroker, FaultProxy
 
 
 class Errors(Listener):
@@ -21,13 +20,12 @@ class Errors(Listener):
         self.frames.append(frame)
 
 
-@pytest.mark.parametrize("name", ["activemq", "rabbitmq"])
+@pytest.mark.stomp_brokers("activemq", "rabbitmq")
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 @pytest.mark.parametrize("ack", ["client", "client-individual"])
 def test_scenario_20_the_old_acknowledgement_is_not_sent_and_the_new_one_is(
-    request: pytest.FixtureRequest, name: str, version: str, ack: str
+    stomp_broker: AnyBroker, version: str, ack: str
 ) -> None:
-    broker: BrokerContainer = request.getfixturevalue(name)
     queue = f"/queue/scenario-20-{uuid.uuid4().hex}"
     errors, release, begun, done = Errors(), threading.Event(), threading.Event(), threading.Event()
     settled: list[tuple[str, bool, bool]] = []
@@ -39,9 +37,9 @@ def test_scenario_20_the_old_acknowledgement_is_not_sent_and_the_new_one_is(
         if sum(answer for _text, _redelivered, answer in settled) == 2:
             done.set()
 
-    with FaultProxy(broker.uri) as proxy:
+    with FaultProxy(stomp_broker.uri) as proxy:
         uri = f"failover:({proxy.uri})?initialReconnectDelay=10&maxReconnectDelay=200"
-        with Connection(uri, host=broker.virtual_host, versions=(version,)) as connection:
+        with Connection(uri, versions=(version,)) as connection:
             connection.add_listener(errors)
             connection.subscribe(queue, hold, ack=ack, confirm=True)
             for body in ("m0", "m1"):
@@ -62,5 +60,5 @@ def test_scenario_20_the_old_acknowledgement_is_not_sent_and_the_new_one_is(
             [("m0", True, True), ("m1", False, True)],
         )
         assert errors.frames == []
-    with Connection(broker.uri, host=broker.virtual_host) as connection, connection.consume(queue) as consumer:
+    with Connection(stomp_broker.uri) as connection, connection.consume(queue) as consumer:
         assert consumer.receive(1.0) is None

@@ -20,6 +20,7 @@ MODULES = (
     "stomplistener.failover",
     "stomplistener.transport",
     "stomplistener.testing",
+    "stomplistener.testing.containers",
 )
 # What a public method returns, and what nobody makes: described beside it, under the name of its module.
 SNAPSHOTS = {
