@@ -10,13 +10,16 @@ HARNESS := $(BIN)/python -m stomplistener.testing.containers
 FUZZ_SECONDS ?= 120
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test unit lint engine images brokers brokers-remove conformance torture docs bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness test unit lint engine images brokers brokers-remove conformance torture docs bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: $(READY)  ## the main job on the embedded broker, or on BROKER=failover:(tcp://...)
 	@$(BIN)/python examples/demo.py $(if $(BROKER),--broker '$(BROKER)')
+
+harness: $(READY)  ## the tests of the example application; HARNESS_OPTIONS="--stomp-brokers embedded" passes arguments
+	@$(BIN)/pytest -q examples/harness $(HARNESS_OPTIONS)
 
 test: $(READY)  ## all tests; those on real brokers where a Docker engine runs
 	@$(BIN)/pytest -q

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -74,6 +75,27 @@ def load(name: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def run_pytest(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The tests of a directory, with nothing but what an installed package brings."""
+    # Here the package may only lie in the tree, where nothing tells pytest of its plugin.
+    installed = any(each.value == "stomplistener.testing.plugin" for each in entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "stomplistener.testing.plugin"]
+    return run_python(directory, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, *arguments)
+
+
+def run_python(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A Python that runs to its end in a directory."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
 
 
 class Program:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
-from docs_support import BROKER_URI, DOCS, ROOT, TLS_URI, Block, blocks, pages
+from docs_support import BROKER_URI, DOCS, ROOT, TLS_URI, Block, blocks, pages, run_pytest
 
 from stomplistener import Connection
 from stomplistener.testing import Broker
@@ -104,23 +101,8 @@ def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     for block in blocks(page):
         if block.kind == "test-module":
             (tmp_path / block.caption).write_text(block.text)
-    # Alone, with the fixtures that an installed package brings: here the package may only lie in the tree.
-    plugin = [] if _is_installed() else ["-p", "stomplistener.testing.plugin"]
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, str(tmp_path)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
+    result = run_pytest(tmp_path, "--stomp-brokers", "embedded")
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-def _is_installed() -> bool:
-    from importlib.metadata import entry_points
-
-    return any(each.value == "stomplistener.testing.plugin" for each in entry_points(group="pytest11"))
 
 
 def test_the_clients_own_reconnect_restores_its_subscription() -> None:

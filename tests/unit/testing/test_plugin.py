@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 import pytest
 
 from stomplistener.testing import Broker
@@ -36,11 +34,10 @@ def test_it(stomp_broker, stomp_proxy):
 
 @pytest.fixture(autouse=True)
 def _alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No engine answers, nothing is required, and the plugin is there even where the package is not installed."""
+    """No engine answers, and nothing is required."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{pytester.path}/none.sock")
     monkeypatch.delenv("STOMPLISTENER_REQUIRE_BROKERS", raising=False)
-    installed = any(each.value == "stomplistener.testing.plugin" for each in entry_points(group="pytest11"))
-    pytester.makeini(f"[pytest]\naddopts = --strict-markers {'' if installed else '-p stomplistener.testing.plugin'}")
+    pytester.makeini("[pytest]\naddopts = --strict-markers")
 
 
 @pytest.fixture
