@@ -21,6 +21,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
 from stomplistener.config import DEFAULT, Config, ConnectOptions
@@ -28,11 +29,11 @@ from stomplistener.core import Core
 from stomplistener.errors import ClosedAfterFork, NotConnected, StompError, TimedOut
 from stomplistener.failover import parse
 from stomplistener.lifecycle import Lifecycle
-from stomplistener.listener import AnyListener, Listeners
+from stomplistener.listener import AnyListener, Listeners, call_all
 from stomplistener.message import Message
 from stomplistener.protocol import VERSIONS, Frame, Limits, Session, commands
 from stomplistener.protocol.profiles import Dialect
-from stomplistener.requests import reply_frame
+from stomplistener.requests import reply_frame, request_frame
 from stomplistener.signals import EndingSignals
 from stomplistener.state import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
@@ -341,8 +342,17 @@ class Connection:
         ack: str = "client-individual",
         headers: StrHeaders = None,
         prefetch: int | None = None,
+        notify: Callable[[], object] | None = None,
     ) -> Consumer:
         """Subscribe, and ask for the messages instead of being called.
+
+        Args:
+            destination: as the broker spells it.
+            ack: as for ``subscribe``.
+            headers: more headers for SUBSCRIBE.
+            prefetch: how many messages the broker may send ahead of their acknowledgements.
+            notify: called when messages have come, or the end; for event loops, which then ask by ``receive(0)``. It
+                is called in threads of the library, and must not block.
 
         Returns:
             a context manager: iterate it, or call ``receive(timeout)``.
@@ -351,7 +361,8 @@ class Connection:
             ProtocolError: the STOMP version in use cannot express it.
         """
         core = self._core
-        subscription = Subscription(core, core.new_lane(f"{self._config.name}-consumer", workers=0))
+        told = partial(call_all, (notify,) if notify is not None else ())
+        subscription = Subscription(core, core.new_lane(f"{self._config.name}-consumer", workers=0, notify=told))
         self._register(subscription, destination, None, ack, None, prefetch, None, headers)
         return Consumer(core, subscription)
 
@@ -483,7 +494,8 @@ class Connection:
             timeout: seconds to wait for room among the unconfirmed ones. The others are as for ``send``.
 
         Returns:
-            a future: the RECEIPT frame, or the exception. Its callbacks run in the dispatcher thread.
+            a future: the RECEIPT frame, or the exception. Its callbacks run in the dispatcher thread. Cancelled before
+            the answer came, the message is not sent (again); written already, it may arrive.
 
         Raises:
             TimedOut: there was no room; nothing was or will be written.
@@ -533,14 +545,36 @@ class Connection:
             NotConnected: there is no connection, nor is one being restored.
             ProtocolError: the broker does not say what it is: see ``broker``.
         """
-
-        def make(own: Mapping[str, str]) -> Frame:
-            merged = {**own, **(headers or {})}
-            return commands.send(
-                destination, body, merged, content_type=content_type, auto_content_length=auto_content_length
-            )
-
+        make = partial(request_frame, destination, body, headers, content_type, auto_content_length)
         return self._core.requests.request(make, Deadline(self._config.seconds(timeout)), f"request to {destination}")
+
+    def request_async(
+        self,
+        destination: str,
+        body: Body = b"",
+        *,
+        headers: StrHeaders = None,
+        content_type: str | None = None,
+        auto_content_length: bool = True,
+        timeout: float | None = DEFAULT,
+    ) -> Future[Message]:
+        """Send a request without waiting for its answer.
+
+        Args:
+            timeout: seconds to wait until it is sent; the first one on a connection waits for the queue for answers,
+                too. The others are as for ``request``.
+
+        Returns:
+            a future: the answer, or ``ConnectionLost``. Its callbacks run in the dispatcher thread. Cancel it when
+            nobody waits for the answer any more.
+
+        Raises:
+            TimedOut: there was no connection; nothing was written, and nothing will be.
+            NotConnected: there is no connection, nor is one being restored.
+            ProtocolError: the broker does not say what it is: see ``broker``.
+        """
+        make = partial(request_frame, destination, body, headers, content_type, auto_content_length)
+        return self._core.requests.start(make, Deadline(self._config.seconds(timeout)), f"request to {destination}")
 
     def reply(
         self, message: Message, body: Body = b"", headers: StrHeaders = None, *, timeout: float | None = DEFAULT
@@ -559,6 +593,23 @@ class Connection:
         """
         frame = reply_frame(message, body, headers or {})
         self._core.send(frame, Deadline(self._config.seconds(timeout)))
+
+    def wait_ready(self, timeout: float | None = DEFAULT) -> None:
+        """Wait until a message could be sent without waiting: for who sends with ``timeout=0``, as an event loop.
+
+        Args:
+            timeout: seconds to wait for a connection, room among the unconfirmed messages, and a broker that reads.
+
+        Raises:
+            TimedOut: the time is over.
+            NotConnected: there is no connection, nor is one being restored.
+        """
+        self._core.wait_ready(Deadline(self._config.seconds(timeout)))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more bytes than may have gathered, since the broker does not read: ``flush`` waits until they go."""
+        return self._core.outbox.is_full
 
     @contextmanager
     def batch(self) -> Iterator[None]:

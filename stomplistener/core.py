@@ -22,8 +22,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import Any, Unpack
@@ -85,20 +85,20 @@ ENDED = "the connection was ended by disconnect(); connect() starts anew"
 class Answer(Future[Frame]):
     """The broker's answer to one frame: its RECEIPT, or an exception.
 
-    Callbacks run in the dispatcher thread, as every other code of the application does. It is under way from the start:
-    what was said cannot be taken back by ``cancel()``.
+    Callbacks run in the dispatcher thread, as every other code of the application does. ``cancel()`` works until the
+    answer comes: the message is not sent (again); where it was written already, the broker may have taken it.
 
     There may be a hundred thousand a second, nearly all of them done before anybody waits. So what a Future needs for
     waiting is made by the first one who waits: all of ``Future`` and ``concurrent.futures.wait`` begins with
     ``_condition``.
     """
 
-    def __init__(self, call: Callable[[Event], None]) -> None:
+    def __init__(self, core: Core) -> None:
         self._state = "RUNNING"
         self._result: Frame | None = None
         self._exception: BaseException | None = None
         self._made: threading.Condition | None = None
-        self._call = call
+        self._core = core
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
@@ -116,7 +116,25 @@ class Answer(Future[Frame]):
     def result(self, timeout: float | None = None) -> Frame:
         if self._state == "FINISHED" and self._result is not None:
             return self._result
-        return super().result(timeout)
+        with self.awaited():
+            return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        with self.awaited():
+            return super().exception(timeout)
+
+    def awaited(self) -> AbstractContextManager[None]:
+        """While it is entered, the receiver reads on for this answer: for who waits otherwise than by ``result()``."""
+        return self._core.waiting_for_receipt()
+
+    def cancel(self) -> bool:
+        """Do not wait for the answer any more; whether that came before it."""
+        if self._core.forget(self) is not None:
+            self.settle(CancelledError())
+        return self.cancelled()
+
+    def cancelled(self) -> bool:
+        return isinstance(self._exception, CancelledError)
 
     def settle(self, answer: Frame | BaseException) -> None:
         """Set the result or the exception, unless that was done."""
@@ -140,7 +158,7 @@ class Answer(Future[Frame]):
         if self.done():
             super().add_done_callback(fn)
         else:
-            super().add_done_callback(lambda future: self._call(partial(fn, future)))
+            super().add_done_callback(lambda future: self._core.call(partial(fn, future)))
 
 
 class Core:
@@ -248,7 +266,7 @@ class Core:
         return dialect.send_headers(session.connected_frame, time.time(), **options) | dict(headers or {})
 
     def new_answer(self) -> Answer:
-        return Answer(self.call)
+        return Answer(self)
 
     def send_plain(self, destination: str, body: bytes | str) -> bool:
         """Say a SEND that has nothing special, the short way. False if only the long way is open.
@@ -313,7 +331,13 @@ class Core:
         return True
 
     def settle(
-        self, message: Message, transaction: Any, headers: Mapping[str, str] | None = None, *, negative: bool
+        self,
+        message: Message,
+        transaction: Any,
+        headers: Mapping[str, str] | None = None,
+        *,
+        negative: bool,
+        timeout: float | None,
     ) -> bool:
         """ACK or NACK a message; False when its epoch is over."""
         if transaction is None and headers is None and not negative and self._ack_plain(message):
@@ -332,7 +356,7 @@ class Core:
             self._put(frame)
             message.settled = True
         self._announce(frame)
-        self.outbox.push(self.config.timeout)
+        self.outbox.push(self.config.seconds(timeout))
         return True
 
     def _ack_plain(self, message: Message) -> bool:
@@ -392,16 +416,13 @@ class Core:
             ConnectionLost: the time is over and the connection was lost meanwhile.
         """
         self.outbox.flush(deadline.remaining())
-        with self.waiting_for_receipt():
-            try:
-                return answer.result(deadline.remaining())
-            except TimeoutError:
-                if answer.done():
-                    raise
-        with self.lock:
-            request = self.session.forget(answer)
-            self.changed.notify_all()
-            cut_off = self.session.state is not SessionState.CONNECTED
+        try:
+            return answer.result(deadline.remaining())
+        except TimeoutError:
+            if answer.done():
+                raise
+        request = self.forget(answer)
+        cut_off = self.session.state is not SessionState.CONNECTED
         if answer.done():
             return answer.result(0)
         if request is not None and not request.issued:
@@ -413,6 +434,19 @@ class Core:
                 outcome_unknown=True,
             )
         raise TimedOut(f"{what}: {self._where()} sent no receipt for {deadline.timeout} s; it may have taken it or not")
+
+    def forget(self, answer: Answer) -> Request | None:
+        """Stop waiting for an answer, and do not say again what it is to; None if it was answered."""
+        with self.lock:
+            request = self.session.forget(answer)
+            self.changed.notify_all()
+        return request
+
+    def wait_ready(self, deadline: Deadline) -> None:
+        """Wait until a SEND, confirmed or not, can be said without waiting; another one may come before."""
+        with self.lock:
+            self._until_window(deadline)
+        self.say(lambda _session: None, deadline, "SEND")
 
     def wait_until(self, condition: Callable[[], bool], deadline: Deadline) -> bool:
         """Wait for a change of state that makes ``condition`` true, called with the lock held."""
@@ -984,8 +1018,8 @@ class Core:
 
     # Lanes and listeners
 
-    def new_lane(self, name: str, workers: int) -> Lane[Item]:
-        lane: Lane[Item] = Lane(self.delivery.run, weigh, self.bound, name, workers)
+    def new_lane(self, name: str, workers: int, notify: Event = lambda: None) -> Lane[Item]:
+        lane: Lane[Item] = Lane(self.delivery.run, weigh, self.bound, name, workers, notify)
         with self.lock:
             # The first one is the main lane, which is there for good.
             main, others = self.lanes[:1], self.lanes[1:]

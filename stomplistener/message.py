@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from stomplistener.config import DEFAULT
 from stomplistener.protocol.frame import Frame, Headers
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Settler(Protocol):
         headers: Mapping[str, str] | None = None,
         *,
         negative: bool,
+        timeout: float | None,
     ) -> bool:
         """Send ACK or NACK; False if the message's connection is gone."""
 
@@ -94,12 +96,19 @@ class Message:
         """Whether the broker says that it delivered this message before; not every broker does."""
         return self.frame.headers.get("redelivered", "").lower() == "true"
 
-    def ack(self, transaction: Transaction | None = None, headers: Mapping[str, str] | None = None) -> bool:
+    def ack(
+        self,
+        transaction: Transaction | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = DEFAULT,
+    ) -> bool:
         """Acknowledge; with ack mode ``client`` everything before it on its subscription, too.
 
         Args:
             transaction: acknowledge when this transaction commits.
             headers: more headers for the frame.
+            timeout: seconds to wait where the broker takes no more bytes; what was not written by then goes out later.
 
         Returns:
             False when the connection that brought the message is gone: nothing is sent, since the broker will deliver
@@ -108,14 +117,20 @@ class Message:
         Raises:
             ConnectionLost: the transaction ended with its connection.
         """
-        return self._settler.settle(self, transaction, headers, negative=False)
+        return self._settler.settle(self, transaction, headers, negative=False, timeout=timeout)
 
-    def nack(self, transaction: Transaction | None = None, headers: Mapping[str, str] | None = None) -> bool:
+    def nack(
+        self,
+        transaction: Transaction | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = DEFAULT,
+    ) -> bool:
         """Reject; what happens then (redelivery, dead-letter queue, discarding) is the broker's configuration.
 
         Arguments, returns and raises as :meth:`ack`; ProtocolError in STOMP 1.0, which has no NACK.
         """
-        return self._settler.settle(self, transaction, headers, negative=True)
+        return self._settler.settle(self, transaction, headers, negative=True, timeout=timeout)
 
     def __repr__(self) -> str:
         return f"<Message {self.frame.info}>"

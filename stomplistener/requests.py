@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stomplistener.errors import ConnectionLost, StompError, TimedOut
@@ -33,19 +34,36 @@ class Requests:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._lock = threading.Lock()
-        self._waiting: dict[str, Future[Message]] = {}
+        self._waiting: dict[str, Reply] = {}
         # One thread at a time makes the subscription; the others wait for it, each within its own time.
         self._turn = threading.Lock()
         self._reply_to = ""
         self._subscription: Subscription | None = None
 
     def request(self, make: Callable[[Mapping[str, str]], Frame], deadline: Deadline, what: str) -> Message:
-        """Send a request and wait for its answer.
+        """Send a request and wait for its answer; arguments as for ``start``, the deadline for all of it."""
+        answer = self.start(make, deadline, what)
+        try:
+            return answer.result(deadline.remaining())
+        except TimeoutError as late:
+            if isinstance(late, StompError):
+                raise
+            if not answer.cancel():
+                return answer.result()
+            raise TimedOut(f"{what}: sent, but no answer came for {deadline.timeout} s") from None
+        finally:
+            answer.cancel()
+
+    def start(self, make: Callable[[Mapping[str, str]], Frame], deadline: Deadline, what: str) -> Future[Message]:
+        """Send a request.
 
         Args:
             make: makes the SEND frame with the headers that it is given.
-            deadline: for all of it.
+            deadline: for the sending.
             what: for messages.
+
+        Returns:
+            what becomes the answer.
         """
         id = uuid.uuid4().hex
         subscription = self._ready(deadline, what)
@@ -53,7 +71,7 @@ class Requests:
         frame = make({"reply-to": self._reply_to, "correlation-id": id})
         # An id that the application chose is the one that comes back.
         id = frame.headers["correlation-id"]
-        answer: Future[Message] = Future()
+        answer = Reply(self._core)
 
         def say(session: Session) -> Frame | None:
             if session.epoch != epoch:
@@ -64,20 +82,19 @@ class Requests:
                 self._waiting[id] = answer
             return session.send(frame)
 
-        core = self._core
+        answer.when_done(partial(self._forget, id))
         try:
-            core.say(say, deadline, what)
-            core.outbox.flush(deadline.remaining())
-            with core.waiting_for_receipt():
-                return answer.result(deadline.remaining())
-        except TimeoutError as late:
-            if isinstance(late, StompError):
-                raise
-            raise TimedOut(f"{what}: sent, but no answer came for {deadline.timeout} s") from None
-        finally:
-            with self._lock:
-                if self._waiting.get(id) is answer:
-                    del self._waiting[id]
+            self._core.say(say, deadline, what)
+            self._core.outbox.flush(deadline.remaining())
+        except BaseException:
+            answer.cancel()
+            raise
+        return answer
+
+    def _forget(self, id: str, answer: Future[Message]) -> None:
+        with self._lock:
+            if self._waiting.get(id) is answer:
+                del self._waiting[id]
 
     def _ready(self, deadline: Deadline, what: str) -> Subscription:
         """The subscription that answers come by on this connection."""
@@ -117,7 +134,7 @@ class Requests:
             answer = self._waiting.pop(id, None)
         if answer is None:
             _log.info("%s: an answer that nobody waits for (any more): %r", self._core.config.name, message)
-        else:
+        elif answer.set_running_or_notify_cancel():
             answer.set_result(message)
 
     def lost(self) -> None:
@@ -130,13 +147,34 @@ class Requests:
         with self._lock:
             waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():
-            answer.set_exception(self._lost("request"))
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(self._lost("request"))
 
     def _lost(self, what: str) -> ConnectionLost:
         return ConnectionLost(
             f"{what}: the connection was lost, and the queue for the answer with it; the request may have arrived",
             outcome_unknown=True,
         )
+
+
+class Reply(Future[Message]):
+    """The answer to a request; until it is there, the receiver reads on, since it may lie behind other messages.
+
+    ``cancel()`` ends the waiting for it. Callbacks run in the dispatcher thread, as those of ``send_async``.
+    """
+
+    def __init__(self, core: Core) -> None:
+        super().__init__()
+        self._core = core
+        core.bound.waiting_for_receipt(+1)
+        self.when_done(lambda _self: core.bound.waiting_for_receipt(-1))
+
+    def when_done(self, fn: Callable[[Future[Message]], object]) -> None:
+        """Call at once, in the thread that sets the answer."""
+        super().add_done_callback(fn)
+
+    def add_done_callback(self, fn: Callable[[Future[Message]], object]) -> None:
+        self.when_done(lambda done: self._core.call(partial(fn, done)))
 
 
 class _Answers(Lane["Item"]):
@@ -155,6 +193,19 @@ class _Answers(Lane["Item"]):
         for item in batch:
             if isinstance(item, Message):
                 self._give(item)
+
+
+def request_frame(
+    destination: str,
+    body: bytes | bytearray | memoryview | str,
+    headers: Mapping[str, str] | None,
+    content_type: str | None,
+    auto_content_length: bool,
+    own: Mapping[str, str],
+) -> Frame:
+    """The SEND that asks; the application's headers win over our own."""
+    merged = {**own, **(headers or {})}
+    return commands.send(destination, body, merged, content_type=content_type, auto_content_length=auto_content_length)
 
 
 def reply_frame(message: Message, body: bytes | bytearray | memoryview | str, headers: Mapping[str, str]) -> Frame:

@@ -194,6 +194,11 @@ class Consumer:
             raise entry.error
         return None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether no further message will come; those that are here can still be received."""
+        return self.subscription.lane.is_over
+
     def __iter__(self) -> Iterator[Message]:
         while (message := self.receive(None)) is not None:
             yield message

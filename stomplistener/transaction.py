@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,7 @@ from stomplistener.protocol import Frame, Session, TransactionEntry, Transaction
 from stomplistener.threads.deadline import Deadline
 
 if TYPE_CHECKING:
-    from stomplistener.core import Core
+    from stomplistener.core import Answer, Core
     from stomplistener.message import Message
 
 T = TypeVar("T")
@@ -121,9 +122,28 @@ class Transaction:
             TimedOut: no receipt came; the broker may have committed it.
         """
         deadline = self._deadline(timeout)
+        self._core.await_answer(self._commit(timeout, headers), deadline, f"COMMIT of transaction {self.id}")
+
+    def commit_async(self, timeout: float | None = DEFAULT, headers: Mapping[str, str] | None = None) -> Future[Frame]:
+        """COMMIT, without waiting for the broker's receipt.
+
+        Args:
+            timeout: seconds to wait for a broker that takes no more bytes.
+            headers: more headers for the frame.
+
+        Returns:
+            a future: the RECEIPT frame, or what ``commit`` would raise. Its callbacks run in the dispatcher thread.
+
+        Raises:
+            ConnectionLost: the transaction was lost with its connection.
+            TimedOut: nothing was written, and nothing will be.
+        """
+        return self._commit(timeout, headers)
+
+    def _commit(self, timeout: float | None, headers: Mapping[str, str] | None) -> Answer:
         answer = self._core.new_answer()
         self._say(lambda session: session.commit(self.entry, headers, context=answer), "COMMIT", timeout)
-        self._core.await_answer(answer, deadline, f"COMMIT of transaction {self.id}")
+        return answer
 
     def abort(self, headers: Mapping[str, str] | None = None) -> None:
         """ABORT. Where the connection is gone the broker has done so already: then nothing is written.

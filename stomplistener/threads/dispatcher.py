@@ -133,6 +133,7 @@ class Lane(Generic[Item]):
         weigh: how many messages and bytes a batch counts for.
         bound: shared by the lanes of a connection.
         workers: how many threads; 0 where the application takes the items itself.
+        notify: called without a lock whenever something was put, and when the lane was stopped; it must not raise.
     """
 
     def __init__(
@@ -142,8 +143,10 @@ class Lane(Generic[Item]):
         bound: Bound,
         name: str,
         workers: int = 1,
+        notify: Callable[[], object] = lambda: None,
     ) -> None:
         self._run = run
+        self._notify = notify
         self._weigh = weigh
         self._bound = bound
         self._name = name
@@ -172,6 +175,7 @@ class Lane(Generic[Item]):
         # A thread of ours is woken by this queue, in C and without the lock, and so half as late as by the condition.
         for _ in range(wake):
             self._wake.put(None)
+        self._notify()
 
     def take(self, deadline: Deadline) -> Item | None:
         """The next item for a thread of the application; None when the time is over or the lane is stopped."""
@@ -223,6 +227,7 @@ class Lane(Generic[Item]):
             wake, self._idle = self._idle, 0
         for _ in range(wake):
             self._wake.put(None)
+        self._notify()
 
     @property
     def is_mine(self) -> bool:
