@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from stomplistener.failover import Broker, BrokerURI
 from stomplistener.protocol import Limits
 from stomplistener.protocol.profiles import Dialect
 from stomplistener.transport import Transport
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @dataclass(kw_only=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from stomplistener.config import DEFAULT, Config, ConnectOptions
 from stomplistener.core import Core
@@ -42,6 +42,9 @@ from stomplistener.threads.deadline import Deadline
 from stomplistener.transaction import Transaction
 from stomplistener.transport import Transport
 from stomplistener.transport import connect as connect_transport
+
+if TYPE_CHECKING:
+    import ssl
 
 _log = logging.getLogger("stomplistener")
 _numbers = itertools.count(1)

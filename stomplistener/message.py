@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -75,6 +74,8 @@ class Message:
 
     def json(self) -> Any:
         """The body parsed as JSON; ValueError if it is none."""
+        import json
+
         return json.loads(self.frame.body)
 
     @property

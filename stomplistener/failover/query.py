@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from stomplistener.errors import InvalidURI
@@ -132,6 +131,9 @@ class Vocabulary:
 def nearest(name: str, known: Mapping[str, object]) -> str:
     """A question that names the known name most like this one; nothing where none is like it."""
     by_small_letters = {each.lower(): each for each in known}
+    # Only when somebody mistyped: it takes a while to import.
+    from difflib import get_close_matches
+
     found = get_close_matches(name[:64].lower(), by_small_letters, n=1)
     return f"did you mean {by_small_letters[found[0]]!r}?" if found else ""
 

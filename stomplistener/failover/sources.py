@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from stomplistener.errors import InvalidURI
 from stomplistener.failover.options import path_of
 from stomplistener.failover.uri import Broker, parse_brokers
@@ -20,10 +18,12 @@ def read_brokers(location: str) -> list[Broker]:
         InvalidURI: the location or what the file holds is malformed, or it holds no broker.
     """
     try:
-        path = Path(path_of(location))
+        path = path_of(location)
     except ValueError as error:
         raise InvalidURI("neither a path nor a file: URL") from error
-    lines = (line.strip().removesuffix(",") for line in _text(path.read_bytes()).splitlines())
+    with open(path, "rb") as file:
+        text = _text(file.read())
+    lines = (line.strip().removesuffix(",") for line in text.splitlines())
     return list(parse_brokers(",".join(filter(None, lines))))
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 from urllib.parse import quote
 
@@ -423,9 +422,9 @@ def _host(host: Piece) -> str:
     if text.startswith("["):
         closed = text.endswith("]")
         text = host.cut(1, len(text) - 1).decoded()
-        valid = closed and _IPV6.fullmatch(text) is not None and _is_address(IPv6Address, text)
+        valid = closed and _IPV6.fullmatch(text) is not None and _is_address(text)
     elif _DOTTED_NUMBERS.fullmatch(text):
-        valid = _is_address(IPv4Address, text)
+        valid = _is_address(text)
     else:
         valid = _is_name(text)
     if not valid:
@@ -433,10 +432,13 @@ def _host(host: Piece) -> str:
     return text.lower()
 
 
-def _is_address(kind: type[IPv4Address] | type[IPv6Address], text: str) -> bool:
+def _is_address(text: str) -> bool:
+    # Here, since most URIs name hosts.
+    from ipaddress import ip_address
+
     try:
-        kind(text)
-    except AddressValueError:
+        ip_address(text)
+    except ValueError:
         return False
     return True
 

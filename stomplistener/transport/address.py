@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import queue
 import socket
 import threading
@@ -52,11 +51,8 @@ def interleave(addresses: list[Address]) -> list[Address]:
 
 
 def _is_numeric(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    # The last label of a name is never all digits (RFC 1123, section 2.1), and no name has a colon.
+    return ":" in host or host.rpartition(".")[2].isdigit()
 
 
 def _ask_in_helper(host: str, port: int, deadline: float, interrupt: Interrupt) -> list[Address]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from stomplistener.errors import ConnectFailed, StompError, TimedOut
-from stomplistener.transport import tcp, tls, unix
+from stomplistener.transport import tcp, unix
 from stomplistener.transport.base import Endpoint, EndpointOptions, Transport
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt
 from stomplistener.transport.stream import SocketTransport
+
+if TYPE_CHECKING:
+    import ssl
 
 # Registered with IANA for STOMP; the newest first, as the order is that of preference.
 SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
@@ -79,6 +81,9 @@ def connect(
         # Breaking the socket ends whatever blocks on it, in any layer above.
         with interrupt.doing(bottom.shutdown), _told(step, interrupt):
             if layers.tls:
+                # Not above: most programs never need it, and OpenSSL is a tenth of what importing all this costs.
+                from stomplistener.transport import tls
+
                 context = ssl_context or tls.default_context(endpoint.options)
                 transport = secured = tls.TLSTransport(transport, context, endpoint.host)
                 secured.handshake(deadline)
