@@ -1,0 +1,5 @@
+"""Connections over something else than TCP."""
+
+from stomplistener.compat.stomp.adapter import ws
+
+__all__ = ["ws"]

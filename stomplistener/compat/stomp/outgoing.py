@@ -1,0 +1,230 @@
+"""What each frame that a program sends becomes on the connection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from stomplistener.compat.stomp import log
+from stomplistener.compat.stomp.exception import StompException
+from stomplistener.compat.stomp.unsettled import Unsettled
+from stomplistener.compat.stomp.utils import Frame, encode
+from stomplistener.connection import Connection
+from stomplistener.message import Message
+from stomplistener.protocol import Frame as WireFrame
+from stomplistener.protocol import TransactionState
+from stomplistener.subscription import Subscription
+from stomplistener.transaction import Transaction
+
+Headers = dict[str, str]
+
+
+@dataclass
+class _Subscribed:
+    """A subscription with all that tells whether another SUBSCRIBE asks for the same."""
+
+    destination: str
+    ack: str
+    headers: Headers
+    handle: Subscription
+    epoch: int
+
+    def is_as(self, destination: str, ack: str, headers: Headers) -> bool:
+        return (self.destination, self.ack, self.headers) == (destination, ack, headers) and not self.handle.has_ended
+
+
+class Outgoing:
+    """Says what a program says, in any thread.
+
+    Args:
+        connection: where to say it.
+        unsettled: the messages that can be acknowledged.
+        tell_receipt: called with the name of a receipt that the program asked for, when it has come.
+        encoding: of bodies in ``str``.
+    """
+
+    def __init__(
+        self, connection: Connection, unsettled: Unsettled, tell_receipt: Callable[[str], None], encoding: str
+    ) -> None:
+        self._connection = connection
+        self._unsettled = unsettled
+        self._tell_receipt = tell_receipt
+        self._encoding = encoding
+        self._subscriptions: dict[str, _Subscribed] = {}
+        self._transactions: dict[str, tuple[Transaction, list[Message]]] = {}
+        self._lock = threading.RLock()
+        self._asked: set[str] = set()
+        self._commands: dict[str, Callable[[Headers, Any], str | None]] = {
+            "SEND": self._send,
+            "SUBSCRIBE": self._subscribe,
+            "UNSUBSCRIBE": self._unsubscribe,
+            "ACK": lambda headers, _body: self._settle(headers, negative=False),
+            "NACK": lambda headers, _body: self._settle(headers, negative=True),
+            "BEGIN": self._begin,
+            "COMMIT": self._commit,
+            "ABORT": self._abort,
+        }
+
+    def say(self, frame: Frame) -> str | None:
+        """Send a frame of any command but CONNECT and DISCONNECT.
+
+        Returns:
+            a receipt that the program asks for and that has come before.
+        """
+        command = self._commands.get(frame.cmd or "")
+        if command is None:
+            raise StompException(f"{frame.cmd!r} is no command of a client; there are {', '.join(self._commands)}")
+        headers = written(frame.headers)
+        if frame.cmd != "SEND" or "transaction" in headers:
+            self.ask(headers.get("receipt"), True)
+        return command(headers, frame.body)
+
+    def ask(self, receipt: str | None, wanted: bool) -> None:
+        """Note whether the program waits for a receipt of this name: it does not know those that we ask for."""
+        if receipt is not None and wanted:
+            self._asked.add(receipt)
+        elif receipt is not None:
+            self._asked.discard(receipt)
+
+    def is_asked(self, receipt: str) -> bool:
+        """Whether it waits for it; from now on, not any more."""
+        asked = receipt in self._asked
+        self._asked.discard(receipt)
+        return asked
+
+    # Messages
+
+    def _send(self, headers: Headers, body: Any) -> None:
+        destination = headers.pop("destination")
+        data = encode(body, self._encoding) if body else b""
+        counted = headers.pop("content-length", None) is not None
+        receipt, transaction = headers.get("receipt"), headers.pop("transaction", None)
+        if receipt is None or transaction is not None:
+            self._connection.send(
+                destination, data, headers or None, transaction=transaction, auto_content_length=counted
+            )
+            return
+        # Under a name of ours on the wire: programs use one name for many messages.
+        del headers["receipt"]
+        answer = self._connection.send_async(destination, data, headers or None, auto_content_length=counted)
+        answer.add_done_callback(lambda answered: self._sent(receipt, answered))
+
+    def _sent(self, receipt: str, answer: Future[WireFrame]) -> None:
+        error = answer.exception()
+        if error is None:
+            self._tell_receipt(receipt)
+        else:
+            log.warning("no receipt %s for a message: %s", receipt, error)
+
+    def _settle(self, headers: Headers, *, negative: bool) -> None:
+        command = "NACK" if negative else "ACK"
+        # The session knows which header the version in use wants.
+        id, message_id = headers.pop("id", None), headers.pop("message-id", None)
+        name = id or message_id or ""
+        transaction = self._transaction(command, headers.pop("transaction", None))
+        messages = self._unsettled.take(name, headers.pop("subscription", None))
+        if not messages:
+            log.info("%s of %s is not sent: it is settled already, or its connection is gone", command, name)
+            return
+        message = messages[-1]
+        if transaction is None:
+            message.nack(headers=headers or None) if negative else message.ack(headers=headers or None)
+            return
+        begun, taken = transaction
+        message.nack(begun, headers) if negative else message.ack(begun, headers)
+        taken.extend(messages)
+
+    # Subscriptions
+
+    def _subscribe(self, headers: Headers, _body: Any) -> str | None:
+        destination, ack, id = headers.pop("destination"), headers.pop("ack", "auto"), headers.pop("id", None)
+        receipt = headers.pop("receipt", None)
+        key = destination if id is None else id
+        with self._lock:
+            known = self._subscriptions.get(key)
+            epoch = self._connection.session.epoch
+            if known is not None and known.is_as(destination, ack, headers):
+                # What the program restores by itself after a loss is there already.
+                known.epoch = epoch
+                return receipt if receipt is not None and self.is_asked(receipt) else None
+            for name in self._outdated(key, destination, ack, headers, epoch):
+                self._subscriptions.pop(name).handle.unsubscribe()
+                self._unsettled.forget(name)
+            said = headers if receipt is None else {**headers, "receipt": receipt}
+            handle = self._connection.subscribe(destination, id=id, ack=ack, headers=said)
+            self._subscriptions[key] = _Subscribed(destination, ack, headers, handle, epoch)
+        return None
+
+    def _outdated(self, key: str, destination: str, ack: str, headers: Headers, epoch: int) -> list[str]:
+        """Which subscriptions a new one replaces: that of its id, and one for the same on an older connection.
+
+        Programs that restore their subscriptions by themselves may do it under new ids.
+        """
+        outdated = [key] if key in self._subscriptions else []
+        for name, each in self._subscriptions.items():
+            if name != key and each.epoch < epoch and each.is_as(destination, ack, headers):
+                return [*outdated, name]
+        return outdated
+
+    def _unsubscribe(self, headers: Headers, _body: Any) -> None:
+        id, destination = headers.pop("id", None), headers.pop("destination", None)
+        key = id or destination or ""
+        with self._lock:
+            known = self._subscriptions.pop(key, None)
+        if known is None:
+            log.info("UNSUBSCRIBE from %s is not sent: there is no such subscription", key)
+            return
+        known.handle.unsubscribe(headers=headers)
+        self._unsettled.forget(known.handle.id)
+
+    def ended(self) -> None:
+        """The program is done with the connection, and the connection with what was on it."""
+        with self._lock:
+            self._subscriptions.clear()
+            self._transactions.clear()
+        self._asked.clear()
+
+    # Transactions
+
+    def _begin(self, headers: Headers, _body: Any) -> None:
+        name = headers.pop("transaction")
+        transaction = self._connection.transaction(headers, id=name).begin()
+        with self._lock:
+            still_open = {
+                each: begun for each, begun in self._transactions.items() if begun[0].state is TransactionState.OPEN
+            }
+            self._transactions = {**still_open, name: (transaction, [])}
+
+    def _transaction(self, command: str, name: str | None) -> tuple[Transaction, list[Message]] | None:
+        if name is None:
+            return None
+        begun = self._transactions.get(name)
+        if begun is None:
+            raise StompException(f"{command}: there is no open transaction {name!r}")
+        return begun
+
+    def _commit(self, headers: Headers, _body: Any) -> None:
+        transaction, _taken = self._over("COMMIT", headers)
+        transaction.commit(headers=headers)
+
+    def _abort(self, headers: Headers, _body: Any) -> None:
+        transaction, taken = self._over("ABORT", headers)
+        transaction.abort(headers)
+        self._unsettled.put_back(taken)
+
+    def _over(self, command: str, headers: Headers) -> tuple[Transaction, list[Message]]:
+        name = headers.pop("transaction")
+        begun = self._transaction(command, name)
+        assert begun is not None
+        with self._lock:
+            self._transactions.pop(name, None)
+        return begun
+
+
+def written(headers: dict[str, Any]) -> Headers:
+    """The headers as text: None is left out, and of several values the first one counts, as STOMP 1.2 has it."""
+    first = {key: value[0] if isinstance(value, tuple) and value else value for key, value in headers.items()}
+    return {key: str(value) for key, value in first.items() if value is not None}

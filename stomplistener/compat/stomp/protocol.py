@@ -1,0 +1,225 @@
+"""The commands of each version: what a program says, as frames. What becomes of them is ``outgoing``'s.
+
+Any header may be given in ``headers`` or as a keyword. Arguments that stomp.py requires raise AssertionError if None.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stomplistener.compat.stomp.constants import (
+    CMD_ABORT,
+    CMD_ACK,
+    CMD_BEGIN,
+    CMD_COMMIT,
+    CMD_CONNECT,
+    CMD_DISCONNECT,
+    CMD_NACK,
+    CMD_SEND,
+    CMD_STOMP,
+    CMD_SUBSCRIBE,
+    CMD_UNSUBSCRIBE,
+)
+from stomplistener.compat.stomp.listener import ConnectionListener, HeartbeatListener
+from stomplistener.compat.stomp.transport import Transport
+from stomplistener.compat.stomp.utils import Frame, get_uuid, merge_headers
+
+Headers = dict[str, Any] | None
+
+
+def required(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value is None:
+            raise AssertionError(f"'{name}' is required")
+
+
+class _Commands:
+    """What all versions have in common."""
+
+    transport: Transport
+    auto_content_length: bool
+    version: str
+
+    def send_frame(self, cmd: str, headers: Headers = None, body: Any = "") -> None:
+        """Send any frame of a client."""
+        self.transport.transmit(Frame(cmd, headers, body))
+
+    def _say(self, cmd: str, headers: Headers, keyword_headers: dict[str, Any], **own: Any) -> None:
+        given = {name.replace("_", "-"): value for name, value in own.items() if value is not None}
+        self.send_frame(cmd, merge_headers([headers, keyword_headers, given]))
+
+    def _connect(self, cmd: str, username: Any, passcode: Any, wait: bool, headers: Headers, keywords: Any) -> None:
+        self._say(cmd, headers, keywords, accept_version=self.version, login=username, passcode=passcode)
+        if wait:
+            self.transport.wait_for_connection()
+
+    def begin(self, transaction: str | None = None, headers: Headers = None, **keyword_headers: Any) -> str:
+        """Begin a transaction; returns its id, which is made up where it is None."""
+        transaction = transaction or get_uuid()
+        self._say(CMD_BEGIN, headers, keyword_headers, transaction=transaction)
+        return transaction
+
+    def commit(self, transaction: str | None = None, headers: Headers = None, **keyword_headers: Any) -> None:
+        """Commit a transaction, and wait for the broker's receipt; ConnectionClosedException if it was lost."""
+        required(transaction=transaction)
+        self._say(CMD_COMMIT, headers, keyword_headers, transaction=transaction)
+
+    def abort(self, transaction: str, headers: Headers = None, **keyword_headers: Any) -> None:
+        """Abort a transaction."""
+        required(transaction=transaction)
+        self._say(CMD_ABORT, headers, keyword_headers, transaction=transaction)
+
+    def disconnect(self, receipt: str | None = None, headers: Headers = None, **keyword_headers: Any) -> None:
+        """End the connection gracefully, in a bounded time; nothing happens if there is none."""
+        self._say(CMD_DISCONNECT, headers, keyword_headers, receipt=receipt)
+
+    def send(
+        self,
+        destination: str,
+        body: str | bytes,
+        content_type: str | None = None,
+        headers: Headers = None,
+        **keyword_headers: Any,
+    ) -> None:
+        """Send a message; with a ``receipt`` header it is sent again after a loss until the receipt has come."""
+        required(destination=destination, body=body)
+        merged = merge_headers([headers, keyword_headers, {"destination": destination}])
+        if content_type:
+            merged["content-type"] = content_type
+        if self.auto_content_length and body and "content-length" not in merged:
+            merged["content-length"] = len(body)
+        self.send_frame(CMD_SEND, merged, body)
+
+
+class Protocol10(_Commands, ConnectionListener):
+    """The commands of STOMP 1.0."""
+
+    version = "1.0"
+
+    def __init__(self, transport: Transport, auto_content_length: bool = True) -> None:
+        self.transport = transport
+        self.auto_content_length = auto_content_length
+        transport.set_listener("protocol-listener", self)
+
+    def connect(
+        self,
+        username: str | None = None,
+        passcode: str | None = None,
+        wait: bool = False,
+        headers: Headers = None,
+        **keyword_headers: Any,
+    ) -> None:
+        """Connect; see :meth:`Protocol11.connect`."""
+        self._connect(CMD_CONNECT, username, passcode, wait, headers, keyword_headers)
+
+    def subscribe(
+        self, destination: str, id: Any = None, ack: str = "auto", headers: Headers = None, **keyword_headers: Any
+    ) -> None:
+        """Subscribe; see :meth:`Protocol11.subscribe`."""
+        required(destination=destination)
+        self._say(CMD_SUBSCRIBE, headers, keyword_headers, destination=destination, id=id or None, ack=ack)
+
+    def unsubscribe(
+        self, destination: str | None = None, id: Any = None, headers: Headers = None, **keyword_headers: Any
+    ) -> None:
+        """End a subscription, named by its id or, where it has none, by its destination."""
+        if id is None and destination is None:
+            raise AssertionError("'id' or 'destination' is required")
+        self._say(CMD_UNSUBSCRIBE, headers, keyword_headers, destination=destination or None, id=id or None)
+
+    def ack(self, id: str, transaction: str | None = None, receipt: str | None = None) -> None:
+        """Acknowledge the message with this message-id."""
+        required(id=id)
+        self._say(CMD_ACK, None, {}, message_id=id, transaction=transaction or None, receipt=receipt or None)
+
+
+class Protocol11(_Commands, HeartbeatListener):
+    """The commands of STOMP 1.1."""
+
+    version = "1.1"
+
+    def __init__(
+        self,
+        transport: Transport,
+        heartbeats: tuple[int, int] = (0, 0),
+        auto_content_length: bool = True,
+        heart_beat_receive_scale: float = 1.5,
+    ) -> None:
+        HeartbeatListener.__init__(self, transport, heartbeats, heart_beat_receive_scale)
+        self.auto_content_length = auto_content_length
+        transport.set_listener("protocol-listener", self)
+
+    def connect(
+        self,
+        username: str | None = None,
+        passcode: str | None = None,
+        wait: bool = False,
+        headers: Headers = None,
+        with_connect_command: bool = False,
+        **keyword_headers: Any,
+    ) -> None:
+        """Connect, and wait until the connection is ready; while it is being restored, until that is done.
+
+        Args:
+            username: the login.
+            passcode: likewise.
+            wait: raise if the broker refuses the login; without it only ``on_error`` tells.
+            headers: more headers for CONNECT, on this and every later connection.
+            with_connect_command: has no effect: the command is always CONNECT, which every broker knows.
+            keyword_headers: more headers.
+
+        Raises:
+            ConnectFailedException: no broker could be reached, as often as ``reconnect_attempts_max`` says.
+        """
+        cmd = CMD_CONNECT if with_connect_command else CMD_STOMP
+        self._connect(cmd, username, passcode, wait, headers, keyword_headers)
+
+    def subscribe(
+        self, destination: str, id: Any, ack: str = "auto", headers: Headers = None, **keyword_headers: Any
+    ) -> None:
+        """Subscribe, on this and every later connection; the same again does nothing."""
+        required(destination=destination, id=id)
+        self._say(CMD_SUBSCRIBE, headers, keyword_headers, destination=destination, id=id, ack=ack)
+
+    def unsubscribe(self, id: Any, headers: Headers = None, **keyword_headers: Any) -> None:
+        """End a subscription."""
+        required(id=id)
+        self._say(CMD_UNSUBSCRIBE, headers, keyword_headers, id=id)
+
+    def ack(self, id: str, subscription: Any, transaction: str | None = None, receipt: str | None = None) -> None:
+        """Acknowledge the message with this message-id."""
+        required(id=id, subscription=subscription)
+        self._settle(CMD_ACK, {}, transaction, receipt, message_id=id, subscription=subscription)
+
+    def nack(
+        self,
+        id: str,
+        subscription: Any,
+        transaction: str | None = None,
+        receipt: str | None = None,
+        **keyword_headers: Any,
+    ) -> None:
+        """Reject the message with this message-id."""
+        required(id=id, subscription=subscription)
+        self._settle(CMD_NACK, keyword_headers, transaction, receipt, message_id=id, subscription=subscription)
+
+    def _settle(self, cmd: str, keywords: Any, transaction: str | None, receipt: str | None, **names: Any) -> None:
+        self._say(cmd, None, keywords, transaction=transaction or None, receipt=receipt or None, **names)
+
+
+class Protocol12(Protocol11):
+    """The commands of STOMP 1.2."""
+
+    version = "1.2"
+
+    def ack(self, id: str, transaction: str | None = None, receipt: str | None = None) -> None:  # type: ignore[override]
+        """Acknowledge the message with this ``ack`` header; its message-id will do as well."""
+        required(id=id)
+        self._settle(CMD_ACK, {}, transaction, receipt, id=id)
+
+    def nack(  # type: ignore[override]
+        self, id: str, transaction: str | None = None, receipt: str | None = None, **keyword_headers: Any
+    ) -> None:
+        """Reject the message with this ``ack`` header; its message-id will do as well."""
+        required(id=id)
+        self._settle(CMD_NACK, keyword_headers, transaction, receipt, id=id)
