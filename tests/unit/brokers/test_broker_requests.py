@@ -15,12 +15,6 @@ ASK = "/queue/ask"
 
 
 @pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
-
-
-@pytest.fixture
 def server(broker: Broker) -> Iterator[Connection]:
     """A connection that answers with the request in capitals; "never" is not answered."""
     with Connection(f"failover:({broker.uri})?initialReconnectDelay=5&maxReconnectDelay=20") as connection:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ from stomplistener.worker import Application
 from stomplistener.worker.metrics import Metrics
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ from stomplistener.testing import Broker
 
 pytestmark = pytest.mark.timeout(60)
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
-
-
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
 
 
 def bodies(broker: Broker, queue: str) -> list[bytes]:

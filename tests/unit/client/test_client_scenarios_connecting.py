@@ -40,12 +40,6 @@ def _leave_nothing_behind() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
-
-
 WELL_FORMED = {
     "tcp://mq1:61613": ["mq1:61613"],
     "failover:tcp://mq1:61613": ["mq1:61613"],

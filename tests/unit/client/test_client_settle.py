@@ -32,12 +32,6 @@ def _leave_nothing_behind() -> Iterator[None]:
 
 
 @pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
-
-
-@pytest.fixture
 def connection(broker: Broker) -> Iterator[Connection]:
     with Connection(failover(broker.uri), timeout=10) as connection:
         yield connection

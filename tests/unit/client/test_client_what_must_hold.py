@@ -34,12 +34,6 @@ def eventually(condition: Callable[[], bool], what: str, timeout: float = 10.0) 
         time.sleep(0.005)
 
 
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
-
-
 @pytest.fixture(autouse=True)
 def _leave_nothing_behind() -> Iterator[None]:
     before = set(threading.enumerate())

@@ -15,17 +15,6 @@ QUICK = "initialReconnectDelay=1&maxReconnectDelay=20"
 
 
 @pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
-
-
-@pytest.fixture
-def inbox() -> Inbox:
-    return Inbox()
-
-
-@pytest.fixture
 def connection(broker: Broker, inbox: Inbox) -> Iterator[Connection]:
     connection = Connection(f"failover:({broker.uri})?{QUICK}")
     connection.add_listener(inbox)

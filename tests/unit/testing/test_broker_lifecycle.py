@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from broker_support import DEADLINE, Raw, bodies, connected
@@ -232,15 +231,3 @@ def test_a_process_on_a_port_that_is_taken_says_so() -> None:
         result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, stdin=subprocess.DEVNULL)
     assert result.returncode == 1
     assert result.stderr.startswith(f"cannot listen on 127.0.0.1:{broker.port}: ")
-
-
-def test_fixtures_for_pytest(tmp_path: Path) -> None:
-    (tmp_path / "test_fixtures.py").write_text(
-        "from stomplistener.testing.plugin import stomp_broker, stomp_inbox, stomp_proxy\n"
-        "def test(stomp_broker, stomp_proxy, stomp_inbox):\n"
-        "    assert stomp_proxy.port != stomp_broker.port\n"
-        "    assert stomp_broker.connections == stomp_inbox.messages == []\n"
-    )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=tmp_path)
-    assert "1 passed" in result.stdout, result.stdout + result.stderr

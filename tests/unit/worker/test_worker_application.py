@@ -19,12 +19,6 @@ from stomplistener.worker.logs import JSONFormatter, handling
 pytestmark = pytest.mark.timeout(30)
 
 
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
-
-
 def test_a_handler_settles_what_it_ends_and_rejects_what_it_fails_on(broker: Broker) -> None:
     app = Application(broker.uri)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 from opentelemetry import trace
@@ -32,12 +31,6 @@ def _provider() -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(_exporter))
     trace.set_tracer_provider(provider)
-
-
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
 
 
 def test_a_trace_goes_on_through_messages(broker: Broker) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,6 @@ from stomplistener.worker import load
 from stomplistener.worker.loading import LoadError
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them"), pytest.mark.timeout(60)]
-
-
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker() as broker:
-        yield broker
 
 
 def test_a_changed_file_starts_it_anew_and_a_broken_one_waits_for_its_repair(broker: Broker, tmp_path: Path) -> None:
