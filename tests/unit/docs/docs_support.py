@@ -25,6 +25,7 @@ TLS_URI = "ssl://localhost:61614"
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<info>python|\{code-block\} python)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
 )
+_YAML = re.compile(r"^```\{code-block\} yaml\n:caption: (?P<name>\S+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 _OPTION = re.compile(r":(\w+): (.*)")
 
 
@@ -57,6 +58,11 @@ def blocks(page: Path) -> list[Block]:
         line = text.count("\n", 0, match.start()) + 1 + len(options)
         found.append(Block(page, line, "\n".join(lines) + "\n", options.get("class", ""), options.get("caption", "")))
     return found
+
+
+def files(page: Path) -> dict[str, str]:
+    """The texts of the YAML blocks of a page that have a caption, by that."""
+    return {match["name"]: match["text"] for match in _YAML.finditer(page.read_text())}
 
 
 def captioned(page: str, caption: str) -> str:

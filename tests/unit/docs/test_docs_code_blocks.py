@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
-from docs_support import BROKER_URI, DOCS, ROOT, TLS_URI, Block, blocks, pages, run_pytest
+from docs_support import BROKER_URI, DOCS, ROOT, TLS_URI, Block, blocks, files, pages, run_pytest
 
 from stomplistener import Connection
 from stomplistener.testing import Broker
@@ -101,6 +101,8 @@ def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     for block in blocks(page):
         if block.kind == "test-module":
             (tmp_path / block.caption).write_text(block.text)
+    for caption, text in files(page).items():
+        (tmp_path / caption).write_text(text)
     result = run_pytest(tmp_path, "--stomp-brokers", "embedded")
     assert result.returncode == 0, result.stdout + result.stderr
 
