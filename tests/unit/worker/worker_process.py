@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 PATIENCE = 15.0
 
@@ -48,24 +48,15 @@ def eventually(condition: Callable[[], object], what: str, timeout: float = PATI
         time.sleep(0.01)
 
 
-class WorkerProcess:
-    """``stomplistener worker`` on an application in a directory, as a context manager that leaves no process behind.
+class ServerProcess:
+    """A Python program in a directory that runs until it is told to end; a context manager that leaves none behind."""
 
-    With ``run`` the program is called as a script, and calls ``app.run`` with these arguments.
-    """
-
-    def __init__(self, directory: Path, uri: str, *options: str, run: str = "", **variables: str) -> None:
-        self.directory = directory
-        self.book = directory / "book"
-        self.book.touch()
-        (directory / "application.py").write_text(f"{APPLICATION}\n\nif __name__ == '__main__':\n    app.run({run})\n")
+    def __init__(self, directory: Path, *arguments: str, **variables: str) -> None:
         self.err = ""
-        environment = {**os.environ, "STOMP_URL": uri, "BOOK": str(self.book), **variables}
-        command = ["application.py"] if run else ["-m", "stomplistener.cli", "worker", "application:app", *options]
         self.process = subprocess.Popen(
-            [sys.executable, *command],
+            [sys.executable, *arguments],
             cwd=directory,
-            env=environment,
+            env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -78,6 +69,51 @@ class WorkerProcess:
         for line in self.process.stderr:
             self.err += line
 
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Wait for its end; the exit code."""
+        code = self.process.wait(timeout)
+        self._reader.join(timeout)
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+class WorkerProcess(ServerProcess):
+    """``stomplistener worker`` on an application in a directory.
+
+    With ``run`` the program is called as a script, and calls ``app.run`` with these arguments. With ``command`` it is
+    these arguments of Python that run it, whatever ``application`` is.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        uri: str,
+        *options: str,
+        run: str = "",
+        application: str = APPLICATION,
+        command: Sequence[str] = ("-m", "stomplistener.cli", "worker", "application:app"),
+        **variables: str,
+    ) -> None:
+        self.directory = directory
+        self.book = directory / "book"
+        self.book.touch()
+        script = f"{application}\n\nif __name__ == '__main__':\n    app.run({run})\n" if run else application
+        (directory / "application.py").write_text(script)
+        arguments = ["application.py"] if run else [*command, *options]
+        super().__init__(directory, *arguments, STOMP_URL=uri, BOOK=str(self.book), **variables)
+
     @property
     def lines(self) -> list[Line]:
         """What was handled so far, in order."""
@@ -88,22 +124,3 @@ class WorkerProcess:
     def has_begun(self) -> bool:
         """Whether a handler was called."""
         return (self.directory / "begun").exists()
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def wait(self, timeout: float = PATIENCE) -> int:
-        """Wait for its end; the exit code."""
-        code = self.process.wait(timeout)
-        self._reader.join(timeout)
-        return code
-
-    def __enter__(self) -> WorkerProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-        self.wait()
-        assert self.process.stderr is not None
-        self.process.stderr.close()

@@ -1,0 +1,125 @@
+"""From ``app.config`` to the arguments of connections. Every error names the key; none shows a secret."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stomplistener.connection import Connection
+from stomplistener.errors import InvalidURI
+from stomplistener.failover import parse
+from stomplistener.worker.application import DEFAULT
+
+PREFIX = "STOMP_"
+CONNECTIONS = "STOMP_CONNECTIONS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionConfig:
+    """How one connection is to be made: its URI, and the further arguments of ``Connection``."""
+
+    uri: str = field(repr=False)
+    options: Mapping[str, Any] = field(repr=False)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {type(value).__name__}; from_prefixed_env() reads JSON, so quote it there")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ValueError(f"must be a number of seconds, not {value!r}")
+    return float(value)
+
+
+def _timeout(value: object) -> float | None:
+    return None if value is None else _seconds(value)
+
+
+def _heartbeat(value: object) -> tuple[float, float]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise ValueError(f"must be two numbers of seconds, to send and to receive, such as (10, 10), not {value!r}")
+    send, receive = value
+    return _seconds(send), _seconds(receive)
+
+
+def _headers(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for pair in value.items() for each in pair):
+        raise ValueError("must be a mapping of text to text")
+    return dict(value)
+
+
+def _options(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must be a mapping of arguments of Connection, not {type(value).__name__}")
+    known = list(inspect.signature(Connection).parameters)[1:]
+    for name in value:
+        if name not in known:
+            raise ValueError(f"has {name!r}, which is no argument of Connection; those are {', '.join(known)}")
+    return dict(value)
+
+
+_KEYS: Mapping[str, Callable[[object], object]] = {
+    "LOGIN": _text,
+    "PASSCODE": _text,
+    "HOST": _text,
+    "HEARTBEAT": _heartbeat,
+    "TIMEOUT": _timeout,
+    "HEADERS": _headers,
+}
+"""What a key means: the argument of ``Connection`` of the same name."""
+
+
+def read(config: Mapping[str, Any]) -> dict[str, ConnectionConfig]:
+    """Every connection that the configuration tells of, by name.
+
+    ``STOMP_URI`` and the other keys make ``default``; ``STOMP_CONNECTIONS`` maps the names of more connections to
+    mappings with the same keys without the prefix. The environment's ``STOMP_URL`` counts where ``STOMP_URI`` is
+    missing, as it does for any worker.
+
+    Args:
+        config: ``app.config``.
+
+    Raises:
+        ValueError: a value is wrong, or the broker is missing.
+        InvalidURI: a URI is malformed.
+    """
+    own = {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
+    more = own.pop("CONNECTIONS", {})
+    if not isinstance(more, Mapping) or not all(isinstance(each, Mapping) for each in more.values()):
+        raise ValueError(
+            f"app.config[{CONNECTIONS!r}] must map names of connections to mappings, "
+            'such as {"billing": {"URI": "tcp://mq2:61613"}}'
+        )
+    own.setdefault("URI", os.environ.get("STOMP_URL"))
+    found = {DEFAULT: _connection(own, lambda key: f"app.config[{PREFIX + key!r}]")}
+    for name, keys in more.items():
+        where = f"app.config[{CONNECTIONS!r}][{name!r}]"
+        if unknown := keys.keys() - _KEYS.keys() - {"URI", "OPTIONS"}:
+            raise ValueError(f"{where} has {min(unknown)!r}, which is none of URI, {', '.join(_KEYS)}, OPTIONS")
+        found[name] = _connection(keys, lambda key, where=where: f"{where}[{key!r}]")  # type: ignore[misc]
+    return found
+
+
+def _connection(keys: Mapping[str, Any], where: Callable[[str], str]) -> ConnectionConfig:
+    uri = keys.get("URI")
+    if not uri:
+        raise ValueError(f"{where('URI')} is missing: set it to the broker URI, such as tcp://localhost:61613")
+    try:
+        parse(_checked(_text, uri, where("URI")))
+    except InvalidURI as error:
+        raise InvalidURI(f"{where('URI')}: {error}") from None
+    options = {key.lower(): _checked(check, keys[key], where(key)) for key, check in _KEYS.items() if key in keys}
+    return ConnectionConfig(uri=uri, options=options | _checked(_options, keys.get("OPTIONS", {}), where("OPTIONS")))
+
+
+def _checked(check: Callable[[object], Any], value: object, where: str) -> Any:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise ValueError(f"{where} {error}") from None

@@ -1,0 +1,111 @@
+"""The extension: what modules hold to declare listeners, and views to send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from flask import Flask
+
+from stomplistener.config import DEFAULT as DEFAULT_TIMEOUT
+from stomplistener.connection import Body, Connection
+from stomplistener.contrib.flask.commands import stomp_commands
+from stomplistener.contrib.flask.site import KEY, Site, current_site
+from stomplistener.worker import Application
+from stomplistener.worker.application import DEFAULT
+
+
+class Stomp:
+    """The extension: declares listeners, and sends for the current application. Thread-safe.
+
+    ``listener``, ``around``, ``on_start`` and ``on_stop`` declare as those of a worker's Application do; several Flask
+    applications may be given what one object declares.
+
+    Args:
+        app: the application; None leaves it to ``init_app``, as application factories need it.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self._declared = Application()
+        self.listener = self._declared.listener
+        self.around = self._declared.around
+        self.on_start = self._declared.on_start
+        self.on_stop = self._declared.on_stop
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Read and check the configuration, and add the command ``flask stomp``. Nothing connects yet.
+
+        Args:
+            app: configured by now.
+
+        Raises:
+            ValueError: the configuration is wrong; an InvalidURI where a broker URI is.
+            RuntimeError: the application has the extension already.
+        """
+        if KEY in app.extensions:
+            raise RuntimeError(f"the application {app.name!r} has a Stomp already: one can declare all its listeners")
+        app.extensions[KEY] = Site(app, self._declared)
+        app.cli.add_command(stomp_commands)
+
+    def connection(self, name: str = DEFAULT, timeout: float | None = DEFAULT_TIMEOUT) -> Connection:
+        """This process' connection, made now if need be; in a worker, the worker's. Do not disconnect it.
+
+        Needs an application context.
+
+        Args:
+            name: ``default``, or one of ``STOMP_CONNECTIONS``.
+            timeout: seconds to connect within.
+
+        Raises:
+            ConnectFailed: no broker could be reached; the next use tries again.
+            TimedOut: likewise, within the time.
+            KeyError: there is no connection of that name.
+        """
+        return current_site().connection(name, timeout)
+
+    def send(
+        self,
+        destination: str,
+        body: Body = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        connection: str = DEFAULT,
+        **options: Any,
+    ) -> None:
+        """Send a message by this process' connection. Needs an application context.
+
+        Args:
+            connection: ``default``, or one of ``STOMP_CONNECTIONS``.
+            destination, body, headers, **options: as for ``Connection.send``: ``confirm=``, ``content_type=``,
+                ``timeout=``, which also bounds the connecting where that is needed, …
+
+        Raises:
+            StompError: as ``connection()`` and ``Connection.send`` do.
+        """
+        current_site().send(destination, body, headers, connection, options)
+
+    def close(self) -> None:
+        """Disconnect this process' publishers gracefully; the next use connects anew. Needs an application context.
+
+        A process that ends as Python programs do needs no call. One that ends by ``os._exit``, such as the children of
+        ``multiprocessing``, does.
+        """
+        current_site().close()
+
+    @contextmanager
+    def running(self, app: Flask, *, timeout: float = 30.0) -> Iterator[Application]:
+        """Listen in this process while the block lasts: for tests.
+
+        Args:
+            app: the application whose listeners are to run.
+            timeout: seconds to connect, and again to end.
+
+        Raises:
+            StompError: a connection could not be made, or a subscription was refused.
+        """
+        site: Site = app.extensions[KEY]
+        with site.worker().running(timeout=timeout) as worker:
+            yield worker

@@ -1,0 +1,83 @@
+"""What one Flask application has of STOMP: its configuration, its publishers, the worker of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, current_app
+
+from stomplistener.config import DEFAULT
+from stomplistener.connection import Body, Connection
+from stomplistener.contrib.flask import config
+from stomplistener.contrib.publisher import Publisher
+from stomplistener.worker import Application
+
+KEY = "stomp"
+
+
+def current_site() -> Site:
+    """That of the current application.
+
+    Raises:
+        RuntimeError: there is no current application, or it was not given the extension.
+    """
+    site: Site | None = current_app.extensions.get(KEY)
+    if site is None:
+        raise RuntimeError(f"the application {current_app.name!r} has no Stomp: call init_app(app)")
+    return site
+
+
+class Site:
+    """What one Flask application holds, in ``app.extensions["stomp"]``. Thread-safe.
+
+    Args:
+        app: the application.
+        declared: what is declared for it, now or later.
+
+    Raises:
+        ValueError: the configuration is wrong.
+    """
+
+    def __init__(self, app: Flask, declared: Application) -> None:
+        self._app = app
+        self._declared = declared
+        self.configs = config.read(app.config)
+        self._publishers = {name: Publisher(each.uri, **each.options) for name, each in self.configs.items()}
+        self._worker: Application | None = None
+
+    def worker(self) -> Application:
+        """A worker of all that is declared by now, each handler in an application context; sends go by it from now."""
+        worker = Application(name=self._app.name)
+        for name, each in self.configs.items():
+            worker.add_connection(name, each.uri, **each.options)
+        worker.around(lambda _message: self._app.app_context())
+        worker.include(self._declared)
+        self._worker = worker
+        return worker
+
+    @property
+    def _running(self) -> Application | None:
+        worker = self._worker
+        return worker if worker is not None and worker.connections else None
+
+    def connection(self, name: str, timeout: float | None) -> Connection:
+        if (worker := self._running) is not None:
+            return worker.connection(name)
+        if name not in self._publishers:
+            raise KeyError(f"{config.CONNECTIONS} has no connection {name!r}: there is {', '.join(self._publishers)}")
+        return self._publishers[name].connection(timeout)
+
+    def send(
+        self, destination: str, body: Body, headers: Mapping[str, str] | None, name: str, options: Mapping[str, Any]
+    ) -> None:
+        if (worker := self._running) is not None:
+            # It carries the trace of the message that is being handled on.
+            worker.send(destination, body, headers, connection=name, **options)
+        else:
+            connection = self.connection(name, options.get("timeout", DEFAULT))
+            connection.send(destination, body, headers, **options)
+
+    def close(self) -> None:
+        for publisher in self._publishers.values():
+            publisher.close()

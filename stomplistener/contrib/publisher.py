@@ -1,0 +1,60 @@
+"""A connection to send by in each process of a web server: made on first use, ended gracefully with the process.
+
+A web server imports the application, may fork, and starts threads that serve requests. Nothing here connects before the
+first request that sends. What was connected before a fork stays the parent's: the child makes a connection of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+from typing import Any
+
+from stomplistener.config import DEFAULT
+from stomplistener.connection import Connection
+from stomplistener.state import ConnectionState
+
+GOODBYE = 5.0
+"""Seconds that the end of a process waits for its broker: confirmed sends have been waited for already."""
+
+
+class Publisher:
+    """One connection of this process, for all its threads. Thread-safe.
+
+    Args:
+        uri: the broker URI.
+        **options: as for ``Connection``.
+
+    Raises:
+        InvalidURI: the URI is malformed.
+        ValueError: another argument is out of range.
+    """
+
+    def __init__(self, uri: str, **options: Any) -> None:
+        self._connection = Connection(uri, **options)
+
+    def connection(self, timeout: float | None = DEFAULT) -> Connection:
+        """The connection, made now if this process has none; while it is cut off, as it is: calls on it wait.
+
+        Args:
+            timeout: seconds to wait for it; the connection's own timeout where it is left out.
+
+        Raises:
+            ConnectFailed: it could not be made; the next use tries again.
+            TimedOut: likewise, within the time.
+        """
+        connection = self._connection
+        state = connection.state
+        if state is ConnectionState.NEW:
+            # Once for a process and for those that it forks, which inherit it.
+            atexit.register(self.close, GOODBYE)
+        if state in (ConnectionState.NEW, ConnectionState.CONNECTING, ConnectionState.CLOSED):
+            connection.connect(timeout)
+        return connection
+
+    def close(self, timeout: float | None = DEFAULT) -> None:
+        """Disconnect gracefully; the next use connects anew. What ends by ``os._exit`` has to call it by itself.
+
+        Args:
+            timeout: seconds to wait for receipts and the broker's goodbye.
+        """
+        self._connection.disconnect(timeout)

@@ -1,0 +1,287 @@
+"""The Flask extension inside the test's process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, current_app, g
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import text
+
+from stomplistener import ConnectFailed, InvalidURI, Message
+from stomplistener.contrib.flask import Stomp
+from stomplistener.testing import Broker
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+def make(stomp: Stomp, uri: str, name: str = "shop", **config: Any) -> Flask:
+    app = Flask(name)
+    app.config.update(STOMP_URI=uri, **config)
+    stomp.init_app(app)
+    return app
+
+
+def close(stomp: Stomp, app: Flask) -> None:
+    with app.app_context():
+        stomp.close()
+
+
+# Listeners
+
+
+def test_a_listener_runs_in_a_context_of_its_own_that_is_torn_down_before_the_message_is_settled(
+    broker: Broker,
+) -> None:
+    stomp, steps = Stomp(), []
+
+    @stomp.listener("/queue/a", retries=1, retry_delay=0.01, error_destination="/queue/failed")
+    def handle(message: Message) -> None:
+        steps.append(f"{current_app.name} {message.text} {'seen' in g}")
+        g.seen = message.text
+        if message.text == "bad":
+            raise LookupError("no such thing")
+
+    app = make(stomp, broker.uri)
+
+    @app.teardown_appcontext
+    def end(error: BaseException | None) -> None:
+        steps.append(f"end {g.get('seen')} {error!r} {len(broker.frames(command='ACK'))}")
+
+    with stomp.running(app):
+        broker.publish("/queue/a", "good")
+        broker.wait_for(lambda: broker.frames(command="ACK"))
+        broker.publish("/queue/a", "bad")
+        broker.wait_for(lambda: broker.messages("/queue/failed"))
+    assert steps == [
+        "shop good False", "end good None 0",
+        "shop bad False", "end bad LookupError('no such thing') 1",
+        "shop bad False", "end bad LookupError('no such thing') 1",
+    ]  # fmt: skip
+
+
+def test_a_session_of_flask_sqlalchemy_ends_with_its_message(broker: Broker) -> None:
+    stomp, db, sessions = Stomp(), SQLAlchemy(), []
+
+    @stomp.listener("/queue/a")
+    def handle(_message: Message) -> None:
+        assert db.session.execute(text("select 1")).scalar() == 1
+        sessions.append(db.session())
+
+    app = make(stomp, broker.uri, SQLALCHEMY_DATABASE_URI="sqlite://")
+    db.init_app(app)
+    with stomp.running(app):
+        broker.publish("/queue/a", "1")
+        broker.publish("/queue/a", "2")
+        broker.wait_for(lambda: len(broker.frames(command="ACK")) == 2)
+    assert sessions[0] is not sessions[1]
+    assert not any(session.in_transaction() for session in sessions)
+    assert len(db.session.registry.registry) == 0
+
+
+def test_two_applications_of_one_factory_share_what_is_declared_and_nothing_else(broker: Broker) -> None:
+    stomp, names = Stomp(), []
+
+    @stomp.listener("/queue/a")
+    def handle(_message: Message) -> None:
+        names.append(current_app.name)
+
+    with Broker() as other:
+        here, there = make(stomp, broker.uri, "here"), make(stomp, other.uri, "there")
+        with stomp.running(here), stomp.running(there):
+            other.publish("/queue/a", "2")
+            other.wait_for(lambda: other.frames(command="ACK"))
+            broker.publish("/queue/a", "1")
+            broker.wait_for(lambda: broker.frames(command="ACK"))
+    assert names == ["there", "here"]
+
+
+def test_a_listener_sends_by_the_workers_connection(broker: Broker) -> None:
+    stomp = Stomp()
+
+    @stomp.listener("/queue/a")
+    def handle(message: Message) -> None:
+        stomp.send("/queue/b", message.body, confirm=True)
+
+    app = make(stomp, broker.uri)
+    with stomp.running(app):
+        broker.publish("/queue/a", "1")
+        broker.wait_for(lambda: broker.messages("/queue/b"))
+    assert broker.connection_count == 1
+    with app.app_context():
+        stomp.send("/queue/b", "2", confirm=True)
+    assert broker.connection_count == 2
+    close(stomp, app)
+
+
+def test_more_connections_for_listeners_and_for_sending(broker: Broker) -> None:
+    with Broker(login="bill", passcode="secret") as other:
+        stomp = Stomp()
+
+        @stomp.listener("/queue/a", connection="billing")
+        def handle(message: Message) -> None:
+            stomp.send("/queue/b", message.body, confirm=True)
+
+        billing = {"URI": f"tcp://127.0.0.1:{other.port}", "LOGIN": "bill", "PASSCODE": "secret"}
+        app = make(stomp, broker.uri, STOMP_CONNECTIONS={"billing": billing})
+        with app.app_context():
+            stomp.send("/queue/a", "1", connection="billing", confirm=True)
+            with pytest.raises(KeyError, match=r"has no connection .*booking.*: there is default, billing"):
+                stomp.send("/queue/a", "1", connection="booking")
+        with stomp.running(app):
+            broker.wait_for(lambda: broker.messages("/queue/b"))
+        close(stomp, app)
+
+
+# Sending
+
+
+def test_nothing_connects_before_the_first_use_and_one_connection_serves_all_threads(broker: Broker) -> None:
+    stomp = Stomp()
+    app = make(stomp, broker.uri)
+
+    @app.post("/")
+    def order() -> str:
+        stomp.send("/queue/a", "x", confirm=True)
+        return ""
+
+    assert broker.connection_count == 0
+    threads = [threading.Thread(target=lambda: app.test_client().post("/")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert broker.depth("/queue/a") == 8
+    assert broker.connection_count == 1
+    close(stomp, app)
+    broker.wait_for(lambda: not broker.connections)
+    app.test_client().post("/")
+    assert broker.depth("/queue/a") == 9
+    close(stomp, app)
+
+
+def test_a_broker_that_is_down_fails_the_send_and_the_next_one_tries_again(broker: Broker) -> None:
+    stomp = Stomp()
+    app = make(stomp, broker.uri)
+    broker.stop()
+    with app.app_context():
+        with pytest.raises(ConnectFailed, match="refused"):
+            stomp.send("/queue/a", "1", confirm=True)
+        broker.start()
+        stomp.send("/queue/a", "2", confirm=True)
+        assert stomp.connection().is_connected
+        stomp.close()
+    assert [message.body for message in broker.messages("/queue/a")] == [b"2"]
+
+
+def test_an_application_without_the_extension(broker: Broker) -> None:
+    stomp = Stomp()
+    with Flask("bare").app_context(), pytest.raises(RuntimeError, match=r"'bare' has no Stomp: call init_app"):
+        stomp.send("/queue/a", "x")
+    app = make(stomp, broker.uri)
+    with pytest.raises(RuntimeError, match="has a Stomp already"):
+        Stomp().init_app(app)
+
+
+def test_the_extension_takes_the_application_at_once_too(broker: Broker) -> None:
+    app = Flask("shop")
+    app.config["STOMP_URI"] = broker.uri
+    stomp = Stomp(app)
+    with app.app_context():
+        stomp.send("/queue/a", "x", confirm=True)
+        stomp.close()
+
+
+# Configuration
+
+
+def test_the_environment_names_the_broker_where_the_configuration_does_not(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STOMP_URL", broker.uri)
+    app = Flask("shop")
+    stomp = Stomp(app)
+    with app.app_context():
+        stomp.send("/queue/a", "x", confirm=True)
+        stomp.close()
+
+
+def test_configuration_from_prefixed_variables(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_STOMP_URI", broker.uri)
+    monkeypatch.setenv("FLASK_STOMP_HEARTBEAT", "[5, 2.5]")
+    monkeypatch.setenv("FLASK_STOMP_TIMEOUT", "null")
+    app = Flask("shop")
+    app.config.from_prefixed_env()
+    stomp = Stomp(app)
+    with app.app_context():
+        stomp.connection()
+        stomp.close()
+    (connect,) = broker.frames(command="CONNECT")
+    assert connect.headers["heart-beat"] == "5000,2500"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, r"app.config\['STOMP_URI'\] is missing"),
+        ({"STOMP_URI": 5}, r"app.config\['STOMP_URI'\] must be text, not int"),
+        ({"STOMP_LOGIN": b"me"}, r"\['STOMP_LOGIN'\] must be text, not bytes"),
+        ({"STOMP_PASSCODE": 1234567}, r"\['STOMP_PASSCODE'\] must be text, not int; .* quote it"),
+        ({"STOMP_HEARTBEAT": 10}, r"\['STOMP_HEARTBEAT'\] must be two numbers of seconds.*, not 10"),
+        ({"STOMP_HEARTBEAT": (10, -1)}, r"\['STOMP_HEARTBEAT'\] must be a number of seconds, not -1"),
+        ({"STOMP_TIMEOUT": "soon"}, r"\['STOMP_TIMEOUT'\] must be a number of seconds, not 'soon'"),
+        ({"STOMP_HEADERS": {"client-id": 7}}, r"\['STOMP_HEADERS'\] must be a mapping of text to text"),
+        ({"STOMP_OPTIONS": [1]}, r"\['STOMP_OPTIONS'\] must be a mapping"),
+        ({"STOMP_OPTIONS": {"limit": 1}}, r"\['STOMP_OPTIONS'\] has 'limit', which is no argument .* limits"),
+        ({"STOMP_CONNECTIONS": "tcp://h:1"}, r"\['STOMP_CONNECTIONS'\] must map"),
+        ({"STOMP_CONNECTIONS": {"b": {}}}, r"\['STOMP_CONNECTIONS'\]\['b'\]\['URI'\] is missing"),
+        ({"STOMP_CONNECTIONS": {"b": {"URL": "x"}}}, r"\['STOMP_CONNECTIONS'\]\['b'\] has 'URL', which is none of URI"),
+    ],
+)
+def test_bad_configuration(config: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STOMP_URL", raising=False)
+    app = Flask("shop")
+    app.config.update({"STOMP_URI": "tcp://localhost:61613"} if config else {}, **config)
+    with pytest.raises(ValueError, match=message) as raised:
+        Stomp(app)
+    assert "1234567" not in str(raised.value)
+
+
+def test_a_bad_uri_is_told_with_its_key_and_without_its_passcode() -> None:
+    app = Flask("shop")
+    app.config["STOMP_URI"] = "failover:(tcp://me:hush@mq1:61613)?maxReconectDelay=5"
+    with pytest.raises(InvalidURI, match=r"app.config\['STOMP_URI'\]: .*maxReconnectDelay") as raised:
+        Stomp(app)
+    assert "hush" not in str(raised.value)
+
+
+# flask stomp
+
+
+def test_ping_tells_who_answers(broker: Broker) -> None:
+    app = make(Stomp(), broker.uri, STOMP_CONNECTIONS={"other": {"URI": broker.uri}})
+    result = app.test_cli_runner().invoke(args=["stomp", "ping"])
+    assert result.exit_code == 0, result.output
+    assert [line.partition(":")[0] for line in result.output.splitlines()] == ["default", "other"]
+    assert "answers in STOMP 1.2" in result.output
+    broker.stop()
+    result = app.test_cli_runner().invoke(args=["stomp", "ping"])
+    assert result.exit_code == 3
+    assert "refused" in result.output
+
+
+def test_the_worker_has_the_workers_options(broker: Broker) -> None:
+    runner = make(Stomp(), broker.uri).test_cli_runner()
+    assert "--alive-file" in runner.invoke(args=["stomp", "worker", "--help"]).output
+    result = runner.invoke(args=["stomp", "worker", "--url", "tpc://h:1"])
+    assert result.exit_code == 2
+    assert "tcp" in result.output
