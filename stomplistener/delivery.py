@@ -33,6 +33,22 @@ def _writable(text: str) -> str:
     return text.replace("\r", "").replace("\0", "")
 
 
+class TryAgain(Exception):
+    """What a listener raises to be given the message again later, through no fault of the message.
+
+    With ``settle=True`` it stays unacknowledged, which counts neither against ``retries`` nor as an error of the
+    listener: it is tried again on this connection, or delivered again by the broker when that ends first.
+
+    Args:
+        reason: for the log.
+        delay: seconds until then; other messages go on meanwhile.
+    """
+
+    def __init__(self, reason: str, delay: float = 0.0) -> None:
+        super().__init__(reason)
+        self.delay = delay
+
+
 class Delivery:
     """Runs in the threads of the lanes; many at a time where a subscription has workers."""
 
@@ -128,7 +144,10 @@ class Delivery:
                 hook(message)
             except Exception as raised:
                 error = raised
-                self._report(message, hook, raised)
+                if isinstance(raised, TryAgain) and subscription is not None and subscription.settle:
+                    _log.warning("%s: %r is tried again: %s", self._core.config.name, message, raised)
+                else:
+                    self._report(message, hook, raised)
             except SystemExit as raised:
                 # sys.exit() in a listener would end the dispatcher without a word.
                 error = RuntimeError(f"the listener called sys.exit({raised.code!r})")
@@ -149,9 +168,12 @@ class Delivery:
         try:
             if error is None:
                 message.ack()
+            elif isinstance(error, TryAgain):
+                message.postponed += 1
+                self._try_again(message, subscription, error.delay)
             elif message.attempts < subscription.retries:
                 message.attempts += 1
-                self._try_again(message, subscription)
+                self._try_again(message, subscription, subscription.retry_delay)
             elif subscription.error_destination is not None:
                 self._forward(message, subscription.error_destination, error)
             else:
@@ -160,7 +182,7 @@ class Delivery:
             # The connection is going or gone: unsettled, the message comes again.
             _log.warning("%s: could not settle %r: %s", self._core.config.name, message, failure)
 
-    def _try_again(self, message: Message, subscription: Subscription) -> None:
+    def _try_again(self, message: Message, subscription: Subscription, delay: float) -> None:
         if not self._core.is_current(message.epoch):
             return
         entries: list[Entry] = []
@@ -169,7 +191,7 @@ class Delivery:
             self._retries.difference_update(entries)
             subscription.lane.put([message])
 
-        entries.append(timer().call_at(time.monotonic() + subscription.retry_delay, put))
+        entries.append(timer().call_at(time.monotonic() + delay, put))
         self._retries.update(entries)
 
     def cancel_retries(self) -> None:

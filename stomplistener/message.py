@@ -39,15 +39,17 @@ class Message:
         subscription: the subscription that it came by; None where the broker named one that is not there.
         epoch: which connection brought it, counted from 1.
         attempts: how often listeners have failed on it on this connection.
+        postponed: how often listeners have put it off on this connection, by raising ``TryAgain``.
     """
 
-    __slots__ = ("_settler", "attempts", "epoch", "frame", "settled", "subscription")
+    __slots__ = ("_settler", "attempts", "epoch", "frame", "postponed", "settled", "subscription")
 
     def __init__(self, frame: Frame, subscription: Subscription | None, epoch: int, settler: Settler) -> None:
         self.frame = frame
         self.subscription = subscription
         self.epoch = epoch
         self.attempts = 0
+        self.postponed = 0
         self.settled = False
         self._settler = settler
 

@@ -33,6 +33,11 @@ DEFAULT = "default"
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 
 
+def uri_variable(connection: str) -> str:
+    """The environment variable that has the broker URI of a connection where the program does not say."""
+    return "STOMP_URL" if connection == DEFAULT else "STOMP_URL_" + connection.upper().replace("-", "_")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
     """One handler: what it listens to, by which connection, and the further arguments of ``Connection.subscribe``."""
@@ -220,6 +225,18 @@ class Application:
             raise RuntimeError("the application does not run: its connections are there while run() or running() lasts")
         return self._running.connections[name]
 
+    def wait_ending(self, timeout: float) -> bool:
+        """Wait until the application is told to end: for handlers that wait for something that may never come.
+
+        Args:
+            timeout: seconds to wait.
+
+        Returns:
+            whether it ends, or does not run at all.
+        """
+        running = self._running
+        return running is None or running.ending.wait(timeout)
+
     def send(
         self,
         destination: str,
@@ -355,7 +372,7 @@ class Application:
         needed = {}
         for name in names:
             plan = self._plans.get(name, ConnectionPlan())
-            variable = "STOMP_URL" if name == DEFAULT else "STOMP_URL_" + name.upper().replace("-", "_")
+            variable = uri_variable(name)
             uri = uris.get(name) or plan.uri or os.environ.get(variable)
             if not uri:
                 raise InvalidURI(

@@ -50,6 +50,7 @@ class Running:
     def __init__(self, name: str) -> None:
         self.connections: dict[str, Connection] = {}
         self.subscriptions: list[Subscription] = []
+        self.ending = threading.Event()
         self._name = name
         self._listening: set[str] = set()
         self._lock = threading.Lock()
@@ -121,6 +122,7 @@ class Running:
 
         Connections without listeners go last: until then the handlers of the others may need them to send.
         """
+        self.ending.set()
         names = [self._listening, self.connections.keys() - self._listening]
         for phase in names:
             threads = [threading.Thread(target=self._disconnect, args=(name, deadline)) for name in phase]

@@ -20,6 +20,7 @@ from client_support import (
 )
 
 from stomplistener import Connection, Message, NotConnected
+from stomplistener.delivery import TryAgain
 from stomplistener.testing import Broker
 
 ERRORS = "/queue/errors"
@@ -112,6 +113,37 @@ def test_a_retry_that_succeeds_is_acknowledged(broker: Broker, connection: Conne
     connection.send(QUEUE, "x", confirm=True)
     broker.wait_for(lambda: broker.frames(command="ACK"))
     assert tries == [0, 1]
+    assert broker.frames(command="NACK") == []
+
+
+def test_a_message_that_is_put_off_comes_again_and_nothing_is_counted(broker: Broker, connection: Connection) -> None:
+    tries: list[int] = []
+
+    def third_time(message: Message) -> None:
+        tries.append(message.postponed)
+        if message.postponed < 2:
+            raise TryAgain("not yet", delay=0.01)
+
+    connection.subscribe(QUEUE, third_time, ack="client-individual", settle=True, confirm=True)
+    broker.publish(QUEUE, "x")
+    broker.wait_for(lambda: broker.frames(command="ACK"))
+    assert tries == [0, 1, 2]
+    assert connection.statistics().listener_errors == 0
+    assert broker.frames(command="NACK") == []
+
+
+def test_a_message_that_is_put_off_at_the_end_goes_back_to_its_queue(broker: Broker) -> None:
+    begun = threading.Event()
+
+    def never(message: Message) -> None:
+        begun.set()
+        raise TryAgain("not yet", delay=3600.0)
+
+    with Connection(broker.uri) as connection:
+        connection.subscribe(QUEUE, never, ack="client-individual", settle=True, confirm=True)
+        broker.publish(QUEUE, "x")
+        assert begun.wait(5)
+    broker.wait_for(lambda: broker.depth(QUEUE) == 1 and not broker.unacknowledged(QUEUE))
     assert broker.frames(command="NACK") == []
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from stomplistener import BrokerError, Connection, InvalidURI, Message
 from stomplistener.testing import Broker
-from stomplistener.worker import Application, Exit, RunOptions, execute
+from stomplistener.worker import Application, Exit, RunOptions, TryAgain, execute
 from stomplistener.worker.backoff import BackOff
 from stomplistener.worker.logs import JSONFormatter, handling
 
@@ -136,6 +136,26 @@ def test_hooks_run_in_order(broker: Broker) -> None:
     broker.wait_for(lambda: not broker.connections)
     assert steps[:2] == ["start 0", "running"]
     assert steps[2].startswith("stop")
+
+
+def test_a_handler_that_waits_hears_of_the_end_and_leaves_its_message(broker: Broker) -> None:
+    app = Application(broker.uri)
+    begun = threading.Event()
+
+    @app.listener("/queue/a")
+    def wait(_message: Message) -> None:
+        assert not app.wait_ending(0)
+        begun.set()
+        assert app.wait_ending(10)
+        raise TryAgain("the worker ends")
+
+    with app.running():
+        broker.publish("/queue/a", "kept")
+        assert begun.wait(5)
+    assert app.wait_ending(0)
+    broker.wait_for(lambda: not broker.connections)
+    assert [message.body for message in broker.messages("/queue/a")] == [b"kept"]
+    assert not broker.frames(command="NACK")
 
 
 def test_run_in_a_thread_ends_by_stop(broker: Broker) -> None:
