@@ -29,7 +29,7 @@ class InterruptedException(StompException):
 
 
 _KINDS: tuple[tuple[type[StompError], type[StompException]], ...] = (
-    (ConnectFailed, ConnectFailedException),
+    (ConnectFailed, NotConnectedException),
     (NotConnected, NotConnectedException),
     (TimedOut, NotConnectedException),
     (ConnectionLost, ConnectionClosedException),
@@ -39,7 +39,7 @@ _KINDS: tuple[tuple[type[StompError], type[StompException]], ...] = (
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise what stomp.py would raise."""
+    """Raise what stomp.py would raise where something is sent."""
     try:
         yield
     except StompError as error:

@@ -49,7 +49,7 @@ class _ValidatedObject(ssl.SSLObject):
         if validator is not None:
             valid, why = validator(self.getpeercert(), self.server_hostname or "")
             if not valid:
-                raise ssl.SSLError(f"cert_validator refused the certificate of {self.server_hostname}: {why}")
+                raise OSError(f"cert_validator refused the certificate of {self.server_hostname}: {why}")
 
 
 class _Context(ssl.SSLContext):

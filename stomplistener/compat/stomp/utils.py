@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from stomplistener.protocol import HEARTBEAT, Decoder
+from stomplistener.protocol import Decoder
 
 NULL = b"\x00"
 LOCALHOST_NAMES = ["localhost", "127.0.0.1", socket.gethostname()]
@@ -118,11 +118,11 @@ def convert_frame(frame: Frame) -> list[bytes]:
 
 def parse_frame(frame: bytes) -> Frame | None:
     """The frame in these bytes, None if there is none; its body stays bytes."""
-    data = frame if frame.endswith(NULL) else frame + NULL
-    found = (
-        [each for each in Decoder("1.2").feed(data.lstrip(b"\r\n")) if each is not HEARTBEAT] if data != NULL else []
-    )
-    return Frame(found[0].command, dict(found[0].headers), found[0].body) if found else None
+    data = frame.lstrip(b"\r\n").removesuffix(NULL)
+    if not data:
+        return None
+    found = Decoder("1.2").feed(data + NULL)[0]
+    return Frame(found.command, dict(found.headers), found.body)
 
 
 def parse_headers(lines: Sequence[str], offset: int = 0) -> dict[str, str]:
