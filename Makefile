@@ -10,7 +10,7 @@ HARNESS := $(BIN)/python -m stomplistener.testing.containers
 FUZZ_SECONDS ?= 120
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness test unit lint engine images brokers brokers-remove conformance torture docs bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask test unit lint engine images brokers brokers-remove conformance torture docs bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -20,6 +20,9 @@ demo: $(READY)  ## the main job on the embedded broker, or on BROKER=failover:(t
 
 harness: $(READY)  ## the tests of the example application; HARNESS_OPTIONS="--stomp-brokers embedded" passes arguments
 	@$(BIN)/pytest -q examples/harness $(HARNESS_OPTIONS)
+
+flask: $(READY)  ## the shop in Flask under gunicorn, with its worker; FLASK_STOMP_URI=tcp://... names a broker
+	@$(BIN)/python examples/flask/open_shop.py
 
 test: $(READY)  ## all tests; those on real brokers where a Docker engine runs
 	@$(BIN)/pytest -q

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +21,7 @@ pytestmark = [
     pytest.mark.timeout(60),
 ]
 
+ROOT = Path(__file__).parents[3]
 QUEUE = "/queue/orders"
 ORDERS = [f"order {number}" for number in range(20)]
 
@@ -80,3 +83,18 @@ def test_a_connection_of_the_master_stays_the_masters(broker: Broker, tmp_path: 
     # Each said goodbye for itself: no child ended the connection of the master.
     by_connection = {logged.connection for logged in broker.log if logged.frame.command == "DISCONNECT"}
     assert len(by_connection) == len(broker.frames(command="DISCONNECT")) == 3
+
+
+def test_the_example_books_every_order() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLASK_")}
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "flask" / "open_shop.py"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == [
+        "40 orders were confirmed",
+        "40 orders are booked",
+        "gunicorn ended with exit code 0",
+        "flask ended with exit code 0",
+    ]
+    assert "Traceback" not in done.stderr
