@@ -92,7 +92,7 @@ PROFILES: Mapping[str, Profile] = {
                 ),
                 "prefetch": Spelling({"activemq.prefetchSize": "{count}"}, f"{_AMQ}, ActiveMQ Extensions to STOMP"),
                 "selector": Spelling({"selector": "{condition}"}, f"{_AMQ}, ActiveMQ Extensions to STOMP"),
-                "persistent": Spelling({"persistent": "{flag}"}, f"{_AMQ}, Message Persistence"),
+                "persistent": Spelling({"persistent": "true"}, f"{_AMQ}, Message Persistence"),
                 "expires": Spelling({"expires": "{at}"}, f"{_AMQ}, Working with Destinations with STOMP"),
                 "priority": Spelling(
                     {"priority": "{number}"},
@@ -121,7 +121,7 @@ PROFILES: Mapping[str, Profile] = {
                     "counts bytes: 1 is one message, more are as many KiB",
                 ),
                 "selector": Spelling({"selector": "{condition}"}, f"{_ARTEMIS}, Selector/Filter expressions"),
-                "persistent": Spelling({"persistent": "{flag}"}, f"{_ARTEMIS}, Sending"),
+                "persistent": Spelling({"persistent": "true"}, f"{_ARTEMIS}, Sending"),
                 "expires": Spelling({"expires": "{at}"}, f"{_ARTEMIS}, Message expiration"),
                 "priority": Spelling({"priority": "{number}"}, f"{_ARTEMIS}, Sending"),
                 "delay": Spelling({"AMQ_SCHEDULED_DELAY": "{milliseconds}"}, f"{_ARTEMIS}, Scheduling messages"),
@@ -139,7 +139,7 @@ PROFILES: Mapping[str, Profile] = {
                 "durable": Spelling({"persistent": "true"}, f"{_APOLLO}, Topic Durable Subscriptions"),
                 "prefetch": Spelling({"credit": "{count},0"}, f"{_APOLLO}, Subscription Flow Control"),
                 "selector": Spelling({"selector": "{condition}"}, f"{_APOLLO}, Message Selectors"),
-                "persistent": Spelling({"persistent": "{flag}"}, f"{_APOLLO}, Reliable Messaging"),
+                "persistent": Spelling({"persistent": "true"}, f"{_APOLLO}, Reliable Messaging"),
                 "expires": Spelling({"expires": "{at}"}, f"{_APOLLO}, Message Expiration"),
                 "priority": Spelling(None, _APOLLO, "its queues keep the order of arrival"),
                 "delay": Spelling(None, _APOLLO, "it delivers at once"),
@@ -159,7 +159,7 @@ PROFILES: Mapping[str, Profile] = {
                 "selector": Spelling(
                     None, f"{_RABBIT}, Protocol Extensions", "every message of the queue goes to a consumer"
                 ),
-                "persistent": Spelling({"persistent": "{flag}"}, f"{_RABBIT}, Message Persistence"),
+                "persistent": Spelling({"persistent": "true"}, f"{_RABBIT}, Message Persistence"),
                 "expires": Spelling({"expiration": "{milliseconds}"}, f"{_RABBIT}, Message Properties"),
                 "priority": Spelling(
                     {"priority": "{number}"},
@@ -181,7 +181,7 @@ PROFILES: Mapping[str, Profile] = {
                 "durable": Spelling({"durable-subscription-name": "{name}"}, _TESTING),
                 "prefetch": Spelling({"prefetch": "{count}"}, _TESTING),
                 "selector": Spelling({"selector": "{condition}"}, _TESTING),
-                "persistent": Spelling({"persistent": "{flag}"}, _TESTING, "it keeps nothing over its end"),
+                "persistent": Spelling({"persistent": "true"}, _TESTING, "it keeps nothing over its end"),
                 "expires": Spelling({"expires": "{at}"}, _TESTING),
                 "priority": Spelling({"priority": "{number}"}, _TESTING, "ignored"),
                 "delay": Spelling(None, _TESTING, "it delivers at once"),
@@ -314,8 +314,10 @@ class Dialect:
             ProtocolError: the broker cannot do it.
         """
         headers: dict[str, str] = {}
-        if persistent is not None:
-            headers |= self.profile(connected, "persistent").headers("persistent", flag=str(persistent).lower())
+        # Not kept is the default of all; RabbitMQ 3.10 takes persistent:false for the wish to declare another queue
+        # than the one that is there, and answers ERROR.
+        if persistent:
+            headers |= self.profile(connected, "persistent").headers("persistent")
         if expires is not None:
             wait = _milliseconds("expires", expires)
             at = round(now * 1000) + wait

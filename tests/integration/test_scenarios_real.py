@@ -62,3 +62,16 @@ def test_scenario_20_the_old_acknowledgement_is_not_sent_and_the_new_one_is(
         assert errors.frames == []
     with Connection(stomp_broker.uri) as connection, connection.consume(queue) as consumer:
         assert consumer.receive(1.0) is None
+
+
+@pytest.mark.stomp_brokers("activemq", "artemis", "apollo", "rabbitmq")
+def test_a_message_that_need_not_be_kept_goes_to_a_queue_that_is(stomp_broker: AnyBroker) -> None:
+    """From another connection than the one that made the queue: RabbitMQ declares it once for each."""
+    queue = f"/queue/not-kept-{uuid.uuid4().hex}"
+    with Connection(stomp_broker.uri, host="/") as receiver, receiver.consume(queue) as consumer:
+        with Connection(stomp_broker.uri, host="/") as sender:
+            sender.send(queue, "not kept", persistent=False, confirm=True)
+        message = consumer.receive(20.0)
+        assert message is not None
+        assert message.text == "not kept"
+        message.ack()

@@ -78,6 +78,11 @@ def test_send_options_in_the_words_of_each(server: str, expected: dict[str, str]
     assert headers == expected | {"persistent": "true"}
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+def test_what_need_not_be_kept_is_the_default_everywhere(profile: str) -> None:
+    assert Dialect(profile).send_headers(None, 0.0, persistent=False) == {}
+
+
 @pytest.mark.parametrize("options", [{"expires": 0}, {"expires": float("nan")}, {"delay": -1}, {"priority": 10}])
 def test_values_out_of_range(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
