@@ -65,13 +65,14 @@ OPERATIONS = (
                 DURING,
                 "The message is kept. After each loss it is sent again, behind the subscriptions, in the first order, "
                 "with the same headers and body and a fresh receipt. The broker may have stored it before: a duplicate "
-                "is possible. If the time ends while cut off, `ConnectionLost` with `outcome_unknown=True`, and it is "
-                "not sent any more.",
+                "is possible, unless the broker detects it by its `duplicate_id`. If the time ends while cut off, "
+                "`ConnectionLost` with `outcome_unknown=True`, and it is not sent any more.",
                 (
                     "test_subscriptions_come_first_then_confirmed_sends",
                     "test_a_hundred_drops_under_load_lose_nothing_confirmed",
                     "test_unconfirmed_sends_are_resent_in_first_order_behind_the_subscriptions",
                     "test_a_confirmed_send_whose_time_ends_while_cut_off_is_in_doubt_and_not_sent_again",
+                    "test_what_is_sent_again_is_stored_exactly_once",
                 ),
                 (17, 26, 29),
             ),

@@ -97,6 +97,7 @@ class SendOptions(TypedDict, total=False):
     expires: float | None
     priority: int | None
     delay: float | None
+    duplicate_id: str | None
 
 
 class _Default:

@@ -78,6 +78,7 @@ class Connection:
         name: for threads and log lines.
         broker: which broker it is (``activemq``, ``artemis``, ``apollo``, ``rabbitmq``), where it does not say so in
             its ``server`` header, as Artemis in STOMP 1.0.
+        duplicate_header: the header that ``duplicate_id`` of ``send`` goes into; the broker's own where None.
         transport: makes the transport, instead of ``stomplistener.transport.connect``, with the same arguments.
 
     Raises:
@@ -102,6 +103,7 @@ class Connection:
         limits: Limits | None = None,
         name: str | None = None,
         broker: str | None = None,
+        duplicate_header: str | None = None,
         transport: Callable[..., Transport] = connect_transport,
     ) -> None:
         self._config = Config(
@@ -120,7 +122,7 @@ class Connection:
             name=name or f"stomp-{next(_numbers)}",
             connect_transport=transport,
             # What before_connect adds shows only then: the broker says if it misses a client-id.
-            dialect=Dialect(broker, (headers or {}).get("client-id", "" if before_connect else None)),
+            dialect=Dialect(broker, (headers or {}).get("client-id", "" if before_connect else None), duplicate_header),
         )
         for warning in self._config.uri.warnings:
             _log.warning("%s: %s", self._config.name, warning)
@@ -413,6 +415,7 @@ class Connection:
         expires: float | None = None,
         priority: int | None = None,
         delay: float | None = None,
+        duplicate_id: str | None = None,
         timeout: float | None = DEFAULT,
     ) -> None:
         """Send a message. While cut off it waits until the connection is restored.
@@ -432,6 +435,8 @@ class Connection:
             expires: seconds after which nobody is to get it any more.
             priority: 0 to 9, 9 first, where the broker's queue has priorities.
             delay: seconds before the broker delivers it.
+            duplicate_id: what names the message for good, such as a UUID. A broker that detects duplicates stores only
+                the first of several with the same one, so that a confirmed message is there exactly once.
             timeout: seconds to wait, for a connection and the receipt together.
 
         Raises:
@@ -451,7 +456,13 @@ class Connection:
             return
         deadline = Deadline(config.seconds(timeout))
         headers = core.spelled(
-            headers, deadline, persistent=persistent, expires=expires, priority=priority, delay=delay
+            headers,
+            deadline,
+            persistent=persistent,
+            expires=expires,
+            priority=priority,
+            delay=delay,
+            duplicate_id=duplicate_id,
         )
         frame = commands.send(
             destination,
@@ -487,6 +498,7 @@ class Connection:
         expires: float | None = None,
         priority: int | None = None,
         delay: float | None = None,
+        duplicate_id: str | None = None,
         timeout: float | None = DEFAULT,
     ) -> Future[Frame]:
         """Send a confirmed message without waiting for its receipt. While cut off it is kept, and sent when restored.
@@ -513,7 +525,13 @@ class Connection:
             return answer
         deadline = Deadline(self._config.seconds(timeout))
         headers = self._core.spelled(
-            headers, deadline, persistent=persistent, expires=expires, priority=priority, delay=delay
+            headers,
+            deadline,
+            persistent=persistent,
+            expires=expires,
+            priority=priority,
+            delay=delay,
+            duplicate_id=duplicate_id,
         )
         frame = commands.send(
             destination, body, headers, content_type=content_type, auto_content_length=auto_content_length

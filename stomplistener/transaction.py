@@ -84,11 +84,18 @@ class Transaction:
         expires: float | None = None,
         priority: int | None = None,
         delay: float | None = None,
+        duplicate_id: str | None = None,
         timeout: float | None = DEFAULT,
     ) -> None:
         """SEND as part of this transaction; COMMIT alone confirms it. Arguments and errors as ``Connection.send``."""
         headers = self._core.spelled(
-            headers, self._deadline(timeout), persistent=persistent, expires=expires, priority=priority, delay=delay
+            headers,
+            self._deadline(timeout),
+            persistent=persistent,
+            expires=expires,
+            priority=priority,
+            delay=delay,
+            duplicate_id=duplicate_id,
         )
         frame = commands.send(
             destination,

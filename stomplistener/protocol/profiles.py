@@ -1,9 +1,9 @@
 """How each broker spells what STOMP leaves open: one table, chosen by the ``server`` header of CONNECTED.
 
-``durable``, ``prefetch``, ``selector``, ``persistent``, ``expires``, ``priority``, ``delay`` and the destination of
-replies mean the same on every broker. Each entry of the table gives the headers that say it there, with the place in
-the broker's documentation that it was read in, or the reason why the broker cannot do it. All of it was tried on the
-brokers themselves (``tests/integration``).
+``durable``, ``prefetch``, ``selector``, ``persistent``, ``expires``, ``priority``, ``delay``, ``duplicate_id`` and the
+destination of replies mean the same on every broker. Each entry of the table gives the headers that say it there, with
+the place in the broker's documentation that it was read in, or the reason why the broker cannot do it. All of it was
+tried on the brokers themselves (``tests/integration``).
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class Profile:
 _AMQ = "https://activemq.apache.org/components/classic/documentation/stomp"
 _AMQ_DELAY = "https://activemq.apache.org/components/classic/documentation/delay-and-schedule-message-delivery"
 _ARTEMIS = "https://activemq.apache.org/components/artemis/documentation/latest/stomp.html"
+_ARTEMIS_DUPLICATES = "https://activemq.apache.org/components/artemis/documentation/latest/duplicate-detection.html"
 _APOLLO = "Apollo 1.7.1 STOMP Protocol Manual"
 _RABBIT = "https://www.rabbitmq.com/docs/3.13/stomp"
 _TESTING = "stomplistener.testing.Broker"
@@ -104,6 +105,7 @@ PROFILES: Mapping[str, Profile] = {
                     _AMQ_DELAY,
                     "needs schedulerSupport at the broker, else the message comes at once",
                 ),
+                "duplicate_id": Spelling(None, _AMQ, "it detects duplicates by numbers that STOMP does not have"),
             },
             client_id=True,
             # With the name alone it answers that the durable consumer is in use.
@@ -125,6 +127,11 @@ PROFILES: Mapping[str, Profile] = {
                 "expires": Spelling({"expires": "{at}"}, f"{_ARTEMIS}, Message expiration"),
                 "priority": Spelling({"priority": "{number}"}, f"{_ARTEMIS}, Sending"),
                 "delay": Spelling({"AMQ_SCHEDULED_DELAY": "{milliseconds}"}, f"{_ARTEMIS}, Scheduling messages"),
+                "duplicate_id": Spelling(
+                    {"_AMQ_DUPL_ID": "{id}"},
+                    _ARTEMIS_DUPLICATES,
+                    "knows the last 20,000 ids of each address, unless id-cache-size says otherwise",
+                ),
             },
             client_id=True,
             forget=({"durable-subscription-name": "{name}"},),
@@ -143,6 +150,7 @@ PROFILES: Mapping[str, Profile] = {
                 "expires": Spelling({"expires": "{at}"}, f"{_APOLLO}, Message Expiration"),
                 "priority": Spelling(None, _APOLLO, "its queues keep the order of arrival"),
                 "delay": Spelling(None, _APOLLO, "it delivers at once"),
+                "duplicate_id": Spelling(None, _APOLLO, "it stores every message"),
             },
             named_by_id=True,
             forget=({"persistent": "true"},),
@@ -167,6 +175,11 @@ PROFILES: Mapping[str, Profile] = {
                     "obeyed where the queue was declared with x-max-priority, ignored elsewhere",
                 ),
                 "delay": Spelling(None, f"{_RABBIT}, Destinations", "it delivers at once unless a plugin is added"),
+                "duplicate_id": Spelling(
+                    None,
+                    f"{_RABBIT}, Protocol Extensions",
+                    "it stores every message unless a plugin is added: Connection(duplicate_header=…) names its header",
+                ),
             },
             named_by_id=True,
             forget=({"durable": "true", "auto-delete": "false"},),
@@ -185,6 +198,7 @@ PROFILES: Mapping[str, Profile] = {
                 "expires": Spelling({"expires": "{at}"}, _TESTING),
                 "priority": Spelling({"priority": "{number}"}, _TESTING, "ignored"),
                 "delay": Spelling(None, _TESTING, "it delivers at once"),
+                "duplicate_id": Spelling({"duplicate-id": "{id}"}, _TESTING, "knows every id of each destination"),
             },
             forget=({"durable-subscription-name": "{name}"},),
         ),
@@ -213,13 +227,17 @@ class Dialect:
     Args:
         broker: the name of a profile that holds whatever CONNECTED says; None goes by CONNECTED.
         client_id: the connection's ``client-id``; None if it has none.
+        duplicate_header: the header for ``duplicate_id``, whatever the broker; None goes by the table.
     """
 
-    def __init__(self, broker: str | None = None, client_id: str | None = None) -> None:
+    def __init__(
+        self, broker: str | None = None, client_id: str | None = None, duplicate_header: str | None = None
+    ) -> None:
         if broker is not None and broker not in PROFILES:
             raise ValueError(f"there is no broker {broker!r}; known are {', '.join(PROFILES)}")
         self._fixed = PROFILES[broker] if broker is not None else None
         self._client_id = client_id
+        self._duplicate_header = duplicate_header
 
     @property
     def is_fixed(self) -> bool:
@@ -303,6 +321,7 @@ class Dialect:
         expires: float | None = None,
         priority: int | None = None,
         delay: float | None = None,
+        duplicate_id: str | None = None,
     ) -> dict[str, str]:
         """The headers of SEND for its options.
 
@@ -328,7 +347,16 @@ class Dialect:
             headers |= self.profile(connected, "priority").headers("priority", number=priority)
         if delay is not None:
             headers |= self.profile(connected, "delay").headers("delay", milliseconds=_milliseconds("delay", delay))
+        if duplicate_id is not None:
+            headers |= self._duplicate_header_of(connected, duplicate_id)
         return headers
+
+    def _duplicate_header_of(self, connected: Frame | None, id: str) -> dict[str, str]:
+        if not id:
+            raise ValueError("duplicate_id must not be empty: every message without one is another")
+        if self._duplicate_header is not None:
+            return {self._duplicate_header: id}
+        return self.profile(connected, "duplicate_id").headers("duplicate_id", id=id)
 
 
 def _milliseconds(option: str, seconds: float) -> int:

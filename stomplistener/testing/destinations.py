@@ -10,6 +10,8 @@ from stomplistener.testing.queues import Queue
 from stomplistener.testing.topics import Topic
 
 _TEMPORARY = ("/temp-queue/", "/temp-topic/")
+# The second one is Artemis', so that the broker can stand in for it.
+_DUPLICATE_HEADERS = ("duplicate-id", "_AMQ_DUPL_ID")
 _REMOTE = ("/remote-temp-queue/", "/remote-temp-topic/")
 
 
@@ -25,6 +27,7 @@ class Destinations:
         self._numbers = count(1)
         self._found: dict[str, Queue | Topic] = {}
         self._sessions: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
 
     def find(self, name: str) -> Queue | Topic:
         """What is behind a name; made at its first use."""
@@ -50,6 +53,12 @@ class Destinations:
         return Stored(next(self._numbers), destination, pairs, body)
 
     def put(self, message: Stored) -> None:
+        """Store a message, unless its destination has seen one with the same ``duplicate-id``."""
+        id = next((value for name, value in message.pairs if name in _DUPLICATE_HEADERS), None)
+        if id is not None:
+            if (message.destination, id) in self._known:
+                return
+            self._known.add((message.destination, id))
         found = self.find(message.destination)
         if isinstance(found, Topic):
             found.publish(message)

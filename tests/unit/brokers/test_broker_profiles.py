@@ -36,7 +36,10 @@ def test_the_server_header_chooses(server: str, name: str | None) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 def test_each_profile_spells_each_option_or_says_why_not_and_where_that_stands(profile: Profile) -> None:
-    assert set(profile.options) == {"durable", "prefetch", "selector", "persistent", "expires", "priority", "delay"}
+    assert set(profile.options) == {
+        *("durable", "prefetch", "selector"),
+        *("persistent", "expires", "priority", "delay", "duplicate_id"),
+    }
     for spelling in profile.options.values():
         assert spelling.source
         assert spelling.headers or spelling.note
@@ -139,8 +142,7 @@ def test_a_durable_subscription_is_kept_by_disconnect_and_deleted_by_unsubscribe
                 "/topic/prices", lambda message: got.append(message.text), durable="prices"
             )
             subscription.wait_active()
-            connection.send("/queue/x", confirm=True)
-            assert got == ["one"]
+            broker.wait_for(lambda: got == ["one"])
             subscription.unsubscribe(confirm=True)
         with Connection(broker.uri) as other:
             other.send("/topic/prices", "two", confirm=True)
@@ -195,3 +197,31 @@ def test_an_unknown_virtual_host_is_explained() -> None:
     error = Frame("ERROR", {"message": "Bad CONNECT"}, b"Virtual host 'mq1' access denied")
     with pytest.raises(BrokerError, match=r"host header as the name of its virtual host, here 'mq1'.*host="):
         session.receive(error)
+
+
+# Duplicates
+
+
+def test_a_duplicate_id_goes_into_the_brokers_header_or_the_one_that_was_named() -> None:
+    artemis, rabbitmq = connected("ActiveMQ-Artemis/2"), connected("RabbitMQ/3")
+    assert Dialect().send_headers(artemis, 0.0, duplicate_id="{7}") == {"_AMQ_DUPL_ID": "{7}"}
+    assert Dialect(duplicate_header="x-dedup").send_headers(rabbitmq, 0.0, duplicate_id="7") == {"x-dedup": "7"}
+    with pytest.raises(ProtocolError, match=r"RabbitMQ cannot do duplicate_id.*duplicate_header"):
+        Dialect().send_headers(rabbitmq, 0.0, duplicate_id="7")
+    with pytest.raises(ValueError, match="must not be empty"):
+        Dialect().send_headers(artemis, 0.0, duplicate_id="")
+
+
+@pytest.mark.parametrize("server", ["ActiveMQ-Artemis/2.44.0", "stomplistener-testing/1"])
+def test_a_confirmed_send_that_is_repeated_is_stored_once_with_a_duplicate_id(server: str) -> None:
+    with Broker(server_name=server) as broker:
+        uri = f"failover:({broker.uri})?initialReconnectDelay=1&maxReconnectDelay=20"
+        with Connection(uri) as connection:
+            broker.drop_after("SEND", n=2)
+            connection.send("/queue/a", "once", duplicate_id="7", confirm=True)
+            assert len(broker.frames(command="SEND")) == 3
+            connection.send("/queue/b", "another destination", duplicate_id="7", confirm=True)
+            with connection.transaction() as transaction:
+                transaction.send("/queue/b", "another id", duplicate_id="8")
+            assert [message.text for message in broker.messages("/queue/a")] == ["once"]
+            assert [message.text for message in broker.messages("/queue/b")] == ["another destination", "another id"]
