@@ -7,7 +7,7 @@ Threads of a connection, each started when it is needed, all daemons:
 - ``writer``: sends what gathered in a burst.
 - ``stomplistener-timer``: one for all connections of the process; heart-beats and delayed retries.
 
-Who owns which state, and the order of locks, is told in ``core.py``.
+Who owns which state, and the order of locks, is told in ``core``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the reconnector and the standby need of the client whose connections they make: the seam to ``core.py``."""
+"""What the reconnector and the standby need of the client whose connections they make: the seam to ``core``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stomplistener.transport import Transport
 
 
 class Client(Protocol):
-    """Each method is described in ``core.py``; all are thread-safe."""
+    """Each method is described in ``core``; all are thread-safe."""
 
     config: Config
     session: Session
