@@ -21,8 +21,6 @@ from stomplistener.compat.stomp.settings import broker_uri
 from stomplistener.failover import parse
 from stomplistener.testing import Broker
 
-pytest_plugins = ["compat_fixtures"]
-
 CLASSES = [stomp.Connection10, stomp.Connection11, stomp.Connection12]
 
 

@@ -14,8 +14,6 @@ import stomplistener.compat.stomp as stomp
 from stomplistener.compat.stomp.listener import TestListener
 from stomplistener.testing import Broker
 
-pytest_plugins = ["compat_fixtures"]
-
 
 @pytest.fixture
 def conn(broker: Broker) -> Any:

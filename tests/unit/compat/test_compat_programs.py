@@ -11,8 +11,6 @@ from compat_support import QUEUE, Heard, Reconnecting, connect_and_subscribe, ho
 import stomplistener.compat.stomp as stomp
 from stomplistener.testing import Broker
 
-pytest_plugins = ["compat_fixtures"]
-
 
 def test_the_quick_start(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
     class MyListener(stomp.ConnectionListener):
