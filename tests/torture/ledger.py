@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
-from dataclasses import dataclass, field
+from concurrent.futures import Future
 
 from stomplistener import Frame, Listener
 
 
 class Ledger:
-    """Thread-safe books of one run."""
+    """Thread-safe books of one run.
+
+    Attributes:
+        moment: what happens in the run just now, noted with each confirmation.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._confirmed: set[str] = set()
+        self._confirmed: dict[str, str] = {}
+        self.moment = "before the first fault"
         self._received: dict[str, int] = {}
-        self.longest_call = 0.0
+        self._futures = 0
 
     def confirm(self, id: str) -> None:
         with self._changed:
-            self._confirmed.add(id)
+            self._confirmed[id] = self.moment
+            self._changed.notify_all()
+
+    def expect(self, future: Future[Frame], id: str) -> None:
+        """Confirm when the future has its receipt; one that fails promised nothing."""
+        with self._changed:
+            self._futures += 1
+        future.add_done_callback(lambda done: self._resolved(done, id))
+
+    def _resolved(self, future: Future[Frame], id: str) -> None:
+        with self._changed:
+            self._futures -= 1
+            if future.exception() is None:
+                self._confirmed[id] = self.moment
             self._changed.notify_all()
 
     def receive(self, id: str) -> None:
         with self._changed:
             self._received[id] = self._received.get(id, 0) + 1
             self._changed.notify_all()
-
-    def timed(self, seconds: float) -> None:
-        with self._changed:
-            self.longest_call = max(self.longest_call, seconds)
 
     @property
     def confirmed(self) -> int:
@@ -42,9 +55,10 @@ class Ledger:
         with self._changed:
             return sum(count - 1 for count in self._received.values())
 
-    def missing(self) -> set[str]:
+    def missing(self) -> dict[str, str]:
+        """What was confirmed and never received, each with the moment of its confirmation."""
         with self._changed:
-            return self._confirmed - self._received.keys()
+            return {id: moment for id, moment in self._confirmed.items() if id not in self._received}
 
     def wait_progress(self, messages: int, timeout: float) -> bool:
         """Wait until so many more messages are confirmed, and as many received; whether they were."""
@@ -54,10 +68,15 @@ class Ledger:
                 lambda: len(self._confirmed) >= confirmed and len(self._received) >= received, timeout
             )
 
+    def wait_answered(self, timeout: float) -> bool:
+        """Wait until no future is left without its result."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._futures, timeout)
+
     def wait_balanced(self, timeout: float) -> bool:
         """Wait until all that was confirmed has been received."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._confirmed <= self._received.keys(), timeout)
+            return self._changed.wait_for(lambda: self._confirmed.keys() <= self._received.keys(), timeout)
 
 
 class Outages(Listener):
@@ -74,28 +93,3 @@ class Outages(Listener):
         if self._since is not None:
             self.seconds.append(time.monotonic() - self._since)
             self._since = None
-
-
-@dataclass
-class Result:
-    """What a run on one broker came to."""
-
-    broker: str
-    seed: int
-    seconds: float = 0.0
-    faults: dict[str, int] = field(default_factory=dict)
-    confirmed: int = 0
-    missing: int = 0
-    dead_letters: int = 0
-    duplicates: int = 0
-    outages: list[float] = field(default_factory=list)
-    longest_call: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def outage(self) -> tuple[float, float, float]:
-        """Median, 99th percentile and maximum, in seconds."""
-        if len(self.outages) < 2:
-            only = self.outages[0] if self.outages else 0.0
-            return only, only, only
-        return statistics.median(self.outages), statistics.quantiles(self.outages, n=100)[98], max(self.outages)

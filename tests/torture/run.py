@@ -1,11 +1,12 @@
 """Producers and consumers against real brokers, while everything between and behind them breaks at random.
 
-    make torture                                  1,000 faults over all brokers
+    make torture                                    1,000 faults, on four brokers at once
+    make torture TORTURE="--minutes 5"              as many as this time allows
     make torture TORTURE="--faults 40 --brokers rabbitmq --seed 7"
 
-The order of faults follows from the seed, which is printed first. A run fails if a confirmed message is missing, a call
-took longer than its deadline, a client is not live at the end, or a thread is left over. The table goes to the file
-that ``--publish`` names, too.
+The faults and their order follow from the seed, which is printed first: the same seed, the same faults. A run fails if
+a confirmed message is missing, a call comes back after its deadline, a connection is not live at the end, or a thread
+is left over. ``--publish`` writes the table to a file, which the manual shows.
 """
 
 from __future__ import annotations
@@ -15,23 +16,32 @@ import collections
 import contextlib
 import logging
 import random
+import shlex
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+from calls import Calls
 from faults import AT_THE_BROKER, ON_THE_WIRE, Fault
-from ledger import Ledger, Outages, Result
+from ledger import Ledger, Outages
+from report import Result, table
 
-from stomplistener import Connection, ConnectionLost, Frame, Message, StompError
+from stomplistener import Connection, ConnectionLost, Message, StompError, TimedOut
 from stomplistener.testing import Broker, FaultProxy
 from stomplistener.testing.containers import BrokerContainer, brokers, engine_available
+
+T = TypeVar("T")
 
 CALL_DEADLINE = 60.0
 PROGRESS_DEADLINE = 90.0
 PACE = 0.002
+TO_THE_END = 40.0
+"""Seconds that a run with ``--minutes`` keeps for the last fault, for what is under way, and for clearing up."""
+
 DEAD_LETTERS = ("/queue/DLQ", "/queue/ActiveMQ.DLQ")
 
 
@@ -39,85 +49,139 @@ class Torture:
     """One broker, tortured."""
 
     def __init__(self, name: str, target: str, container: BrokerContainer | None, seed: int) -> None:
-        self.result = Result(name, seed)
+        self.result = Result(name)
         self._target = target
         self._container = container
-        self._dice = random.Random(f"{seed}/{name}")
+        self._seed = f"{seed}/{name}"
         self._ledger = Ledger()
+        self._calls = Calls()
         self._stop = threading.Event()
+        self._connections: list[Connection] = []
         self._destination = f"/queue/torture-{seed}-{time.time_ns()}"
 
-    def run(self, faults: int, seconds: float) -> Result:
+    def start(self, faults: int, end: float) -> threading.Thread:
+        """Bring so many faults upon the broker, or as many as there is time for until ``end``."""
+        thread = threading.Thread(target=self._watched, args=(partial(self._run, faults, end),))
+        thread.start()
+        return thread
+
+    def _run(self, faults: int, end: float) -> None:
         start = time.monotonic()
-        with FaultProxy(self._target) as proxy, contextlib.ExitStack() as stack:
+        with self._calls, FaultProxy(self._target) as proxy, contextlib.ExitStack() as stack:
             uri = f"failover:({proxy.uri}?connectionTimeout=10000)?initialReconnectDelay=5&maxReconnectDelay=250"
             producers = [stack.enter_context(self._connection(uri, f"producer-{n}")) for n in range(2)]
-            consumers = [stack.enter_context(self._connection(uri, f"consumer-{n}")) for n in range(2)]
-            for consumer in consumers:
-                consumer.subscribe(self._destination, self._receive, ack="client-individual", settle=True, confirm=True)
+            listening, asking = (stack.enter_context(self._connection(uri, f"consumer-{n}")) for n in range(2))
             # A broker that counts a lost connection as a failed delivery gives a message up after some of them.
-            for dead in DEAD_LETTERS:
-                consumers[0].subscribe(dead, self._bury, ack="client-individual", settle=True, confirm=True)
-            threads = [threading.Thread(target=self._produce, args=(c, n)) for n, c in enumerate(producers)]
+            for destination, listener in ((self._destination, self._receive), *((d, self._bury) for d in DEAD_LETTERS)):
+                self._subscribe(listening, destination, listener)
+            work = [partial(self._produce, *each) for each in enumerate(producers)] + [partial(self._consume, asking)]
+            threads = [threading.Thread(target=self._watched, args=(each,)) for each in work]
             for thread in threads:
                 thread.start()
             try:
-                self._torture(proxy, faults, start + seconds)
+                self._torture(proxy, faults, end)
+                self._balance(producers[0])
+                self._look_for_life()
             finally:
                 self._stop.set()
                 for thread in threads:
-                    thread.join(CALL_DEADLINE + 10)
-            if any(thread.is_alive() for thread in threads):
-                self.result.problems.append("a producer is stuck")
-            self._balance(producers[0])
-        return self._conclude(time.monotonic() - start)
+                    thread.join(CALL_DEADLINE)
+        self._conclude(time.monotonic() - start)
 
     @contextlib.contextmanager
-    def _connection(self, uri: str, name: str) -> Iterator[Connection]:
+    def _connection(self, uri: str, role: str) -> Iterator[Connection]:
+        name = f"{self.result.broker}-{role}"
         connection = Connection(uri, host="/", heartbeat=(1.0, 1.0), name=name, timeout=CALL_DEADLINE)
         outages = Outages()
         connection.add_listener(outages)
-        with connection:
+        self._timed("connect", connection.connect)
+        self._connections.append(connection)
+        try:
             yield connection
-        self.result.outages += outages.seconds
+        finally:
+            self._timed("disconnect", connection.disconnect)
+            self.result.outages += outages.seconds
+
+    def _timed(self, what: str, function: Callable[[], T], seconds: float = CALL_DEADLINE) -> T:
+        return self._calls.timed(f"{self.result.broker}: {what}", seconds, function)
+
+    def _subscribe(self, connection: Connection, destination: str, listener: Callable[[Message], None]) -> None:
+        def subscribe() -> object:
+            return connection.subscribe(destination, listener, ack="client-individual", settle=True, confirm=True)
+
+        self._timed("subscribe", subscribe)
 
     # The load
 
-    def _produce(self, connection: Connection, number: int) -> None:
-        """Confirmed sends of both kinds, and now and then a transaction."""
-        dice = random.Random(number)
+    def _watched(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            self.result.problems.append(f"{type(error).__name__}: {error}")
+
+    def _produce(self, number: int, connection: Connection) -> None:
+        """Sends of each kind, one after the other."""
+        dice = random.Random(f"{self._seed}/{number}")
+        kinds = (self._send_async, self._send_confirmed, self._send_in_a_hurry, self._send_in_a_transaction)
         for count in range(10**9):
             if self._stop.is_set():
                 return
             id = f"{number}-{count}"
-            start = time.monotonic()
             try:
-                self._send(connection, id, dice.random())
-            except ConnectionLost as lost:
-                # A COMMIT in doubt is no promise, and is never repeated.
-                if not lost.outcome_unknown:
-                    self.result.problems.append(f"{id}: {lost}")
+                dice.choices(kinds, (45, 40, 10, 5))[0](connection, id, dice)
             except StompError as error:
                 # Not confirmed, so nothing is owed; with this much time for each call it should not come to that.
                 self.result.problems.append(f"{id}: {type(error).__name__}: {error}")
-            self._ledger.timed(time.monotonic() - start)
             time.sleep(PACE)
 
-    def _send(self, connection: Connection, id: str, kind: float) -> None:
-        headers = {"persistent": "true", "run": self._destination}
-        if kind < 0.5:
-            future = connection.send_async(self._destination, id, headers)
-            future.add_done_callback(lambda done: self._note(done, id))
-        elif kind < 0.95:
-            connection.send(self._destination, id, headers, confirm=True)
-            self._ledger.confirm(id)
-        else:
-            connection.transaction(retry=1000).run(lambda t: t.send(self._destination, id, headers))
-            self._ledger.confirm(id)
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"persistent": "true", "run": self._destination}
 
-    def _note(self, done: Future[Frame], id: str) -> None:
-        if done.exception() is None:
-            self._ledger.confirm(id)
+    def _send_async(self, connection: Connection, id: str, _dice: random.Random) -> None:
+        future = self._timed("send_async", lambda: connection.send_async(self._destination, id, self._headers))
+        self._ledger.expect(future, id)
+
+    def _send_confirmed(self, connection: Connection, id: str, _dice: random.Random) -> None:
+        self._timed("send", lambda: connection.send(self._destination, id, self._headers, confirm=True))
+        self._ledger.confirm(id)
+
+    def _send_in_a_hurry(self, connection: Connection, id: str, dice: random.Random) -> None:
+        """With a deadline that often passes first: then it may raise, but it must come back."""
+        seconds = dice.uniform(0.02, 1.0)
+
+        def send() -> None:
+            connection.send(self._destination, id, self._headers, confirm=True, timeout=seconds)
+
+        try:
+            self._timed(f"send within {seconds:.2f} s", send, seconds)
+        except (TimedOut, ConnectionLost):
+            return
+        self._ledger.confirm(id)
+
+    def _send_in_a_transaction(self, connection: Connection, id: str, _dice: random.Random) -> None:
+        """As ``Transaction.run`` does it, with each of its calls timed."""
+        while not self._stop.is_set():
+            transaction = connection.transaction()
+            try:
+                self._timed("BEGIN", transaction.begin)
+                self._timed("SEND", lambda t=transaction: t.send(self._destination, id, self._headers))  # type: ignore[misc]
+                self._timed("COMMIT", transaction.commit)
+            except ConnectionLost as lost:
+                if not lost.outcome_unknown:
+                    continue
+            else:
+                self._ledger.confirm(id)
+            # A COMMIT in doubt is no promise, and is never repeated.
+            return
+
+    def _consume(self, connection: Connection) -> None:
+        with connection.consume(self._destination) as consumer:
+            while not self._stop.is_set():
+                message = self._timed("receive", lambda: consumer.receive(0.5), 0.5)
+                if message is not None:
+                    self._receive(message)
+                    self._timed("ack", message.ack)
 
     def _receive(self, message: Message) -> None:
         self._ledger.receive(message.text)
@@ -132,108 +196,102 @@ class Torture:
     def _torture(self, proxy: FaultProxy, faults: int, end: float) -> None:
         kinds: tuple[Fault, ...] = ON_THE_WIRE + (AT_THE_BROKER if self._container is not None else ())
         weights = [kind.weight for kind in kinds]
+        dice = random.Random(self._seed)
         done: collections.Counter[str] = collections.Counter()
         for number in range(faults):
             if time.monotonic() > end:
                 break
-            fault = self._dice.choices(kinds, weights)[0]
-            fault.run(proxy, self._container, self._dice)
+            fault = dice.choices(kinds, weights)[0]
+            self._ledger.moment = f"fault {number + 1}, {fault.name}"
+            fault.run(proxy, self._container, dice)
             done[fault.name] += 1
             if not self._ledger.wait_progress(3, PROGRESS_DEADLINE):
-                self.result.problems.append(
-                    f"no progress for {PROGRESS_DEADLINE} s after fault {number + 1}, {fault.name}"
-                )
+                self.result.problems.append(f"no progress for {PROGRESS_DEADLINE} s after {self._ledger.moment}")
                 break
-            show(f"{self.result.broker}: {number + 1} faults, {self._ledger.confirmed} confirmed")
+        # What is armed and has not happened must not come upon the end.
+        proxy.heal()
         self.result.faults = dict(done)
 
     # The end
 
     def _balance(self, connection: Connection) -> None:
-        """Everything confirmed must arrive, and the client must be live."""
-        connection.send(self._destination, "live", confirm=True)
-        self._ledger.confirm("live")
-        if not self._ledger.wait_balanced(30) and self._container is not None:
+        """Everything confirmed must arrive, and no future stay without its result."""
+        self._stop.set()
+        if not self._ledger.wait_answered(CALL_DEADLINE):
+            self.result.problems.append("futures without a result")
+        if not self._ledger.wait_balanced(20) and self._container is not None:
             # Artemis may keep a message that was being delivered when its consumer vanished, until it is restarted.
+            self.result.late = len(self._ledger.missing())
             self._container.restart()
             self._ledger.wait_balanced(60)
 
-    def _conclude(self, seconds: float) -> Result:
-        result, ledger = self.result, self._ledger
+    def _look_for_life(self) -> None:
+        """Each connection must still send, and receive what it sent."""
+        live = 0
+        for number, connection in enumerate(self._connections):
+            destination, came = f"{self._destination}-live-{number}", threading.Event()
+            with contextlib.suppress(StompError):
+                self._subscribe(connection, destination, lambda _message, came=came: came.set())  # type: ignore[misc]
+                self._timed("send", lambda c=connection, d=destination: c.send(d, "live", confirm=True))  # type: ignore[misc]
+                live += came.wait(CALL_DEADLINE)
+        self.result.live = live, len(self._connections)
+
+    def _conclude(self, seconds: float) -> None:
+        result, ledger, calls = self.result, self._ledger, self._calls
         result.seconds = seconds
         result.confirmed, result.duplicates = ledger.confirmed, ledger.duplicates
-        result.missing, result.longest_call = len(ledger.missing()), ledger.longest_call
+        result.missing = len(ledger.missing())
+        result.calls, result.latest_call = calls.count, calls.latest
+        ours = [thread.name for thread in threading.enumerate() if thread.name.startswith(f"{result.broker}-")]
+        result.stuck = len(calls.stuck) + len(ours)
         if result.missing:
-            result.problems.append(f"missing: {sorted(ledger.missing())[:10]}")
-        if result.longest_call > CALL_DEADLINE + 5:
-            result.problems.append(f"a call took {result.longest_call:.0f} s")
-        ours = [thread.name for thread in threading.enumerate() if thread.name.startswith(("producer-", "consumer-"))]
+            some = list(ledger.missing().items())[:10]
+            result.problems.append("missing: " + "; ".join(f"{id} (confirmed at {moment})" for id, moment in some))
+        if result.live[0] < result.live[1] or not result.live[1]:
+            result.problems.append("a connection is dead at the end")
         if ours:
             result.problems.append(f"threads left: {ours}")
-        return result
+        result.problems += calls.stuck
 
 
-def show(line: str) -> None:
-    if sys.stdout.isatty():
-        print(f"\r{line:<78}", end="", flush=True)
-
-
-def table(results: list[Result], seed: int) -> str:
-    """The results as a Markdown table, and the faults of each kind."""
-    lines = [
-        f"Seed {seed}; {sum(sum(result.faults.values()) for result in results)} faults.",
-        "",
-        "| broker | faults | confirmed | missing | dead letters | duplicates "
-        "| outage p50 | p99 | max | longest call | took |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in results:
-        p50, p99, most = r.outage
-        lines.append(
-            f"| {r.broker} | {sum(r.faults.values())} | {r.confirmed} | {r.missing} | {r.dead_letters} "
-            f"| {r.duplicates} "
-            f"| {p50 * 1000:.0f} ms | {p99:.1f} s | {most:.1f} s | {r.longest_call:.1f} s | {r.seconds:.0f} s |"
-        )
-    kinds = [fault.name for fault in ON_THE_WIRE + AT_THE_BROKER]
-    lines += ["", "| fault | " + " | ".join(r.broker for r in results) + " |", "|---|" + "---|" * len(results)]
-    lines += [f"| {kind} | " + " | ".join(str(r.faults.get(kind, 0)) for r in results) + " |" for kind in kinds]
-    return "\n".join(lines)
-
-
-def torture(names: list[str], faults: int, seconds: float, seed: int, compose: Path | None) -> list[Result]:
-    results = []
-    if "embedded" in names:
-        with Broker() as broker:
-            results.append(Torture("embedded", broker.uri, None, seed).run(faults, seconds))
-    real = [name for name in names if name != "embedded"]
-    containers = brokers(compose) if real else {}
-    for name in real:
-        container = containers[name]
-        try:
-            container.start()
-            results.append(Torture(name, container.uri, container, seed).run(faults, seconds))
-        finally:
-            container.remove_if_created()
-    return results
+def torture(names: Sequence[str], faults: int, end: float, seed: int, compose: Path | None) -> list[Result]:
+    """All brokers at once, each in a thread."""
+    runs: list[Torture] = []
+    with contextlib.ExitStack() as stack:
+        if "embedded" in names:
+            runs.append(Torture("embedded", stack.enter_context(Broker()).uri, None, seed))
+        real = [name for name in names if name != "embedded"]
+        known = brokers(compose) if real else {}
+        for name in real:
+            stack.callback(known[name].remove_if_created)
+            known[name].start(wait=False)
+        for name in real:
+            known[name].wait_ready(120)
+            runs.append(Torture(name, known[name].uri, known[name], seed))
+        for thread in [run.start(faults, end) for run in runs]:
+            thread.join()
+    return [run.result for run in runs]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--faults", type=int, default=250, help="faults for each broker")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="stop a broker's run after so many seconds")
+    parser.add_argument("--faults", type=int, help="for each broker; 250, or what there is time for")
+    parser.add_argument("--minutes", type=float, help="for all of it; without, as long as it takes")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--brokers", default="activemq,artemis,apollo,rabbitmq", help="or embedded")
     parser.add_argument("--compose", type=Path, help="another compose file than the one of this tree")
     parser.add_argument("--publish", type=Path, help="write the table to this file")
     arguments = parser.parse_args()
-    names = arguments.brokers.split(",")
+    start, names = time.monotonic(), arguments.brokers.split(",")
     if names != ["embedded"] and (why := engine_available()) is not None:
         print(why)
         return 1
     logging.getLogger("stomplistener").setLevel(logging.CRITICAL)
     print(f"seed {arguments.seed}", flush=True)
-    results = torture(names, arguments.faults, arguments.seconds, arguments.seed, arguments.compose)
-    text = table(results, arguments.seed)
+    end = start + arguments.minutes * 60 - TO_THE_END if arguments.minutes else float("inf")
+    faults = arguments.faults or (10**9 if arguments.minutes else 250)
+    results = torture(names, faults, end, arguments.seed, arguments.compose)
+    text = table(results, _command(arguments))
     print(text)
     problems = [f"{result.broker}: {problem}" for result in results for problem in result.problems]
     for problem in problems:
@@ -241,6 +299,15 @@ def main() -> int:
     if arguments.publish and not problems:
         arguments.publish.write_text(text + "\n")
     return 1 if problems else 0
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """What repeats this run."""
+    given = {name: getattr(arguments, name) for name in ("faults", "minutes", "seed")}
+    words = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    if arguments.brokers != "activemq,artemis,apollo,rabbitmq":
+        words.append(f"--brokers {shlex.quote(arguments.brokers)}")
+    return f'make torture TORTURE="{" ".join(words)}"'
 
 
 if __name__ == "__main__":
