@@ -17,13 +17,16 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP")
 
 
 @contextmanager
-def handled(first: Callable[[int], object], at_once: Callable[[int], object] | None = None) -> Iterator[None]:
+def handled(
+    first: Callable[[int], object], at_once: Callable[[int], object] | None = None, *, insistent: bool = True
+) -> Iterator[None]:
     """Handle the signals that end a process; outside the main thread, where Python has none, change nothing.
 
     Args:
         first: called with the number of the first signal, between any two instructions of the main thread: it may do no
             more than put something on a ``SimpleQueue``.
         at_once: called with the number of the second one, before the process ends.
+        insistent: whether a second one ends the process at all.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -34,6 +37,7 @@ def handled(first: Callable[[int], object], at_once: Callable[[int], object] | N
         seen.append(number)
         if len(seen) == 1:
             first(number)
+        if len(seen) == 1 or not insistent:
             return
         if at_once is not None:
             at_once(number)

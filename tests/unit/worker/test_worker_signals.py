@@ -108,6 +108,20 @@ def test_a_killed_process_is_replaced_and_its_messages_come_again(broker: Broker
     assert len(worker.lines) - 700 <= 1
 
 
+def test_a_signal_to_every_process_of_a_service_is_one_signal(broker: Broker, tmp_path: Path) -> None:
+    everything = fill(broker, 40)
+    with WorkerProcess(tmp_path, broker.uri, "--processes", "2", WORK="0.5") as worker:
+        eventually(lambda: len({line.pid for line in worker.lines}) == 2, "both processes at work")
+        for pid in {line.pid for line in worker.lines}:
+            os.kill(pid, signal.SIGTERM)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0, worker.err
+        handled = [line.text for line in worker.lines]
+    acknowledged = broker.frames(command="ACK")
+    assert len(acknowledged) == len(handled) == len(set(handled))
+    assert {message.body.decode() for message in broker.messages(QUEUE)} == everything - set(handled)
+
+
 def test_a_script_that_runs_itself_in_two_processes(broker: Broker, tmp_path: Path) -> None:
     with WorkerProcess(tmp_path, broker.uri, run="processes=2, grace=5, log_format='text'") as worker:
         broker.wait_for(lambda: len(broker.subscriptions) == 2, PATIENCE)
