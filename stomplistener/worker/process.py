@@ -91,7 +91,7 @@ class Process:
 
     def run(self) -> int:
         """Listen until a signal, or until a connection cannot be had; the exit code."""
-        # Who signals all processes of a service has the supervisor tell its children once more. It kills them if need be.
+        # Who signals every process of a service has the supervisor tell its children again; if need be it kills them.
         insistent = self._tether is None
         with signals.handled(lambda number: self._events.put(Stop(f"signal {number}")), insistent=insistent):
             if self._tether is not None:
