@@ -30,6 +30,7 @@ FEATURES = {
     "empty": "an empty body arrives empty",
     "large": "a body of 8 MiB arrives as it was sent",
     "large over WebSocket": "a body of 1 MiB arrives over WebSocket",
+    "binary over WebSocket": "bytes that are no UTF-8 arrive as they were sent over WebSocket",
     "unicode headers": "names and values of headers in other scripts",
     "header escapes": "colon, backslash and end of line in the value of a header",
     "auto": "ack mode `auto`: delivered once, never again",
@@ -75,6 +76,12 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
         "connection ends", "above 64 KiB, whatever its maxFrameSize"
     ),
     ("large over WebSocket", "apollo", EVERY): Expectation("connection ends", "above 64 KiB"),
+    ("binary over WebSocket", "activemq", EVERY): Expectation(
+        "damaged or lost", "it takes every WebSocket message for text"
+    ),
+    ("binary over WebSocket", "apollo", EVERY): Expectation(
+        "damaged or lost", "it takes every WebSocket message for text"
+    ),
     ("unicode headers", "apollo", "1.0"): Expectation("refused", "it cannot parse such a header line in STOMP 1.0"),
     ("header escapes", "activemq", "1.0"): Expectation(
         "decoded", "it takes backslash-n for an end of line, which STOMP 1.0 does not know"

@@ -1,0 +1,221 @@
+"""Connecting, bodies, headers and acknowledgements, on every broker in every version."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+
+import pytest
+from conformance import World, matrix, outcome_of, received, texts
+
+from stomplistener import ConnectFailed, InvalidHeader, ProtocolError
+from stomplistener.protocol.profiles import profile_of
+
+pytestmark = matrix()
+
+
+def test_connect(world: World) -> None:
+    with world.connection() as connection:
+        assert connection.session.version == world.spoken
+        frame = connection._core.session.connected_frame
+        profile = profile_of(frame)
+        assert profile is None or profile.name == world.name
+        world.check("server header", "yes" if profile else "hidden")
+
+
+def test_login_refused(world: World) -> None:
+    connection = world.connection(uri=world.broker.uri.replace("app-secret", "wrong"))
+    with pytest.raises(ConnectFailed) as refused:
+        connection.connect()
+    assert "wrong" not in str(refused.value)
+    world.check("login refused", "yes")
+
+
+def test_virtual_host(world: World) -> None:
+    connection = world.connection(host="nowhere")
+    outcome = outcome_of(connection.connect, ConnectFailed)
+    connection.disconnect()
+    world.check("virtual host", "yes" if outcome == "refused" else "ignored")
+    if world.name == "rabbitmq":
+        with pytest.raises(ConnectFailed, match="host header as the name of its virtual host, here 'nowhere'"):
+            connection.connect()
+
+
+BODIES: dict[str, bytes | str] = {
+    "text": "plain text, Привет, 日本語 ✓",
+    "json": json.dumps({"a": [1, None, "ü"]}),
+    "binary": bytes(range(256)) * 4,
+    "empty": b"",
+    "large": b"0123456789abcde\0" * (512 * 1024),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_body(world: World, kind: str) -> None:
+    body = BODIES[kind]
+    with world.connection() as connection, connection.consume(queue := world.queue(), ack="auto") as consumer:
+        kinds = {"text": None, "json": "application/json"}
+        connection.send(queue, body, content_type=kinds.get(kind, "application/octet-stream"), confirm=True)
+        (message,) = received(consumer, timeout=30.0)
+        assert message.body == (body.encode() if isinstance(body, str) else body)
+        assert kind != "json" or message.json() == {"a": [1, None, "ü"]}
+        world.check(kind, "yes")
+        if kind == "binary":
+            world.check("content-length", "yes" if "content-length" in message.headers else "none")
+
+
+def test_unicode_headers(world: World) -> None:
+    header = {"ключ": "значение ✓ 𝄞"}
+    with world.connection() as connection, connection.consume(queue := world.queue(), ack="auto") as consumer:
+        connection.send(queue, "x", header)
+        outcome = "refused"
+        for message in received(consumer, timeout=2.0):
+            found = message.headers.get("ключ")
+            outcome = "yes" if found == header["ключ"] else f"arrives as {found!a}"
+        world.check("unicode headers", outcome)
+
+
+def test_header_escapes(world: World) -> None:
+    value = "colon: backslash \\n" + ("" if world.spoken == "1.0" else " end of line \n done")
+    with world.connection() as connection, connection.consume(queue := world.queue(), ack="auto") as consumer:
+        if world.spoken == "1.0":
+            with pytest.raises(InvalidHeader):
+                connection.send(world.queue(), "x", {"value": "\n"})
+        connection.send(queue, "x", {"value": value})
+        (message,) = received(consumer)
+        found = message.headers.get("value")
+        other = "escaped" if "\\c" in str(found) else "decoded"
+        world.check("header escapes", "yes" if found == value else other)
+
+
+def test_auto(world: World) -> None:
+    queue = world.queue()
+    with world.connection() as connection:
+        with connection.consume(queue, ack="auto") as consumer:
+            for number in range(5):
+                connection.send(queue, str(number), confirm=True)
+            assert texts(consumer, 5) == list("01234")
+            # What was delivered a moment before the end may come again from Artemis, or go astray in Apollo.
+            connection.send(world.queue(), confirm=True)
+            consumer.subscription.unsubscribe(confirm=True)
+        connection.send(queue, "last")
+        with connection.consume(queue, ack="auto") as consumer:
+            assert texts(consumer, 1) == ["last"]
+    world.check("auto", "yes")
+
+
+def test_client(world: World) -> None:
+    queue = world.queue()
+    with world.connection() as connection:
+        consumer = connection.consume(queue, ack="client")
+        for number in range(5):
+            connection.send(queue, str(number), confirm=True)
+        messages = received(consumer, 5)
+        messages[2].ack()
+        connection.send(world.queue(), confirm=True)
+    with world.connection() as connection, connection.consume(queue, ack="client") as consumer:
+        assert sorted(texts(consumer, 2)) == ["3", "4"]
+        assert texts(consumer, 1, 0.2) == []
+    world.check("client", "yes")
+
+
+def test_client_individual(world: World) -> None:
+    queue = world.queue()
+    with world.connection() as connection:
+        if world.spoken == "1.0":
+            world.check("client-individual", outcome_of(lambda: connection.consume(queue), ProtocolError))
+            return
+        consumer = connection.consume(queue, ack="client-individual")
+        for number in range(3):
+            connection.send(queue, str(number), confirm=True)
+        received(consumer, 3)[1].ack()
+        connection.send(world.queue(), confirm=True)
+    with world.connection() as connection, connection.consume(queue) as consumer:
+        assert sorted(texts(consumer, 2)) == ["0", "2"]
+        assert texts(consumer, 1, 0.2) == []
+    world.check("client-individual", "yes")
+
+
+def test_nack(world: World) -> None:
+    queue, body = world.queue(), uuid.uuid4().hex
+    with world.connection() as connection:
+        if world.spoken == "1.0":
+            consumer = connection.consume(queue, ack="client")
+            connection.send(queue, body, confirm=True)
+            (message,) = received(consumer)
+            world.check("NACK", outcome_of(message.nack, ProtocolError))
+            message.ack()
+            return
+        consumer = connection.consume(queue)
+        connection.send(queue, body, confirm=True)
+        (message,) = received(consumer)
+        assert message.nack()
+        again = received(consumer, 1, 0.7)
+        if again:
+            again[0].ack()
+            world.check("NACK", "comes again")
+            return
+    gone = not world.dead_letter(body, timeout=1.0)
+    world.check("NACK", "vanishes" if gone else "dead letter at once")
+
+
+def test_redelivery(world: World) -> None:
+    queue = world.queue()
+    with world.connection() as connection:
+        consumer = connection.consume(queue, ack=world.individual)
+        connection.send(queue, "again", confirm=True)
+        assert [message.text for message in received(consumer)] == ["again"]
+    with world.connection() as connection, connection.consume(queue, ack=world.individual) as consumer:
+        (message,) = received(consumer)
+        message.ack()
+        world.check("redelivery", "yes")
+        marked = message.redelivered or int(message.headers.get("redeliveries", "0")) > 0
+        world.check("redelivered", "yes" if marked else "not said")
+
+
+def test_competing(world: World) -> None:
+    queue = world.queue()
+    with world.connection() as first, world.connection() as second:
+        with (
+            first.consume(queue, ack=world.individual, prefetch=1) as one,
+            second.consume(queue, ack=world.individual, prefetch=1) as two,
+        ):
+            one.subscription.wait_active()
+            two.subscription.wait_active()
+            for number in range(20):
+                first.send(queue, str(number), confirm=True)
+            found: list[str] = []
+            shares = {"one": 0, "two": 0}
+            end = time.monotonic() + 15
+            while len(found) < 20 and time.monotonic() < end:
+                for name, consumer in (("one", one), ("two", two)):
+                    some = texts(consumer, 1, 0.2)
+                    shares[name] += len(some)
+                    found += some
+            assert sorted(found, key=int) == [str(number) for number in range(20)]
+            assert min(shares.values()) > 0
+    world.check("competing", "yes")
+
+
+def test_topic(world: World) -> None:
+    topic = world.topic()
+    with world.connection() as connection, world.connection() as other:
+        with connection.consume(topic, ack="auto") as one, other.consume(topic, ack="auto") as two:
+            one.subscription.wait_active()
+            two.subscription.wait_active()
+            other.send(topic, "all")
+            assert texts(one, 1) == texts(two, 1) == ["all"]
+    world.check("topic", "yes")
+
+
+def test_wildcard(world: World) -> None:
+    base = world.topic()
+    with world.connection() as connection, connection.consume(f"{base}.*", ack="auto") as consumer:
+        consumer.subscription.wait_active()
+        for name in ("a", "b"):
+            connection.send(f"{base}.{name}", name, confirm=True)
+        connection.send(f"{base}", "not this one", confirm=True)
+        assert sorted(texts(consumer, 2)) == ["a", "b"]
+        assert texts(consumer, 1, 0.1) == []
+    world.check("wildcard", "yes")
