@@ -49,7 +49,7 @@ brokers-remove: $(READY)  ## remove those brokers and their data
 	@$(HARNESS) remove --profile cluster
 
 conformance: images  ## what each real broker does, in every version: the suite behind the page of that name
-	@$(BIN)/pytest -q tests/integration/suite_conformance_*.py
+	@$(BIN)/pytest -q tests/integration/test_conformance_*.py
 
 torture: images  ## the real brokers under faults; TORTURE="--faults 40 --seed 7" passes arguments
 	@$(BIN)/python tests/torture/run.py $(TORTURE)

@@ -33,7 +33,7 @@ def test_login_refused(world: World) -> None:
 
 
 def test_virtual_host(world: World) -> None:
-    connection = world.connection(host="nowhere")
+    connection = world.connection(uri=world.broker.uri.replace("%2F", "nowhere"))
     outcome = outcome_of(connection.connect, ConnectFailed)
     connection.disconnect()
     world.check("virtual host", "yes" if outcome == "refused" else "ignored")
