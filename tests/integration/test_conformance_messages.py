@@ -8,6 +8,7 @@ import uuid
 
 import pytest
 from conformance import World, matrix, outcome_of, received, texts
+from expectations import expected
 
 from stomplistener import ConnectFailed, InvalidHeader, ProtocolError
 from stomplistener.protocol.profiles import profile_of
@@ -70,7 +71,7 @@ def test_unicode_headers(world: World) -> None:
     with world.connection() as connection, connection.consume(queue := world.queue(), ack="auto") as consumer:
         connection.send(queue, "x", header)
         outcome = "refused"
-        for message in received(consumer, timeout=2.0):
+        for message in received(consumer, timeout=world.patience("unicode headers")):
             found = message.headers.get("ключ")
             outcome = "yes" if found == header["ключ"] else f"arrives as {found!a}"
         world.check("unicode headers", outcome)
@@ -151,13 +152,51 @@ def test_nack(world: World) -> None:
         connection.send(queue, body, confirm=True)
         (message,) = received(consumer)
         assert message.nack()
-        again = received(consumer, 1, 0.7)
+        again = received(consumer, 1, world.patience("NACK", "comes again"))
         if again:
             again[0].ack()
             world.check("NACK", "comes again")
             return
-    gone = not world.dead_letter(body, timeout=1.0)
-    world.check("NACK", "vanishes" if gone else "dead letter at once")
+    found = world.dead_letter(body, timeout=world.patience("NACK", "dead letter at once"))
+    world.check("NACK", "dead letter at once" if found else "vanishes")
+
+
+def test_rejected_for_good(world: World) -> None:
+    queue, body = world.queue(), uuid.uuid4().hex
+    with world.connection() as connection:
+        if world.spoken == "1.0":
+            world.check("rejected for good", "refused")
+            return
+        consumer = connection.consume(queue)
+        connection.send(queue, body, persistent=True, confirm=True)
+        found = received(consumer)
+        for _ in range(5):
+            if not found:
+                break
+            assert found[0].nack(headers={"requeue": "false"})
+            found = received(consumer, 1, 0.5)
+        assert not found
+    dead = world.dead_letter(body, timeout=world.patience("rejected for good", world.dead_letters))
+    world.check("rejected for good", world.dead_letters if dead else "vanishes")
+
+
+def test_lost_again_and_again(world: World) -> None:
+    queue, body = world.queue(), uuid.uuid4().hex
+    with world.connection() as connection:
+        connection.send(queue, body, persistent=True, confirm=True)
+    for _ in range(3):
+        with world.connection() as connection:
+            (message,) = received(connection.consume(queue, ack=world.individual))
+            assert message.text == body
+    with world.connection() as connection, connection.consume(queue, ack=world.individual) as consumer:
+        again = received(consumer, 1, world.patience("lost again and again", "comes again"))
+        for message in again:
+            message.ack()
+    if again:
+        world.check("lost again and again", "comes again")
+    else:
+        assert world.dead_letter(body)
+        world.check("lost again and again", world.dead_letters)
 
 
 def test_redelivery(world: World) -> None:
@@ -219,3 +258,16 @@ def test_wildcard(world: World) -> None:
         assert sorted(texts(consumer, 2)) == ["a", "b"]
         assert texts(consumer, 1, 0.1) == []
     world.check("wildcard", "yes")
+
+
+def test_deep_wildcard(world: World) -> None:
+    base = world.topic()
+    sign = expected("deep wildcard", world.name, world.spoken).outcome
+    with world.connection() as connection, connection.consume(f"{base}.{sign}", ack="auto") as consumer:
+        consumer.subscription.wait_active()
+        for name in ("a", "a.b", "a.b.c"):
+            connection.send(f"{base}.{name}", name, confirm=True)
+        connection.send(world.topic(), "not this one", confirm=True)
+        assert sorted(texts(consumer, 3)) == ["a", "a.b", "a.b.c"]
+        assert texts(consumer, 1, 0.1) == []
+    world.check("deep wildcard", sign)

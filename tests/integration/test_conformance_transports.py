@@ -65,7 +65,7 @@ def test_binary_over_websocket(world: World) -> None:
         consumer = connection.consume(queue, ack="auto")
         consumer.subscription.wait_active()
         connection.send(queue, body)
-        found = [message.body for message in received(consumer, timeout=2.0)]
+        found = [message.body for message in received(consumer, timeout=world.patience("binary over WebSocket"))]
     world.check("binary over WebSocket", "yes" if found == [body] else "damaged or lost")
 
 

@@ -1,10 +1,12 @@
-"""Makes the page *What each broker does* from the table of expectations, when it is run as a program.
+"""Makes the page *What each broker does*, when it is run as a program.
 
-The tests of conformance assert every cell of it on the brokers themselves.
+It is made of the table of expectations, each of which the tests of conformance assert on the brokers themselves. After
+a run of them the page is made of what they have seen, too, and has to be the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from expectations import BROKERS, FEATURES, SPOKEN, Expectation, expected
@@ -22,12 +24,17 @@ brokers are set up as the project's `docker-compose.yml` has them.
 """
 
 
-def page() -> str:
-    """The page as Markdown."""
+def page(seen: Mapping[tuple[str, str, str], str] | None = None) -> str:
+    """The page as Markdown: from what was seen, by feature, broker and version, or from the table."""
+
+    def cell(feature: str, broker: str, version: str) -> Expectation:
+        found = expected(feature, broker, version)
+        return found if seen is None else found._replace(outcome=seen.get((feature, broker, version), "not seen"))
+
     notes: list[str] = []
     lines = [f"| | {' | '.join(BROKERS.values())} |", "|" + "---|" * (len(BROKERS) + 1)]
     for feature, meaning in FEATURES.items():
-        cells = [_cell([expected(feature, broker, version) for version in SPOKEN], notes) for broker in BROKERS]
+        cells = [_cell([cell(feature, broker, version) for version in SPOKEN], notes) for broker in BROKERS]
         lines.append(f"| {meaning[0].upper()}{meaning[1:]} | {' | '.join(cells)} |")
     numbered = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
     return "\n".join([_INTRODUCTION, *lines, "", "## Why", "", *numbered, ""])
