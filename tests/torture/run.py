@@ -205,12 +205,12 @@ class Torture:
             self._ledger.moment = f"fault {number + 1}, {fault.name}"
             fault.run(proxy, self._container, dice)
             done[fault.name] += 1
+            self.result.faults = dict(done)
             if not self._ledger.wait_progress(3, PROGRESS_DEADLINE):
                 self.result.problems.append(f"no progress for {PROGRESS_DEADLINE} s after {self._ledger.moment}")
                 break
         # What is armed and has not happened must not come upon the end.
         proxy.heal()
-        self.result.faults = dict(done)
 
     # The end
 
