@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 BROKER_URI = "tcp://localhost:61613"
 """What stands for the reader's broker in the blocks."""
+BROKER_ADDRESS = '("localhost", 61613)'
+"""The same for programs that name host and port."""
 TLS_URI = "ssl://localhost:61614"
 
 _FENCE = re.compile(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
-from docs_support import BROKER_URI, DOCS, ROOT, TLS_URI, Block, blocks, files, pages, run_pytest
+from docs_support import BROKER_ADDRESS, BROKER_URI, DOCS, ROOT, TLS_URI, Block, blocks, files, pages, run_pytest
 
 from stomplistener import Connection
 from stomplistener.testing import Broker
@@ -76,7 +76,7 @@ def test_the_blocks_of_a_page_run_one_after_the_other(
     monkeypatch.chdir(tmp_path)
     with ExitStack() as stack:
         broker = stack.enter_context(Broker())
-        substitutes = {BROKER_URI: broker.uri}
+        substitutes = {BROKER_URI: broker.uri, BROKER_ADDRESS: f'("127.0.0.1", {broker.port})'}
         if any(TLS_URI in block.text for block in runnable):
             secure = stack.enter_context(tls_broker(tmp_path))
             substitutes[TLS_URI] = f"ssl://localhost:{secure.port}"
