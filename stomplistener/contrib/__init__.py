@@ -1,1 +1,1 @@
-"""The worker and the publisher inside frameworks, each behind the extra of its name."""
+"""The library inside frameworks, each behind the extra of its name; asyncio needs none."""

@@ -1,0 +1,135 @@
+"""The client for asyncio, over the connection with threads.
+
+::
+
+    async with AsyncConnection("tcp://localhost:61613") as connection:
+        await connection.send("/queue/orders", "pizza", confirm=True)
+        async with connection.consume("/queue/orders") as messages:
+            async for message in messages:
+                print(message.text)
+                await connection.ack(message)
+
+Everything but ``connection`` belongs to the thread of the loop that runs when the object is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from stomplistener.config import DEFAULT
+from stomplistener.connection import StrHeaders
+from stomplistener.contrib.loops import LoopConnection, LoopMessages, LoopTransaction, Turn
+from stomplistener.message import Message
+
+T = TypeVar("T")
+
+
+class _EventLoop:
+    """asyncio, as ``loops`` needs it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def post(self, function: Callable[..., object], *args: object) -> None:
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def waiter(self) -> asyncio.Future[None]:
+        return self._loop.create_future()
+
+    def fire(self, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    async def within(self, seconds: float | None, awaitable: Awaitable[T]) -> T:
+        async with asyncio.timeout(seconds):
+            return await awaitable
+
+    def turn(self) -> Turn:
+        return asyncio.Lock()
+
+
+class AsyncConnection(LoopConnection):
+    """A connection for ``async with``: connects, and disconnects gracefully. To be made in a coroutine.
+
+    Args:
+        uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
+        timeout: seconds that a call waits where it does not say; None waits for ever. ``asyncio.timeout`` works, too.
+    """
+
+    def __init__(self, uri: str, *, timeout: float | None = 30.0, **options: Any) -> None:
+        super().__init__(_EventLoop(), uri, timeout=timeout, **options)
+
+    def consume(
+        self, destination: str, *, ack: str = "client-individual", headers: StrHeaders = None, **options: Any
+    ) -> AsyncMessages:
+        """Messages to receive: subscribes in ``async with``. Arguments as :meth:`stomplistener.Connection.consume`."""
+        return AsyncMessages(self, destination, ack=ack, headers=headers, **options)
+
+    def transaction(self, headers: StrHeaders = None) -> AsyncTransaction:
+        """A transaction for ``async with``: commits at its end, or aborts on an exception."""
+        return AsyncTransaction(self, headers)
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+
+class AsyncMessages(LoopMessages):
+    """The messages of one subscription, for ``async with`` and ``async for``; several tasks may share them.
+
+    The iteration goes on after a reconnect, and stops after ``stop()`` or when the connection is closed for good. What
+    was not acknowledged when it ends, the broker gives to others.
+    """
+
+    async def handle(self, handler: Callable[[Message], Awaitable[object]], concurrency: int = 1) -> None:
+        """Give each message to a coroutine function, until ``stop()``: then those that run come to their end.
+
+        Args:
+            handler: the message is acknowledged when it has finished, rejected when it has raised, and given back to
+                the broker when it is cancelled.
+            concurrency: how many run at a time; with more than one, messages are handled out of order.
+        """
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(self.work_off(handler))
+
+    async def __aenter__(self) -> Self:
+        await self.subscribe(DEFAULT)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.unsubscribe()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        if (message := await self.receive()) is None:
+            raise StopAsyncIteration
+        return message
+
+
+class AsyncTransaction(LoopTransaction):
+    """A transaction for ``async with``: see :class:`stomplistener.Transaction`."""
+
+    async def __aenter__(self) -> Self:
+        await self.begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.commit()
+        else:
+            await self.abort()

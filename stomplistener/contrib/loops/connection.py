@@ -1,0 +1,208 @@
+"""The connection: what is said, and what waits for what it brings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, TypeVar
+
+from stomplistener.config import DEFAULT
+from stomplistener.connection import Body, Connection, StrHeaders
+from stomplistener.contrib.loops.framework import Gate, Loop, in_thread
+from stomplistener.errors import StompError, TimedOut
+from stomplistener.listener import Listener
+from stomplistener.message import Message
+from stomplistener.state import ConnectionState
+from stomplistener.threads.deadline import Deadline
+from stomplistener.transaction import Transaction
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class LoopConnection:
+    """A connection whose calls are coroutines; all of it belongs to the thread of the loop.
+
+    Args:
+        loop: the framework.
+        uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
+        timeout: seconds that a call waits where it does not say; None waits for ever.
+
+    Attributes:
+        connection: the connection with threads below, for state, statistics and listeners, which are called in its
+            dispatcher thread.
+    """
+
+    def __init__(self, loop: Loop, uri: str, *, timeout: float | None = 30.0, **options: Any) -> None:
+        self.connection = Connection(uri, timeout=timeout, **options)
+        self.connection.add_listener(_Pulse(self))
+        self.loop = loop
+        self._timeout = timeout
+        self._turn = loop.turn()
+        self._ready = Gate(loop)
+        self._getting_ready = False
+
+    # Life
+
+    async def connect(self, timeout: float | None = DEFAULT) -> None:
+        """Connect; errors as :meth:`stomplistener.Connection.connect`. Cancelled, nothing goes on."""
+        await self._or_close(partial(self.connection.connect, timeout))
+
+    async def disconnect(self, timeout: float | None = DEFAULT) -> None:
+        """End gracefully, as :meth:`stomplistener.Connection.disconnect`. Cancelled, it ends at once.
+
+        Messages that are still with their handlers come again: ``stop`` what receives them first, and let it end.
+        """
+        await self._or_close(partial(self.connection.disconnect, timeout))
+
+    async def close(self) -> None:
+        """End at once."""
+        await self.blocking(self.connection.close)
+
+    async def _or_close(self, function: Callable[[], object]) -> None:
+        try:
+            await self.blocking(function)
+        except BaseException:
+            await self.close()
+            raise
+
+    # Sending
+
+    async def send(
+        self,
+        destination: str,
+        body: Body = b"",
+        headers: StrHeaders = None,
+        *,
+        confirm: bool = False,
+        timeout: float | None = DEFAULT,
+        **options: Any,
+    ) -> None:
+        """Send a message, in the order of the calls. While cut off, and while the broker does not read, it waits.
+
+        Arguments and errors as :meth:`stomplistener.Connection.send`. With ``confirm`` it is sent again after every
+        loss until the receipt has come. Cancelled, it is not sent (again); what was written already may arrive.
+        """
+        deadline = self.deadline(timeout)
+        send = self.connection.send_async if confirm else self.connection.send
+        await self._within(deadline, self._turn.acquire(), f"SEND to {destination}: others are before it, nothing sent")
+        try:
+            said = await self.said(partial(send, destination, body, headers, **options), deadline)
+        finally:
+            self._turn.release()
+        if isinstance(said, Future):
+            await self.result(said, deadline, f"SEND to {destination}: no receipt, it may have arrived or not")
+
+    async def request(
+        self, destination: str, body: Body = b"", *, timeout: float | None = DEFAULT, **options: Any
+    ) -> Message:
+        """Send a message and wait for the answer to it: see :meth:`stomplistener.Connection.request`."""
+        deadline = self.deadline(timeout)
+        await self.said(self.connection.wait_ready, deadline)
+        ask = partial(self.connection.request_async, destination, body, timeout=deadline.remaining(), **options)
+        answer = await self.blocking(ask, undo=lambda late: late.cancel())
+        return await self.result(answer, deadline, f"request to {destination}: sent, but no answer came")
+
+    async def reply(self, message: Message, body: Body = b"", headers: StrHeaders = None) -> None:
+        """Answer a request: see :meth:`stomplistener.Connection.reply`."""
+        await self.said(partial(self.connection.reply, message, body, headers), self.deadline())
+
+    # Settling
+
+    async def ack(self, message: Message, transaction: Transaction | None = None) -> bool:
+        """Acknowledge a message: see :meth:`stomplistener.Message.ack`. Said at once; waits where bytes pile up."""
+        return await self._settled(message.ack(transaction, timeout=0))
+
+    async def nack(self, message: Message, transaction: Transaction | None = None) -> bool:
+        """Reject a message: see :meth:`stomplistener.Message.nack`."""
+        return await self._settled(message.nack(transaction, timeout=0))
+
+    async def _settled(self, said: bool) -> bool:
+        if self.connection.is_full:
+            await self.blocking(self._make_room)
+        return said
+
+    def _make_room(self) -> None:
+        try:
+            self.connection.flush()
+        except TimedOut as late:
+            # Said all the same: it goes out as soon as the broker reads.
+            _log.info("%s", late)
+
+    # What the parts need
+
+    def deadline(self, timeout: float | None = DEFAULT) -> Deadline:
+        return Deadline(self._timeout if timeout is DEFAULT else timeout)
+
+    def post(self, function: Callable[..., object], *args: object) -> None:
+        """Have the loop call something, from any thread. Where the loop is closed, nobody needs the connection."""
+        try:
+            self.loop.post(function, *args)
+        except RuntimeError:
+            if self.connection.state is not ConnectionState.CLOSED:
+                in_thread(self.connection.close)
+
+    async def said(self, say: Callable[..., T], deadline: Deadline) -> T:
+        """What ``say(timeout=0)`` returns, as soon as it can be said without waiting."""
+        while True:
+            try:
+                return say(timeout=0)
+            except TimedOut as not_now:
+                if deadline.expired:
+                    raise
+                why = str(not_now)
+            if not self._getting_ready:
+                self._getting_ready = True
+                in_thread(partial(self.connection.wait_ready, None)).add_done_callback(
+                    lambda _done: self.post(self._may_be_ready)
+                )
+            await self._within(deadline, self._ready.wait(), why)
+
+    def _may_be_ready(self) -> None:
+        self._getting_ready = False
+        self._ready.open()
+
+    async def blocking(self, function: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+        """Run what may block in a thread. If nobody waits for it any more, it is undone when it has come to its end."""
+        future = in_thread(function)
+        try:
+            return await self.result(future, Deadline(None), "")
+        except BaseException:
+            if undo is not None:
+                future.add_done_callback(lambda done: None if done.exception() else undo(done.result()))
+            raise
+
+    async def result(self, future: Future[T], deadline: Deadline, what: str) -> T:
+        """What a future of the library brings; it is cancelled when nobody waits for it any more."""
+        waiter = self.loop.waiter()
+        future.add_done_callback(lambda _done: self.post(self.loop.fire, waiter))
+        awaited: AbstractContextManager[None] = getattr(future, "awaited", nullcontext)()
+        try:
+            with awaited:
+                await self._within(deadline, waiter, what)
+        except BaseException:
+            future.cancel()
+            raise
+        return future.result()
+
+    async def _within(self, deadline: Deadline, awaitable: Awaitable[T], what: str) -> T:
+        try:
+            return await self.loop.within(deadline.remaining(), awaitable)
+        except TimeoutError as late:
+            if isinstance(late, StompError):
+                raise
+            raise TimedOut(f"{what}; waited {deadline.timeout} s") from None
+
+
+class _Pulse(Listener):
+    """With each heart-beat asks whether the loop still lives: else the connection would outlive it for ever."""
+
+    def __init__(self, connection: LoopConnection) -> None:
+        self._connection = connection
+
+    def on_heartbeat(self) -> None:
+        self._connection.post(lambda: None)

@@ -1,0 +1,89 @@
+"""The messages of a subscription: asked for where they wait, told of when they come."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from stomplistener.config import DEFAULT
+from stomplistener.contrib.loops.connection import LoopConnection
+from stomplistener.contrib.loops.framework import Gate, in_thread
+from stomplistener.errors import StompError
+from stomplistener.message import Message
+from stomplistener.subscription import Consumer
+
+_log = logging.getLogger(__name__)
+
+
+class LoopMessages:
+    """The messages of one subscription, over any number of connections. ``options``: as ``Connection.consume``."""
+
+    def __init__(self, connection: LoopConnection, destination: str, **options: Any) -> None:
+        self._connection = connection
+        self._destination = destination
+        self._options = options
+        self._arrived = Gate(connection.loop)
+        self._consumer: Consumer | None = None
+        self._stopped = False
+
+    async def subscribe(self, timeout: float | None = DEFAULT) -> None:
+        """Subscribe, and wait until the broker has confirmed it: errors as ``Subscription.wait_active``."""
+
+        def consume() -> Consumer:
+            consumer = self._connection.connection.consume(self._destination, notify=self._told, **self._options)
+            try:
+                consumer.subscription.wait_active(timeout)
+            except BaseException:
+                consumer.close()
+                raise
+            return consumer
+
+        self._stopped = False
+        self._consumer = await self._connection.blocking(consume, undo=lambda late: in_thread(late.close))
+
+    async def unsubscribe(self) -> None:
+        """End the subscription. What was received and not acknowledged, the broker gives to others."""
+        self.stop()
+        if self._consumer is not None:
+            await self._connection.blocking(self._consumer.close)
+
+    def stop(self) -> None:
+        """Hand out no further message: who waits for one is told that this is the end. In the loop's thread."""
+        self._stopped = True
+        self._arrived.open()
+
+    def _told(self) -> None:
+        self._connection.post(self._arrived.open)
+
+    async def receive(self) -> Message | None:
+        """The next message, or None at the end: after ``stop``, or when the connection is closed for good.
+
+        Raises:
+            BrokerError: the broker refused the subscription when it was restored.
+        """
+        if self._consumer is None:
+            raise RuntimeError(f"not subscribed to {self._destination} yet")
+        while not self._stopped:
+            # Asked in this order: what came before the end is received first.
+            ended = self._consumer.has_ended
+            message = self._consumer.receive(0)
+            if message is not None or ended:
+                return message
+            await self._arrived.wait()
+        return None
+
+    async def work_off(self, handler: Callable[[Message], Awaitable[object]]) -> None:
+        """Give each message to a handler: acknowledged when that has finished, rejected when it has raised."""
+        while (message := await self.receive()) is not None:
+            settle = self._connection.ack
+            try:
+                await handler(message)
+            except Exception:
+                _log.exception("the handler of %s raised on %r", self._destination, message)
+                settle = self._connection.nack
+            try:
+                if message.subscription is not None and message.subscription.ack != "auto":
+                    await settle(message)
+            except StompError as error:
+                _log.warning("could not settle %r: %s", message, error)

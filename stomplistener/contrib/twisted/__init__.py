@@ -1,0 +1,16 @@
+"""The client for Twisted, over the connection with threads: Deferreds, and listeners called in the reactor thread.
+
+::
+
+    connection = TwistedConnection("tcp://localhost:61613")
+    await connection.connect()
+    await connection.subscribe("/queue/orders", handle)            # handle(message) may return a Deferred
+    await connection.send("/queue/orders", "pizza", confirm=True)
+
+When the reactor shuts down, it waits for a graceful end of the connection. Every method belongs to the reactor thread.
+"""
+
+from stomplistener.contrib.twisted.connection import TwistedConnection
+from stomplistener.contrib.twisted.subscription import TwistedSubscription
+
+__all__ = ["TwistedConnection", "TwistedSubscription"]

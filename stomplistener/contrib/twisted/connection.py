@@ -1,0 +1,130 @@
+"""The connection for Twisted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from stomplistener.config import DEFAULT
+from stomplistener.connection import Body, Connection, StrHeaders
+from stomplistener.contrib.loops import LoopConnection, LoopMessages, LoopTransaction
+from stomplistener.contrib.twisted.reactor import Reactor
+from stomplistener.contrib.twisted.subscription import TwistedSubscription
+from stomplistener.message import Message
+
+
+class TwistedConnection:
+    """A connection whose calls return Deferreds, which can be cancelled.
+
+    Args:
+        uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
+        timeout: seconds that a call waits where it does not say; None waits for ever.
+        reactor: the global one where None.
+    """
+
+    def __init__(self, uri: str, *, timeout: float | None = 30.0, reactor: Any = None, **options: Any) -> None:
+        if reactor is None:
+            from twisted.internet import reactor
+        self._reactor = reactor
+        self._loop = LoopConnection(Reactor(reactor), uri, timeout=timeout, **options)
+        self._subscriptions: set[TwistedSubscription] = set()
+        self._trigger: Any = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection below, for state, statistics and listeners, which are called in its dispatcher thread."""
+        return self._loop.connection
+
+    def connect(self, timeout: float | None = DEFAULT) -> Deferred[None]:
+        """Connect; errors as :meth:`stomplistener.Connection.connect`. Cancelled, nothing goes on."""
+        return Deferred.fromCoroutine(self._connect(timeout))
+
+    async def _connect(self, timeout: float | None) -> None:
+        if self._trigger is None:
+            self._trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
+        try:
+            await self._loop.connect(timeout)
+        except BaseException:
+            self._forget_shutdown()
+            raise
+
+    def disconnect(self, timeout: float | None = DEFAULT) -> Deferred[None]:
+        """End gracefully: listeners may end what they began and acknowledge it; nothing goes on past the time."""
+        self._forget_shutdown()
+        return Deferred.fromCoroutine(self._disconnect(timeout))
+
+    async def _disconnect(self, timeout: float | None) -> None:
+        deadline = self._loop.deadline(timeout)
+        for subscription in tuple(self._subscriptions):
+            await subscription.finish(deadline)
+        await self._loop.disconnect(deadline.remaining())
+
+    def close(self) -> Deferred[None]:
+        """End at once."""
+        self._forget_shutdown()
+        return Deferred.fromCoroutine(self._loop.close())
+
+    def _shut_down(self) -> Deferred[None]:
+        self._trigger = None
+        return self.disconnect()
+
+    def _forget_shutdown(self) -> None:
+        trigger, self._trigger = self._trigger, None
+        if trigger is not None:
+            self._reactor.removeSystemEventTrigger(trigger)
+
+    def send(
+        self, destination: str, body: Body = b"", headers: StrHeaders = None, *, confirm: bool = False, **options: Any
+    ) -> Deferred[None]:
+        """Send a message: see :meth:`stomplistener.Connection.send`. With ``confirm`` fires with the receipt.
+
+        While cut off it waits. Cancelled, it is not sent (again); what was written already may arrive.
+        """
+        return Deferred.fromCoroutine(self._loop.send(destination, body, headers, confirm=confirm, **options))
+
+    def request(self, destination: str, body: Body = b"", **options: Any) -> Deferred[Message]:
+        """Send a message and wait for the answer to it: see :meth:`stomplistener.Connection.request`."""
+        return Deferred.fromCoroutine(self._loop.request(destination, body, **options))
+
+    def reply(self, message: Message, body: Body = b"", headers: StrHeaders = None) -> Deferred[None]:
+        """Answer a request: see :meth:`stomplistener.Connection.reply`."""
+        return Deferred.fromCoroutine(self._loop.reply(message, body, headers))
+
+    def subscribe(
+        self,
+        destination: str,
+        listener: Callable[[Message], object],
+        *,
+        concurrency: int = 1,
+        ack: str = "client-individual",
+        **options: Any,
+    ) -> Deferred[TwistedSubscription]:
+        """Subscribe, and have the listener called in the reactor thread; fires when the broker has confirmed it.
+
+        Args:
+            destination: as the broker spells it.
+            listener: takes a message. It is acknowledged when the listener has returned, or the Deferred that it
+                returned has fired, and rejected when that failed.
+            concurrency: how many messages are with the listener at a time; the next one waits for its Deferred.
+            ack: ``auto`` settles nothing.
+            options: as for :meth:`stomplistener.Connection.consume`.
+        """
+        messages = LoopMessages(self._loop, destination, ack=ack, **options)
+        subscription = TwistedSubscription(self._loop, messages, listener, self._subscriptions)
+        return Deferred.fromCoroutine(subscription.begin(concurrency))
+
+    def transaction(self, function: Callable[[LoopTransaction], Awaitable[object]]) -> Deferred[None]:
+        """Call a coroutine function with a transaction, and commit when it has returned; abort when it raised."""
+        return Deferred.fromCoroutine(self._transact(function))
+
+    async def _transact(self, function: Callable[[LoopTransaction], Awaitable[object]]) -> None:
+        transaction = LoopTransaction(self._loop)
+        await transaction.begin()
+        try:
+            await function(transaction)
+        except BaseException:
+            await transaction.abort()
+            raise
+        await transaction.commit()

@@ -1,0 +1,67 @@
+"""A subscription for Twisted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.python.failure import Failure
+
+from stomplistener.config import DEFAULT
+from stomplistener.contrib.loops import Gate, LoopConnection, LoopMessages
+from stomplistener.message import Message
+from stomplistener.threads.deadline import Deadline
+
+_log = logging.getLogger(__name__)
+
+
+class TwistedSubscription:
+    """A subscription whose listener is called in the reactor thread."""
+
+    def __init__(
+        self,
+        connection: LoopConnection,
+        messages: LoopMessages,
+        listener: Callable[[Message], object],
+        registry: set[TwistedSubscription],
+    ) -> None:
+        self._connection = connection
+        self._messages = messages
+        self._listener = listener
+        self._registry = registry
+        self._ended = Gate(connection.loop)
+
+    async def begin(self, concurrency: int) -> TwistedSubscription:
+        await self._messages.subscribe()
+        self._registry.add(self)
+        work = [Deferred.fromCoroutine(self._messages.work_off(self._call)) for _ in range(concurrency)]
+        gatherResults(work, consumeErrors=True).addErrback(self._failed).addCallback(self._end)
+        return self
+
+    def _call(self, message: Message) -> Deferred[object]:
+        return maybeDeferred(self._listener, message)
+
+    def _failed(self, failure: Failure) -> None:
+        _log.error("the subscription has ended: %s", failure.getErrorMessage())
+
+    def _end(self, _result: object) -> None:
+        self._registry.discard(self)
+        self._ended.open()
+
+    async def finish(self, deadline: Deadline) -> None:
+        """Call the listener no more, and let it end what it began."""
+        self._messages.stop()
+        try:
+            if self in self._registry:
+                await self._connection.loop.within(deadline.remaining(), self._ended.wait())
+        except TimeoutError:
+            _log.warning("a listener has not ended within %s s; its message comes again", deadline.timeout)
+
+    def unsubscribe(self, timeout: float | None = DEFAULT) -> Deferred[None]:
+        """End the subscription: the listener may end what it began; the rest the broker gives to others."""
+        return Deferred.fromCoroutine(self._unsubscribe(timeout))
+
+    async def _unsubscribe(self, timeout: float | None) -> None:
+        await self.finish(self._connection.deadline(timeout))
+        await self._messages.unsubscribe()
