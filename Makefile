@@ -10,7 +10,7 @@ HARNESS := $(BIN)/python -m stomplistener.testing.containers
 FUZZ_SECONDS ?= 120
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask test unit lint engine images brokers brokers-remove conformance torture docs bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask test unit lint engine images brokers brokers-remove conformance outages torture docs bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -50,6 +50,9 @@ brokers-remove: $(READY)  ## remove those brokers and their data
 
 conformance: images  ## what each real broker does, in every version: the suite behind the page of that name
 	@$(BIN)/pytest -q tests/integration/test_conformance_*.py
+
+outages: images  ## how long each outage of the real brokers takes: the table in the manual
+	@STOMPLISTENER_OUTAGES=write $(BIN)/pytest -q tests/integration/test_faults.py -k 'not manual'
 
 torture: images  ## the real brokers under faults; TORTURE="--faults 40 --seed 7" passes arguments
 	@$(BIN)/python tests/torture/run.py $(TORTURE)

@@ -27,7 +27,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "measured"]
 html_theme = "furo"
 html_title = f"stomplistener {release}"
 html_static_path = ["_static"]

@@ -51,6 +51,11 @@ class Ledger:
         return len(self._confirmed)
 
     @property
+    def backlog(self) -> int:
+        """How many messages the brokers keep, about."""
+        return len(self._confirmed) - len(self._received)
+
+    @property
     def duplicates(self) -> int:
         with self._changed:
             return sum(count - 1 for count in self._received.values())
