@@ -54,6 +54,9 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(TracebackType|optional|T|[a-z_.]*\.T|Random)"),
     # What napoleon takes for a type in a list of arguments.
     (r"py:class", r".*(,| ).*"),
+    (r"py:.*", r"flask\..*"),
+    # Told by the help of its command, and by docstrings.
+    (r"py:.*", r"stomplistener\.worker\..*"),
     # Aliases that a signature spells out.
     (r"py:.*", r"(stomplistener\.)?(\w+\.)*(AnyListener|Body|StrHeaders|Direction|Item|Settler|Hook)"),
 ]

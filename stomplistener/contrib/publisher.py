@@ -13,6 +13,8 @@ from stomplistener.config import DEFAULT
 from stomplistener.connection import Connection
 from stomplistener.state import ConnectionState
 
+__all__ = ["Publisher"]
+
 GOODBYE = 5.0
 """Seconds that the end of a process waits for its broker: confirmed sends have been waited for already."""
 

@@ -78,9 +78,10 @@ class Stomp:
         """Send a message by this process' connection. Needs an application context.
 
         Args:
+            destination, body, headers: as for ``Connection.send``.
             connection: ``default``, or one of ``STOMP_CONNECTIONS``.
-            destination, body, headers, **options: as for ``Connection.send``: ``confirm=``, ``content_type=``,
-                ``timeout=``, which also bounds the connecting where that is needed, …
+            **options: likewise: ``confirm=``, ``content_type=``, …; ``timeout=`` counts for the connecting, too, where
+                that is needed.
 
         Raises:
             StompError: as ``connection()`` and ``Connection.send`` do.

@@ -21,6 +21,8 @@ MODULES = (
     "stomplistener.transport",
     "stomplistener.testing",
     "stomplistener.testing.containers",
+    "stomplistener.contrib.flask",
+    "stomplistener.contrib.publisher",
 )
 # What a public method returns, and what nobody makes: described beside it, under the name of its module.
 SNAPSHOTS = {
