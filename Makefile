@@ -10,7 +10,7 @@ HARNESS := $(BIN)/python -m stomplistener.testing.containers
 FUZZ_SECONDS ?= 120
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask test unit lint engine images brokers brokers-remove conformance outages torture docs bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask django test unit lint engine images brokers brokers-remove conformance outages torture docs bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -23,6 +23,9 @@ harness: $(READY)  ## the tests of the example application; HARNESS_OPTIONS="--s
 
 flask: $(READY)  ## the shop in Flask under gunicorn, with its worker; FLASK_STOMP_URI=tcp://... names a broker
 	@$(BIN)/python examples/flask/open_shop.py
+
+django: $(READY)  ## a Django project with worker and outbox; STOMP_URL and PGHOST choose broker and PostgreSQL
+	@$(BIN)/python examples/django/show.py
 
 test: $(READY)  ## all tests; those on real brokers where a Docker engine runs
 	@$(BIN)/pytest -q

@@ -85,7 +85,7 @@ class Application:
 
     # Declaring
 
-    def add_connection(self, name: str, uri: str | None = None, **options: Any) -> None:
+    def add_connection(self, name: str, /, uri: str | None = None, **options: Any) -> None:
         """Declare a connection, for listeners that name it and for ``send``.
 
         Args:

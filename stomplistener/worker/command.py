@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +36,17 @@ def _uris(_context: click.Context, _parameter: click.Parameter, urls: tuple[str,
     return uris
 
 
+_LOG_OPTIONS = (
+    click.option(
+        "--log-format", type=click.Choice(["text", "json", "program"]), default="text", show_default=True,
+        help="program: as the program itself has set up its logging.",
+    ),
+    click.option(
+        "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info",
+        show_default=True,
+    ),
+)  # fmt: skip
+
 _OPTIONS = (
     click.option(
         "-u", "--url", "uris", metavar="[NAME=]URI", multiple=True, callback=_uris,
@@ -59,11 +70,6 @@ _OPTIONS = (
     ),
     click.option("--metrics-host", default="127.0.0.1", show_default=True, help="0.0.0.0 for every address."),
     click.option("--tracing", is_flag=True, help="Make each message a span of OpenTelemetry."),
-    click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
-    click.option(
-        "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info",
-        show_default=True,
-    ),
     click.option("--reload", is_flag=True, help="Start anew when a Python file changes; for development."),
     click.option(
         "--reload-path", "reload_paths", metavar="DIR", multiple=True, default=(".",),
@@ -73,18 +79,33 @@ _OPTIONS = (
 )  # fmt: skip
 
 
+def with_log_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of logging, and log as they say."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, log_format: str, log_level: str, **values: Any) -> Any:
+        if log_format != "program":
+            logs.configure(log_format, log_level)
+        return command(*args, **values)
+
+    return _with(_LOG_OPTIONS, wrapped)
+
+
 def with_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of a worker, call it with ``options=``, a RunOptions, and log as they say."""
 
     @functools.wraps(command)
-    def wrapped(*args: Any, log_format: str, log_level: str, **values: Any) -> Any:
-        logs.configure(log_format, log_level)
+    def wrapped(*args: Any, **values: Any) -> Any:
         own = {name: values.pop(name) for name in RunOptions.__dataclass_fields__}
         return command(*args, options=RunOptions(**own), **values)
 
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+    return _with(_OPTIONS, with_log_options(wrapped))
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def run_and_exit(load: Callable[[], Application], options: RunOptions) -> NoReturn:

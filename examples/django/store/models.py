@@ -1,0 +1,22 @@
+"""Orders that customers place, and invoices that the worker writes for them."""
+
+from django.db import models
+
+
+class Order(models.Model):
+    """What a customer wants."""
+
+    article = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return self.article
+
+
+class Invoice(models.Model):
+    """At most one for each order, however often its message comes."""
+
+    order = models.OneToOneField(Order, on_delete=models.CASCADE)
+    pid = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"invoice for {self.order}"

@@ -1,0 +1,81 @@
+"""The outbox in the admin: to look at, and to have rows tried again."""
+
+from __future__ import annotations
+
+import json
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.text import Truncator
+
+from stomplistener.contrib.django.models import OutboxMessage
+from stomplistener.contrib.django.outbox import requeue
+from stomplistener.protocol.frame import masked
+
+SHOWN = 4096
+"""How many bytes of a body are shown."""
+
+
+@admin.register(OutboxMessage)
+class OutboxMessageAdmin(admin.ModelAdmin):
+    """Nothing can be edited; what failed, or waits for another attempt, can be requeued."""
+
+    list_display = ("id", "destination", "key", "state", "attempts", "created", "due", "settled", "short_error")
+    list_filter = ("state", "destination", "created")
+    search_fields = ("destination", "key", "uuid", "error")
+    ordering = ("-id",)
+    actions = ("requeue_rows",)
+    fieldsets = (
+        (None, {"fields": ("uuid", "destination", "key", "shown_headers", "preview")}),
+        ("Delivery", {"fields": ("state", "attempts", "error", "created", "due", "settled")}),
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 (Django's signature)
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: OutboxMessage | None = None) -> bool:
+        # Of the list, for its actions; a row itself is only looked at.
+        return obj is None and super().has_change_permission(request)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxMessage]:
+        return super().get_queryset(request)
+
+    @admin.display(description="error")
+    def short_error(self, row: OutboxMessage) -> str:
+        return Truncator(row.error).chars(80)
+
+    @admin.display(description="headers")
+    def shown_headers(self, row: OutboxMessage) -> str:
+        return _block("\n".join(f"{name}: {value}" for name, value in masked(row.headers.items())))
+
+    @admin.display(description="body")
+    def preview(self, row: OutboxMessage) -> str:
+        return _block(body_preview(bytes(row.body)))
+
+    @admin.action(description="Requeue: try to publish the selected rows again", permissions=["change"])
+    def requeue_rows(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
+        count = requeue(rows.values_list("pk", flat=True), using=rows.db)
+        left = rows.count() - count
+        note = f" {left} were published already and are left alone." if left else ""
+        self.message_user(request, f"{count} rows are queued again.{note}", messages.SUCCESS)
+
+
+def body_preview(body: bytes) -> str:
+    """The beginning of a body as text, JSON with line breaks, bytes that are no text in hexadecimal."""
+    rest = f"\n… ({len(body):,} bytes in all)" if len(body) > SHOWN else ""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return body[:SHOWN].hex(" ") + rest
+    if not rest and text[:1] in ("{", "["):
+        try:
+            return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        except ValueError:
+            pass
+    return text[:SHOWN] + rest
+
+
+def _block(text: str) -> str:
+    return format_html('<pre style="margin: 0; white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', text)

@@ -1,0 +1,220 @@
+"""The setting ``STOMPLISTENER``: read, checked, and given as objects.
+
+What is wrong with it is told as Django's check messages, by ``manage.py check`` before anything starts; who uses a
+wrong setting all the same gets the same text as ``ImproperlyConfigured``. No value of a passcode is ever in them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from stomplistener.connection import Connection
+from stomplistener.errors import InvalidURI
+from stomplistener.worker.application import DEFAULT, uri_variable
+
+NAME = "STOMPLISTENER"
+_NUMBER = (int, float)
+
+_CONNECTION: Mapping[str, tuple[type, ...]] = {
+    "URI": (str,),
+    "LOGIN": (str,),
+    "PASSCODE": (str,),
+    "HOST": (str,),
+    "OPTIONS": (Mapping,),
+}
+_ROOT: Mapping[str, tuple[type, ...]] = {
+    **_CONNECTION,
+    "CONNECTIONS": (Mapping,),
+    "ATOMIC": (bool,),
+    "PUBLISH_TIMEOUT": _NUMBER,
+    "OUTBOX": (Mapping,),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboxSettings:
+    """How the relay works. Durations are seconds.
+
+    Attributes:
+        batch: how many rows are published together.
+        poll: the pause when nothing is due.
+        timeout: how long a row may wait for its receipt.
+        attempts: how often the broker may refuse a row before it is parked as failed.
+        first_delay: the pause after the first failure of a row; it doubles with each further one.
+        most_delay: up to this.
+        keep: how long published rows stay; None keeps them.
+    """
+
+    batch: int = 100
+    poll: float = 1.0
+    timeout: float = 10.0
+    attempts: int = 10
+    first_delay: float = 1.0
+    most_delay: float = 300.0
+    keep: float | None = 7 * 24 * 3600.0
+
+    def delay(self, attempts: int) -> float:
+        """The pause after so many failed attempts."""
+        return min(self.first_delay * 2.0 ** min(attempts - 1, 60), self.most_delay)
+
+
+_OUTBOX: Mapping[str, tuple[type, ...]] = {
+    each.name.upper(): (int,) if each.name in ("batch", "attempts") else _NUMBER for each in fields(OutboxSettings)
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionSettings:
+    """One connection: its URI, None where none is set, and the further arguments of ``Connection``."""
+
+    name: str
+    uri: str | None = field(repr=False)
+    options: Mapping[str, Any] = field(repr=False)
+
+    def broker_uri(self) -> str:
+        """Its URI.
+
+        Raises:
+            ImproperlyConfigured: none is set.
+        """
+        if self.uri is None:
+            raise ImproperlyConfigured(f"connection {self.name!r} has no broker URI: {_where(self.name)}")
+        return self.uri
+
+    def make(self) -> Connection:
+        """A connection that is not connected yet; raises as ``broker_uri``."""
+        return Connection(self.broker_uri(), **self.options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StompSettings:
+    """The whole setting."""
+
+    connections: Mapping[str, ConnectionSettings]
+    atomic: bool
+    publish_timeout: float
+    outbox: OutboxSettings
+
+
+@functools.cache
+def stomp_settings() -> StompSettings:
+    """The setting as objects.
+
+    Raises:
+        ImproperlyConfigured: what is wrong with it, all of it.
+    """
+    raw = getattr(settings, NAME, {})
+    errors = [problem for problem in problems(raw) if problem.is_serious()]
+    if errors:
+        raise ImproperlyConfigured("; ".join(str(error.msg) for error in errors))
+    outbox = {key.lower(): value for key, value in raw.get("OUTBOX", {}).items()}
+    return StompSettings(
+        connections={name: _connection(name, each) for name, each in _connections(raw)},
+        atomic=raw.get("ATOMIC", False),
+        publish_timeout=raw.get("PUBLISH_TIMEOUT", 10.0),
+        outbox=OutboxSettings(**outbox),
+    )
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == NAME:
+        stomp_settings.cache_clear()
+
+
+setting_changed.connect(_forget)
+
+
+def _connections(raw: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield DEFAULT, raw
+    yield from raw.get("CONNECTIONS", {}).items()
+
+
+def _connection(name: str, raw: Mapping[str, Any]) -> ConnectionSettings:
+    given = {key.lower(): raw[key] for key in ("LOGIN", "PASSCODE", "HOST") if raw.get(key) is not None}
+    uri = raw.get("URI") or os.environ.get(uri_variable(name))
+    options = {"name": f"django-{name}", **given, **raw.get("OPTIONS", {})}
+    return ConnectionSettings(name=name, uri=uri or None, options=options)
+
+
+# Checking
+
+
+def problems(raw: object) -> list[CheckMessage]:
+    """What is wrong with a value of the setting."""
+    if not isinstance(raw, Mapping):
+        hint = f"Write {NAME} = {{'URI': 'tcp://localhost:61613'}}."
+        return [_error("E001", f"{NAME} is {type(raw).__name__}, not a dict", hint)]
+    found = [*_shape(raw, _ROOT, NAME)]
+    if found:
+        return found
+    found += _shape(raw.get("OUTBOX", {}), _OUTBOX, f"{NAME}['OUTBOX']")
+    found += _range(raw)
+    for name, each in _connections(raw):
+        path = NAME if name == DEFAULT else f"{NAME}['CONNECTIONS'][{name!r}]"
+        if not isinstance(each, Mapping):
+            found.append(_error("E003", f"{path} is {type(each).__name__}, not a dict", "Give it at least a 'URI'."))
+            continue
+        shape = [] if name == DEFAULT else [*_shape(each, _CONNECTION, path)]
+        found += shape or _makes(name, each, path)
+    return found
+
+
+def _shape(raw: Mapping[str, Any], allowed: Mapping[str, tuple[type, ...]], path: str) -> Iterator[CheckMessage]:
+    for key, value in raw.items():
+        if key not in allowed:
+            near = difflib.get_close_matches(str(key).upper(), allowed, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(allowed)}."
+            yield _error("E002", f"{path} has no key {key!r}", hint)
+            continue
+        wanted = allowed[key]
+        optional = value is None and key not in ("OPTIONS", "CONNECTIONS", "OUTBOX", "ATOMIC")
+        if not optional and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
+            names = "a dict" if wanted == (Mapping,) else " or ".join(each.__name__ for each in wanted)
+            yield _error("E003", f"{path}[{key!r}] is {type(value).__name__}, not {names}", None)
+
+
+def _range(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    numbers = {f"{NAME}['OUTBOX'][{key!r}]": (key, value) for key, value in raw.get("OUTBOX", {}).items()}
+    if "PUBLISH_TIMEOUT" in raw:
+        numbers[f"{NAME}['PUBLISH_TIMEOUT']"] = ("PUBLISH_TIMEOUT", raw["PUBLISH_TIMEOUT"])
+    for path, (key, value) in numbers.items():
+        least = 1 if key in ("BATCH", "ATTEMPTS") else 0
+        if value is None and key != "KEEP":
+            yield _error("E006", f"{path} is None", "Leave it out for its default.")
+        elif isinstance(value, _NUMBER) and value < least:
+            yield _error("E006", f"{path} is {value}, less than {least}", None)
+
+
+def _makes(name: str, raw: Mapping[str, Any], path: str) -> Iterator[CheckMessage]:
+    """Whether a connection can be made of it; making one does not connect."""
+    connection = _connection(name, raw)
+    if connection.uri is None:
+        yield Warning(f"{path} has no broker URI", hint=_where(name), id="stomplistener.W001")
+        return
+    try:
+        connection.make()
+    except InvalidURI as error:
+        given = f"{path}['URI']" if raw.get("URI") else f"the environment's {uri_variable(name)}"
+        yield _error("E004", f"{given} is no broker URI: {error}", "Such as tcp://mq1:61613 or failover:(…,…).")
+    except (TypeError, ValueError) as error:
+        hint = "Its keys are arguments of stomplistener.Connection, such as 'heartbeat'."
+        yield _error("E005", f"{path}['OPTIONS'] makes no connection: {error}", hint)
+
+
+def _where(name: str) -> str:
+    path = "" if name == DEFAULT else f"['CONNECTIONS'][{name!r}]"
+    return f"Set {NAME}{path}['URI'], or {uri_variable(name)} in the environment."
+
+
+def _error(number: str, text: str, hint: str | None) -> CheckMessage:
+    return Error(text, hint=hint, id=f"stomplistener.{number}")

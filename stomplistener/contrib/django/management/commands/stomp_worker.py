@@ -1,0 +1,28 @@
+"""``manage.py stomp_worker``: run the listeners of all installed apps."""
+
+from __future__ import annotations
+
+import click
+
+from stomplistener.contrib.django.listening import load
+from stomplistener.contrib.django.management.bridge import ClickCommand
+from stomplistener.worker import RunOptions
+from stomplistener.worker.command import run_and_exit, with_run_options
+
+
+@click.command("stomp_worker")
+@with_run_options
+def worker(options: RunOptions) -> None:
+    """Run the listeners."""
+    run_and_exit(load, options)
+
+
+class Command(ClickCommand):
+    """The command."""
+
+    command = worker
+    help = (
+        "Run the handlers in listeners.py of each installed app, until SIGTERM, SIGINT or SIGHUP. Then no further "
+        "message is begun, running handlers may end within --grace, and what was not finished goes back to its queue. "
+        "Brokers come from --url, else from the setting STOMPLISTENER, else from STOMP_URL."
+    )

@@ -1,0 +1,105 @@
+"""Confirmed sends from views, commands and handlers, over one connection for each process.
+
+The connection is made at the first message; a forked process (gunicorn, multiprocessing) makes its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.db import transaction
+
+from stomplistener.connection import Body
+from stomplistener.contrib.django.conf import NAME, stomp_settings
+from stomplistener.contrib.publisher import GOODBYE, Publisher
+from stomplistener.threads.deadline import Deadline
+from stomplistener.worker.application import DEFAULT
+
+_made: list[Publisher] = []
+
+
+@functools.cache
+def _publisher(name: str) -> Publisher:
+    known = stomp_settings().connections
+    if name not in known:
+        raise ImproperlyConfigured(f"{NAME}['CONNECTIONS'] has no connection {name!r}")
+    publisher = Publisher(known[name].broker_uri(), **known[name].options)
+    _made.append(publisher)
+    return publisher
+
+
+def publish(
+    destination: str,
+    body: Body = b"",
+    headers: Mapping[str, str] | None = None,
+    *,
+    connection: str = DEFAULT,
+    timeout: float | None = None,
+    **options: Any,
+) -> None:
+    """Send a message now, whatever becomes of the transaction, and wait until the broker has confirmed it.
+
+    Args:
+        destination: as the broker spells it.
+        body: bytes, or text, which goes as UTF-8.
+        headers: more headers.
+        connection: by which connection of the settings.
+        timeout: seconds to wait for a connection and the receipt together; the setting ``PUBLISH_TIMEOUT`` where None.
+        **options: as for ``Connection.send``: ``content_type=``, ``persistent=``, …
+
+    Raises:
+        StompError: it was not confirmed; as for ``Connection.connect`` and ``Connection.send``.
+        ImproperlyConfigured: there is no such connection, or it has no URI.
+    """
+    deadline = Deadline(stomp_settings().publish_timeout if timeout is None else timeout)
+    sender = _publisher(connection).connection(timeout=deadline.remaining())
+    sender.send(destination, body, headers, confirm=True, timeout=deadline.remaining(), **options)
+
+
+def publish_on_commit(
+    destination: str,
+    body: Body = b"",
+    headers: Mapping[str, str] | None = None,
+    *,
+    using: str | None = None,
+    robust: bool = False,
+    **options: Any,
+) -> None:
+    """Send a message when the transaction commits, and not at all when it is rolled back; outside of one, now.
+
+    The transaction is committed by then: a broker that cannot be reached does not undo it, and a process that ends
+    between the two sends nothing. What must not be lost goes by the outbox instead.
+
+    Args:
+        using: the database of the transaction; the default one where None.
+        robust: log what the send raises, as ``transaction.on_commit`` does, instead of raising it.
+        destination, body, headers, **options: as for ``publish``.
+
+    Raises:
+        StompError: where the transaction ends, with ``robust=False``: it was not confirmed.
+    """
+
+    # Django logs a robust one by its name, which a partial has not.
+    def send() -> None:
+        publish(destination, body, headers, **options)
+
+    transaction.on_commit(send, using=using, robust=robust)
+
+
+def close() -> None:
+    """End the connections of this process; the next message makes new ones. All that was sent is confirmed already."""
+    _publisher.cache_clear()
+    while _made:
+        _made.pop().close(GOODBYE)
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == NAME:
+        close()
+
+
+setting_changed.connect(_forget)

@@ -1,0 +1,45 @@
+"""The example project, set up in the test's process on an SQLite file, and its commands as processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker_process import ServerProcess
+
+PROJECT = Path(__file__).parents[3] / "examples" / "django"
+
+_room = tempfile.TemporaryDirectory(prefix="stomplistener-django-")
+os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
+os.environ.setdefault("SQLITE", str(Path(_room.name, "db.sqlite3")))
+sys.path.insert(0, str(PROJECT))
+
+import django  # noqa: E402 (its settings are chosen above)
+
+django.setup()  # type: ignore[attr-defined]  # mypy takes the directory of the example for django
+
+from django.core.management import call_command  # noqa: E402
+from django.test import override_settings  # noqa: E402
+
+call_command("migrate", verbosity=0)
+
+
+@contextmanager
+def broker_uri(uri: str) -> Iterator[None]:
+    """Have the setting name a broker."""
+    with override_settings(STOMPLISTENER={"URI": uri}):
+        yield
+
+
+def empty_outbox() -> None:
+    """Delete all rows."""
+    from stomplistener.contrib.django.models import OutboxMessage
+
+    OutboxMessage.objects.all().delete()
+
+
+__all__ = ["PROJECT", "ServerProcess", "broker_uri", "call_command", "empty_outbox", "override_settings"]
