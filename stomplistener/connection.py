@@ -28,6 +28,7 @@ from stomplistener.config import DEFAULT, Config, ConnectOptions
 from stomplistener.core import Core
 from stomplistener.errors import ClosedAfterFork, NotConnected, StompError, TimedOut
 from stomplistener.failover import parse
+from stomplistener.greenlets import refuse_half_a_patch
 from stomplistener.lifecycle import Lifecycle
 from stomplistener.listener import AnyListener, Listeners, call_all
 from stomplistener.message import Message
@@ -175,7 +176,9 @@ class Connection:
             ConnectFailed: each broker was tried as often as the URI says; the message has the reason of each.
             TimedOut: the time is over; nothing goes on in the background.
             NotConnected: another thread closed the connection.
+            RuntimeError: gevent has patched the standard library in part, or too late.
         """
+        refuse_half_a_patch()
         core, deadline = self._core, Deadline(self._config.seconds(timeout))
         self._lifecycle.start()
         settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
