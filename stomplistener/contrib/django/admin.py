@@ -22,7 +22,7 @@ SHOWN = 4096
 class OutboxMessageAdmin(admin.ModelAdmin):
     """Nothing can be edited; what failed, or waits for another attempt, can be requeued."""
 
-    list_display = ("id", "destination", "key", "state", "attempts", "created", "due", "settled", "short_error")
+    list_display = ("id", "destination", "key", "state", "attempts", "short_error", "created")
     list_filter = ("state", "destination", "created")
     search_fields = ("destination", "key", "uuid", "error")
     ordering = ("-id",)
