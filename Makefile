@@ -10,7 +10,7 @@ HARNESS := $(BIN)/python -m stomplistener.testing.containers
 FUZZ_SECONDS ?= 120
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask django test unit lint engine images brokers brokers-remove conformance outages torture docs bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask django asyncio twisted test unit lint engine images brokers brokers-remove conformance outages torture docs bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -26,6 +26,12 @@ flask: $(READY)  ## the shop in Flask under gunicorn, with its worker; FLASK_STO
 
 django: $(READY)  ## a Django project with worker and outbox; STOMP_URL and PGHOST choose broker and PostgreSQL
 	@$(BIN)/python examples/django/show.py
+
+asyncio: $(READY)  ## a kitchen on asyncio
+	@$(BIN)/python examples/asyncio/kitchen.py
+
+twisted: $(READY)  ## a bakery on Twisted
+	@$(BIN)/python examples/twisted/bakery.py
 
 test: $(READY)  ## all tests; those on real brokers where a Docker engine runs
 	@$(BIN)/pytest -q

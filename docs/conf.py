@@ -49,7 +49,10 @@ copybutton_prompt_is_regexp = True
 
 # Names that live elsewhere: the standard library, names that are only used in signatures, and type variables.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(os|ssl|collections|concurrent|threading|types|typing|random|enum|socket|logging|dataclasses)\..*"),
+    (
+        r"py:.*",
+        r"(os|ssl|collections|concurrent|threading|types|typing|random|enum|socket|logging|dataclasses)\..*",
+    ),
     (r"py:.*", r"(Callable|Iterable|Iterator|Mapping|Sequence|Collection|Any|Self|Literal|Future|SSLContext)"),
     (r"py:.*", r"(TracebackType|optional|T|[a-z_.]*\.T|Random)"),
     # What napoleon takes for a type in a list of arguments.
@@ -57,8 +60,12 @@ nitpick_ignore_regex = [
     (r"py:.*", r"flask\..*"),
     # Told by the help of its command, and by docstrings.
     (r"py:.*", r"stomplistener\.worker\..*"),
+    (r"py:.*", r"twisted\..*|Awaitable|(\w+\.)*LoopTransaction"),
     # Aliases that a signature spells out.
-    (r"py:.*", r"(stomplistener\.)?(\w+\.)*(AnyListener|Body|StrHeaders|Direction|Item|Settler|Hook)"),
+    (
+        r"py:.*",
+        r"(stomplistener\.)?(\w+\.)*(AnyListener|Body|StrHeaders|Direction|Item|Settler|Hook)",
+    ),
 ]
 
 if os.environ.get("STOMPLISTENER_DOCS_INTERSPHINX"):

@@ -24,6 +24,8 @@ from stomplistener.connection import StrHeaders
 from stomplistener.contrib.loops import LoopConnection, LoopMessages, LoopTransaction, Turn
 from stomplistener.message import Message
 
+__all__ = ["AsyncConnection", "AsyncMessages", "AsyncTransaction"]
+
 T = TypeVar("T")
 
 

@@ -18,6 +18,7 @@ class LoopTransaction:
         self._transaction = connection.connection.transaction(headers)
 
     async def begin(self) -> None:
+        """BEGIN; waits for a connection."""
         await self._connection.said(self._transaction.begin, self._connection.deadline())
 
     async def send(self, destination: str, body: Body = b"", headers: StrHeaders = None, **options: Any) -> None:

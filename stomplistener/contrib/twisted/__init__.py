@@ -10,7 +10,8 @@
 When the reactor shuts down, it waits for a graceful end of the connection. Every method belongs to the reactor thread.
 """
 
+from stomplistener.contrib.loops import LoopTransaction
 from stomplistener.contrib.twisted.connection import TwistedConnection
 from stomplistener.contrib.twisted.subscription import TwistedSubscription
 
-__all__ = ["TwistedConnection", "TwistedSubscription"]
+__all__ = ["LoopTransaction", "TwistedConnection", "TwistedSubscription"]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -79,3 +84,49 @@ def test_half_a_patch_is_refused(broker: Broker, first: str, second: str, compla
     assert result.stderr.splitlines()[-1].startswith("RuntimeError: gevent has patched")
     assert complaint in result.stderr
     assert not broker.frames(command="CONNECT")
+
+
+APPLICATION = """
+import os
+from stomplistener import Connection
+
+def application(environ, start_response):
+    with Connection(os.environ["STOMP_URL"]) as connection:
+        connection.send("/queue/test", "from a greenlet", confirm=True)
+    start_response("200 OK", [])
+    return [b"confirmed"]
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="gunicorn needs fork")
+@pytest.mark.parametrize(
+    ("config", "answer"),
+    [
+        ("", "confirmed"),
+        ("preload_app = True", "patch first"),
+        ("import gevent.monkey\ngevent.monkey.patch_all()\npreload_app = True", "confirmed"),
+    ],
+)
+def test_the_workers_of_gunicorn(broker: Broker, tmp_path: Path, config: str, answer: str) -> None:
+    (tmp_path / "application.py").write_text(APPLICATION)
+    (tmp_path / "gunicorn.conf.py").write_text(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        command = ["-m", "gunicorn", "-k", "gevent", "--bind", f"fd://{listening.fileno()}", "application:application"]
+        environment = {**os.environ, "STOMP_URL": broker.uri}
+        server = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=environment,
+            pass_fds=[listening.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+            with suppress(urllib.error.HTTPError), urllib.request.urlopen(url, timeout=30) as response:
+                assert response.read() == b"confirmed"
+        finally:
+            server.terminate()
+            _, log = server.communicate(timeout=30)
+    assert (answer == "confirmed") == (broker.depth(QUEUE) == 1), log
+    assert answer == "confirmed" or answer in log

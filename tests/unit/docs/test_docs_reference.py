@@ -21,8 +21,10 @@ MODULES = (
     "stomplistener.transport",
     "stomplistener.testing",
     "stomplistener.testing.containers",
+    "stomplistener.contrib.asyncio",
     "stomplistener.contrib.flask",
     "stomplistener.contrib.publisher",
+    "stomplistener.contrib.twisted",
 )
 # What a public method returns, and what nobody makes: described beside it, under the name of its module.
 SNAPSHOTS = {
