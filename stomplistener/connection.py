@@ -413,7 +413,7 @@ class Connection:
         content_type: str | None = None,
         transaction: Transaction | str | None = None,
         confirm: bool = False,
-        auto_content_length: bool = True,
+        auto_content_length: bool | None = None,
         persistent: bool | None = None,
         expires: float | None = None,
         priority: int | None = None,
@@ -433,7 +433,8 @@ class Connection:
             content_type: the MIME type of the body.
             transaction: send as part of it.
             confirm: wait for the broker's receipt.
-            auto_content_length: False leaves content-length out (ActiveMQ then makes a TextMessage).
+            auto_content_length: whether there is a content-length. Where None, all have one but the texts for ActiveMQ
+                and Artemis: these make a JMS BytesMessage of what has one, and a TextMessage of what has none.
             persistent: whether the broker is to keep it on disk; its default where None.
             expires: seconds after which nobody is to get it any more.
             priority: 0 to 9, 9 first, where the broker's queue has priorities.
@@ -453,8 +454,10 @@ class Connection:
         """
         core, config = self._core, self._config
         # First of all, and in one look: a burst is made of these.
-        usual = headers is None and content_type is None and transaction is None and auto_content_length and not confirm
+        usual = headers is None and content_type is None and transaction is None and not confirm
+        usual = usual and auto_content_length is None
         usual = usual and persistent is None and expires is None and priority is None and delay is None
+        usual = usual and duplicate_id is None
         if usual and isinstance(body, (bytes, str)) and core.send_plain(destination, body):
             return
         deadline = Deadline(config.seconds(timeout))
@@ -473,7 +476,7 @@ class Connection:
             headers,
             content_type=content_type,
             transaction=transaction.id if isinstance(transaction, Transaction) else transaction,
-            auto_content_length=auto_content_length,
+            auto_content_length=core.counted(body, auto_content_length),
         )
         if transaction is not None:
             if confirm:
@@ -496,7 +499,7 @@ class Connection:
         headers: StrHeaders = None,
         *,
         content_type: str | None = None,
-        auto_content_length: bool = True,
+        auto_content_length: bool | None = None,
         persistent: bool | None = None,
         expires: float | None = None,
         priority: int | None = None,
@@ -522,8 +525,9 @@ class Connection:
             ProtocolError: this broker cannot do what an option asks.
         """
         answer = self._core.new_answer()
-        usual = headers is None and content_type is None and auto_content_length
+        usual = headers is None and content_type is None and auto_content_length is None
         usual = usual and persistent is None and expires is None and priority is None and delay is None
+        usual = usual and duplicate_id is None
         if usual and isinstance(body, (bytes, str)) and self._core.confirm_plain(destination, body, answer):
             return answer
         deadline = Deadline(self._config.seconds(timeout))
@@ -537,7 +541,11 @@ class Connection:
             duplicate_id=duplicate_id,
         )
         frame = commands.send(
-            destination, body, headers, content_type=content_type, auto_content_length=auto_content_length
+            destination,
+            body,
+            headers,
+            content_type=content_type,
+            auto_content_length=self._core.counted(body, auto_content_length),
         )
         self._core.confirm(frame, deadline, answer=answer, wait=False)
         return answer
@@ -549,7 +557,7 @@ class Connection:
         *,
         headers: StrHeaders = None,
         content_type: str | None = None,
-        auto_content_length: bool = True,
+        auto_content_length: bool | None = None,
         timeout: float | None = DEFAULT,
     ) -> Message:
         """Send a message and wait for the answer to it, which comes over a temporary queue of this connection.
@@ -569,7 +577,8 @@ class Connection:
             NotConnected: there is no connection, nor is one being restored.
             ProtocolError: the broker does not say what it is: see ``broker``.
         """
-        make = partial(request_frame, destination, body, headers, content_type, auto_content_length)
+        counted = self._core.counted(body, auto_content_length)
+        make = partial(request_frame, destination, body, headers, content_type, counted)
         return self._core.requests.request(make, Deadline(self._config.seconds(timeout)), f"request to {destination}")
 
     def request_async(
@@ -579,7 +588,7 @@ class Connection:
         *,
         headers: StrHeaders = None,
         content_type: str | None = None,
-        auto_content_length: bool = True,
+        auto_content_length: bool | None = None,
         timeout: float | None = DEFAULT,
     ) -> Future[Message]:
         """Send a request without waiting for its answer.
@@ -597,7 +606,8 @@ class Connection:
             NotConnected: there is no connection, nor is one being restored.
             ProtocolError: the broker does not say what it is: see ``broker``.
         """
-        make = partial(request_frame, destination, body, headers, content_type, auto_content_length)
+        counted = self._core.counted(body, auto_content_length)
+        make = partial(request_frame, destination, body, headers, content_type, counted)
         return self._core.requests.start(make, Deadline(self._config.seconds(timeout)), f"request to {destination}")
 
     def reply(
@@ -615,7 +625,7 @@ class Connection:
             ValueError: the message asks for no answer.
             TimedOut: there was no connection; nothing was written, and nothing will be.
         """
-        frame = reply_frame(message, body, headers or {})
+        frame = reply_frame(message, body, headers or {}, self._core.counted(body, None))
         self._core.send(frame, Deadline(self._config.seconds(timeout)))
 
     def wait_ready(self, timeout: float | None = DEFAULT) -> None:

@@ -208,7 +208,9 @@ def request_frame(
     return commands.send(destination, body, merged, content_type=content_type, auto_content_length=auto_content_length)
 
 
-def reply_frame(message: Message, body: bytes | bytearray | memoryview | str, headers: Mapping[str, str]) -> Frame:
+def reply_frame(
+    message: Message, body: bytes | bytearray | memoryview | str, headers: Mapping[str, str], counted: bool
+) -> Frame:
     """The SEND that answers a message.
 
     Raises:
@@ -218,4 +220,5 @@ def reply_frame(message: Message, body: bytes | bytearray | memoryview | str, he
     if destination is None:
         raise ValueError(f"{message!r} has no reply-to: nobody waits for an answer")
     id = message.headers.get("correlation-id")
-    return commands.send(destination, body, ({"correlation-id": id} if id is not None else {}) | dict(headers))
+    merged = ({"correlation-id": id} if id is not None else {}) | dict(headers)
+    return commands.send(destination, body, merged, auto_content_length=counted)

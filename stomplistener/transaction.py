@@ -79,7 +79,7 @@ class Transaction:
         headers: Mapping[str, str] | None = None,
         *,
         content_type: str | None = None,
-        auto_content_length: bool = True,
+        auto_content_length: bool | None = None,
         persistent: bool | None = None,
         expires: float | None = None,
         priority: int | None = None,
@@ -103,7 +103,7 @@ class Transaction:
             headers,
             content_type=content_type,
             transaction=self.id,
-            auto_content_length=auto_content_length,
+            auto_content_length=self._core.counted(body, auto_content_length),
         )
         self._say(lambda session: session.send(frame), "SEND", timeout)
 

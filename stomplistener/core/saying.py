@@ -70,6 +70,12 @@ class Saying(Shared):
                 self._until_open(deadline, "SEND", room=False)
         return dialect.send_headers(session.connected_frame, time.time(), **options) | dict(headers or {})
 
+    def counted(self, body: object, wanted: bool | None) -> bool:
+        """Whether a SEND gets a content-length; a text goes without where the broker would make bytes of it."""
+        if wanted is not None:
+            return wanted
+        return not (self._length_means_bytes and isinstance(body, str) and "\0" not in body)
+
     def new_answer(self) -> Answer:
         return Answer(self)
 
@@ -79,7 +85,7 @@ class Saying(Shared):
         The session has nothing to note of such a frame, so that it need not be asked.
         """
         templates, outbox = self._templates, self.outbox
-        if templates is None or self.listeners.on_send:
+        if templates is None or self.listeners.on_send or not self.counted(body, None):
             return False
         data = templates.send(destination, body)
         with self.lock:
@@ -119,7 +125,7 @@ class Saying(Shared):
     def confirm_plain(self, destination: str, body: bytes | str, answer: Answer) -> bool:
         """Say a confirmed SEND that has nothing special, the short way. False if only the long way is open."""
         templates, outbox = self._templates, self.outbox
-        if templates is None or self.listeners.on_send:
+        if templates is None or self.listeners.on_send or not self.counted(body, None):
             return False
         size = len(body) if isinstance(body, bytes) else len(body.encode())
         with self.lock:
@@ -190,7 +196,11 @@ class Saying(Shared):
             if message.epoch != session.epoch or session.state is not SessionState.CONNECTED:
                 return
             transaction, begin = session.begin()
-            send = commands.send(destination, message.body, headers, transaction=transaction.id)
+            # What was a text stays one.
+            counted = "content-length" in message.headers or b"\0" in message.body
+            send = commands.send(
+                destination, message.body, headers, transaction=transaction.id, auto_content_length=counted
+            )
             try:
                 encode(send, session.version)
             except (InvalidHeader, ProtocolError) as error:

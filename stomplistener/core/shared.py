@@ -67,6 +67,7 @@ class Shared:
         self._last_error: BrokerError | None = None
         self._window_waiters = self._answer_waiters = 0
         self._templates: Templates | None = None
+        self._length_means_bytes = config.dialect.length_means_bytes(None)
         self._beats_heard = 0.0
         self._secrets: tuple[str, ...] = ()
 
@@ -78,6 +79,8 @@ class Shared:
         self.state = state
         usual = state is ConnectionState.CONNECTED and not self.config.track_messages
         self._templates = Templates(self.session.version or "") if usual else None
+        if state is ConnectionState.CONNECTED:
+            self._length_means_bytes = self.config.dialect.length_means_bytes(self.session.connected_frame)
         self.changed.notify_all()
 
     def give_up(self, failure: StompError) -> None:

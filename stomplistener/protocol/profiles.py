@@ -44,6 +44,7 @@ class Profile:
         named_by_id: whether the subscription's id is the name of a durable subscription.
         forget: the headers of each UNSUBSCRIBE that it takes to delete a durable subscription.
         reply_to: the destination for replies, with ``{name}`` for a name that no other has.
+        length_means_bytes: whether it makes a JMS BytesMessage of what has a content-length, a TextMessage of the rest.
         replies_by_itself: whether the broker subscribes the sender to ``reply-to`` without a SUBSCRIBE.
     """
 
@@ -55,6 +56,7 @@ class Profile:
     named_by_id: bool = False
     forget: Sequence[Mapping[str, str]] = ({},)
     reply_to: str = "/temp-queue/{name}"
+    length_means_bytes: bool = False
     replies_by_itself: bool = False
     hints: Mapping[str, str] = field(default_factory=dict)
 
@@ -108,6 +110,7 @@ PROFILES: Mapping[str, Profile] = {
                 "duplicate_id": Spelling(None, _AMQ, "it detects duplicates by numbers that STOMP does not have"),
             },
             client_id=True,
+            length_means_bytes=True,
             # With the name alone it answers that the durable consumer is in use.
             forget=({}, {"activemq.subscriptionName": "{name}"}),
         ),
@@ -134,6 +137,7 @@ PROFILES: Mapping[str, Profile] = {
                 ),
             },
             client_id=True,
+            length_means_bytes=True,
             forget=({"durable-subscription-name": "{name}"},),
             # It has no temporary queues over STOMP; the queue of a subscription to a topic goes with its connection.
             reply_to="/topic/{name}",
@@ -243,6 +247,11 @@ class Dialect:
     def is_fixed(self) -> bool:
         """Whether the broker is known without asking it."""
         return self._fixed is not None
+
+    def length_means_bytes(self, connected: Frame | None) -> bool:
+        """Whether a text has to go without content-length to stay one; False where the broker is not known."""
+        profile = self._fixed or profile_of(connected)
+        return profile is not None and profile.length_means_bytes
 
     def profile(self, connected: Frame | None, what: str) -> Profile:
         """The profile of the broker.

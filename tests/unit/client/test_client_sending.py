@@ -27,6 +27,7 @@ from stomplistener import (
     Connection,
     ConnectionLost,
     ConnectOptions,
+    Frame,
     InvalidHeader,
     Limits,
     Message,
@@ -343,3 +344,36 @@ def test_the_classics_with_threads_that_switch_all_the_time(broker: Broker, kind
             assert recorder.count("listener_error") == 0
     finally:
         sys.setswitchinterval(interval)
+
+
+def sends(broker: Broker, count: int) -> list[Frame]:
+    broker.wait_for(lambda: len(broker.frames(command="SEND")) >= count, what="SENDs")
+    return broker.frames(command="SEND")
+
+
+@pytest.mark.parametrize("name", ["activemq", "artemis"])
+def test_a_text_goes_without_content_length_where_that_would_make_bytes_of_it(broker: Broker, name: str) -> None:
+    with Connection(broker.uri, broker=name, timeout=10) as connection:
+        connection.send(QUEUE, "text")
+        connection.send(QUEUE, "text", {"a": "b"}, confirm=True)
+        connection.send_async(QUEUE, "text").result(10)
+        with connection.transaction() as transaction:
+            transaction.send(QUEUE, "text")
+        for body, asked in ((b"bytes", None), ("with\0NUL", None), ("text", True), (b"bytes", False)):
+            connection.send(QUEUE, body, auto_content_length=asked)
+        found = ["content-length" in frame.headers for frame in sends(broker, 8)]
+    assert found == [False, False, False, False, True, True, True, False]
+
+
+def test_elsewhere_a_text_has_a_content_length(broker: Broker) -> None:
+    with Connection(broker.uri, timeout=10) as connection:
+        connection.send(QUEUE, "text", confirm=True)
+    (frame,) = sends(broker, 1)
+    assert frame.headers["content-length"] == "4"
+
+
+def test_an_id_against_duplicates_goes_with_a_message_that_has_nothing_else(broker: Broker) -> None:
+    with Connection(broker.uri, timeout=10) as connection:
+        connection.send(QUEUE, "x", duplicate_id="1")
+        connection.send_async(QUEUE, "x", duplicate_id="2").result(10)
+        assert [frame.headers.get("duplicate-id") for frame in sends(broker, 2)] == ["1", "2"]
