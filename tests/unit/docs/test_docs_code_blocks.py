@@ -100,6 +100,7 @@ def test_the_blocks_of_a_page_run_one_after_the_other(
 def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     for block in blocks(page):
         if block.kind == "test-module":
+            (tmp_path / block.caption).parent.mkdir(exist_ok=True)
             (tmp_path / block.caption).write_text(block.text)
     for caption, text in files(page).items():
         (tmp_path / caption).write_text(text)
