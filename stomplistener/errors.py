@@ -34,7 +34,18 @@ def shorten(data: bytes | str, limit: int = _SHOWN_BYTES) -> str:
 
 
 class StompError(Exception):
-    """Base of everything that the library raises on its own account."""
+    """Base of everything that the library raises on its own account. Can be pickled and copied."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception is made again from its args alone, which are the message, and most of ours need more than that.
+        return _made_again, (type(self), self.args, vars(self))
+
+
+def _made_again(kind: type[StompError], args: tuple[object, ...], attributes: dict[str, object]) -> StompError:
+    error = kind.__new__(kind, *args)
+    super(StompError, error).__init__(*args)
+    vars(error).update(attributes)
+    return error
 
 
 class ProtocolError(StompError):

@@ -136,6 +136,10 @@ class Frame:
             return NotImplemented
         return self.command == other.command and self.headers.pairs == other.headers.pairs and self.body == other.body
 
+    def __reduce__(self) -> tuple[type[Frame], tuple[object, ...]]:
+        # By value: a received frame holds a part of the decoder that made it.
+        return Frame, (self.command, self.headers.pairs, self.body)
+
     __hash__ = None  # type: ignore[assignment]  # equal by value, and values may be long
 
     def __repr__(self) -> str:
