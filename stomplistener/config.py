@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from stomplistener.failover import Broker, BrokerURI
 from stomplistener.protocol import Limits
+from stomplistener.protocol.frame import secrets_in
 from stomplistener.protocol.profiles import Dialect
 from stomplistener.transport import Transport
 
@@ -36,6 +37,13 @@ class ConnectOptions:
     host: str | None
     headers: dict[str, str] = field(repr=False)
     http_headers: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may show though the broker says it: brokers quote what they refuse. The longest come first."""
+        own = {"passcode": self.passcode} if self.passcode is not None and self.passcode != self.login else {}
+        found = secrets_in(own) | secrets_in(self.headers) | secrets_in(self.http_headers)
+        return tuple(sorted(found, key=len, reverse=True))
 
 
 @dataclass(frozen=True, kw_only=True)

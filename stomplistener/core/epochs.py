@@ -32,8 +32,7 @@ class Epochs(Leaving):
             self._check_usable()
             self._begin(broker, transport, Decoder(limits=self.config.limits))
             self.last_received = time.monotonic()
-            # Brokers quote what they refuse. A short one would mask half of any text.
-            self._secrets = tuple(s for s in (options.passcode,) if s and len(s) >= 4 and s != options.login)
+            self._secrets = options.secrets
             frame = self.session.connect(options.host, options.login, options.passcode, options.headers)
             self._put(frame)
         self.tell("on_send", frame)
@@ -45,6 +44,7 @@ class Epochs(Leaving):
             self._check_usable()
             self._begin(spare.broker, spare.transport, spare.decoder)
             self.last_received = spare.last_received
+            self._secrets = spare.secrets
             self.session.connect(host="")
             self.session.receive(spare.connected)
         self.heartbeater.start(self.session.heartbeat)

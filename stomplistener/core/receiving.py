@@ -74,7 +74,7 @@ class Receiving(Epochs):
 
     def _pass_on(self, frames: list[Frame]) -> None:
         if self._secrets:
-            frames = [without(frame, self._secrets) if frame.command == "ERROR" else frame for frame in frames]
+            frames = [without(frame, self._secrets) for frame in frames]
         if _log.isEnabledFor(logging.DEBUG):
             for frame in frames:
                 if frame is not HEARTBEAT:

@@ -8,9 +8,13 @@ from typing import Final
 
 from stomplistener.errors import shorten
 
-_SECRET_HEADERS = frozenset({"passcode", "authorization", "cookie", "token"})
-_SECRET_LINE = re.compile(rb"(?i)((?:^|\n)(?:%b):)[^\n]*" % "|".join(sorted(_SECRET_HEADERS)).encode()).sub
+_SECRET_NAME = re.compile(r"(?i)pass(code|word)|authorization|cookie|token|secret").search
+"""In the names of headers that keep secrets: ``passcode``, ``Authorization``, ``x-access-token`` and what is alike."""
 
+_SHORT = 4
+"""Characters below which a secret is not looked for in texts: it would mask half of any of them."""
+
+_WORDS = re.compile(r"[^\s;,=]+").findall
 
 # Whether a header of this name stands in a frame's bytes as it is, and nothing else can look like it.
 _LINES = {key: f"\n{key}:" for key in ("ack", "destination", "message-id", "receipt-id", "subscription")}
@@ -60,11 +64,24 @@ class Headers(Mapping[str, str]):
 def masked(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """The pairs with the values of secrets replaced, for every text that a person may read."""
     for key, value in pairs:
-        yield key, "***" if key.lower() in _SECRET_HEADERS else value
+        yield key, "***" if _SECRET_NAME(key) else value
+
+
+def secrets_in(headers: Mapping[str, str]) -> set[str]:
+    """The values that a peer may quote of these headers, whole and each long word: tokens stand behind a scheme."""
+    values = [value for key, value in headers.items() if _SECRET_NAME(key) and len(value) >= _SHORT]
+    return {*values, *(word for value in values for word in _WORDS(value) if len(word) >= 2 * _SHORT)}
 
 
 def without(frame: Frame, secrets: Iterable[str]) -> Frame:
-    """The frame with secrets that the peer quotes replaced; its content-length goes, since it need not fit."""
+    """An ERROR with secrets that the peer quotes replaced; its content-length goes, since it need not fit.
+
+    Args:
+        frame: of any command; only an ERROR is changed.
+        secrets: what is to be replaced, first those that others are a part of.
+    """
+    if frame.command != "ERROR" or not secrets:
+        return frame
     body, pairs = frame.body, [pair for pair in frame.headers.pairs if pair[0] != "content-length"]
     for secret in secrets:
         body = body.replace(secret.encode(), b"***")
@@ -79,7 +96,12 @@ def printable(text: str) -> str:
 
 def masked_lines(head: bytes) -> bytes:
     """The same for the bytes of header lines, whole or not."""
-    return _SECRET_LINE(rb"\1***", head)
+    return b"\n".join(map(_masked_line, head.split(b"\n")))
+
+
+def _masked_line(line: bytes) -> bytes:
+    key, colon, _ = line.partition(b":")
+    return key + b":***" if colon and _SECRET_NAME(key.decode(errors="replace")) else line
 
 
 class Frame:

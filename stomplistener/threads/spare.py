@@ -12,6 +12,7 @@ from stomplistener.config import Config, ConnectOptions
 from stomplistener.errors import ConnectFailed, StompError, TimedOut
 from stomplistener.failover import Broker
 from stomplistener.protocol import Decoder, Frame, Session, SessionState, encode
+from stomplistener.protocol.frame import without
 from stomplistener.threads.deadline import Deadline
 from stomplistener.threads.timer import Entry, timer
 from stomplistener.transport import Interrupt, Transport
@@ -55,6 +56,7 @@ class Spare:
         self.decoder = Decoder(limits=config.limits)
         self.last_received = time.monotonic()
         self.is_dead = False
+        self.secrets: tuple[str, ...] = ()
         self._last_sent = time.monotonic()
         self._session = Session(config.versions, config.heartbeat)
         self._entry: Entry | None = None
@@ -68,6 +70,7 @@ class Spare:
 
     def log_in(self, options: ConnectOptions, deadline: Deadline) -> None:
         """Say CONNECT and wait for CONNECTED."""
+        self.secrets = options.secrets
         frame = self._session.connect(options.host, options.login, options.passcode, options.headers)
         self.transport.settimeout(deadline.remaining())
         data = memoryview(encode(frame))
@@ -97,7 +100,7 @@ class Spare:
             raise ConnectionResetError("the broker closed the connection")
         self.last_received = time.monotonic()
         for frame in self.decoder.feed(data):
-            self._session.receive(frame)
+            self._session.receive(without(frame, self.secrets))
 
     def _look(self) -> float | None:
         with self._lock:

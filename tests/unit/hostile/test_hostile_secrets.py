@@ -16,7 +16,7 @@ from types import FrameType, ModuleType
 
 import pytest
 import trustme
-from hostile_servers import Peer, Server, eventually, good, nothing_left
+from hostile_servers import SOON, Peer, Server, eventually, good, nothing_left
 
 from stomplistener import Connection, Frame, Message, StompError
 from stomplistener.config import ConnectOptions
@@ -106,6 +106,7 @@ def with_token(options: ConnectOptions) -> None:
     options.passcode = PASSCODE
     options.headers["Authorization"] = f"Bearer {TOKEN}"
     options.headers["token"] = TOKEN
+    options.headers["X-Access-Token"] = f"{TOKEN}-of-access"
     options.http_headers["Authorization"] = f"Bearer {TOKEN}"
     options.http_headers["Cookie"] = f"session={COOKIE}"
     logging.getLogger("application").debug("%r %s", options, options)
@@ -139,6 +140,75 @@ def test_a_login_that_is_refused(output: Output) -> None:
         connection = Connection(server.uri, "guest", PASSCODE, before_connect=with_token)
         with failing(output, connection):
             connection.connect(timeout=5)
+
+
+def quotes(peer: Peer) -> None:
+    """Refuse, and give back all that was said: whole, and in the pieces that a broker may have made of it."""
+    asked = peer.frame()
+    values = b" ".join(line.partition(b":")[2] for line in asked.split(b"\n"))
+    assert MARK.encode() in values
+    pieces = values.replace(b"=", b" = ").replace(b"Bearer", b"")
+    peer.say(b"ERROR\nmessage:%b\nasked-%b\n\n%b\n%b\0" % (pieces, asked.strip().split(b"\n")[-1], asked, values))
+
+
+def test_a_refusal_that_quotes_what_was_said(output: Output) -> None:
+    refused: list[Frame] = []
+
+    class Ears:
+        def on_error(self, frame: Frame) -> None:
+            refused.append(frame)
+            logging.getLogger("application").debug("%s %r", frame.body, frame.headers.pairs)
+
+    with Server(quotes) as server:
+        headers = {"cookie": f"session={COOKIE}; theme=dark"}
+        connection = Connection(server.uri, "guest", PASSCODE, headers=headers, before_connect=with_token)
+        connection.add_listener(Ears())
+        with failing(output, connection):
+            connection.connect(timeout=5)
+    eventually(lambda: refused, "a frame to look at")
+    assert "theme" in refused[0].headers["message"], "what is no secret is to be read"
+
+
+def test_an_echo_in_the_place_of_a_broker(output: Output) -> None:
+    with Server(lambda peer: peer.say(peer.sock.recv(65536))) as server:
+        connection = Connection(server.uri, "guest", PASSCODE, before_connect=with_token)
+        with failing(output, connection):
+            connection.connect(timeout=5)
+
+
+def test_a_spare_that_is_refused_and_one_that_quotes_when_it_is_used(output: Output) -> None:
+    lost = threading.Event()
+
+    def main(peer: Peer) -> None:
+        peer.welcome()
+        lost.wait(SOON)
+
+    def spare(peer: Peer) -> None:
+        if peer.number == 1:
+            quotes(peer)
+            return
+        asked = peer.welcome()
+        peer.frame()
+        peer.say(b"ERROR\nmessage:no\n\n%b\0" % asked)
+
+    def own_passcode(options: ConnectOptions) -> None:
+        with_token(options)
+        options.passcode = f"{MARK}-{options.broker}"
+
+    with Server(main) as one, Server(spare) as other:
+        brokers = f"tcp://127.0.0.1:{one.port},tcp://127.0.0.1:{other.port}"
+        options = "randomize=false&backup=true&initialReconnectDelay=10&maxReconnectAttempts=1"
+        connection = Connection(f"failover:({brokers})?{options}", "guest", before_connect=own_passcode)
+        connection.connect(timeout=5)
+        standby = connection._lifecycle._standby
+        assert standby is not None
+        eventually(lambda: standby.held, "a second spare", timeout=30)
+        assert "no spare connection" in output.stream.getvalue()
+        lost.set()
+        eventually(lambda: connection.statistics().reconnects, "the spare in use")
+        connection.send("/queue/a", "text")
+        eventually(lambda: "< ERROR" in output.stream.getvalue(), "the quotation")
+        connection.close()
 
 
 def test_uris_that_are_none(output: Output) -> None:
