@@ -39,7 +39,7 @@ def default_context(options: EndpointOptions) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=options.ca_file)
     except OSError as error:
-        raise ConnectFailed(f"ca_file {options.ca_file!r} cannot be used: {error.strerror or error}") from error
+        raise ConnectFailed(f"caFile {options.ca_file!r} cannot be used: {error.strerror or error}") from error
     # An administrator may have asked OpenSSL for more than this.
     if context.minimum_version < ssl.TLSVersion.TLSv1_2:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -54,10 +54,10 @@ def _load_certificate(context: ssl.SSLContext, cert_file: str, options: Endpoint
     try:
         context.load_cert_chain(cert_file, options.key_file, lambda: options.key_password or "")
     except (OSError, ValueError) as error:
-        files = repr(cert_file) if options.key_file is None else f"{cert_file!r} with key_file {options.key_file!r}"
-        hint = "" if options.key_password else " (if the key is encrypted, key_password is needed)"
+        files = repr(cert_file) if options.key_file is None else f"{cert_file!r} with keyFile {options.key_file!r}"
+        hint = "" if options.key_password else " (if the key is encrypted, keyPassword is needed)"
         why = "not found" if isinstance(error, FileNotFoundError) else getattr(error, "reason", None) or error
-        raise ConnectFailed(f"cert_file {files} cannot be used: {why}{hint}") from error
+        raise ConnectFailed(f"certFile {files} cannot be used: {why}{hint}") from error
 
 
 class TLSTransport(Layer):
@@ -161,7 +161,7 @@ class TLSTransport(Layer):
             return None
         return (
             f"broken off by the broker right after the TLS handshake ({_told(error)}): it may want a client "
-            "certificate, or another one (cert_file)"
+            "certificate, or another one (certFile)"
         )
 
     def _drain(self) -> bytes:

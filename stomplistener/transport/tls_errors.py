@@ -13,17 +13,17 @@ _WRONG_NAME = {62, 64}
 
 # A part of the reason of an alert (RFC 8446, section 6.2), and what it means to us.
 _ALERTS = (
-    ("CERTIFICATE_REQUIRED", "the broker wants a client certificate: give cert_file and key_file"),
+    ("CERTIFICATE_REQUIRED", "the broker wants a client certificate: give certFile and keyFile"),
     (
         "ALERT_HANDSHAKE_FAILURE",
-        "the broker refused: it wants a client certificate (cert_file), or has no common cipher",
+        "the broker refused: it wants a client certificate (certFile), or has no common cipher",
     ),
-    ("ALERT_BAD_CERTIFICATE", "the broker refused our client certificate, or wants one: check cert_file"),
-    ("ALERT_UNKNOWN_CA", "the broker does not know the authority that issued our client certificate (cert_file)"),
-    ("ALERT_CERTIFICATE_EXPIRED", "our client certificate (cert_file) has expired"),
-    ("ALERT_CERTIFICATE_REVOKED", "our client certificate (cert_file) has been revoked"),
-    ("ALERT_CERTIFICATE_UNKNOWN", "the broker refused our client certificate (cert_file)"),
-    ("ALERT_ACCESS_DENIED", "the broker refused our client certificate (cert_file)"),
+    ("ALERT_BAD_CERTIFICATE", "the broker refused our client certificate, or wants one: check certFile"),
+    ("ALERT_UNKNOWN_CA", "the broker does not know the authority that issued our client certificate (certFile)"),
+    ("ALERT_CERTIFICATE_EXPIRED", "our client certificate (certFile) has expired"),
+    ("ALERT_CERTIFICATE_REVOKED", "our client certificate (certFile) has been revoked"),
+    ("ALERT_CERTIFICATE_UNKNOWN", "the broker refused our client certificate (certFile)"),
+    ("ALERT_ACCESS_DENIED", "the broker refused our client certificate (certFile)"),
     ("ALERT_PROTOCOL_VERSION", "no TLS version in common: the broker refuses those that we allow"),
     ("UNSUPPORTED_PROTOCOL", "no TLS version in common: at least TLS 1.2 is needed"),
     ("UNRECOGNIZED_NAME", "the broker has no certificate for this host name"),
@@ -53,7 +53,7 @@ def _unverified(error: ssl.SSLCertVerificationError, certificate: dict[str, Any]
         names = ", ".join(value for _, value in certificate.get("subjectAltName", ())) or "another host"
         return (
             f"the certificate is for {names}, not for {host}: connect by a name that it has, or, if this is the right "
-            "broker, verify_hostname=False leaves out the check of the name"
+            "broker, verifyHostname=false leaves out the check of the name"
         )
     if code == _EXPIRED:
         since = f" since {certificate['notAfter']}" if "notAfter" in certificate else ""
@@ -61,9 +61,9 @@ def _unverified(error: ssl.SSLCertVerificationError, certificate: dict[str, Any]
     if code == _NOT_YET_VALID:
         return "a certificate of the broker is not valid yet: is this machine's clock right?"
     if code == _SELF_SIGNED:
-        return "the broker's certificate is self-signed: give it as ca_file, if you trust it"
+        return "the broker's certificate is self-signed: give it as caFile, if you trust it"
     if code in _UNKNOWN_ISSUER:
-        return f"the broker's certificate is from {_issuer(certificate)}, not trusted here: give that one's as ca_file"
+        return f"the broker's certificate is from {_issuer(certificate)}, not trusted here: give that one's as caFile"
     return f"the broker's certificate was refused: {error.verify_message}"
 
 

@@ -145,15 +145,15 @@ class TestTrust:
     def test_unknown_authority(self, authority: Authority, stranger: Authority) -> None:
         error = self.refuse(authority.context(), ca_file=stranger.file)
         assert "trustme" in error
-        assert "ca_file" in error
+        assert "caFile" in error
 
     def test_the_authorities_of_the_system_are_the_default(self, authority: Authority) -> None:
-        assert "ca_file" in self.refuse(authority.context())
+        assert "caFile" in self.refuse(authority.context())
 
     def test_wrong_host(self, authority: Authority) -> None:
         error = self.refuse(authority.context("mq1.test", "mq2.test"), ca_file=authority.file)
         assert "is for mq1.test, mq2.test, not for 127.0.0.1" in error
-        assert "verify_hostname" in error
+        assert "verifyHostname=false" in error
 
     def test_the_check_of_the_name_can_be_left_out(self, authority: Authority) -> None:
         with connected(authority.context("mq1.test"), ca_file=authority.file, verify_hostname=False):
@@ -176,7 +176,7 @@ class TestTrust:
         context.load_cert_chain(cert, key)
         error = self.refuse(context)
         assert "self-signed" in error
-        assert "ca_file" in error
+        assert "caFile" in error
         with connected(context, ca_file=str(cert)):
             pass
 
@@ -239,13 +239,13 @@ class TestClientCertificate:
         return str(failure.value)
 
     def test_missing(self, demanding: ssl.SSLContext, authority: Authority) -> None:
-        assert "cert_file" in self.attempt(demanding, authority)
+        assert "certFile" in self.attempt(demanding, authority)
 
     def test_from_an_authority_that_the_server_does_not_know(
         self, demanding: ssl.SSLContext, authority: Authority, stranger: Authority, tmp_path: Path
     ) -> None:
         stranger.ca.issue_cert("client@test").private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
-        assert "cert_file" in self.attempt(demanding, authority, cert_file=str(tmp_path / "client.pem"))
+        assert "certFile" in self.attempt(demanding, authority, cert_file=str(tmp_path / "client.pem"))
 
     def test_given(self, demanding: ssl.SSLContext, authority: Authority, files: tuple[str, str]) -> None:
         with connected(demanding, ca_file=authority.file, cert_file=files[0], key_file=files[1]) as (_, peer):
@@ -259,18 +259,18 @@ class TestClientCertificate:
         good = Options(cert_file=files[0], key_file=str(encrypted), key_password="s3cret!")
         default_context(good)
         for password in None, "wr0ng!":
-            with pytest.raises(ConnectFailed, match="key_file") as failure:
+            with pytest.raises(ConnectFailed, match="keyFile") as failure:
                 default_context(Options(cert_file=files[0], key_file=str(encrypted), key_password=password))
             assert "wr0ng" not in str(failure.value)
-            assert ("key_password is needed" in str(failure.value)) is (password is None)
+            assert ("keyPassword is needed" in str(failure.value)) is (password is None)
 
     def test_a_file_that_cannot_be_used_is_named(self, tmp_path: Path) -> None:
         junk = tmp_path / "junk.pem"
         junk.write_text("junk")
         for path in str(tmp_path / "none.pem"), str(junk):
-            with pytest.raises(ConnectFailed, match=f"ca_file '{path}'"):
+            with pytest.raises(ConnectFailed, match=f"caFile '{path}'"):
                 default_context(Options(ca_file=path))
-            with pytest.raises(ConnectFailed, match=f"cert_file '{path}'"):
+            with pytest.raises(ConnectFailed, match=f"certFile '{path}'"):
                 default_context(Options(cert_file=path))
 
 

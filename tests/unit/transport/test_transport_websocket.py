@@ -154,7 +154,7 @@ class TestHandshake:
         ca.issue_cert("127.0.0.1").configure_cert(context)
         message = "größer ".encode() * 500_000
         with websocket_server(echo, ssl=context) as port:
-            with pytest.raises(ConnectFailed, match="ca_file"):
+            with pytest.raises(ConnectFailed, match="caFile"):
                 connect(Place("wss", port=port), deadline=soon())
             options = Options(ca_file=str(tmp_path / "ca.pem"))
             transport = connect(Place("wss", port=port, options=options), deadline=soon())
