@@ -10,7 +10,7 @@ HARNESS := $(BIN)/python -m stomplistener.testing.containers
 FUZZ_SECONDS ?= 120
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask django asyncio twisted test unit lint engine images brokers brokers-remove conformance outages torture docs bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask django asyncio twisted test unit lint engine images brokers brokers-remove conformance outages torture docs wheel bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -69,6 +69,9 @@ torture: images  ## the real brokers under faults; TORTURE="--faults 40 --seed 7
 docs: $(DOCS_READY)  ## the manual, in docs/_build/html
 	@$(BIN)/sphinx-build -W -n --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+wheel: $(READY)  ## build the package, install it with every extra elsewhere, and run the examples with that
+	@$(BIN)/python tests/packaging/check.py
 
 bench: $(BENCH_READY)  ## speed against the peers and the wire; BENCH="--quick --only receive" passes arguments
 	@.venv-bench/bin/python -m bench $(BENCH)
