@@ -24,6 +24,9 @@ _log = logging.getLogger("stomplistener.django")
 MOST_LOSSES = 10
 """How often a message may lose its connection before that counts as its own fault: some make the server hang up."""
 
+NOT_HERE = 3600.0
+"""Seconds until another try in a worker that ends before them: the broker gives the message to somebody else."""
+
 
 class DatabaseCare:
     """Goes around each message of an application. Thread-safe.
@@ -51,18 +54,20 @@ class DatabaseCare:
             lost = [each for each in connections.all(initialized_only=True) if _is_lost(each)]
             if not lost or message.postponed >= MOST_LOSSES:
                 raise
-            self._wait_for(lost)
-            raise TryAgain(f"the database was lost: {error}") from error
+            delay = 0.0 if self._wait_for(lost) else NOT_HERE
+            raise TryAgain(f"the database was lost: {error}", delay) from error
         finally:
             close_old_connections()
             with self._lock:
                 self._idle[threading.get_ident()] = list(connections.all(initialized_only=True))
 
-    def _wait_for(self, lost: list[BaseDatabaseWrapper]) -> None:
+    def _wait_for(self, lost: list[BaseDatabaseWrapper]) -> bool:
+        """Wait until all answer; False if the worker ends first."""
         back_off = BackOff(first=0.1, most=5.0)
         while not all(_answers(each) for each in lost):
             if self._application.wait_ending(back_off.delay(0.0)):
-                return
+                return False
+        return True
 
     def close(self) -> None:
         """Close what threads left open between messages; those of a handler that still runs end with the process."""

@@ -143,6 +143,30 @@ def test_the_end_comes_while_a_handler_waits_for_the_database(
     assert not broker.frames(command="NACK")
 
 
+def test_a_worker_that_ends_does_not_try_again_in_circles(
+    broker: Broker, app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stomplistener.contrib.django.database._answers", lambda _connection: False)
+    tries: list[int] = []
+
+    def work(message: Message) -> None:
+        if message.text == "kept":
+            tries.append(message.postponed)
+            lose_connection()
+        Order.objects.exists()
+
+    with handled(app, work, atomic=False):
+        # A worker knows of its end a while before its connection does.
+        assert app._running is not None
+        app._running.ending.set()
+        broker.publish(QUEUE, "kept")
+        for _ in range(50):
+            broker.publish(QUEUE, "other")
+        broker.wait_for(lambda: len(broker.frames(command="ACK")) == 50)
+    assert tries == [0]
+    assert not broker.frames(command="NACK")
+
+
 def test_connections_are_closed_when_the_worker_ends(broker: Broker, app: Application) -> None:
     opened: list[Any] = []
 
