@@ -197,7 +197,7 @@ class Consumer:
     @property
     def has_ended(self) -> bool:
         """Whether no further message will come; those that are here can still be received."""
-        return self.subscription.lane.is_over
+        return self.subscription.has_ended or self.subscription.lane.is_over
 
     def __iter__(self) -> Iterator[Message]:
         while (message := self.receive(None)) is not None:

@@ -311,6 +311,43 @@ def test_a_broker_that_does_not_read_holds_no_loop(broker: Broker) -> None:
     asyncio.run(main())
 
 
+def test_an_acknowledgement_waits_for_a_broker_that_does_not_read(broker: Broker) -> None:
+    broker.publish(QUEUE, "received")
+
+    async def main() -> None:
+        async with AsyncConnection(broker.uri, heartbeat=(0, 0)) as connection, connection.consume(QUEUE) as messages:
+            message = await messages.receive()
+            assert message is not None
+            broker.stop_reading()
+            body = b"x" * 1_000_000
+            sending = await hold(asyncio.gather(*(connection.send(OTHER, body) for _ in range(20))))
+            acknowledging = await hold(connection.ack(message))
+            broker.resume_reading()
+            assert await acknowledging
+            await sending
+            await until(lambda: not broker.unacknowledged(QUEUE))
+
+    asyncio.run(main())
+
+
+def test_what_came_to_its_end_stays_there(broker: Broker) -> None:
+    async def main() -> None:
+        connection = AsyncConnection(broker.uri)
+        await connection.connect()
+        messages = connection.consume(QUEUE)
+        await messages.subscribe()
+        waiting = await hold(messages.receive())
+        await connection.disconnect()
+        assert await waiting is None
+        async with connection:
+            assert await messages.receive() is None
+            async with messages:
+                await connection.send(QUEUE, "anew")
+                assert await messages.receive() is not None
+
+    asyncio.run(main())
+
+
 def test_a_request_is_answered(broker: Broker) -> None:
     async def main() -> None:
         async with AsyncConnection(broker.uri, broker="activemq") as connection, connection.consume(OTHER) as messages:
