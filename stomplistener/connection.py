@@ -40,6 +40,7 @@ from stomplistener.state import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.subscription import Consumer, SettlePolicy, Subscription
 from stomplistener.threads.deadline import Deadline
+from stomplistener.threads.fork import ADVICE
 from stomplistener.transaction import Transaction
 from stomplistener.transport import Transport
 from stomplistener.transport import connect as connect_transport
@@ -648,11 +649,12 @@ class Connection:
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Let the frames that this thread sends inside gather, and write them together at the end."""
-        self._core.outbox.hold()
+        outbox = self._core.outbox
+        outbox.hold()
         try:
             yield
         finally:
-            self._core.outbox.release()
+            outbox.release()
 
     def flush(self, timeout: float | None = DEFAULT) -> None:
         """Wait until all that was sent is handed to the operating system.
@@ -697,7 +699,7 @@ class Connection:
             return
         parents.abandon()
         self._core = Core(self._config, self._listeners)
-        self._core.give_up(ClosedAfterFork("this connection was made before fork(): call connect() in the child"))
+        self._core.give_up(ClosedAfterFork(ADVICE))
         self._lifecycle = Lifecycle(self._core)
 
 

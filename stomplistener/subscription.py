@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from stomplistener.config import DEFAULT
-from stomplistener.errors import ConnectionLost, NotConnected, TimedOut
+from stomplistener.errors import ClosedAfterFork, ConnectionLost, NotConnected, TimedOut
 from stomplistener.listener import AnyListener, Hook, hooks_of
 from stomplistener.message import Message
 from stomplistener.protocol import Frame, Session, SubscriptionEntry, SubscriptionState
@@ -213,4 +214,6 @@ class Consumer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # In the child of a fork there is nothing to end.
+        with suppress(ClosedAfterFork):
+            self.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from stomplistener.config import DEFAULT
-from stomplistener.errors import ConnectionLost
+from stomplistener.errors import ClosedAfterFork, ConnectionLost
 from stomplistener.protocol import Frame, Session, TransactionEntry, TransactionState, commands
 from stomplistener.threads.deadline import Deadline
 
@@ -187,7 +188,9 @@ class Transaction:
             return
         if kind is None:
             self.commit()
-        else:
+            return
+        # In the child of a fork there is nothing to abort, and what passes through must get through.
+        with suppress(ClosedAfterFork):
             self.abort()
 
     def _say(self, make: Callable[[Session], Frame | None], what: str, timeout: float | None) -> None:

@@ -10,6 +10,7 @@ from stomplistener.errors import StompError
 from stomplistener.protocol import SessionState
 from stomplistener.state import ConnectionState
 from stomplistener.threads.deadline import Deadline
+from stomplistener.threads.fork import disown
 
 _log = logging.getLogger("stomplistener")
 
@@ -70,10 +71,14 @@ class Leaving(Saying):
     # Ending
 
     def abandon(self) -> None:
-        """In the child of a fork: give up the parent's socket without a word. Takes no lock: a parent may hold it."""
+        """In the child of a fork: give up the parent's socket without a word, and let every handle on it say so.
+
+        Takes no lock: a thread of the parent may hold it.
+        """
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abandon()
+        disown(self, self.outbox, self.bound, self.delivery, self.requests, *self.lanes)
 
     def stop_auto(self, deadline: Deadline, *, for_good: bool, epoch: int | None = None) -> None:
         """End the subscriptions whose messages the broker forgets as it writes them: none may come unheard.

@@ -1,0 +1,29 @@
+"""What is left of a parent's connection in the child of a fork: handles that say so."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from stomplistener.errors import ClosedAfterFork
+
+ADVICE = "this connection was made before fork(): call connect() in the child"
+
+
+class ParentsLock:
+    """In the place of a lock whose holder may have stayed in the parent: who asks for it gets an exception."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> NoReturn:
+        raise ClosedAfterFork(ADVICE)
+
+    def __enter__(self) -> NoReturn:
+        raise ClosedAfterFork(ADVICE)
+
+    def __exit__(self, *_error: object) -> None: ...
+
+
+def disown(*parts: object) -> None:
+    """Make every method of these objects raise ``ClosedAfterFork`` where it would take a lock. Takes none itself."""
+    for part in parts:
+        for name, value in vars(part).items():
+            if hasattr(value, "acquire"):
+                setattr(part, name, ParentsLock())

@@ -1,0 +1,135 @@
+"""What a parent's objects do in the child of a fork: they touch nothing of the parent's, wait for nothing, and say so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import NoReturn
+
+import pytest
+from client_support import QUEUE, nothing_left_behind
+
+from stomplistener import ClosedAfterFork, Connection
+from stomplistener.testing import Broker
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform"),
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing_behind() -> Iterator[None]:
+    with nothing_left_behind():
+        yield
+
+
+def end_soon() -> None:
+    """Let a child that waits for something be killed: what pytest does of a SIGALRM is for the parent."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(30)
+
+
+def in_the_child(uses: dict[str, Callable[[], object]]) -> NoReturn:
+    """Try each use, and exit with the number of those that do not raise what they should."""
+    wrong = 0
+    try:
+        end_soon()
+        for name, use in uses.items():
+            try:
+                raised: object = f"nothing; it returned {use()!r}"
+            except Exception as error:
+                raised = error
+            if not isinstance(raised, ClosedAfterFork):
+                wrong += 1
+                os.write(2, f"{name} raised {raised!r}\n".encode())
+    finally:
+        os._exit(wrong)
+
+
+def end_soon() -> None:
+    """Let a child that waits for something be killed: what pytest does of a SIGALRM is for the parent."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(30)
+
+
+def in_the_child(uses: dict[str, Callable[[], object]]) -> NoReturn:
+    """Try each use, and exit with the number of those that do not raise what they should."""
+    wrong = 0
+    try:
+        end_soon()
+        for name, use in uses.items():
+            try:
+                raised: object = f"nothing; it returned {use()!r}"
+            except Exception as error:
+                raised = error
+            if not isinstance(raised, ClosedAfterFork):
+                wrong += 1
+                os.write(2, f"{name} raised {raised!r}\n".encode())
+    finally:
+        os._exit(wrong)
+
+
+def test_in_a_child_every_handle_of_the_parents_says_that_it_is_the_parents(broker: Broker) -> None:
+    """Also where a thread of the parent's held a lock at the moment of the fork, as here: nothing waits for it."""
+    broker.publish(QUEUE, "1")
+    with Connection(broker.uri) as connection:
+        consumer = connection.consume(QUEUE)
+        message = consumer.receive(10)
+        assert message is not None
+        subscription = connection.subscribe("/queue/other", print, confirm=True)
+        transaction = connection.transaction().begin()
+        broker.go_silent()
+        answer = connection.send_async(QUEUE, "unanswered")
+        uses: dict[str, Callable[[], object]] = {
+            "Message.ack": message.ack,
+            "Message.nack": message.nack,
+            "Message.ack in a transaction": lambda: message.ack(transaction),
+            "Transaction.send": lambda: transaction.send(QUEUE, "never"),
+            "Transaction.send with options": lambda: transaction.send(QUEUE, "never", persistent=True),
+            "Transaction.ack": lambda: transaction.ack(message),
+            "Transaction.commit": transaction.commit,
+            "Transaction.abort": transaction.abort,
+            "Subscription.unsubscribe": lambda: subscription.unsubscribe(confirm=True),
+            "Subscription.wait_active": subscription.wait_active,
+            "Consumer.receive": lambda: consumer.receive(None),
+            "Consumer.close": consumer.close,
+            "send_async().result": answer.result,
+        }
+        core = connection._core
+        with ExitStack() as held:
+            for lock in (core.outbox._writing, core.lock, *(lane._changed for lane in core.lanes), core.bound._changed):
+                held.enter_context(lock)
+            child = os.fork()
+            if child == 0:
+                in_the_child(uses)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        broker.speak()
+        answer.result(10)
+        transaction.ack(message)
+        transaction.send(QUEUE, "from the parent")
+        transaction.commit()
+        assert connection.statistics().reconnects == 0
+
+
+def test_a_child_may_leave_the_blocks_that_its_parent_entered(broker: Broker) -> None:
+    with Connection(broker.uri) as connection:
+        child = 0
+        try:
+            with connection.consume(QUEUE), connection.transaction() as transaction:
+                child = os.fork()
+                if child == 0:
+                    end_soon()
+                    sys.exit(0)
+                transaction.send(QUEUE, "from the parent")
+        except SystemExit:
+            os._exit(0)
+        finally:
+            if child == 0:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert connection.statistics().reconnects == 0
+        assert [message.body for message in broker.messages(QUEUE)] == [b"from the parent"]
