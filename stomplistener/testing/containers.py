@@ -143,6 +143,7 @@ class _Service:
     environment: dict[str, str]
     command: str | list[str] | None
     hostname: str | None
+    depends_on: tuple[str, ...]
     stomp: dict[str, Any]
 
     @classmethod
@@ -166,6 +167,7 @@ class _Service:
             environment={key: str(value) for key, value in environment.items()},
             command=service.get("command"),
             hostname=service.get("hostname"),
+            depends_on=tuple(service.get("depends_on", ())),
             stomp=_parse_stomp(name, service["x-stomp"], ports),
         )
 
@@ -245,6 +247,11 @@ class BrokerContainer:
     def is_standby(self) -> bool:
         """Whether it is the one of a pair that answers only when the other is gone."""
         return bool(self._service.stomp.get("standby"))
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """The names of those that have to answer before it is started."""
+        return self._service.depends_on
 
     def address(self, scheme: str = "tcp") -> tuple[str, int]:
         """The host and the published port of a scheme (one of tcp, ssl, ws, wss).

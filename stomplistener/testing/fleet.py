@@ -17,7 +17,7 @@ class Fleet:
 
         with Fleet() as fleet:
             fleet["activemq"].uri                      # started at its first use
-            fleet.start("rabbitmq-1", "rabbitmq-2")    # at the same time
+            fleet.start("activemq", "rabbitmq")        # at the same time
                                                        # at the end those that it started are removed
 
     A broker that ran before is used and left running; ``STOMPLISTENER_KEEP_BROKERS=1`` leaves all of them. For one
@@ -51,8 +51,7 @@ class Fleet:
         return self.start(name)[0]
 
     def start(self, *names: str, timeout: float = 120.0) -> list[BrokerContainer]:
-        """Several brokers, running: nodes of a cluster at the same time, since they wait for each other, but where one
-        of them is a standby one after the other.
+        """Several brokers, running, started at the same time, but each after those that it depends on.
 
         Args:
             timeout: seconds until each has to answer.
@@ -65,12 +64,12 @@ class Fleet:
                 f"No broker {', '.join(unknown)} in the compose file; there are {', '.join(self._known) or 'none'}."
             )
         chosen = [self._known[name] for name in names]
-        in_turn = any(broker.is_standby for broker in chosen)
         for broker in chosen:
+            self.start(*self._known.keys() & broker.depends_on, timeout=timeout)
             if broker.name not in self._started:
                 self._started[broker.name] = broker
                 self._exit.callback(broker.remove_if_created)
-            broker.start(timeout=timeout, wait=None if in_turn else False)
+            broker.start(timeout=timeout, wait=False)
         for broker in chosen:
             if not broker.is_standby:
                 broker.wait_ready(timeout)
