@@ -12,7 +12,7 @@ ADVICE = "this connection was made before fork(): call connect() in the child"
 class ParentsLock:
     """In the place of a lock whose holder may have stayed in the parent: who asks for it gets an exception."""
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> NoReturn:
+    def acquire(self, *_how: object, **_more: object) -> NoReturn:
         raise ClosedAfterFork(ADVICE)
 
     def __enter__(self) -> NoReturn:
