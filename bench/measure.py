@@ -115,6 +115,13 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "verdict": self.verdict}
 
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Result:
+        """What ``as_json`` gave."""
+        spreads = {side: written[side] and Spread(**written[side]) for side in ("ours", "peer", "ratio")}
+        labels = {label: written[label] for label in ("key", "our_label", "peer_label")}
+        return cls(measure=Measure(**written["measure"]), **labels, **spreads)
+
 
 def run(experiment: Experiment, *, runs: int, quick: bool, tell: Callable[[str], object]) -> list[Result]:
     """Run both sides in turn, so that what disturbs the machine disturbs both.

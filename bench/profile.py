@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from bench import clients, wire
 from bench.decode import CHUNK
+from bench.machine import describe
 from bench.process import serving
 from bench.send import BODY
 from stomplistener import Message
@@ -119,12 +122,18 @@ def _by_function(*stages: Callable[[], object]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__.partition("\n")[0])
     parser.add_argument("--stages", action="store_true", help="only the stages, not their functions")
-    functions = not parser.parse_args().stages
-    for title, stages in (("receive", receiving(functions)), ("send", sending(functions))):
+    parser.add_argument("--publish", type=Path, metavar="DIRECTORY", help="write the stages there, for the manual")
+    arguments = parser.parse_args()
+    functions, machine = not arguments.stages, describe()
+    profile = {"receive": receiving(functions), "send": sending(functions)}
+    for title, stages in profile.items():
         print(f"{title}, µs a message")
         for name, cost in stages:
             print(f"  {cost:5.2f}  {name}")
         print(f"  {sum(cost for _, cost in stages):5.2f}  together\n")
+    if arguments.publish:
+        document = json.dumps({"machine": machine, "stages": profile}, indent=1, ensure_ascii=False)
+        (arguments.publish / "profile.json").write_text(f"{document}\n")
     sys.stdout.flush()
     clients.leave()
 

@@ -44,7 +44,7 @@ def _plot(path: Path, title: str, results: Sequence[Result]) -> Path:
         axes.plot([result.measure.must] * 2, [row - 0.4, row + 0.4], color=_GREY, linestyle=":", linewidth=2)
     axes.set_yticks(range(len(results)), [f"{r.measure.name}\nagainst {r.peer_label}" for r in reversed(results)])
     axes.set_title(f"{title} (dotted: what it must be)", fontsize=10)
-    figure.savefig(path, transparent=True, bbox_inches="tight")
+    figure.savefig(path, transparent=True, bbox_inches="tight", metadata={"Date": None})
     pyplot.close(figure)
     return path
 

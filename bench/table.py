@@ -6,17 +6,18 @@ from collections.abc import Sequence
 
 from bench.measure import Measure, Result, Spread
 
-_HEADER = ("measure", "ours", "peer", "ratio (min..max)", "must", "aim", "verdict")
+HEADER = ("measure", "ours", "peer", "ratio (min..max)", "must", "aim", "verdict")
 
 
 def table(results: Sequence[Result]) -> str:
-    rows = [_HEADER, *(_row(result) for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    rows = [HEADER, *(cells(result) for result in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _row(result: Result) -> tuple[str, ...]:
+def cells(result: Result) -> tuple[str, ...]:
+    """One row, in the order of HEADER."""
     measure = result.measure
     peer = f"{result.peer_label} {_value(result.peer, measure)}" if result.peer else ""
     return (

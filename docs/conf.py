@@ -51,10 +51,10 @@ copybutton_prompt_is_regexp = True
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(os|ssl|collections|concurrent|threading|types|typing|random|enum|socket|logging|dataclasses)\..*",
+        r"(os|ssl|collections|concurrent|contextlib|threading|types|typing|random|enum|socket|logging|dataclasses|pathlib)\..*",
     ),
     (r"py:.*", r"(Callable|Iterable|Iterator|Mapping|Sequence|Collection|Any|Self|Literal|Future|SSLContext)"),
-    (r"py:.*", r"(TracebackType|optional|T|[a-z_.]*\.T|Random)"),
+    (r"py:.*", r"(TracebackType|optional|ImproperlyConfigured|T|[a-z_.]*\.H|[a-z_.]*\.T|Random)"),
     # What napoleon takes for a type in a list of arguments.
     (r"py:class", r".*(,| ).*"),
     (r"py:.*", r"flask\..*"),

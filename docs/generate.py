@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,16 +15,21 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+import click
 import guarantees
 
 import stomplistener
+from stomplistener.cli.root import cli
 from stomplistener.failover import BrokerOptions, FailoverOptions
 from stomplistener.failover.options import table
 from stomplistener.failover.query import _IGNORED, _IGNORED_PREFIXES
 from stomplistener.failover.uri import _PLAIN_DEFAULTS
 from stomplistener.protocol.profiles import PROFILES
+from stomplistener.worker.metrics import COUNTERS, GAUGES, PREFIX
 
 ROOT = Path(__file__).parent.parent
+PUBLISHED = Path(__file__).parent / "_static" / "bench"
+"""Where ``make bench BENCH="--publish docs/_static/bench"`` puts what the page on performance shows."""
 _ATTRIBUTE = re.compile(r"    (\w+(?:, \w+)*): (.*)")
 
 CALLERS: tuple[type, ...] = (
@@ -193,6 +199,81 @@ def brokers() -> str:
     return rows(("", *(profile.title for profile in profiles)), lines)
 
 
+def broker_notes() -> str:
+    """Where each spelling was read, and what is different there."""
+    lines = []
+    for profile in PROFILES.values():
+        for option, spelling in profile.options.items():
+            where, _, chapter = spelling.source.partition(", ")
+            source = f"[{chapter or profile.title}]({where})" if where.startswith("http") else spelling.source
+            lines.append((profile.title, f"`{option}`", markdown(spelling.note.replace("{", "\\{")), source))
+    return rows(("Broker", "Option", "Mind", "Source"), lines)
+
+
+def command_line() -> str:
+    """The help of each command, as it prints it."""
+    parts = [f"```text\n{_help(cli, 'stomplistener', None)}\n```\n"]
+    with click.Context(cli, info_name="stomplistener") as root:
+        for name in cli.list_commands(root):
+            command = cli.get_command(root, name)
+            assert command is not None
+            parts.append(f"## stomplistener {name}\n\n```text\n{_help(command, name, root)}\n```\n")
+    return "\n".join(parts)
+
+
+def _help(command: click.Command, name: str, parent: click.Context | None) -> str:
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=88, **command.context_settings)
+    return "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+
+
+def metrics() -> str:
+    """What a worker tells Prometheus."""
+    counted = [(f"`{PREFIX}{name}_total`", "counter", "connection", text) for name, text in COUNTERS.items()]
+    gauges = [(f"`{PREFIX}{name}`", "gauge", "connection", text) for name, text in GAUGES.items()]
+    handlers = [
+        (f"`{PREFIX}connected`", "gauge", "connection", "Whether the connection is ready."),
+        (f"`{PREFIX}handler_seconds`", "histogram", "connection, destination", "Time that handlers took."),
+        (f"`{PREFIX}handled_total`", "counter", "connection, destination, outcome", "Times that handlers ended."),
+    ]
+    return rows(("Name", "Kind", "Labels", "What"), [*handlers, *counted, *gauges])
+
+
+NOT_PUBLISHED = "No figures are published with this version: `{command}` measures on your machine.\n"
+
+
+def bench_table(directory: Path = PUBLISHED) -> str:
+    """The published benchmarks, with their plots."""
+    if not (directory / "bench.json").exists():
+        return NOT_PUBLISHED.format(command="make bench")
+    sys.path.insert(0, str(ROOT))
+    from bench.measure import Result
+    from bench.table import HEADER, cells
+
+    published = json.loads((directory / "bench.json").read_text())
+    machine = published["machine"].rstrip(".")
+    plots = [
+        f"![{text}](../../_static/bench/{name})\n"
+        for name, text in (("faster.svg", "rates against the peers"), ("cheaper.svg", "costs against the peers"))
+        if (directory / name).exists()
+    ]
+    lines = [[cell.strip() for cell in cells(Result.from_json(each))] for each in published["results"]]
+    return "\n".join(
+        [f"{machine}. Medians of {published['runs']} runs, the sides in turn.\n", *plots, rows(HEADER, lines)]
+    )
+
+
+def profile_table(directory: Path = PUBLISHED) -> str:
+    """The published microseconds of each stage."""
+    if not (directory / "profile.json").exists():
+        return NOT_PUBLISHED.format(command="make profile")
+    published = json.loads((directory / "profile.json").read_text())
+    lines = []
+    for direction, stages in published["stages"].items():
+        lines += [(direction, stage, f"{cost:.2f}") for stage, cost in stages]
+        lines.append((direction, "together", f"{sum(cost for _, cost in stages):.2f}"))
+    return f"{published['machine'].rstrip('.')}.\n\n" + rows(("", "Stage", "µs a message"), lines)
+
+
 def files() -> dict[str, str]:
     return {
         "failover_options.md": uri_options(FailoverOptions),
@@ -201,6 +282,11 @@ def files() -> dict[str, str]:
         "limits.md": limits(),
         "raised.md": raised(),
         "brokers.md": brokers(),
+        "broker_notes.md": broker_notes(),
+        "command_line.md": command_line(),
+        "metrics.md": metrics(),
+        "bench.md": bench_table(),
+        "profile.md": profile_table(),
         "guarantees.md": guarantee_tables(),
     }
 

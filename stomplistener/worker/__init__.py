@@ -26,8 +26,8 @@ In a test, ``with app.running(): ...`` has it listen for as long as the block la
 from stomplistener.delivery import TryAgain
 from stomplistener.worker.application import Application, Around, Handler
 from stomplistener.worker.exits import Exit
-from stomplistener.worker.loading import load
+from stomplistener.worker.loading import LoadError, load
 from stomplistener.worker.options import RunOptions
 from stomplistener.worker.process import execute
 
-__all__ = ["Application", "Around", "Exit", "Handler", "RunOptions", "TryAgain", "execute", "load"]
+__all__ = ["Application", "Around", "Exit", "Handler", "LoadError", "RunOptions", "TryAgain", "execute", "load"]

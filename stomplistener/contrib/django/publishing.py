@@ -77,7 +77,7 @@ def publish_on_commit(
     Args:
         using: the database of the transaction; the default one where None.
         robust: log what the send raises, as ``transaction.on_commit`` does, instead of raising it.
-        destination, body, headers, **options: as for ``publish``.
+        destination, body, headers, options: as for ``publish``.
 
     Raises:
         StompError: where the transaction ends, with ``robust=False``: it was not confirmed.

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shlex
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -12,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from docs_support import ROOT, Program, blocks, captioned, eventually, running
+from docs_support import DOCS, ROOT, Program, blocks, captioned, eventually, running
 
 from stomplistener.testing import Broker
 
@@ -171,6 +176,39 @@ def test_the_tutorial_word_by_word(tmp_path: Path) -> None:
 def test_the_programs_of_the_tutorial_say_where_the_embedded_broker_listens() -> None:
     for caption in ("listen.py", "order.py", "count.py"):
         assert '"tcp://localhost:61613"' in captioned("tutorial.md", caption)
+
+
+def test_the_commands_of_the_page_on_the_command_line(tmp_path: Path) -> None:
+    """In the order of the page, in one shell, as they are typed."""
+    typed = re.findall(r"^\$ (.+)$", (DOCS / "howto" / "command-line.md").read_text(), re.MULTILINE)
+    command = shlex.join([sys.executable, "-m", "stomplistener.cli"])
+    script = "\n".join(line for line in typed if not line.startswith("pip "))
+    with Broker() as broker:
+        script = script.replace("tcp://localhost:61613", broker.uri)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", f'stomplistener() {{ {command} "$@"; }}\n{script}'],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert broker.depth("/queue/orders") == 0
+    assert '{"id": 1}\npizza\nsalad\n' in done.stdout
+
+
+def test_the_worker_of_the_page_on_workers(tmp_path: Path) -> None:
+    (tmp_path / "handlers.py").write_text(captioned("howto/worker.md", "handlers.py"))
+    with Broker() as broker:
+        arguments = ["-m", "stomplistener.cli", "worker", "handlers:app", "--url", broker.uri]
+        with running(arguments, tmp_path) as worker:
+            broker.publish("/queue/orders", '{"id": 7}')
+            broker.wait_for(lambda: broker.depth("/queue/invoices") == 1, 20, "the invoice")
+            worker.process.send_signal(signal.SIGTERM)
+            assert worker.end(30) == 0, worker.lines
+        assert [json.loads(invoice.body) for invoice in broker.messages("/queue/invoices")] == [{"for": 7}]
 
 
 def test_the_program_for_a_container(tmp_path: Path) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from docs_support import DOCS, ROOT, load, pages
 
-from stomplistener import Limits
+from stomplistener import Connection, Limits
 from stomplistener.failover import BrokerOptions, FailoverOptions
 from stomplistener.failover.options import table
+from stomplistener.worker.application import Declaration
+from stomplistener.worker.metrics import PREFIX, Metrics
 
 MODULES = (
     "stomplistener",
@@ -22,10 +26,19 @@ MODULES = (
     "stomplistener.testing",
     "stomplistener.testing.containers",
     "stomplistener.contrib.asyncio",
+    "stomplistener.contrib.django",
     "stomplistener.contrib.flask",
     "stomplistener.contrib.publisher",
     "stomplistener.contrib.twisted",
+    "stomplistener.worker",
 )
+# Whose names are for the library alone, and those that are stomp.py's, which a page of their own compares.
+ELSEWHERE = {
+    "stomplistener.compat.stomp",
+    "stomplistener.compat.stomp.adapter",
+    "stomplistener.contrib.loops",
+    "stomplistener.core",
+}
 # What a public method returns, and what nobody makes: described beside it, under the name of its module.
 SNAPSHOTS = {
     "stomplistener.testing.messages.StoredMessage",
@@ -46,6 +59,17 @@ def described() -> list[str]:
 
 def public() -> set[str]:
     return {f"{module}.{name}" for module in MODULES for name in importlib.import_module(module).__all__}
+
+
+def declaring() -> set[str]:
+    """The modules in the tree that say which of their names are public."""
+    sources = (ROOT / "stomplistener").rglob("*.py")
+    paths = [path.relative_to(ROOT).with_suffix("") for path in sources if "\n__all__ = " in path.read_text()]
+    return {".".join(part for part in path.parts if part != "__init__") for path in paths}
+
+
+def test_the_reference_knows_every_module_with_public_names() -> None:
+    assert declaring() - ELSEWHERE == set(MODULES)
 
 
 def test_the_reference_has_every_public_name() -> None:
@@ -81,6 +105,49 @@ def test_the_table_of_exceptions_knows_the_calls() -> None:
     text = load("generate").raised()
     for call in ("Connection.connect", "Connection.send", "Connection.subscribe", "Transaction.commit"):
         assert f"`{call}()`" in text
+
+
+def test_the_page_on_the_command_line_has_the_help_of_each_command() -> None:
+    text = load("generate").command_line()
+    for command in ("ping", "listen", "send", "bench", "top", "broker", "worker", "completion"):
+        assert f"## stomplistener {command}\n\n```text\nUsage: stomplistener {command} " in text
+    assert "--metrics-port" in text
+
+
+def test_the_table_of_metrics_has_what_a_scrape_shows() -> None:
+    metrics = Metrics(lambda: {"default": Connection("tcp://localhost:1")})
+    declaration = Declaration(
+        destination="/queue/a", handler=lambda message: None, connection="default", arounds=(), options={}
+    )
+    metrics.around(declaration)
+    with metrics.served("127.0.0.1", 0) as port, urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        scraped = set(re.findall(rf"^# HELP ({PREFIX}\w+) ", answer.read().decode(), re.MULTILINE))
+    described = set(re.findall(rf"`({PREFIX}\w+)`", load("generate").metrics()))
+    assert described == {name for name in scraped if not name.endswith("_created")}
+
+
+def result(key: str) -> dict[str, object]:
+    spread = {"median": 150_000.0, "least": 120_000.0, "most": 210_000.0}
+    measure = {"name": f"{key} a message", "figure": "rate", "unit": "/s", "must": 5.0, "aim": 8.0}
+    ratio = {"median": 6.5, "least": 2.0, "most": 8.0}
+    labels = {"our_label": "ours", "peer_label": "stompest", "verdict": "must"}
+    return {"key": key, "measure": measure, "ours": spread, "peer": spread, "ratio": ratio, **labels}
+
+
+def test_the_page_on_performance_shows_what_was_published(tmp_path: Path) -> None:
+    generate = load("generate")
+    assert "make bench" in generate.bench_table(tmp_path)
+    assert "make profile" in generate.profile_table(tmp_path)
+    document = {"machine": "a machine", "runs": 5, "results": [result("decode"), result("receive")]}
+    (tmp_path / "bench.json").write_text(json.dumps(document))
+    (tmp_path / "faster.svg").write_text("<svg/>")
+    stages = {"send": [["encode", 1.25]]}
+    (tmp_path / "profile.json").write_text(json.dumps({"machine": "a machine", "stages": stages}))
+    table = generate.bench_table(tmp_path)
+    assert "| receive a message | 150,000 /s | stompest 150,000 /s | 6.50 (2.00..8.00) | ≥ 5.00 | ≥ 8.00 |" in table
+    assert "faster.svg" in table
+    assert "cheaper.svg" not in table
+    assert "| send | encode | 1.25 |" in generate.profile_table(tmp_path)
 
 
 def test_no_picture_is_stale() -> None:
