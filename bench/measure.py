@@ -118,9 +118,10 @@ class Result:
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Result:
         """What ``as_json`` gave."""
-        spreads = {side: written[side] and Spread(**written[side]) for side in ("ours", "peer", "ratio")}
-        labels = {label: written[label] for label in ("key", "our_label", "peer_label")}
-        return cls(measure=Measure(**written["measure"]), **labels, **spreads)
+        given: dict[str, Any] = {name: written[name] for name in ("key", "our_label", "peer_label")}
+        for side in ("ours", "peer", "ratio"):
+            given[side] = written[side] and Spread(**written[side])
+        return cls(measure=Measure(**written["measure"]), **given)
 
 
 def run(experiment: Experiment, *, runs: int, quick: bool, tell: Callable[[str], object]) -> list[Result]:
