@@ -164,8 +164,16 @@ class Reconnector:
         except TimeoutError:
             raise silent from None
         if not data:
-            raise self._core.reason(ConnectFailed(f"the broker closed the connection instead of sending {what}"))
+            why = f"the broker closed the connection instead of sending {what}{self._advice()}"
+            raise self._core.reason(ConnectFailed(why))
         self._core.received(data)
+
+    def _advice(self) -> str:
+        """For a broker that demands a certificate and says so by hanging up, without an alert (Apollo 1.7.1)."""
+        broker = self._core.broker
+        if broker is None or broker.scheme not in ("ssl", "wss") or self._config.ssl_context is not None:
+            return ""
+        return "" if broker.options.cert_file is not None else "; over TLS it may want a client certificate (certFile)"
 
     def _give_up(self, failures: list[Failure], passes: int, starting: bool) -> None:
         if not failures and not starting:
