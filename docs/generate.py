@@ -1,6 +1,7 @@
 """Pages and tables that are made from the code, so that they cannot say anything else than the code does.
 
-Run by ``conf.py`` at every build; ``python docs/generate.py DIRECTORY`` writes the same files elsewhere.
+Run by ``conf.py`` at every build; ``python docs/generate.py DIRECTORY`` writes the same files elsewhere, and
+``python docs/generate.py --readme`` the table of README.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import compared
 import guarantees
 
 import stomplistener
@@ -238,6 +240,24 @@ def metrics() -> str:
     return rows(("Name", "Kind", "Labels", "What"), [*handlers, *counted, *gauges])
 
 
+def compared_in_short() -> str:
+    """The table of README: each row leads to the page that tells more."""
+    lines = []
+    for row in compared.ROWS:
+        ours = compared.OURS.get(row.what, "yes")
+        lines.append((row.what, f"[{ours}](docs/{row.page})" if row.page else ours, *(cell for cell, _ in row.peers)))
+    return rows(("", "stomplistener", *compared.PEERS), lines)
+
+
+def compared_in_full() -> str:
+    """The same with what shows each cell."""
+    lines = []
+    for row in compared.ROWS:
+        ours = [compared.OURS.get(row.what, "yes"), *(f"`{name}`" for name in row.tests)]
+        lines.append((row.what, "<br>".join(ours), *(f"{cell}<br>{where}" for cell, where in row.peers)))
+    return rows(("", "Ours", *compared.PEERS), lines)
+
+
 NOT_PUBLISHED = "No figures are published with this version: `{command}` measures on your machine.\n"
 
 
@@ -284,6 +304,7 @@ def files() -> dict[str, str]:
         "brokers.md": brokers(),
         "broker_notes.md": broker_notes(),
         "command_line.md": command_line(),
+        "compared.md": compared_in_full(),
         "metrics.md": metrics(),
         "bench.md": bench_table(),
         "profile.md": profile_table(),
@@ -300,5 +321,15 @@ def write_all(directory: Path) -> None:
             path.write_text(text)
 
 
+def update_readme() -> None:
+    """Put the table of what is compared into README anew."""
+    path = ROOT / "README.md"
+    table = re.compile(r"(?m)^\|  \| stomplistener \|.*\n(?:\|.*\n)+")
+    path.write_text(table.sub(lambda _: compared_in_short(), path.read_text()))
+
+
 if __name__ == "__main__":
-    write_all(Path(sys.argv[1]))
+    if sys.argv[1] == "--readme":
+        update_readme()
+    else:
+        write_all(Path(sys.argv[1]))

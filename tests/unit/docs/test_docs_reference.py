@@ -150,6 +150,21 @@ def test_the_page_on_performance_shows_what_was_published(tmp_path: Path) -> Non
     assert "| send | encode | 1.25 |" in generate.profile_table(tmp_path)
 
 
+def test_what_is_compared_is_shown_by_tests_and_readme_says_the_same() -> None:
+    generate, compared = load("generate"), load("compared")
+    known = generate.test_names()
+    assert [name for row in compared.ROWS for name in row.tests if name not in known] == []
+    assert [row.what for row in compared.ROWS if not row.tests and row.what not in compared.OURS] == []
+    assert generate.compared_in_short() in (ROOT / "README.md").read_text(), "README: python docs/generate.py --readme"
+
+
+def test_the_picture_of_the_demo_shows_what_the_demo_prints() -> None:
+    picture = (DOCS / "_static" / "demo.svg").read_text()
+    rows = re.findall(r'^        \("([a-z ]+)", ', (ROOT / "examples" / "demo.py").read_text(), re.MULTILINE)
+    assert "missing" in rows
+    assert [row for row in rows if row.replace(" ", "&#160;") not in picture] == []
+
+
 def test_no_picture_is_stale() -> None:
     diagrams = load("diagrams")
     stale = [name for name in diagrams.ALL if diagrams.is_stale(name)]

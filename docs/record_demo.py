@@ -1,0 +1,62 @@
+"""Record ``make demo`` as the picture that README shows: a real run, in the colours of a terminal.
+
+.venv/bin/python docs/record_demo.py        writes docs/_static/demo.svg
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).parent.parent
+PICTURE = ROOT / "docs" / "_static" / "demo.svg"
+WIDTH = 104
+COMMAND = "make demo"
+
+
+def run() -> str:
+    """What a terminal shows at the end of the demo."""
+    # What is to be installed first is not what one wants to see.
+    subprocess.run(["make", ".venv/.ready"], cwd=ROOT, check=True)
+    ours, its = pty.openpty()
+    with subprocess.Popen(COMMAND.split(), cwd=ROOT, stdout=its, stderr=its) as process:
+        os.close(its)
+        written = b""
+        try:
+            while some := os.read(ours, 4096):
+                written += some
+        except OSError:
+            pass  # What Linux says at the end of a terminal.
+        os.close(ours)
+    if process.returncode:
+        raise SystemExit(f"{COMMAND} ended with {process.returncode}:\n{written.decode()}")
+    # A carriage return goes back to the start of the line: of each line the last version is what one sees.
+    lines = written.decode().replace("\r\n", "\n").split("\n")
+    return "\n".join(line.rpartition("\r")[2] for line in lines)
+
+
+def picture(shown: str) -> str:
+    """An SVG of it."""
+    text = Text.assemble(("$ ", "dim"), (COMMAND, "bold"), "\n", shown)
+    text.highlight_regex(r"#+", "green")
+    text.highlight_regex(r"(?m)^missing +0$", "bold green")
+    console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
+    console.print(text)
+    svg = console.export_svg(title="every connection cut five times", unique_id="demo")
+    # A picture must not ask another site for its font.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+
+
+def main() -> None:
+    PICTURE.write_text(picture(run()))
+    print(PICTURE.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
