@@ -33,11 +33,12 @@ asyncio: $(READY)  ## a kitchen on asyncio
 twisted: $(READY)  ## a bakery on Twisted
 	@$(BIN)/python examples/twisted/bakery.py
 
-test: $(READY)  ## all tests; those on real brokers where a Docker engine runs
-	@$(BIN)/pytest -q
+test: unit  ## all tests; those on real brokers where a Docker engine runs
+	@$(BIN)/pytest -q tests/integration
 
 unit: $(READY)  ## the tests that need neither a container nor the network
-	@$(BIN)/pytest -q tests/unit
+	@# More at once than there are cores: most of them wait for one another's threads, not for the processor.
+	@$(BIN)/pytest -q -n 4 --dist worksteal tests/unit
 
 lint: $(READY)  ## ruff and mypy strict
 	@$(BIN)/ruff check .
