@@ -14,10 +14,12 @@ class Limits:
         max_headers: header lines of a frame. 1,000: real brokers send 10 to 30; applications rarely add more than 100.
         max_header_bytes: all header lines of a frame together, in bytes. 256 KiB, four of the longest lines.
         max_body: the body of a frame in bytes. 256 MiB: brokers refuse more than 100 to 128 MiB unless told otherwise.
-        max_pending_messages: messages received and not yet given to a listener; past it reading pauses. 1,000.
-        max_pending_bytes: the same in bytes. 64 MiB.
-        max_unconfirmed_messages: confirmed sends whose receipt has not come; past it the sender waits. 1,000.
-        max_unconfirmed_bytes: the same in bytes. 64 MiB.
+        max_pending_messages: messages received and not yet given to a listener; past it reading pauses. 1,000: enough
+            to keep quick listeners busy while more comes.
+        max_pending_bytes: the same in bytes. 64 MiB: small beside a container's memory, and one longer message passes.
+        max_unconfirmed_messages: confirmed sends whose receipt has not come; past it the sender waits. 1,000: enough to
+            keep the wire busy while receipts are on their way; no more than these are sent again after a loss.
+        max_unconfirmed_bytes: the same in bytes. 64 MiB: they are kept here until then.
         frame_timeout: seconds that a frame may take from its first byte to its last. 300: 256 MiB at 1 MiB/s.
     """
 
