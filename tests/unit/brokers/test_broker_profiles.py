@@ -175,7 +175,7 @@ def test_the_options_follow_to_another_kind_of_broker() -> None:
         with Connection(uri, headers={"client-id": "shop"}) as connection:
             subscription = connection.subscribe("/topic/prices", durable="prices", confirm=True)
             first.stop()
-            second.wait_for(lambda: second.subscriptions)
+            second.wait_for(lambda: second.subscriptions and connection.is_connected)
             (frame,) = second.frames(command="SUBSCRIBE")
             assert frame.headers["durable-subscription-name"] == "prices"
             assert "activemq.subscriptionName" not in frame.headers

@@ -26,6 +26,8 @@ from django.core.management import call_command  # noqa: E402
 from django.test import override_settings  # noqa: E402
 
 call_command("migrate", verbosity=0)
+# Not for the programs that other tests start: Celery, for one, would look for the project.
+del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 @contextmanager
