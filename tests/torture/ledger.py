@@ -14,12 +14,14 @@ class Ledger:
 
     Attributes:
         moment: what happens in the run just now, noted with each confirmation.
+        committed: what was confirmed by the receipt of a COMMIT, and not by that of a SEND.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._confirmed: dict[str, str] = {}
         self.moment = "before the first fault"
+        self.committed: set[str] = set()
         self._received: dict[str, int] = {}
         self._futures = 0
 
@@ -27,6 +29,11 @@ class Ledger:
         with self._changed:
             self._confirmed[id] = self.moment
             self._changed.notify_all()
+
+    def commit(self, id: str) -> None:
+        with self._changed:
+            self.committed.add(id)
+        self.confirm(id)
 
     def expect(self, future: Future[Frame], id: str) -> None:
         """Confirm when the future has its receipt; one that fails promised nothing."""

@@ -14,6 +14,7 @@ class Result:
     """What a run on one broker came to; durations in seconds.
 
     Attributes:
+        unwritten: what a broker confirmed before it was on the disk, and lost when it was killed.
         late: what came only after the broker was restarted at the end.
         latest_call: the most that a blocking call returned after its own deadline; negative where none did.
         live: connections that still sent and received at the end, of all.
@@ -24,6 +25,7 @@ class Result:
     faults: dict[str, int] = field(default_factory=dict)
     confirmed: int = 0
     missing: int = 0
+    unwritten: int = 0
     late: int = 0
     dead_letters: int = 0
     duplicates: int = 0
@@ -46,6 +48,7 @@ class Result:
 ROWS: tuple[tuple[str, Callable[[Result], object]], ...] = (
     ("confirmed messages", lambda result: f"{result.confirmed:,}"),
     ("**missing**", lambda result: f"**{result.missing}**"),
+    ("lost by the broker at a SIGKILL", lambda result: result.unwritten),
     ("duplicates", lambda result: result.duplicates),
     ("taken from a dead-letter queue", lambda result: result.dead_letters),
     ("came only after a restart at the end", lambda result: result.late),
