@@ -36,9 +36,9 @@ def run() -> str:
         os.close(ours)
     if process.returncode:
         raise SystemExit(f"{COMMAND} ended with {process.returncode}:\n{written.decode()}")
-    # A carriage return goes back to the start of the line: of each line the last version is what one sees.
+    # A carriage return goes back to the start of the line: what was written there last is what one sees.
     lines = written.decode().replace("\r\n", "\n").split("\n")
-    return "\n".join(line.rpartition("\r")[2] for line in lines)
+    return "\n".join(next(filter(None, reversed(line.split("\r"))), "") for line in lines)
 
 
 def picture(shown: str) -> str:

@@ -37,6 +37,7 @@ def broker(
     Examples:
       stomplistener broker
       stomplistener broker --port 0 --login shop --passcode-file passcode.txt
+
     \b
     Then, in another terminal:
       stomplistener listen /queue/a --url tcp://127.0.0.1:61613

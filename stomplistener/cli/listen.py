@@ -146,6 +146,7 @@ def listen(
       stomplistener listen /topic/prices --json | jq .body
       stomplistener listen /queue/a /queue/b --selector "level = 'high'"
       stomplistener listen /queue/orders --body --for 60 > orders.txt
+
     \b
     The profile file, ~/.config/stomplistener.toml:
       default = "local"

@@ -64,12 +64,14 @@ def cli(verbose: int) -> None:
     \b
     Which broker: --url, else --profile, else the environment's STOMP_URL,
     else the default profile of the file that "listen --help" describes.
+
     \b
       stomplistener ping tcp://localhost:61613      does it answer? if not, why?
       export STOMP_URL=tcp://user@mq1:61613 STOMP_PASSCODE=...
       stomplistener listen /queue/orders            follow a queue
       stomplistener send /queue/orders '{"id": 1}'  send, and wait for the receipt
       stomplistener worker shop.handlers:app        run an application of listeners
+
     \b
     Exit codes:
       0    done; also when the reader of a pipe went away

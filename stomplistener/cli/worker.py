@@ -24,6 +24,7 @@ def worker(target: str, options: RunOptions) -> None:
       @app.listener("/queue/orders", workers=4, retries=3, error_destination="/queue/failed")
       def book(order):
           print(order.json())
+
     \b
     Examples:
       stomplistener worker handlers:app --url tcp://localhost:61613
