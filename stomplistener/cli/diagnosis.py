@@ -100,6 +100,8 @@ _WRONG_NAME = (
 )
 _UNTRUSTED = "to trust a private authority, add ?caFile=/path/ca.pem to the URI; else have the certificate renewed"
 _TOLD = (
+    ("cannot be used", "check the path in the URI, and that the file is in PEM format and may be read"),
+    ("does not speak HTTP", f"write tcp:// or ssl:// for this port, or use the one for WebSocket. {_PORTS}"),
     ("does not speak TLS", f"write tcp:// or ws:// for this port, or use the one with TLS. {_PORTS}"),
     ("WebSocket handshake", f"check the path behind the port, or write tcp:// or ssl://. {_PORTS}"),
 )

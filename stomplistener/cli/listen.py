@@ -44,7 +44,7 @@ class Follower(Listener):
             return
         try:
             click.echo(self._show(message))
-        except OSError as error:
+        except Exception as error:  # Told by the command: as a listener's error it would leave the command waiting.
             self.end(error)
             return
         if self._acknowledge and not self._keep:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
+import sys
+import textwrap
 
 import click
 
@@ -80,10 +83,21 @@ def _text(broker: Broker, findings: Findings) -> str:
         lines += [f"    {name:16} {value}" for name, value in _facts(findings).items()]
         return "\n".join(lines)
     cause, cure = diagnose(findings, broker)
-    lines = [click.style(f"✗ {broker}", fg="red", bold=True), f"    cause  {cause}"]
-    lines += [f"    cure   {cure}"] if cure else []
+    lines = [click.style(f"✗ {broker}", fg="red", bold=True), _wrapped("cause", cause)]
+    lines += [_wrapped("cure", cure)] if cure else []
     lines += [f"    {name:16} {value}" for name, value in (_facts(findings) if findings.connected else {}).items()]
     return "\n".join(lines)
+
+
+def _wrapped(name: str, text: str) -> str:
+    """A line, folded for a terminal; a pipe gets it whole, for grep."""
+    line = f"    {name:5}  {text}"
+    if not sys.stdout.isatty():
+        return line
+    columns = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        line, max(columns, 30), subsequent_indent=" " * 11, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _line(broker: Broker, findings: Findings) -> str:

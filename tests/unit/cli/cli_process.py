@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 from click.testing import CliRunner, Result
 
 from stomplistener.cli.root import cli
@@ -19,6 +20,16 @@ def run(*arguments: str, stdin: str | bytes | None = None, **variables: str) -> 
     """Run the command line inside this process, away from this machine's profiles."""
     environment = {"STOMP_URL": None, "STOMP_PROFILE": None, "STOMP_CONFIG": None, "XDG_CONFIG_HOME": "/nonexistent"}
     return CliRunner().invoke(cli, arguments, input=stdin, env={**environment, **variables}, prog_name="stomplistener")
+
+
+def terminal(*arguments: str, columns: int, **variables: str) -> str:
+    """What the command shows in a terminal of so many columns."""
+    line = shlex.join([sys.executable, "-m", "stomplistener.cli", *arguments])
+    with pexpect.spawn(
+        line, env={**os.environ, **variables}, dimensions=(30, columns), timeout=25, encoding="utf-8"
+    ) as child:
+        child.expect(pexpect.EOF)
+        return (child.before or "").replace("\r\n", "\n")
 
 
 def shell(line: str, uri: str, *, directory: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -14,11 +14,16 @@ from pathlib import Path
 import pytest
 from cli_process import run, shell
 
+from stomplistener import Message
 from stomplistener.cli.bodies import dump, printable
 from stomplistener.testing import Broker
 
 pytestmark = pytest.mark.timeout(60)
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+
+
+PATIENCE = 25.0
+"""Seconds for another process to start or to end: a second or two, unless the machine has much else to do."""
 
 
 def bodies(broker: Broker, queue: str) -> list[bytes]:
@@ -118,6 +123,26 @@ def test_listen_takes_only_what_it_shows(broker: Broker) -> None:
     assert run("listen", "/queue/a", "--keep", "--ack", "auto", "-u", broker.uri).exit_code == 2
 
 
+@posix
+def test_what_the_terminals_encoding_lacks_is_escaped(broker: Broker) -> None:
+    broker.publish("/queue/a", "grüß € ")
+    result = shell("PYTHONIOENCODING=latin-1 $C listen /queue/a -n 1 --body | iconv -f latin1 -t utf-8", broker.uri)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "grüß \\u20ac \n", "")
+    assert shell("PYTHONIOENCODING=latin-1 $C ping", broker.uri).stdout.startswith("\\u2713")
+
+
+def test_a_message_that_cannot_be_shown_ends_the_listening_and_stays(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_message: Message) -> str:
+        raise LookupError("no such thing")
+
+    monkeypatch.setattr("stomplistener.cli.bodies.as_json", fail)
+    broker.publish("/queue/a", "x")
+    assert isinstance(run("listen", "/queue/a", "--json", "-u", broker.uri).exception, LookupError)
+    broker.wait_for(lambda: broker.depth("/queue/a") == 1)
+
+
 def test_listen_for_a_time(broker: Broker) -> None:
     result = run("listen", "/queue/a", "/topic/b", "--for", "0.1", "-u", broker.uri)
     assert (result.exit_code, result.output) == (0, "")
@@ -138,15 +163,15 @@ def test_listen_into_head_ends_quietly(broker: Broker, count: int) -> None:
 def test_ctrl_c_ends_listening_with_130_and_gives_messages_back(broker: Broker) -> None:
     command = [sys.executable, "-m", "stomplistener.cli", "listen", "/queue/a", "--keep", "-u", broker.uri]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        broker.wait_for(lambda: broker.subscriptions, 10)
+        broker.wait_for(lambda: broker.subscriptions, PATIENCE)
         broker.publish("/queue/a", "x")
         assert process.stdout is not None
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(PATIENCE) == 130
         assert process.stderr is not None
         assert process.stderr.read() == ""
-    assert broker.depth("/queue/a") == 1
+    broker.wait_for(lambda: broker.depth("/queue/a") == 1, PATIENCE)
 
 
 def test_listening_goes_on_over_a_lost_connection(broker: Broker) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from cli_process import run
+from cli_process import run, terminal
 
 from stomplistener.testing import Broker
 
@@ -145,6 +145,26 @@ def test_certificates(secured: Broker, authority: trustme.CA, tmp_path: Path) ->
     assert "put a name that the certificate has" in wrong_name.stdout
     for fact in ("TLSv1.3", "cipher", "localhost", "trustme", "valid until"):
         assert fact in right.stdout
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_of_authorities_that_is_none(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    result = run("ping", f"ssl://127.0.0.1:1?caFile={file}")
+    assert result.exit_code == 3
+    assert str(file) in result.stdout
+    assert "check the path in the URI" in result.stdout
+
+
+def test_in_a_terminal_lines_are_folded_and_coloured_unless_told_not_to() -> None:
+    plain, coloured = (terminal("ping", "tcp://127.0.0.1:1", columns=50, NO_COLOR=no) for no in ("1", ""))
+    assert "\x1b[" not in plain
+    assert "\x1b[31m" in coloured
+    assert len(plain.splitlines()) > 6
+    assert all(len(line) <= 50 for line in plain.splitlines())
+    assert "\n           " in plain
 
 
 def test_tls_to_a_port_without_it() -> None:
