@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -139,9 +139,15 @@ class Program:
 
     def expect(self, line: str, times: int = 1, timeout: float = 15.0) -> None:
         """Wait until it has written a line so often."""
+        self.wait_for(lambda lines: lines.count(line) >= times, timeout, f"{line!r} {times} times")
+
+    def wait_for(
+        self, holds: Callable[[list[str]], bool], timeout: float = 15.0, what: str = "what was expected"
+    ) -> None:
+        """Wait until something holds for its lines."""
         with self._changed:
-            came = self._changed.wait_for(lambda: self.lines.count(line) >= times, timeout)
-        assert came, f"no line {line!r} ({times} times) within {timeout} s; there were {self.lines}"
+            came = self._changed.wait_for(lambda: holds(self.lines), timeout)
+        assert came, f"not {what} within {timeout} s; there were {self.lines}"
 
     def expect_pieces(self, *pieces: str, timeout: float = 15.0) -> None:
         """Wait until it has written these, anywhere: what two threads print at once may come to stand on one line."""

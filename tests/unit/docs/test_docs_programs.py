@@ -152,6 +152,7 @@ def test_the_tutorial_word_by_word(tmp_path: Path) -> None:
             broker.type("stop")
             broker.expect('{"ok": "stop"}')
             listener.expect("disconnected")
+            listener.wait_for(lambda lines: any("stomp-1: not connected, pass 1 failed: " in line for line in lines))
             broker.type("start")
             listener.expect("connected", times=2)
             with running(["order.py", "soup"], tmp_path, STOMP_URL=url) as order:
@@ -167,6 +168,7 @@ def test_the_tutorial_word_by_word(tmp_path: Path) -> None:
                 listener.expect(f"received number {number}")
             listener.process.send_signal(signal.SIGINT)
             assert listener.end() == 0, listener.lines
+            assert listener.lines[-1] == "disconnected"
             assert "Traceback" not in "\n".join(listener.lines)
         broker.type("quit")
         assert broker.end() == 0
