@@ -272,11 +272,12 @@ def bench_table(directory: Path = PUBLISHED) -> str:
     published = json.loads((directory / "bench.json").read_text())
     machine = published["machine"].rstrip(".")
     plots = [
-        f"![{text}](../../_static/bench/{name})\n"
+        f"![{text}](../_static/bench/{name})\n"
         for name, text in (("faster.svg", "rates against the peers"), ("cheaper.svg", "costs against the peers"))
         if (directory / name).exists()
     ]
-    lines = [[cell.strip() for cell in cells(Result.from_json(each))] for each in published["results"]]
+    # Rows that belong to the one before them are set in, which Markdown does not keep.
+    lines = [[re.sub("^ +", "… ", cell) for cell in cells(Result.from_json(each))] for each in published["results"]]
     return "\n".join(
         [f"{machine}. Medians of {published['runs']} runs, the sides in turn.\n", *plots, rows(HEADER, lines)]
     )
