@@ -25,9 +25,10 @@ def run(*arguments: str, stdin: str | bytes | None = None, **variables: str) -> 
 def terminal(*arguments: str, columns: int, **variables: str) -> str:
     """What the command shows in a terminal of so many columns."""
     line = shlex.join([sys.executable, "-m", "stomplistener.cli", *arguments])
-    with pexpect.spawn(
-        line, env={**os.environ, **variables}, dimensions=(30, columns), timeout=25, encoding="utf-8"
-    ) as child:
+    # What these say goes before the terminal's own size and abilities.
+    inherited = {name: os.environ[name] for name in os.environ.keys() - {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"}}
+    environment = {**inherited, "TERM": "xterm-256color", **variables}
+    with pexpect.spawn(line, env=environment, dimensions=(30, columns), timeout=25, encoding="utf-8") as child:
         child.expect(pexpect.EOF)
         return (child.before or "").replace("\r\n", "\n")
 
