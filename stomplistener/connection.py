@@ -694,6 +694,7 @@ class Connection:
 
     def _after_fork(self) -> None:
         """In the child: leave the parent's socket alone, and begin as a new connection with the same listeners."""
+        self._listeners.renew_lock()
         parents = self._core
         if parents.state is ConnectionState.NEW:
             return

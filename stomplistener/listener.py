@@ -123,6 +123,10 @@ class Listeners:
         """Call a hook of all; what one raises is logged and the next one is called."""
         call_all(self._hooks.get(hook, ()), *args)
 
+    def renew_lock(self) -> None:
+        """In the child of a fork: a thread of the parent may have held it."""
+        self._lock = threading.Lock()
+
     def _collect(self) -> None:
         # Replaced as a whole, never changed: a thread that is calling goes on with what it saw.
         hooks: dict[str, tuple[Hook, ...]] = {}

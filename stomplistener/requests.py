@@ -150,6 +150,11 @@ class Requests:
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(self._lost("request"))
 
+    def abandon(self, error: BaseException) -> None:
+        """In the child of a fork: nobody waits for an answer any more. Takes no lock."""
+        for answer in self._waiting.values():
+            answer.abandon(error)
+
     def _lost(self, what: str) -> ConnectionLost:
         return ConnectionLost(
             f"{what}: the connection was lost, and the queue for the answer with it; the request may have arrived",
@@ -168,6 +173,11 @@ class Reply(Future[Message]):
         self._core = core
         core.bound.waiting_for_receipt(+1)
         self.when_done(lambda _self: core.bound.waiting_for_receipt(-1))
+
+    def abandon(self, error: BaseException) -> None:
+        """Be over in the child of a fork, where no answer comes: takes no lock and calls nobody."""
+        self._condition = threading.Condition()
+        self._exception, self._state = error, "FINISHED"
 
     def when_done(self, fn: Callable[[Future[Message]], object]) -> None:
         """Call at once, in the thread that sets the answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -89,8 +90,22 @@ class Answer(Future[Frame]):
                 self._made.notify_all()
             self._invoke_callbacks()  # type: ignore[attr-defined]
 
+    def abandon(self, error: BaseException) -> None:
+        """Be over in the child of a fork, where no answer comes: takes no lock and calls nobody."""
+        self._exception, self._made, self._state = error, None, "FINISHED"
+
     def add_done_callback(self, fn: Callable[[Future[Frame]], object]) -> None:
         if self.done():
             super().add_done_callback(fn)
         else:
             super().add_done_callback(lambda future: self._core.call(partial(fn, future)))
+
+
+def _renew_after_fork() -> None:
+    # Another thread of the parent may have held it at the moment of the fork.
+    global _making
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)

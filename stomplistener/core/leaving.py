@@ -6,11 +6,11 @@ import logging
 
 from stomplistener.core.answer import Answer
 from stomplistener.core.saying import Saying
-from stomplistener.errors import StompError
+from stomplistener.errors import ClosedAfterFork, StompError
 from stomplistener.protocol import SessionState
 from stomplistener.state import ConnectionState
 from stomplistener.threads.deadline import Deadline
-from stomplistener.threads.fork import disown
+from stomplistener.threads.fork import ADVICE, disown
 
 _log = logging.getLogger("stomplistener")
 
@@ -78,6 +78,11 @@ class Leaving(Saying):
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abandon()
+        error = ClosedAfterFork(ADVICE)
+        for request in self.session.awaited():
+            if isinstance(request.context, Answer):
+                request.context.abandon(error)
+        self.requests.abandon(error)
         disown(self, self.outbox, self.bound, self.delivery, self.requests, *self.lanes)
 
     def stop_auto(self, deadline: Deadline, *, for_good: bool, epoch: int | None = None) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError, shorten
@@ -421,16 +421,19 @@ class Session:
         """Whether no transaction is open and no receipt is awaited."""
         return not (self._unconfirmed or self._requests or self.transactions)
 
+    def awaited(self) -> Iterator[Request]:
+        """What the broker still has to answer."""
+        yield from self._unconfirmed.values()
+        yield from self._requests.values()
+
     def forget(self, context: object) -> Request | None:
         """Stop waiting for the request with this context, and do not send it again; None if it was answered."""
         if context is None:
             return None
-        for requests in (self._unconfirmed, self._requests):
-            for request in requests.values():
-                if request.context is context:
-                    self._drop(request)
-                    return request
-        return None
+        found = next((request for request in self.awaited() if request.context is context), None)
+        if found is not None:
+            self._drop(found)
+        return found
 
     def abandon(self) -> list[Request]:
         """Give up every confirmed SEND: there will be no later connection to send it again. Returns them."""

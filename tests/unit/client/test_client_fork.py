@@ -6,13 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import ExitStack
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from client_support import QUEUE, nothing_left_behind
 
 from stomplistener import ClosedAfterFork, Connection
+from stomplistener.core import answer as answers
 from stomplistener.testing import Broker
 
 pytestmark = [
@@ -50,6 +52,12 @@ def in_the_child(uses: dict[str, Callable[[], object]]) -> NoReturn:
         os._exit(wrong)
 
 
+def raise_from(future: Future[Any]) -> None:
+    error = future.exception()
+    if error is not None:
+        raise error
+
+
 def test_in_a_child_every_handle_of_the_parents_says_that_it_is_the_parents(broker: Broker) -> None:
     """Also where a thread of the parent's held a lock at the moment of the fork, as here: nothing waits for it."""
     broker.publish(QUEUE, "1")
@@ -59,8 +67,13 @@ def test_in_a_child_every_handle_of_the_parents_says_that_it_is_the_parents(brok
         assert message is not None
         subscription = connection.subscribe("/queue/other", print, confirm=True)
         transaction = connection.transaction().begin()
+        reply = connection.request_async(QUEUE, "unanswered", timeout=10)
+        committing = connection.transaction().begin()
+        committing.send(QUEUE, "from the parent, too")
         broker.go_silent()
+        commit = committing.commit_async()
         answer = connection.send_async(QUEUE, "unanswered")
+        futures: list[Future[Any]] = [answer, reply, commit]
         uses: dict[str, Callable[[], object]] = {
             "Message.ack": message.ack,
             "Message.nack": message.nack,
@@ -75,6 +88,10 @@ def test_in_a_child_every_handle_of_the_parents_says_that_it_is_the_parents(brok
             "Consumer.receive": lambda: consumer.receive(None),
             "Consumer.close": consumer.close,
             "send_async().result": answer.result,
+            "request_async().result": reply.result,
+            "request_async().exception": lambda: raise_from(reply),
+            "wait of concurrent.futures": lambda: [each.result() for each in wait(futures)[0]],
+            "commit_async().result": commit.result,
         }
         core = connection._core
         with ExitStack() as held:
@@ -113,3 +130,30 @@ def test_a_child_may_leave_the_blocks_that_its_parent_entered(broker: Broker) ->
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert connection.statistics().reconnects == 0
         assert [message.body for message in broker.messages(QUEUE)] == [b"from the parent"]
+
+
+def test_a_child_connects_anew_whatever_locks_other_threads_held_at_the_fork(broker: Broker) -> None:
+    heard: list[object] = []
+
+    class Ears:
+        def on_connected(self, _frame: object) -> None:
+            heard.append(None)
+
+    with Connection(broker.uri) as connection:
+        with answers._making, connection._listeners._lock:
+            child = os.fork()
+            if child == 0:
+                wrong = 1
+                try:
+                    end_soon()
+                    connection.add_listener(Ears())
+                    connection.connect(timeout=10)
+                    connection.send(QUEUE, "from the child", confirm=True, timeout=10)
+                    connection.send_async(QUEUE, "from the child").result(10)
+                    connection.disconnect(timeout=10)
+                    wrong = not heard
+                finally:
+                    os._exit(wrong)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        connection.send(QUEUE, "from the parent", confirm=True, timeout=10)
+        assert connection.statistics().reconnects == 0
