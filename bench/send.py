@@ -116,6 +116,7 @@ def ours_after_pause(count: int, pause: float) -> Figures:
 
         def __init__(self, transport: Transport) -> None:
             self._transport = transport
+            self.frame_per_send = transport.frame_per_send
 
         def send(self, data: bytes | memoryview) -> int:
             accepted = self._transport.send(data)

@@ -369,10 +369,9 @@ class Saying(Shared):
             self.listeners.call("on_send", frame)
 
     def _log_written(self, frames: list[bytes]) -> None:
-        """Log what is about to be written; each write asks once, not each frame."""
-        if _log.isEnabledFor(logging.DEBUG):
-            for frame in Decoder(self.session.version, NO_LIMITS).feed(b"".join(frames)):
-                _log.debug("%s > %s", self.config.name, frame.info)
+        """Log what is about to be written."""
+        for frame in Decoder(self.session.version, NO_LIMITS).feed(b"".join(frames)):
+            _log.debug("%s > %s", self.config.name, frame.info)
 
     def _where(self) -> str:
         return str(self.broker) if self.broker else "no broker"

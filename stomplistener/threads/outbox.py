@@ -10,6 +10,7 @@ queue and session change together; it is taken inside ``_writing``, never the ot
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -19,11 +20,16 @@ from contextlib import contextmanager
 from stomplistener.transport import Transport
 from stomplistener.transport.base import FEW
 
+_log = logging.getLogger("stomplistener")
+
 QUIET = 0.00003
 """Seconds without a write after which the next frame is written at once, by the thread that puts it.
 
 In a burst the next frame comes within 5 µs of the last write; who sends again when an answer has come is later than 50.
 """
+
+BURST = 0.001
+"""Seconds without a write within which the end of one more batch leaves the writing to the writer thread."""
 
 MAX_GATHERED = 256 * 1024
 """Bytes that may gather; past it the thread that sends writes them itself, which holds it back to the wire's speed."""
@@ -36,7 +42,7 @@ class Outbox:
         lock: the session's lock.
         broken: called without a lock when writing failed; it has to break the connection.
         name: for the writer thread.
-        see: called with the frames that are about to be written.
+        see: called with the frames that are about to be written, where the log is to show them.
     """
 
     def __init__(
@@ -73,13 +79,13 @@ class Outbox:
         return not self._queue and not self._in_flight
 
     def put(self, data: bytes) -> bool:
-        """Line up the bytes of one frame. Whether the writer is on its way; else call ``push`` without the lock."""
+        """Line up the bytes of one frame. Whether somebody will write it; else call ``push`` without the lock."""
         self._queue.append(data)
         self._put_count += 1
         self._gathered = gathered = self._gathered + len(data)
         if gathered > MAX_GATHERED:
             self.is_full = True
-        return self._woken
+        return self._woken or (bool(self._batching) and threading.get_ident() in self._batching)
 
     def open(self, transport: Transport) -> None:
         """Write to this transport from now on."""
@@ -130,13 +136,9 @@ class Outbox:
             self.wake()
 
     def nudge(self) -> None:
-        """As ``push``, for a caller that has made sure before that there was room: it never blocks for room."""
-        if self._woken or (self._batching and threading.get_ident() in self._batching):
-            return
-        if self.is_full or time.monotonic() - self.last_write <= QUIET:
+        """As ``push``, for a caller whose ``put`` said that nobody will: it never blocks for room."""
+        if self.is_full or time.monotonic() - self.last_write <= QUIET or not self._write_at_once():
             self.wake()
-        else:
-            self.push()
 
     def wake(self) -> None:
         """Let the writer thread write what was put."""
@@ -201,7 +203,10 @@ class Outbox:
             self._batching[ident] -= 1
             if not self._batching[ident]:
                 del self._batching[ident]
-        self.push()
+        if not self.is_full and time.monotonic() - self.last_write <= BURST:
+            self.wake()
+        else:
+            self.push()
 
     def stop(self) -> None:
         """End the writer thread."""
@@ -250,7 +255,9 @@ class Outbox:
             transport = self._transport
             if self._waiting:
                 self._progress.notify_all()
-        self._see(self._in_flight)
+        # Asked once a write, not once a frame.
+        if _log.isEnabledFor(logging.DEBUG):
+            self._see(self._in_flight)
         return transport
 
     def _take_back(self) -> None:

@@ -15,8 +15,11 @@ from contextlib import suppress
 RECEIVE_SIZE = 65536
 
 # A process may have given SIGPIPE back its default action, to kill (command line tools do); a lost broker must not.
-_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
-_DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
+# Plain integers: the operators of the enumeration that they belong to are written in Python, and cost a send as much
+# again when its processor has slept.
+_NO_SIGNAL = int(getattr(socket, "MSG_NOSIGNAL", 0))
+_DONT_WAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
+_AT_ONCE = _NO_SIGNAL | _DONT_WAIT
 
 # poll() has no limit of 1,024 descriptors and, unlike epoll, needs none of its own.
 Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
@@ -64,12 +67,13 @@ class SocketTransport:
         if not self._sending.acquire(blocking=False):
             return False
         try:
-            self._owed = self._owed[self._send_now(self._owed) :]
             if self._owed:
-                return False
+                self._owed = self._owed[self._send_now(self._owed) :]
+                if self._owed:
+                    return False
             sent = self._send_now(data)
-            if sent:
-                self._owed = bytes(data[sent:])
+            if 0 < sent < len(data):
+                self._owed = data[sent:]
             return sent > 0
         finally:
             self._sending.release()
@@ -115,7 +119,7 @@ class SocketTransport:
             self._wait(selectors.EVENT_WRITE, deadline - time.monotonic())
             try:
                 # Without DONT_WAIT the kernel would block until it has room for all, and forget the deadline.
-                return self._sock.send(data, _NO_SIGNAL | _DONT_WAIT)
+                return self._sock.send(data, _AT_ONCE)
             except BlockingIOError:
                 continue
 
@@ -123,7 +127,7 @@ class SocketTransport:
         if not data or not (_DONT_WAIT or _ready(self._sock, selectors.EVENT_WRITE, 0)):
             return 0
         try:
-            return self._sock.send(data, _NO_SIGNAL | _DONT_WAIT)
+            return self._sock.send(data, _AT_ONCE)
         except BlockingIOError:
             return 0
 
