@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from stomplistener.failover import Broker, BrokerURI
+from stomplistener.masking import secrets_in
 from stomplistener.protocol import Limits
-from stomplistener.protocol.frame import secrets_in
 from stomplistener.protocol.profiles import Dialect
 from stomplistener.transport import Transport
 

@@ -30,7 +30,7 @@ class Epochs(Leaving):
         """Say CONNECT on a new transport."""
         with self.lock:
             self._check_usable()
-            self._begin(broker, transport, Decoder(limits=self.config.limits))
+            self._begin(broker, transport, Decoder(limits=self.config.limits, secrets=options.secrets))
             self.last_received = time.monotonic()
             self._secrets = options.secrets
             frame = self.session.connect(options.host, options.login, options.passcode, options.headers)

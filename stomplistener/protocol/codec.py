@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from stomplistener.errors import InvalidHeader, ProtocolError
-from stomplistener.protocol.frame import HEARTBEAT, Frame, ReceivedFrame, masked_lines
+from stomplistener.masking import hidden_bytes, masked_lines
+from stomplistener.protocol.frame import HEARTBEAT, Frame, ReceivedFrame
 from stomplistener.protocol.limits import Limits
 from stomplistener.protocol.spec import COMMANDS, UNESCAPED_COMMANDS, VERSIONS, Version, highest, version_rules
 
@@ -48,9 +49,11 @@ class Decoder:
         version: whose rules hold; None until it is negotiated. A CONNECTED or CONNECT frame that passes through
             settles it, for the bytes behind it too; ``version`` may also be assigned.
         limits: bounds that hold before memory is spent.
+        secrets: what an exception must not show though the peer quotes it.
     """
 
-    def __init__(self, version: str | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, version: str | None = None, limits: Limits | None = None, secrets: Iterable[str] = ()) -> None:
+        self._secrets = tuple(secrets)
         self._limits = limits or Limits()
         # A block this short cannot break a limit on heads: the shortest header line has three bytes.
         self._harmless = min(self._limits.max_header_line, self._limits.max_header_bytes, 3 * self._limits.max_headers)
@@ -96,13 +99,14 @@ class Decoder:
             position = self._continue_body(self._body, data, frames) if self._body is not None else 0
             if position < len(data):
                 self._parse(data, position, frames)
-        except ProtocolError as failure:
-            failure.frames = frames
-            self._failure = failure
-            self._body = None
-            self._head.take()
-            raise
-        return frames
+            return frames
+        except _Offence as offence:
+            self._failure = offence.told(self._secrets)
+        # Not from within the handler: the offence has the bytes as they came, and would go along as the context.
+        self._failure.frames = frames
+        self._body = None
+        self._head.take()
+        raise self._failure
 
     def _parse(self, data: bytes, position: int, frames: list[Frame]) -> None:
         """Cut frames out of data until it ends; keep what is unfinished."""
@@ -205,9 +209,7 @@ class Decoder:
             if data[position:] == b"\r" and self._rules.crlf:
                 self._head.begin(b"\r", self._rules)
                 return len(data)
-            raise ProtocolError(
-                "a frame begins with a carriage return", data=masked_lines(data[position : position + 80])
-            )
+            raise _Offence("a frame begins with a carriage return", data[position : position + 80])
         beats = data.count(b"\n", position, match.end()) - self._behind_frame
         self._behind_frame = False
         frames.extend([HEARTBEAT] * beats)
@@ -222,13 +224,13 @@ class Decoder:
         try:
             block = raw.decode()
         except UnicodeDecodeError:
-            raise ProtocolError(f"a header of {command} is not UTF-8", data=masked_lines(raw)) from None
+            raise _Offence(f"a header of {command} is not UTF-8", raw) from None
         if not well_formed:
             if self._rules.crlf and "\r" in block:
                 block = (block + "\n").replace("\r\n", "\n")[:-1]
             if not _GOOD_BLOCK(block):
                 bad = next(line for line in block.split("\n")[1:] if line.find(":") < 1)
-                raise ProtocolError(f"a header line of {command} has no name or no colon", data=bad.encode())
+                raise _Offence(f"a header line of {command} has no name or no colon", bad.encode())
         return command, block, _content_length(command, block)
 
     def _continue_body(self, body: _UnfinishedBody, data: bytes, frames: list[Frame]) -> int:
@@ -261,6 +263,16 @@ class Decoder:
         # An answer that was never offered is the session's to refuse; here it must only not break the reading.
         self.version = version if version in VERSIONS else max(VERSIONS)
         return frame
+
+
+class _Offence(Exception):
+    """What is wrong with which bytes."""
+
+    def __init__(self, what: str, data: bytes) -> None:
+        self._what, self._data = what, data
+
+    def told(self, secrets: Iterable[str]) -> ProtocolError:
+        return ProtocolError(self._what, data=hidden_bytes(masked_lines(self._data), secrets))
 
 
 class _UnfinishedHead:
@@ -358,14 +370,14 @@ def _content_length(command: str, block: str) -> int | None:
     end = block.find("\n", start + 16)
     text = (block[start + 16 :] if end < 0 else block[start + 16 : end]).strip(" ")
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
-        raise ProtocolError(f"the content-length of {command} is not a number", data=text.encode())
+        raise _Offence(f"the content-length of {command} is not a number", text.encode())
     return int(text)
 
 
 def _command_of(line: bytes, rules: Version) -> str:
     if rules.crlf and line.endswith(b"\r") and line[:-1] in _COMMANDS:
         return _COMMANDS[line[:-1]]
-    raise ProtocolError("not a STOMP frame: it begins with an unknown command", data=line)
+    raise _Offence("not a STOMP frame: it begins with an unknown command", line)
 
 
 def _check_first_line(start: bytes, rules: Version) -> None:
@@ -375,7 +387,7 @@ def _check_first_line(start: bytes, rules: Version) -> None:
         if line not in _COMMANDS:
             _command_of(line, rules)
     elif not any((command + b"\r\n").startswith(line) for command in _COMMANDS):
-        raise ProtocolError("not a STOMP frame: it begins with an unknown command", data=start)
+        raise _Offence("not a STOMP frame: it begins with an unknown command", start)
 
 
 def _check_block(raw: bytes, limits: Limits) -> None:
@@ -389,19 +401,19 @@ def _check_block(raw: bytes, limits: Limits) -> None:
         raise _over_limit("max_header_line", limits.max_header_line, longest)
 
 
-def _over_limit(name: str, limit: int, data: bytes) -> ProtocolError:
-    return ProtocolError(f"a frame exceeds Limits.{name} = {limit:,}", data=masked_lines(data))
+def _over_limit(name: str, limit: int, data: bytes) -> _Offence:
+    return _Offence(f"a frame exceeds Limits.{name} = {limit:,}", data)
 
 
-def _not_terminated(command: str, length: int, data: bytes) -> ProtocolError:
-    return ProtocolError(f"{command} has content-length {length}, but no NUL follows its body", data=data)
+def _not_terminated(command: str, length: int, data: bytes) -> _Offence:
+    return _Offence(f"{command} has content-length {length}, but no NUL follows its body", data)
 
 
-def _undefined_escape(command: str, block: str, rules: Version) -> ProtocolError:
+def _undefined_escape(command: str, block: str, rules: Version) -> _Offence:
     bad = next(line for line in block.split("\n") if not rules.good_escapes(line))
-    return ProtocolError(
+    return _Offence(
         f"undefined escape in a header of {command}: STOMP {rules.name} defines {' '.join(rules.escapes.values())}",
-        data=masked_lines(bad.encode()),
+        bad.encode(),
     )
 
 

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from stomplistener.errors import shorten
-
-_SECRET_NAME = re.compile(r"(?i)pass(code|word)|authorization|cookie|token|secret").search
-"""In the names of headers that keep secrets: ``passcode``, ``Authorization``, ``x-access-token`` and what is alike."""
-
-_SHORT = 4
-"""Characters below which a secret is not looked for in texts: it would mask half of any of them."""
-
-_WORDS = re.compile(r"[^\s;,=]+").findall
+from stomplistener.masking import masked
 
 # Whether a header of this name stands in a frame's bytes as it is, and nothing else can look like it.
 _LINES = {key: f"\n{key}:" for key in ("ack", "destination", "message-id", "receipt-id", "subscription")}
@@ -61,18 +53,6 @@ class Headers(Mapping[str, str]):
         return f"Headers({dict(masked(self.items()))!r})"
 
 
-def masked(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The pairs with the values of secrets replaced, for every text that a person may read."""
-    for key, value in pairs:
-        yield key, "***" if _SECRET_NAME(key) else value
-
-
-def secrets_in(headers: Mapping[str, str]) -> set[str]:
-    """The values that a peer may quote of these headers, whole and each long word: tokens stand behind a scheme."""
-    values = [value for key, value in headers.items() if _SECRET_NAME(key) and len(value) >= _SHORT]
-    return {*values, *(word for value in values for word in _WORDS(value) if len(word) >= 2 * _SHORT)}
-
-
 def without(frame: Frame, secrets: Iterable[str]) -> Frame:
     """An ERROR with secrets that the peer quotes replaced; its content-length goes, since it need not fit.
 
@@ -92,16 +72,6 @@ def without(frame: Frame, secrets: Iterable[str]) -> Frame:
 def printable(text: str) -> str:
     """The text without what would let a stranger write log lines of his own, or steer a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def masked_lines(head: bytes) -> bytes:
-    """The same for the bytes of header lines, whole or not."""
-    return b"\n".join(map(_masked_line, head.split(b"\n")))
-
-
-def _masked_line(line: bytes) -> bytes:
-    key, colon, _ = line.partition(b":")
-    return key + b":***" if colon and _SECRET_NAME(key.decode(errors="replace")) else line
 
 
 class Frame:

@@ -50,13 +50,14 @@ def dial(
 class Spare:
     """A connection that is logged in and does nothing: the standby thread makes it, the timer keeps it alive."""
 
-    def __init__(self, config: Config, broker: Broker, transport: Transport) -> None:
+    def __init__(self, config: Config, broker: Broker, transport: Transport, options: ConnectOptions) -> None:
         self.broker = broker
         self.transport = transport
-        self.decoder = Decoder(limits=config.limits)
+        self._options = options
+        self.decoder = Decoder(limits=config.limits, secrets=options.secrets)
         self.last_received = time.monotonic()
         self.is_dead = False
-        self.secrets: tuple[str, ...] = ()
+        self.secrets = options.secrets
         self._last_sent = time.monotonic()
         self._session = Session(config.versions, config.heartbeat)
         self._entry: Entry | None = None
@@ -68,9 +69,9 @@ class Spare:
         assert self._session.connected_frame is not None
         return self._session.connected_frame
 
-    def log_in(self, options: ConnectOptions, deadline: Deadline) -> None:
+    def log_in(self, deadline: Deadline) -> None:
         """Say CONNECT and wait for CONNECTED."""
-        self.secrets = options.secrets
+        options = self._options
         frame = self._session.connect(options.host, options.login, options.passcode, options.headers)
         self.transport.settimeout(deadline.remaining())
         data = memoryview(encode(frame))

@@ -130,10 +130,10 @@ class Standby:
         transport = None
         try:
             transport, options = dial(config, broker, self._number, deadline, self._interrupt)
-            spare = Spare(config, broker, transport)
+            spare = Spare(config, broker, transport, options)
             # close() breaks a log-in that hangs, as it breaks a connect.
             with self._interrupt.doing(transport.shutdown):
-                spare.log_in(options, deadline)
+                spare.log_in(deadline)
         except (OSError, StompError, ValueError) as error:
             # Also a refused second login under the same client-id: then there is no spare on this broker.
             _log.info("%s: no spare connection to %s: %s", config.name, broker, error)

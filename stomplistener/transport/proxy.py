@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import urllib.request
+from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from stomplistener.errors import ConnectFailed, InvalidURI, TimedOut
+from stomplistener.masking import hidden, secrets_in
 from stomplistener.transport.extras import MissingExtra
 from stomplistener.transport.interrupt import Interrupt, remaining
 
@@ -37,6 +39,12 @@ class ProxyAddress:
     port: int
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
+
+    @property
+    def secrets(self) -> set[str]:
+        """What no text may show though the proxy says it."""
+        basic = b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return secrets_in({"password": self.password or "", "authorization": basic})
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -114,15 +122,18 @@ def tunnel(
         except TimeoutError as error:
             raise TimedOut(f"{what} has not answered in time") from error
         except (ProxyError, OSError, ValueError, IndexError) as error:
-            _refused(what, error)
-        return socket.socket(fileno=bounded.detach())
+            refusal = _refusal(f"{what} answered: {hidden(str(error), proxy.secrets)}", error)
+        else:
+            return socket.socket(fileno=bounded.detach())
+    # Not from within the handler: its error has the answer as it came, which may quote what we sent.
+    raise refusal
 
 
-def _refused(what: str, error: Exception) -> NoReturn:
+def _refusal(what: str, error: Exception) -> ConnectFailed:
     hint = ""
     if getattr(error, "error_code", None) == 407 or "auth" in str(error).lower():
         hint = " (it wants a user and a password, or others: http://user:password@host:port)"
-    raise ConnectFailed(f"{what} answered: {error}{hint}") from error
+    return ConnectFailed(what + hint)
 
 
 class _Connected(Proxy):

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from stomplistener.errors import ConnectFailed, InvalidHeader, shorten
+from stomplistener.masking import hidden, hidden_bytes, secrets_in
 from stomplistener.transport.base import Endpoint, Transport
 from stomplistener.transport.extras import MissingExtra
 from stomplistener.transport.layer import Layer
@@ -90,6 +91,7 @@ class WebSocketTransport(Layer):
         )
         self._request = self._protocol.connect()
         _add(self._request, headers)
+        self._secrets = secrets_in(headers)
 
     def handshake(self, deadline: float) -> None:
         """Have the HTTP server switch to WebSocket.
@@ -108,13 +110,15 @@ class WebSocketTransport(Layer):
             while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
                 raw = self._receive_by(deadline)
                 if self._fed == 0 and raw and not _begins_as_http(raw):
-                    raise OSError(f"the peer does not speak HTTP, it said {shorten(raw)}; {_PLAIN}")
+                    said = shorten(hidden_bytes(raw, self._secrets))
+                    raise OSError(f"the peer does not speak HTTP, it said {said}; {_PLAIN}")
                 self._fed += 1
                 self._feed(raw)
         except TimeoutError as error:
             raise TimeoutError(f"no answer in time to the WebSocket handshake; {_PLAIN}") from error
         if protocol.handshake_exc is not None:
-            raise ConnectionAbortedError(self._refused(protocol.handshake_exc)) from protocol.handshake_exc
+            # Without its cause, which holds the answer as it came: that may quote what we sent.
+            raise ConnectionAbortedError(hidden(self._refused(protocol.handshake_exc), self._secrets))
         self._take_early(deadline)
 
     def _refused(self, error: Exception) -> str:

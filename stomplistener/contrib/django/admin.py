@@ -12,7 +12,7 @@ from django.utils.text import Truncator
 
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.django.outbox import requeue
-from stomplistener.protocol.frame import masked
+from stomplistener.masking import masked
 
 SHOWN = 4096
 """How many bytes of a body are shown."""

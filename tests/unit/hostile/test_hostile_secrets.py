@@ -9,6 +9,7 @@ import ssl
 import sys
 import threading
 import traceback
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ PROXY_PASSWORD = "s3cret-of-proxy"
 KEY_PASSWORD = "s3cret-of-key"
 COOKIE = "s3cret-cookie"
 MARK = "s3cret"
+BASIC = b64encode(f"user:{PROXY_PASSWORD}".encode()).decode()
 
 
 class Output:
@@ -51,8 +53,9 @@ class Output:
     def check(self) -> None:
         text = self.stream.getvalue()
         assert text
-        at = text.find(MARK)
-        assert at < 0, f"... {text[max(0, at - 300) : at + 60]}"
+        for secret in (MARK, BASIC):
+            at = text.find(secret)
+            assert at < 0, f"... {text[max(0, at - 300) : at + 60]}"
 
 
 def reachable(root: object) -> Iterator[object]:
@@ -169,11 +172,46 @@ def test_a_refusal_that_quotes_what_was_said(output: Output) -> None:
     assert "theme" in refused[0].headers["message"], "what is no secret is to be read"
 
 
-def test_an_echo_in_the_place_of_a_broker(output: Output) -> None:
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+def test_an_echo_in_the_place_of_a_broker(output: Output, scheme: str) -> None:
     with Server(lambda peer: peer.say(peer.sock.recv(65536))) as server:
-        connection = Connection(server.uri, "guest", PASSCODE, before_connect=with_token)
+        uri = f"{scheme}://127.0.0.1:{server.port}"
+        connection = Connection(uri, "guest", PASSCODE, before_connect=with_token)
         with failing(output, connection):
             connection.connect(timeout=5)
+
+
+# By a part of what the exception says.
+JUNK = {
+    "unknown command": b"500 %b\n\n\0",
+    "not a STOMP frame": b"%b",
+    "no name or no colon": b"ERROR\nno-colon %b\n\n\0",
+    "no colon": b"ERROR\n:%b\n\n\0",
+    "undefined escape": b"RECEIPT\nasked:%b\\t\n\n\0",
+    "is not a number": b"ERROR\ncontent-length:%b\n\n\0",
+    "no NUL follows": b"ERROR\ncontent-length:1\n\na%b\0",
+    "carriage return": b"\r%b",
+    "not UTF-8": b"ERROR\nasked:%b\xff\n\n\0",
+    "max_header_line": b"ERROR\nasked:%b" + b"x" * 70_000 + b"\n\n\0",
+}
+
+
+@pytest.mark.parametrize("what", JUNK)
+def test_junk_that_quotes_what_was_said(output: Output, what: str) -> None:
+    def reflects(peer: Peer) -> None:
+        asked = peer.welcome()
+        quoted = b" ".join(line.partition(b":")[2] for line in reversed(asked.strip(b"\0\n").split(b"\n")))
+        assert quoted.startswith(MARK.encode()), "the exception quotes the beginning"
+        peer.say(JUNK[what] % quoted)
+
+    with Server(reflects) as server:
+        uri = f"failover:({server.uri})?maxReconnectAttempts=0"
+        connection = Connection(uri, "guest", PASSCODE, before_connect=with_token)
+        with failing(output, connection):
+            connection.connect(timeout=5)
+            connection.wait(5)
+            connection.send("/queue/a", "text")
+    assert what in output.stream.getvalue()
 
 
 def test_a_spare_that_is_refused_and_one_that_quotes_when_it_is_used(output: Output) -> None:
@@ -261,8 +299,10 @@ def test_a_proxy_that_refuses(output: Output, scheme: str) -> None:
     def proxy(peer: Peer) -> None:
         asked = peer.sock.recv(4096)
         if scheme == "http":
-            # It gives back what it was told, as some do.
-            peer.say(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            # It gives back what it was told.
+            told = asked.partition(b"Basic ")[2].split()[0]
+            assert PROXY_PASSWORD.encode() in b64decode(told)
+            peer.say(b"HTTP/1.1 407 No %b or %b\r\nContent-Length: 0\r\n\r\n" % (told, b64decode(told)))
         else:
             peer.say(b"\x05\x02")
             asked = peer.sock.recv(4096)
@@ -303,8 +343,11 @@ def test_a_proxy_of_the_environment(output: Output, monkeypatch: pytest.MonkeyPa
 
 def test_a_websocket_that_is_refused(output: Output) -> None:
     def unauthorised(peer: Peer) -> None:
-        peer.sock.recv(65536)
-        peer.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        asked = peer.sock.recv(65536)
+        assert TOKEN.encode() in asked
+        quoted = b" ".join(asked.split(b"\r\n")[1:]).strip()
+        peer.say(b"HTTP/1.1 401 No: %b\r\nX-Asked: %b\r\n" % (quoted, quoted))
+        peer.say(b"Content-Length: %d\r\n\r\n%b" % (len(asked), asked))
 
     with Server(unauthorised) as server:
         uri = f"ws://guest:{URI_PASSCODE}@127.0.0.1:{server.port}/ws"
