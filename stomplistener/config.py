@@ -38,6 +38,27 @@ class ConnectOptions:
     headers: dict[str, str] = field(repr=False)
     http_headers: dict[str, str] = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def of(
+        cls,
+        broker: Broker,
+        login: str | None,
+        passcode: str | None,
+        host: str | None,
+        headers: Mapping[str, str],
+        attempt: int = 1,
+    ) -> ConnectOptions:
+        """The values for one broker: what its URI says goes before the others."""
+        chosen: str | None = broker.virtual_host or host
+        return cls(
+            broker=str(broker),
+            attempt=attempt,
+            login=broker.login if broker.login is not None else login,
+            passcode=broker.passcode if broker.passcode is not None else passcode,
+            host=chosen or broker.host or "localhost",
+            headers=dict(headers),
+        )
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may show though the broker says it: brokers quote what they refuse. The longest come first."""
@@ -82,16 +103,8 @@ class Config:
         return self.limits.max_unconfirmed_bytes
 
     def connect_options(self, broker: Broker, attempt: int) -> ConnectOptions:
-        """The values for one broker: what its URI says goes before what the connection says."""
-        host: str | None = broker.virtual_host or self.host
-        return ConnectOptions(
-            broker=str(broker),
-            attempt=attempt,
-            login=broker.login if broker.login is not None else self.login,
-            passcode=broker.passcode if broker.passcode is not None else self.passcode,
-            host=host or broker.host or "localhost",
-            headers=dict(self.headers),
-        )
+        """The values for one attempt at one broker."""
+        return ConnectOptions.of(broker, self.login, self.passcode, self.host, self.headers, attempt)
 
     def seconds(self, timeout: Any) -> float | None:
         """A call's timeout, or the connection's where the call left it open."""

@@ -11,8 +11,10 @@ from typing import Any
 
 from stomplistener import ConnectFailed, Frame, TimedOut
 from stomplistener.cli.target import Target
+from stomplistener.config import ConnectOptions
 from stomplistener.failover import Broker
 from stomplistener.protocol import VERSIONS, Decoder, Session, SessionState, commands, encode
+from stomplistener.protocol.frame import without
 from stomplistener.threads.deadline import Deadline
 from stomplistener.transport import Transport, connect, tls
 
@@ -52,9 +54,9 @@ class Probe:
     def __init__(self, broker: Broker, target: Target) -> None:
         self.findings = Findings()
         self._broker = broker
-        self._target = target
         self._session = Session(tuple(VERSIONS), target.heartbeat)
-        self._decoder = Decoder()
+        self._options = ConnectOptions.of(broker, target.login, target.passcode, target.host, {})
+        self._decoder = Decoder(secrets=self._options.secrets)
         self._deadline = Deadline(target.timeout)
 
     def run(self) -> Findings:
@@ -107,11 +109,8 @@ class Probe:
         self.findings.tls = {name: value for name, value in facts.items() if value}
 
     def _log_in(self, transport: Transport) -> None:
-        broker, target = self._broker, self._target
-        login = broker.login if broker.login is not None else target.login
-        passcode = broker.passcode if broker.passcode is not None else target.passcode
-        host = broker.virtual_host or target.host or broker.host or "localhost"
-        self._say(transport, self._session.connect(host, login, passcode))
+        options = self._options
+        self._say(transport, self._session.connect(options.host, options.login, options.passcode))
         while self._session.state is SessionState.CONNECTING:
             for frame in self._hear(transport):
                 if frame.command:
@@ -144,7 +143,7 @@ class Probe:
         if not data:
             raise ConnectFailed("it closed the connection without an answer")
         self.findings.heard = (self.findings.heard + data)[:200]
-        return self._decoder.feed(data)
+        return [without(frame, self._options.secrets) for frame in self._decoder.feed(data)]
 
 
 def _observed(note: Callable[[ssl.SSLObject], object]) -> type[ssl.SSLObject]:
