@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Subscription:
         policy = policy or SettlePolicy()
         self._core = core
         self._entry: SubscriptionEntry | None = None
+        self._said = 0.0
         self._hooks = hooks_of(listener) if listener is not None else {}
         self.lane = lane
         self.listener = listener
@@ -58,6 +60,7 @@ class Subscription:
     def bind(self, entry: SubscriptionEntry) -> None:
         """Connect the handle with what the session keeps of it."""
         self._entry = entry
+        self._said = time.monotonic()
         self.ack = entry.ack
 
     @property
@@ -95,7 +98,8 @@ class Subscription:
         Raises:
             BrokerError: the broker refused it.
             NotConnected: it was ended, or the connection closed.
-            TimedOut: no receipt came.
+            TimedOut: no receipt came. The message quotes an ERROR that came meanwhile and named no frame: RabbitMQ
+                refuses some subscriptions so, and keeps the connection.
         """
         core = self._core
         deadline = Deadline(core.config.seconds(timeout))
@@ -111,7 +115,10 @@ class Subscription:
             raise NotConnected(f"subscription {self.id} to {self.destination} has ended")
         if done:
             raise core.failure
-        raise TimedOut(f"SUBSCRIBE to {self.destination}: no receipt from the broker for {deadline.timeout} s")
+        raise TimedOut(
+            f"SUBSCRIBE to {self.destination}: no receipt from the broker for {deadline.timeout} s"
+            f"{core.meanwhile(self._said)}"
+        )
 
     def _ending(self, headers: Mapping[str, str]) -> list[Mapping[str, str]]:
         """The headers of each UNSUBSCRIBE that is needed; what the application gives wins in the last."""

@@ -53,7 +53,7 @@ class Epochs(Leaving):
         self.broker = broker
         self._transport = transport
         self._decoder = decoder
-        self._broken_by = self._last_error = None
+        self._broken_by = self._last_error = self._unexplained = None
         self._frame_began = None
         self.outbox.open(transport)
         self.bound.open()

@@ -160,6 +160,8 @@ class Receiving(Epochs):
         else:
             self._hear(items, "on_receipt", frame)
         if not isinstance(request, Request):
+            if refused is not None:
+                self._unexplained = (self.last_received, refused)
             return
         if request.subscription is not None and request.command == "SUBSCRIBE":
             self.changed.notify_all()

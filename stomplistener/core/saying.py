@@ -248,7 +248,20 @@ class Saying(Shared):
                 f"{deadline.timeout} s; the broker may have taken it or not",
                 outcome_unknown=True,
             )
-        raise TimedOut(f"{what}: {self._where()} sent no receipt for {deadline.timeout} s; it may have taken it or not")
+        raise TimedOut(
+            f"{what}: {self._where()} sent no receipt for {deadline.timeout} s; it may have taken it or not"
+            f"{self.meanwhile(deadline.began)}"
+        )
+
+    def meanwhile(self, since: float) -> str:
+        """For the message of a time-out: what the broker refused since then without saying which frame it meant.
+
+        RabbitMQ does so to some frames and keeps the connection. It may have been another frame, so this is all that
+        can be said.
+        """
+        if self._unexplained is None or self._unexplained[0] < since:
+            return ""
+        return f"; meanwhile {self._unexplained[1]} (to which frame, it did not say)"
 
     def forget(self, answer: Answer) -> Request | None:
         """Stop waiting for an answer, and do not say again what it is to; None if it was answered."""

@@ -65,6 +65,8 @@ class Shared:
         self._frame_began: float | None = None
         self._broken_by: Exception | None = None
         self._last_error: BrokerError | None = None
+        # The last one of this connection that names no frame, and when it came.
+        self._unexplained: tuple[float, BrokerError] | None = None
         self._window_waiters = self._answer_waiters = 0
         self._templates: Templates | None = None
         self._length_means_bytes = config.dialect.length_means_bytes(None)

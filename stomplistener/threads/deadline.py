@@ -8,11 +8,12 @@ import time
 class Deadline:
     """A point on the monotonic clock, ``timeout`` seconds from now; None never comes. Immutable, so thread-safe."""
 
-    __slots__ = ("at", "timeout")
+    __slots__ = ("at", "began", "timeout")
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout
-        self.at = None if timeout is None else time.monotonic() + timeout
+        self.began = time.monotonic()
+        self.at = None if timeout is None else self.began + timeout
 
     def remaining(self) -> float | None:
         """Seconds left, never negative; None for ever."""

@@ -250,3 +250,27 @@ def test_auto_messages_of_a_consumer_survive_the_loss(broker: Broker, connection
         broker.drop_connections()
         reconnected(connection)
         assert [m.text for m in (consumer.receive(5) for _ in range(3)) if m] == ["0", "1", "2"]
+
+
+def test_an_error_that_names_no_frame_is_quoted_by_the_time_out_and_blamed_on_nobody(
+    broker: Broker, connection: Connection
+) -> None:
+    recorder = Recorder()
+    connection.add_listener(recorder)
+    other = Collector()
+    connection.subscribe(OTHER, other, confirm=True)
+    broker.error_next("SUBSCRIBE", "not for you", with_receipt_id=False, close=False)
+    with pytest.raises(TimedOut, match=r"no receipt .*; meanwhile .* answered ERROR: not for you .*did not say"):
+        connection.subscribe(QUEUE, confirm=True, timeout=0.5)
+    broker.error_next("SEND", "nor for me", with_receipt_id=False, close=False)
+    with pytest.raises(TimedOut, match=r"no receipt .*; meanwhile .* answered ERROR: nor for me .*did not say"):
+        connection.send(QUEUE, "a", confirm=True, timeout=0.5)
+    eventually(lambda: recorder.count("error") == 2, "both heard")
+    broker.go_silent()
+    with pytest.raises(TimedOut) as caught:
+        connection.send(QUEUE, "b", confirm=True, timeout=0.1)
+    assert "meanwhile" not in str(caught.value), "an older ERROR has nothing to do with it"
+    broker.speak()
+    connection.send(OTHER, "c", confirm=True)
+    eventually(lambda: other.texts == ["c"], "the other goes on")
+    assert connection.statistics().reconnects == 0
