@@ -84,7 +84,8 @@ class Epochs(Leaving):
             connected = self.session.connected_frame
         self._give_back(unsaid)
         self.tell("on_connected", connected)
-        self.outbox.wake()
+        if not self.outbox.is_empty:
+            self.outbox.wake()
 
     def _put_owed(self, frames: Sequence[Frame]) -> list[tuple[Frame, Request | None, StompError]]:
         """Say what an older connection owes. What this version of STOMP cannot write must not keep back the others."""
