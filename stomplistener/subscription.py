@@ -137,6 +137,7 @@ class Subscription:
     ) -> None:
         """End the subscription. Settle its messages first: brokers ignore what is acknowledged later.
 
+        What was not acknowledged goes back to the queue; RabbitMQ keeps it for this connection until that ends.
         A durable one is deleted at the broker; ``disconnect()`` without this keeps it.
 
         Args:
@@ -212,7 +213,7 @@ class Consumer:
             yield message
 
     def close(self) -> None:
-        """End the subscription; what was received and not acknowledged goes back to the broker."""
+        """End the subscription; what was received and not acknowledged goes back to the queue, see ``unsubscribe``."""
         self.subscription.unsubscribe()
 
     def __enter__(self) -> Consumer:

@@ -45,6 +45,7 @@ FEATURES = {
     "lost again and again": "what was delivered to three connections that ended without an ACK",
     "redelivery": "what is not acknowledged comes again after the connection's end",
     "redelivered": "such a message says that it was delivered before",
+    "unsubscribed": "what is not acknowledged goes to another consumer after UNSUBSCRIBE, on a connection that lives",
     "competing": "two consumers of a queue share its messages",
     "topic": "each subscriber of a topic gets each message",
     "wildcard": "one subscription to many topics",
@@ -133,6 +134,9 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
     ("heart-beats missed", EVERY, "1.0"): Expectation("stays", _BEATS),
     ("heart-beats missed", "apollo", EVERY): Expectation(
         "stays", "for long: it asks for a sign of life every 10 s at most"
+    ),
+    ("unsubscribed", "rabbitmq", EVERY): Expectation(
+        "at the connection's end", "an unread message stays with the connection: a small prefetch= bounds how many"
     ),
     ("selector", "rabbitmq", EVERY): Expectation("refused", "it has no selectors; the client raises ProtocolError"),
     ("temporary queue", "artemis", EVERY): Expectation(

@@ -213,6 +213,22 @@ def test_redelivery(world: World) -> None:
         world.check("redelivered", "yes" if marked else "not said")
 
 
+def test_unsubscribed(world: World) -> None:
+    queue = world.queue()
+    with world.connection() as second:
+        with world.connection() as first:
+            with first.consume(queue, ack=world.individual) as consumer:
+                second.send(queue, "kept", confirm=True)
+                assert [message.text for message in received(consumer)] == ["kept"]
+            first.send(world.queue(), "behind UNSUBSCRIBE", confirm=True)
+            with second.consume(queue, ack=world.individual) as other:
+                came = texts(other, 1, 3.0) == ["kept"]
+        if not came:
+            with second.consume(queue, ack=world.individual) as other:
+                assert texts(other, 1) == ["kept"]
+    world.check("unsubscribed", "yes" if came else "at the connection's end")
+
+
 def test_competing(world: World) -> None:
     queue = world.queue()
     with world.connection() as first, world.connection() as second:

@@ -56,6 +56,7 @@ class Torture:
         self._ledger = Ledger()
         self._calls = Calls()
         self._stop = threading.Event()
+        self._balanced = threading.Event()
         self._connections: list[Connection] = []
         self._destination = f"/queue/torture-{seed}-{time.time_ns()}"
 
@@ -84,6 +85,7 @@ class Torture:
                 self._look_for_life()
             finally:
                 self._stop.set()
+                self._balanced.set()
                 for thread in threads:
                     thread.join(CALL_DEADLINE)
         self._conclude(time.monotonic() - start)
@@ -177,7 +179,8 @@ class Torture:
 
     def _consume(self, connection: Connection) -> None:
         with connection.consume(self._destination) as consumer:
-            while not self._stop.is_set():
+            # Longer than the producers: what RabbitMQ gave to a consumer stays with its connection when that one ends.
+            while not self._balanced.is_set():
                 message = self._timed("receive", lambda: consumer.receive(0.5), 0.5)
                 if message is not None:
                     self._receive(message)
