@@ -127,6 +127,31 @@ def test_scenario_31_the_return_loses_and_repeats_nothing(brokers: list[Broker],
     assert "DISCONNECT" in last
 
 
+def test_scenario_31_what_is_begun_is_settled_before_the_move_and_no_more_is_begun(brokers: list[Broker]) -> None:
+    a, b, _ = brokers
+    begun: list[str] = []
+    answers: list[bool] = []
+
+    def take(message: Message) -> None:
+        begun.append(message.text)
+        eventually(lambda: connection.state is ConnectionState.SUSPENDED, "the move", 20)
+        answers.append(message.ack())
+
+    a.refuse_connections()
+    for text in ("one", "two", "three"):
+        b.publish(QUEUE, text)
+    connection = Connection(failover(a.uri, b.uri, options=RETURN), timeout=20)
+    with connection:
+        connection.subscribe(QUEUE, take, ack="client-individual", confirm=True)
+        eventually(
+            lambda: len(begun) == 1 and connection.statistics().messages_received == 3, "one in hand, two behind it"
+        )
+        a.accept_connections()
+        eventually(lambda: on(connection, a), "the return", 20)
+        assert (begun, answers) == (["one"], [True])
+        b.wait_for(lambda: [m.text for m in b.messages(QUEUE)] == ["two", "three"], 10)
+
+
 def test_scenario_31_an_open_transaction_delays_the_move(brokers: list[Broker]) -> None:
     a, b, _ = brokers
     a.refuse_connections()

@@ -187,6 +187,20 @@ class TestTrust:
         context.set_ciphers("ALL:@SECLEVEL=0")
         assert "no TLS version in common" in self.refuse(context, ca_file=authority.file)
 
+    def test_old_versions_of_tls_where_the_system_allows_them(
+        self, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = ssl.create_default_context
+
+        def lenient(**options: str | None) -> ssl.SSLContext:
+            context = made(**options)  # type: ignore[arg-type]
+            with pytest.warns(DeprecationWarning, match="TLSv1"):
+                context.minimum_version = ssl.TLSVersion.TLSv1
+            return context
+
+        monkeypatch.setattr(ssl, "create_default_context", lenient)
+        assert default_context(Options(ca_file=authority.file)).minimum_version is ssl.TLSVersion.TLSv1_2
+
     def test_a_context_of_the_users_own_wins(self, authority: Authority) -> None:
         mine = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         mine.check_hostname = False
