@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from client_support import (
     QUEUE,
     Collector,
     Recorder,
+    ScriptedServer,
     commands,
     eventually,
     failover,
@@ -20,7 +22,17 @@ from client_support import (
     reconnected,
 )
 
-from stomplistener import BrokerError, Connection, ConnectionLost, Message, NotConnected, SubscriptionState, TimedOut
+from stomplistener import (
+    BrokerError,
+    Connection,
+    ConnectionLost,
+    Frame,
+    Message,
+    NotConnected,
+    SubscriptionState,
+    TimedOut,
+)
+from stomplistener.protocol import Decoder, encode
 from stomplistener.testing import Broker
 
 OTHER = "/queue/other"
@@ -274,3 +286,27 @@ def test_an_error_that_names_no_frame_is_quoted_by_the_time_out_and_blamed_on_no
     connection.send(OTHER, "c", confirm=True)
     eventually(lambda: other.texts == ["c"], "the other goes on")
     assert connection.statistics().reconnects == 0
+
+
+def test_an_error_of_an_older_connection_is_not_quoted() -> None:
+    def silent_at_the_replay(connected: socket.socket, number: int) -> None:
+        decoder = Decoder()
+        while data := connected.recv(65536):
+            for frame in decoder.feed(data):
+                if frame.command == "CONNECT":
+                    connected.sendall(encode(Frame("CONNECTED", {"version": "1.2"})))
+                elif frame.command == "SEND":
+                    connected.sendall(encode(Frame("ERROR", {"message": "long ago"}), "1.2"))
+                    return
+                elif number == 1 and "receipt" in frame.headers:
+                    connected.sendall(encode(Frame("RECEIPT", {"receipt-id": frame.headers["receipt"]}), "1.2"))
+
+    with ScriptedServer(silent_at_the_replay) as server:
+        connection = Connection(failover(server.uri), timeout=10).connect()
+        subscription = connection.subscribe(QUEUE, confirm=True)
+        connection.send(QUEUE, "a")
+        eventually(lambda: subscription.state is SubscriptionState.REPLAYING, "the replay")
+        with pytest.raises(TimedOut) as caught:
+            subscription.wait_active(0.2)
+        connection.close()
+    assert "long ago" not in str(caught.value)
