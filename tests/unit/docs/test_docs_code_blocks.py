@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -45,16 +43,6 @@ def test_few_blocks_are_not_run() -> None:
     assert {block.page.name for block in not_run} == {"from-stomp-py.md", "from-stompest.md"}
 
 
-@pytest.fixture
-def _as_it_was() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("stomplistener")
-    handlers, levels = list(root.handlers), (root.level, ours.level)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
-
-
 def tls_broker(directory: Path) -> Broker:
     """A broker that speaks TLS, and the files that the blocks name."""
     authority = trustme.CA()
@@ -68,7 +56,6 @@ def tls_broker(directory: Path) -> Broker:
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=name)
-@pytest.mark.usefixtures("_as_it_was")
 def test_the_blocks_of_a_page_run_one_after_the_other(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

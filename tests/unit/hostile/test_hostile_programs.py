@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,15 +43,6 @@ def lasting_once(server: Server) -> str:
 
 
 BROKERS = pytest.mark.parametrize("script", [refuses, reflects, breaks_off, echoes])
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    library = logging.getLogger("stomplistener")
-    level, handlers = library.level, library.handlers[:]
-    yield
-    library.setLevel(level)
-    library.handlers[:] = handlers
 
 
 @BROKERS
