@@ -8,9 +8,11 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from stomplistener.threads.deadline import Deadline
+
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
-_WORD = b"\0"
+_WORD = 0
 
 
 class EndingSignals:
@@ -43,16 +45,19 @@ class EndingSignals:
 
     def tell(self) -> None:
         """End ``wait`` from any thread."""
-        self._writer.send(_WORD)
+        self._writer.send(bytes([_WORD]))
 
-    def wait(self) -> bool:
-        """Wait; True for a signal, False for a word from another thread."""
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait, for ever or so many seconds; the signal's number, or 0 for a word from another thread or no word."""
+        deadline = Deadline(timeout)
         while True:
-            byte = self._reader.recv(1)
-            if byte == _WORD:
-                return False
-            if byte[0] in ENDING:
-                return True
+            self._reader.settimeout(deadline.remaining())
+            try:
+                number = self._reader.recv(1)[0]
+            except (TimeoutError, BlockingIOError):
+                return 0
+            if number in (_WORD, *ENDING):
+                return number
 
 
 def _note(_number: int, _frame: FrameType | None) -> None:

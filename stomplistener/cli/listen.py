@@ -11,10 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import click
+from click.exceptions import Exit
 
 from stomplistener import Connection, Listener, Message, StompError
 from stomplistener.cli import bodies
 from stomplistener.cli.target import Target, with_target
+from stomplistener.signals import EndingSignals
 
 GOODBYE = 5.0
 """Seconds that the graceful end may take."""
@@ -63,6 +65,21 @@ class Follower(Listener):
         if not self.ended.is_set():
             self.failure = failure
         self.ended.set()
+
+    def wait(self, timeout: float | None) -> int:
+        """Have it go on so many seconds, or until its end; the number of the signal that ended it, or 0."""
+        with EndingSignals() as signals:
+
+            def tell() -> None:
+                self.ended.wait()
+                signals.tell()
+
+            teller = threading.Thread(target=tell, name="end", daemon=True)
+            teller.start()
+            number = signals.wait(timeout)
+            self.end()
+            teller.join()
+        return number
 
 
 def _headline(message: Message) -> str:
@@ -160,7 +177,7 @@ def listen(
       heartbeat = [10, 10]                  seconds
 
     Exit codes: 0 the count is reached, the time is over, or the reader of the pipe went away; 1 refused;
-    2 wrong use; 3 no connection; 4 no answer in time; 130 Ctrl-C.
+    2 wrong use; 3 no connection; 4 no answer in time; 130 Ctrl-C, 143 SIGTERM.
     """
     show = {"json": bodies.as_json, "body": bare}.get(form or "", pretty)
     if keep and ack == "auto":
@@ -173,12 +190,14 @@ def listen(
             for destination in destinations:
                 connection.subscribe(destination, ack=ack, selector=selector, durable=durable, confirm=True)
             threading.Thread(target=_keep, args=(connection, follower), name="keep", daemon=True).start()
-            follower.ended.wait(seconds)
+            number = follower.wait(seconds)
         finally:
             follower.end()
             connection.disconnect(timeout=GOODBYE)
     if follower.failure is not None:
         raise follower.failure
+    if number:
+        raise Exit(128 + number)
 
 
 def _keep(connection: Connection, follower: Follower) -> None:
