@@ -22,8 +22,8 @@ PICTURES = Path(__file__).parent / "pictures"
 
 _HEAD = """digraph {
     bgcolor=transparent; rankdir=%s; nodesep=%s; ranksep=%s;
-    node [shape=box, style=rounded, fontname="Helvetica", fontsize=12, margin="0.18,0.09"];
-    edge [fontname="Helvetica", fontsize=10, arrowsize=0.7];
+    node [shape=box, style=rounded, fontname="Helvetica", fontsize=12, margin="0.11,0.07"];
+    edge [fontname="Helvetica", fontsize=10.5, arrowsize=0.7];
 """
 
 # Why a connection moves. The table in state.py says only that it may.
@@ -31,14 +31,14 @@ _REASONS = {
     ("NEW", "CONNECTING"): "connect()",
     ("NEW", "CLOSED"): "close()",
     ("CONNECTING", "CONNECTED"): "ready",
-    ("CONNECTING", "CLOSED"): "attempts used up,\\nclose()",
-    ("CONNECTED", "SUSPENDED"): "lost, or moving to\\na preferred broker",
+    ("CONNECTING", "CLOSED"): "attempts\\nused up,\\nclose()",
+    ("CONNECTED", "SUSPENDED"): "lost, or\\nmoving to\\na preferred\\nbroker",
     ("CONNECTED", "CLOSING"): "disconnect()",
-    ("CONNECTED", "CLOSED"): "close(), or lost\\nwith reconnect=False",
+    ("CONNECTED", "CLOSED"): "close(), or\\nlost with\\nreconnect=\\nFalse",
     ("SUSPENDED", "CONNECTED"): "restored",
-    ("SUSPENDED", "CLOSING"): "disconnect() while\\nmoving",
-    ("SUSPENDED", "CLOSED"): "attempts used up,\\nclose(), disconnect()",
-    ("CLOSING", "CLOSED"): "goodbye said,\\nor time over",
+    ("SUSPENDED", "CLOSING"): "disconnect()\\nwhile moving",
+    ("SUSPENDED", "CLOSED"): "attempts\\nused up,\\nclose(),\\ndisconnect()",
+    ("CLOSING", "CLOSED"): "goodbye\\nsaid, or\\ntime over",
     ("CLOSED", "CONNECTING"): "connect()",
 }
 
@@ -56,26 +56,26 @@ def connection_states() -> str:
     """The connection's transition table."""
     pairs = [(state.name, target.name) for state, targets in CONNECTION.items() for target in targets]
     edges = [f'    {a} -> {b} [label="{_REASONS.get((a, b), "")}"];' for a, b in sorted(pairs)]
-    return "\n".join([_HEAD % ("TB", 0.6, 0.6), *edges, "}"]).replace("\n\n", "\n")
+    return "\n".join([_HEAD % ("TB", 0.25, 0.35), *edges, "}"]).replace("\n\n", "\n")
 
 
 def architecture() -> str:
     """Threads and the flow of data between them."""
     # Edges against the direction of the layout are written backwards, so that the broker stands at the top.
     return (
-        _HEAD % ("TB", 0.4, 0.4)
+        _HEAD % ("TB", 0.2, 0.35)
         + """    broker [label="broker", shape=cylinder, style="", width=2.2];
-    receiver [label="receiver thread\\nconnects, reads, decodes,\\nreconnects, closes"];
+    receiver [label="receiver thread\\nconnects, reads,\\ndecodes, closes"];
     writer [label="writer thread\\nin bursts"];
-    outbox [label="outbox\\nkeeps the order of frames"];
-    session [label="session\\nstate of the protocol, under one lock", style="rounded,bold"];
-    timer [label="timer thread\\nheart-beats, retries"];
-    lanes [label="lanes\\nbounded in messages and bytes"];
+    outbox [label="outbox\\nkeeps the order\\nof frames"];
+    session [label="session\\nstate of the protocol,\\nunder one lock", style="rounded,bold"];
+    timer [label="timer thread\\nheart-beats,\\nretries"];
+    lanes [label="lanes\\nbounded in\\nmessages and bytes"];
     subgraph cluster_app {
         label="your code runs here"; labelloc=b; style="rounded,dashed"; fontname="Helvetica"; fontsize=11;
-        dispatcher [label="dispatcher thread\\nlisteners, in order"];
-        workers [label="worker threads\\nof one subscription"];
-        threads [label="threads of\\nthe application"];
+        dispatcher [label="dispatcher\\nlisteners,\\nin order"];
+        workers [label="workers\\nof one\\nsubscription"];
+        threads [label="threads of the\\napplication"];
     }
 
     broker -> receiver [label="bytes"];
