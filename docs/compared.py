@@ -35,7 +35,10 @@ ROWS = (
         "",
         (
             ("threads", "`transport.py`: a receiver thread"),
-            ("one thread, blocking", "`sync/client.py`; its part for Twisted cannot be imported since Python 3.7"),
+            (
+                "one thread, blocking",
+                "`sync/client.py`; its part for Twisted, a package `async`, is not importable since Python 3.7",
+            ),
             ("asyncio", "`client.py`"),
         ),
     ),
@@ -101,7 +104,10 @@ ROWS = (
         (
             ("no", "`transport.py`: the receiver loop ends"),
             ("no listeners", "`sync/client.py`: `receiveFrame`"),
-            ("yes", "`subscription.py`: `suppressed_exception_classes`"),
+            (
+                "not with manual ack",
+                "`subscription.py`: `suppressed_exception_classes`, which `ManualAckSubscription` lacks",
+            ),
         ),
     ),
     Row(

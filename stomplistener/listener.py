@@ -24,7 +24,10 @@ class Listener:
         """An attempt to connect to this broker begins."""
 
     def on_connected(self, frame: Frame) -> None:
-        """The connection is ready, its subscriptions restored; ``frame`` is CONNECTED."""
+        """The connection is ready, its subscriptions restored; ``frame`` is CONNECTED.
+
+        A message that the broker delivers while they are restored comes before this call.
+        """
 
     def on_disconnecting(self) -> None:
         """``disconnect()`` was called; messages can still be acknowledged."""

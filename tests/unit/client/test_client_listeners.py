@@ -194,3 +194,16 @@ def test_hooks_of_a_subscriptions_own_listener(broker: Broker, connection: Conne
     connection.subscribe("/queue/other", refused)
     eventually(lambda: refused.count("error") == 1, "the refusal")
     assert own.count("error") == 0
+
+
+def test_a_message_that_was_waiting_comes_before_connected(broker: Broker) -> None:
+    with Connection(broker.uri) as sender:
+        sender.send(QUEUE, "x", confirm=True)
+    heard = Everything()
+    consumer = Connection(broker.uri, timeout=10)
+    consumer.add_listener(heard)
+    consumer.subscribe(QUEUE)
+    with consumer:
+        eventually(lambda: bool(heard.args("on_connected")), "the event")
+    order = [name for name, _ in heard.calls if name in ("on_message", "on_connected")]
+    assert order == ["on_message", "on_connected"]
