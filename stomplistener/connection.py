@@ -151,7 +151,11 @@ class Connection:
         return self._listeners.add(listener, name)
 
     def set_listener(self, name: str, listener: AnyListener) -> None:
-        """Register a listener under a name, in the place of an older one."""
+        """Register a listener under a name, in the place of an older one.
+
+        Raises:
+            TypeError: it is no listener.
+        """
         self._listeners.add(listener, name)
 
     def get_listener(self, name: str) -> AnyListener | None:
@@ -324,8 +328,6 @@ class Connection:
             TimedOut: with ``confirm``, no receipt came; the subscription stays and may become active later.
             ProtocolError: the STOMP version in use cannot express it, or this broker cannot do it.
         """
-        if prefetch is not None and prefetch < 1:
-            raise ValueError("prefetch must be at least 1")
         if settle and ack != "client-individual":
             raise ValueError("settle=True settles each message by itself: it needs ack='client-individual'")
         if not settle and (retries or error_destination is not None):
@@ -367,7 +369,8 @@ class Connection:
             a context manager: iterate it, or call ``receive(timeout)``.
 
         Raises:
-            ProtocolError: the STOMP version in use cannot express it.
+            ValueError: ``prefetch`` is less than 1.
+            ProtocolError: the STOMP version in use cannot express it, or this broker cannot do it.
         """
         core = self._core
         told = partial(call_all, (notify,) if notify is not None else ())
@@ -386,6 +389,9 @@ class Connection:
         selector: str | None,
         headers: StrHeaders,
     ) -> None:
+        if prefetch is not None and prefetch < 1:
+            raise ValueError("prefetch must be at least 1")
+
         def make(session: Session) -> Frame | None:
             entry, frame = session.subscribe(
                 destination,
@@ -445,6 +451,7 @@ class Connection:
             timeout: seconds to wait, for a connection and the receipt together.
 
         Raises:
+            ValueError: an argument is out of range; ``confirm`` with ``transaction``, whose COMMIT confirms.
             TimedOut: without a connection: nothing was written, and nothing will be. With ``confirm`` on a connection
                 that lives: no receipt came.
             ConnectionLost: its transaction was lost; or it was written, the connection lost, and the time is over.
@@ -625,6 +632,7 @@ class Connection:
         Raises:
             ValueError: the message asks for no answer.
             TimedOut: there was no connection; nothing was written, and nothing will be.
+            NotConnected: there is no connection, nor is one being restored.
         """
         frame = reply_frame(message, body, headers or {}, self._core.counted(body, None))
         self._core.send(frame, Deadline(self._config.seconds(timeout)))
@@ -643,7 +651,7 @@ class Connection:
 
     @property
     def is_full(self) -> bool:
-        """Whether more bytes than may have gathered, since the broker does not read: ``flush`` waits until they go."""
+        """Whether the bound on bytes that wait to be written is reached, since the broker does not read; see ``flush``."""
         return self._core.outbox.is_full
 
     @contextmanager

@@ -1,7 +1,7 @@
 """Listeners: the hooks that an application can have, and who hears what.
 
 Hooks are called by the connection's dispatcher thread, in the order of the wire, never under a lock; they may block,
-and call anything of the library. Only ``on_send`` is called by the thread that sends.
+and call anything of the library. ``Listener`` names the exceptions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ _log = logging.getLogger(__name__)
 
 
 class Listener:
-    """Override what you need; each method does nothing. Any object with some of these methods will do as well."""
+    """Override what you need; each method does nothing. Any object with some of these methods will do as well.
+
+    The connection's dispatcher thread calls all of them, one after the other, in the order of the wire, with two
+    exceptions: ``on_send`` is called in the thread that sends; ``on_message`` and ``on_listener_error`` of a
+    subscription with ``workers`` in those. No lock is held: a method may block, and call anything of the library.
+    """
 
     def on_connecting(self, host_and_port: tuple[str, int]) -> None:
         """An attempt to connect to this broker begins."""
@@ -45,7 +50,11 @@ class Listener:
         """A heart-beat came."""
 
     def on_send(self, frame: Frame) -> None:
-        """A frame is about to be written, in the thread that sends it."""
+        """A frame is about to be written; called in the thread that sends it.
+
+        CONNECT and the frames that restore a connection are the library's own: the dispatcher tells of them, and they
+        may be written by then.
+        """
 
     def on_message(self, message: Message) -> None:
         """A message came."""

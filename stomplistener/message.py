@@ -82,6 +82,7 @@ class Message:
 
     @property
     def destination(self) -> str:
+        """Where it was sent to, as the broker spells it; brokers may spell it otherwise than the sender did."""
         return self.frame.headers.get("destination", "")
 
     @property

@@ -70,10 +70,12 @@ class Subscription:
 
     @property
     def id(self) -> str:
+        """Its id on the wire, the same on every connection."""
         return self.entry.id
 
     @property
     def destination(self) -> str:
+        """What was subscribed to, as it was given to ``subscribe``."""
         return self.entry.destination
 
     @property

@@ -45,10 +45,12 @@ class Transaction:
 
     @property
     def id(self) -> str:
+        """Its name on the wire; RuntimeError before it has begun."""
         return self.entry.id
 
     @property
     def state(self) -> TransactionState:
+        """Where it stands; RuntimeError before it has begun."""
         return self.entry.state
 
     @property
@@ -64,6 +66,8 @@ class Transaction:
 
         Raises:
             TimedOut: none came; nothing was written.
+            NotConnected: there is no connection, nor is one being restored.
+            ValueError: a transaction of that id is open.
         """
 
         def make(session: Session) -> Frame:
@@ -168,6 +172,11 @@ class Transaction:
 
         Returns:
             what the function returned.
+
+        Raises:
+            ConnectionLost: the connection was lost more often than ``retry``, or COMMIT was on its way
+                (``outcome_unknown``).
+            Exception: what the function raised, after ABORT; likewise what ``begin`` and ``commit`` raise.
         """
         for remaining in range(self._retry, -1, -1):
             try:

@@ -72,6 +72,13 @@ def test_an_id_is_taken_once(connection: Connection) -> None:
         connection.subscribe(OTHER, print, id="mine")
 
 
+def test_a_prefetch_of_none_at_all_is_refused_before_the_broker_ends_the_connection(connection: Connection) -> None:
+    with pytest.raises(ValueError, match="prefetch"):
+        connection.subscribe(QUEUE, print, prefetch=0)
+    with pytest.raises(ValueError, match="prefetch"):
+        connection.consume(QUEUE, prefetch=0)
+
+
 def test_a_rejected_one_is_reported_and_the_others_are_replayed(broker: Broker) -> None:
     connection, recorder, own = Connection(failover(broker.uri)), Recorder(), Recorder()
     connection.add_listener(recorder)
