@@ -651,7 +651,7 @@ class Connection:
 
     @property
     def is_full(self) -> bool:
-        """Whether the bound on bytes that wait to be written is reached, since the broker does not read; see ``flush``."""
+        """Whether the bound on bytes that wait to be written is reached: the broker does not read. See ``flush``."""
         return self._core.outbox.is_full
 
     @contextmanager
