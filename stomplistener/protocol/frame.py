@@ -97,6 +97,7 @@ class Frame:
 
     @property
     def headers(self) -> Headers:
+        """The headers in the order of the wire, repeated ones included; split at the first use."""
         headers = self._headers
         if headers is None:
             # Two threads may both get here: they build equal values, and either may win.

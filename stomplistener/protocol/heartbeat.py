@@ -31,6 +31,7 @@ class HeartBeat(NamedTuple):
 
     @property
     def header(self) -> str:
+        """The value of the ``heart-beat`` header, in milliseconds (STOMP 1.2, Heart-beating)."""
         return f"{_milliseconds(self.send)},{_milliseconds(self.receive)}"
 
     def send_due(self, last_sent: float) -> float:

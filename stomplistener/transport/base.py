@@ -91,9 +91,13 @@ class Endpoint(Protocol):
         """``tcp``, ``ssl``, ``ws``, ``wss`` or ``unix``."""
 
     @property
-    def host(self) -> str: ...
+    def host(self) -> str:
+        """A name or an address."""
+
     @property
-    def port(self) -> int: ...
+    def port(self) -> int:
+        """The TCP port."""
+
     @property
     def path(self) -> str:
         """Of the socket (``unix``), or in the HTTP request (``ws``, ``wss``)."""

@@ -38,7 +38,11 @@ class TwistedConnection:
         return self._loop.connection
 
     def connect(self, timeout: float | None = DEFAULT) -> Deferred[None]:
-        """Connect; errors as :meth:`stomplistener.Connection.connect`. Cancelled, nothing goes on."""
+        """Connect; errors as :meth:`stomplistener.Connection.connect`. Cancelled, nothing goes on.
+
+        Args:
+            timeout: seconds to wait for all attempts together.
+        """
         return Deferred.fromCoroutine(self._connect(timeout))
 
     async def _connect(self, timeout: float | None) -> None:
@@ -51,7 +55,11 @@ class TwistedConnection:
             raise
 
     def disconnect(self, timeout: float | None = DEFAULT) -> Deferred[None]:
-        """End gracefully: listeners may end what they began and acknowledge it; nothing goes on past the time."""
+        """End gracefully: listeners may end what they began and acknowledge it; nothing goes on past the time.
+
+        Args:
+            timeout: seconds for all of it.
+        """
         self._forget_shutdown()
         return Deferred.fromCoroutine(self._disconnect(timeout))
 
