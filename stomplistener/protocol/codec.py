@@ -31,6 +31,8 @@ _PLAIN_HEAD = re.compile(rb"([A-Z]++)((?:\n[^\n:]++:.*+)*+)\n\n").match
 """A whole head, well-formed, its lines ending in LF: the usual one, recognised in one go."""
 _PLAIN_ANSWER = re.compile(rb"\n?+(MESSAGE|RECEIPT)((?:\n[^\n:]++:.*+)*+)\n\n").match
 """The same for what a broker sends most, behind another frame whose end of line may come first."""
+_PLAIN_RECEIPT = re.compile(rb"\n?+RECEIPT(\nreceipt-id:[!-9;-\[\]-~]{1,64}+)\n\n\0").match
+"""A whole RECEIPT for an id of the usual kind, which come in long rows to who sends confirmed messages."""
 _UNUSUAL = re.compile("[\\\\\n\r:\0]").search
 
 
@@ -174,6 +176,9 @@ class Decoder:
         longest = self._harmless
         max_body = self._limits.max_body
         append = frames.append
+        while longest > 80 and (receipt := _PLAIN_RECEIPT(data, position)) is not None:
+            append(ReceivedFrame("RECEIPT", receipt[1].decode(), b""))
+            position = receipt.end()
         while (head := _PLAIN_ANSWER(data, position)) is not None:
             raw, body = head[2], head.end()
             if len(raw) > longest or _CR in raw:
