@@ -52,7 +52,7 @@ class Broker:
         port: 0 lets the system choose; it stays the same over ``stop()`` and ``start()``.
         versions: the STOMP versions to speak. With ``("1.0",)`` CONNECTED has no version, as before 1.1.
         login, passcode: required from clients if ``login`` is given.
-        heartbeat: how often the broker can send and wants to receive a sign of life; 0 for not at all.
+        heartbeat: seconds between the beats that the broker can send, and that it wants to receive; 0 for none.
         max_deliveries: how many NACKs make a message a dead letter.
         prefetch: messages that a subscription with acknowledgements may hold, unless it says otherwise.
         dead_letters: queue of the dead letters; ``{name}`` in it stands for the last part of the destination.

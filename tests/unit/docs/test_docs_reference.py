@@ -47,7 +47,8 @@ SNAPSHOTS = {
     "stomplistener.testing.log.Logged",
 }
 _DESCRIBED = re.compile(
-    r"^\.\. auto(?:class|function|data|exception|module|method|attribute):: ([\w.]+)|^\| `(stomplistener\.\w+)` \|",
+    r"^\.\. (?:py:data|auto(?:class|function|data|exception|module|method|attribute)):: ([\w.]+)"
+    r"|^\| `(stomplistener\.\w+)` \|",
     re.MULTILINE,
 )
 
