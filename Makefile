@@ -10,7 +10,7 @@ HARNESS := $(BIN)/python -m stomplistener.testing.containers
 FUZZ_SECONDS ?= 120
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask django asyncio twisted test unit lint engine images brokers brokers-remove conformance outages torture docs wheel bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask django asyncio twisted test unit lint engine browser images brokers brokers-remove conformance outages torture docs wheel bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -34,11 +34,11 @@ twisted: $(READY)  ## a bakery on Twisted
 	@$(BIN)/python examples/twisted/bakery.py
 
 test: unit  ## all tests; those on real brokers where a Docker engine runs
-	@$(BIN)/pytest -q tests/integration
+	@$(BIN)/pytest -q -rs tests/integration
 
 unit: $(READY)  ## the tests that need neither a container nor the network
 	@# More at once than there are cores: most of them wait for one another's threads, not for the processor.
-	@$(BIN)/pytest -q -n 4 --dist worksteal tests/unit
+	@$(BIN)/pytest -q -rs -n 4 --dist worksteal tests/unit
 
 lint: $(READY)  ## ruff and mypy strict
 	@$(BIN)/ruff check .
@@ -47,6 +47,10 @@ lint: $(READY)  ## ruff and mypy strict
 
 engine:  ## a Docker engine: the one that answers, else Debian's is installed and started
 	@tests/integration/engine.sh start
+
+browser:  ## a Chromium, as root Debian's is installed: a test looks at the page of the Django admin
+	@command -v chromium || { apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 
 images: $(READY) engine  ## the images of the real brokers
 	@$(HARNESS) images

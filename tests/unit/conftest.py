@@ -9,6 +9,9 @@ import pytest
 
 from stomplistener.testing import Broker, Inbox
 
+_TERMINAL = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
+_BROKER = ("STOMP_URL", "STOMP_PROFILE", "STOMP_CONFIG", "STOMP_LOGIN", "STOMP_PASSCODE")
+
 
 @pytest.fixture
 def broker(stomp_broker: Broker) -> Broker:
@@ -20,6 +23,15 @@ def broker(stomp_broker: Broker) -> Broker:
 def inbox(stomp_inbox: Inbox) -> Inbox:
     """A listener that records."""
     return stomp_inbox
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a person's broker nor their terminal: what these variables say goes before the tests' own."""
+    for name in _TERMINAL + _BROKER:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
 
 
 @pytest.fixture(autouse=True)

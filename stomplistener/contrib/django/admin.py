@@ -39,9 +39,6 @@ class OutboxMessageAdmin(admin.ModelAdmin):
         # Of the list, for its actions; a row itself is only looked at.
         return obj is None and super().has_change_permission(request)
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxMessage]:
-        return super().get_queryset(request)
-
     @admin.display(description="error")
     def short_error(self, row: OutboxMessage) -> str:
         return Truncator(row.error).chars(80)
@@ -58,8 +55,8 @@ class OutboxMessageAdmin(admin.ModelAdmin):
     def requeue_rows(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
         count = requeue(rows.values_list("pk", flat=True), using=rows.db)
         left = rows.count() - count
-        note = f" {left} were published already and are left alone." if left else ""
-        self.message_user(request, f"{count} rows are queued again.{note}", messages.SUCCESS)
+        note = f" Published already and left alone: {left}." if left else ""
+        self.message_user(request, f"Queued again: {count}.{note}", messages.SUCCESS)
 
 
 def body_preview(body: bytes) -> str:

@@ -17,17 +17,14 @@ COMMAND = shlex.join([sys.executable, "-m", "stomplistener.cli"])
 
 
 def run(*arguments: str, stdin: str | bytes | None = None, **variables: str) -> Result:
-    """Run the command line inside this process, away from this machine's profiles."""
-    environment = {"STOMP_URL": None, "STOMP_PROFILE": None, "STOMP_CONFIG": None, "XDG_CONFIG_HOME": "/nonexistent"}
-    return CliRunner().invoke(cli, arguments, input=stdin, env={**environment, **variables}, prog_name="stomplistener")
+    """Run the command line inside this process."""
+    return CliRunner().invoke(cli, arguments, input=stdin, env=variables, prog_name="stomplistener")
 
 
 def terminal(*arguments: str, columns: int, **variables: str) -> str:
     """What the command shows in a terminal of so many columns."""
     line = shlex.join([sys.executable, "-m", "stomplistener.cli", *arguments])
-    # What these say goes before the terminal's own size and abilities.
-    inherited = {name: os.environ[name] for name in os.environ.keys() - {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"}}
-    environment = {**inherited, "TERM": "xterm-256color", **variables}
+    environment = {**os.environ, **variables}
     with pexpect.spawn(line, env=environment, dimensions=(30, columns), timeout=25, encoding="utf-8") as child:
         child.expect(pexpect.EOF)
         return (child.before or "").replace("\r\n", "\n")
