@@ -6,6 +6,7 @@ time of the client says more than its rate.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import uuid
@@ -40,9 +41,8 @@ def _composed(path: Path) -> dict[str, str]:
     """The brokers of the compose file, read by its own conventions and no YAML library: one block a service."""
     if not path.exists():
         return {}
-    services = re.split(
-        r"^  (?=[\w-]+:(?: &[\w-]+)?$)", path.read_text().partition("\nservices:\n")[2], flags=re.MULTILINE
-    )
+    text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: os.environ.get(match[1], match[2]), path.read_text())
+    services = re.split(r"^  (?=[\w-]+:(?: &[\w-]+)?$)", text.partition("\nservices:\n")[2], flags=re.MULTILINE)
     found = {}
     for service in services:
         stomp = re.search(r"x-stomp: \{tcp: (\d+),.*login: ([^,]+), passcode: ([^,]+)", service)

@@ -35,7 +35,7 @@ class Measure:
     """One row of the table.
 
     Attributes:
-        name: as the issue names it.
+        name: what the table says of it.
         figure: which of the figures of a side.
         unit: of that figure.
         more_is_better: whether the ratio must be at least, or at most, what is asked.

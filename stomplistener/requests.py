@@ -8,8 +8,8 @@ a temporary queue lives as long as its connection. What waits for an answer when
 from __future__ import annotations
 
 import logging
+import os
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -65,7 +65,7 @@ class Requests:
         Returns:
             what becomes the answer.
         """
-        id = uuid.uuid4().hex
+        id = os.urandom(16).hex()
         subscription = self._ready(deadline, what)
         epoch = subscription.entry.epoch
         frame = make({"reply-to": self._reply_to, "correlation-id": id})
@@ -116,7 +116,7 @@ class Requests:
 
         def make(session: Session) -> Frame | None:
             profile = core.config.dialect.profile(session.connected_frame, what)
-            name = f"stomplistener.{uuid.uuid4().hex}"
+            name = f"stomplistener.{os.urandom(16).hex()}"
             self._reply_to = destination = profile.reply_to.format(name=name)
             if profile.replies_by_itself:
                 subscription.bind(session.expect(destination, destination, subscription))
