@@ -49,8 +49,12 @@ engine:  ## a Docker engine: the one that answers, else Debian's is installed an
 	@tests/integration/engine.sh start
 
 browser:  ## a Chromium, as root Debian's is installed: a test looks at the page of the Django admin
-	@command -v chromium || { apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+	@command -v chromium >/dev/null || for try in 1 2 3 4 5; do \
+	    if { apt-get update -qq && \
+	        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1; \
+	    then break; fi; \
+	    echo "browser: apt-get failed, try $$try of 5" >&2; sleep $$((5 * try)); \
+	done; command -v chromium
 
 images: $(READY) engine  ## the images of the real brokers
 	@$(HARNESS) images
