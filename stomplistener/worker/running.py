@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from stomplistener.connection import Connection
+from stomplistener.delivery import TryAgain
 from stomplistener.errors import NotConnected, StompError
 from stomplistener.message import Message
 from stomplistener.protocol import SubscriptionState
@@ -18,6 +19,9 @@ from stomplistener.threads.deadline import Deadline
 
 if TYPE_CHECKING:
     from stomplistener.worker.application import Around, ConnectionPlan, Declaration
+
+_NEVER = 86400.0
+"""Seconds that no end of a worker takes."""
 
 _log = logging.getLogger("stomplistener.worker")
 
@@ -80,6 +84,11 @@ class Running:
                     for around in arounds:
                         stack.enter_context(around(message))
                     handler(message)
+            except TryAgain as postponed:
+                if self.ending.is_set():
+                    # Not here: the broker has it back when the connection ends, which may not have begun to yet.
+                    postponed.delay = _NEVER
+                raise
             finally:
                 with self._lock:
                     self._busy -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,11 @@ import pytest
 
 from stomplistener import BrokerError, Connection, InvalidURI, Message
 from stomplistener.testing import Broker
+from stomplistener.threads.deadline import Deadline
 from stomplistener.worker import Application, Exit, RunOptions, TryAgain, execute
 from stomplistener.worker.backoff import BackOff
 from stomplistener.worker.logs import JSONFormatter, handling
+from stomplistener.worker.running import Running
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -156,6 +159,29 @@ def test_a_handler_that_waits_hears_of_the_end_and_leaves_its_message(broker: Br
     broker.wait_for(lambda: not broker.connections)
     assert [message.body for message in broker.messages("/queue/a")] == [b"kept"]
     assert not broker.frames(command="NACK")
+
+
+def test_what_is_put_off_at_the_end_is_not_begun_again(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Application(broker.uri)
+    calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+    disconnect = Running._disconnect
+
+    @app.listener("/queue/a")
+    def wait(_message: Message) -> None:
+        calls.put(None)
+        assert app.wait_ending(10)
+        raise TryAgain("the worker ends")
+
+    def disconnect_late(running: Running, name: str, deadline: Deadline) -> None:
+        with pytest.raises(queue.Empty):
+            calls.get(timeout=0.3)
+        disconnect(running, name, deadline)
+
+    monkeypatch.setattr(Running, "_disconnect", disconnect_late)
+    with app.running():
+        broker.publish("/queue/a", "kept")
+        calls.get(timeout=5)
+    broker.wait_for(lambda: [message.body for message in broker.messages("/queue/a")] == [b"kept"])
 
 
 def test_run_in_a_thread_ends_by_stop(broker: Broker) -> None:
