@@ -10,6 +10,7 @@ from stomplistener.config import DEFAULT
 from stomplistener.protocol.frame import Frame, Headers
 
 if TYPE_CHECKING:
+    from stomplistener.protocol.entries import TransactionEntry
     from stomplistener.subscription import Subscription
     from stomplistener.transaction import Transaction
 
@@ -40,6 +41,7 @@ class Message:
         epoch: which connection brought it, counted from 1.
         attempts: how often listeners have failed on it on this connection.
         postponed: how often listeners have put it off on this connection, by raising ``TryAgain``.
+        settled: whether it was acknowledged or rejected; in a transaction, which may still be aborted, that.
     """
 
     __slots__ = ("_settler", "attempts", "epoch", "frame", "postponed", "settled", "subscription")
@@ -50,7 +52,7 @@ class Message:
         self.epoch = epoch
         self.attempts = 0
         self.postponed = 0
-        self.settled = False
+        self.settled: bool | TransactionEntry = False
         self._settler = settler
 
     @property
@@ -116,7 +118,8 @@ class Message:
 
         Returns:
             False when the connection that brought the message is gone: nothing is sent, since the broker will deliver
-            the message again, and an old acknowledgement could hit another message.
+            the message again, and an old acknowledgement could hit another message. True without sending anything when
+            the message was acknowledged or rejected before, outside of a transaction.
 
         Raises:
             ConnectionLost: the transaction ended with its connection.

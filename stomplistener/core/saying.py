@@ -159,13 +159,16 @@ class Saying(Shared):
                 self.session.check_transaction(entry)
             if self.state is ConnectionState.CLOSED:
                 return False
+            if message.settled is True and message.epoch == self.session.epoch:
+                # A broker may end the connection of who does it twice.
+                return True
             frame = self.session.ack(
                 message.frame, message.epoch, transaction=entry, headers=headers, negative=negative
             )
             if frame is None:
                 return False
             self._put(frame)
-            message.settled = True
+            message.settled = entry or True
         self._announce(frame)
         self.outbox.push(self.config.seconds(timeout))
         return True
@@ -181,6 +184,8 @@ class Saying(Shared):
         with self.lock:
             if self._templates is not templates or message.epoch != self.session.epoch or self.outbox.is_full:
                 return False
+            if message.settled is True:
+                return True
             message.settled = True
             if self.outbox.put(data):
                 return True

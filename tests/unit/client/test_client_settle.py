@@ -21,7 +21,7 @@ from client_support import (
 
 from stomplistener import Connection, Message, NotConnected
 from stomplistener.delivery import TryAgain
-from stomplistener.testing import Broker
+from stomplistener.testing import Broker, Inbox
 
 ERRORS = "/queue/errors"
 
@@ -69,6 +69,34 @@ def test_what_the_listener_settled_itself_is_left_alone(broker: Broker, connecti
     eventually(lambda: connection.statistics().listener_errors == 1, "the end of the listener")
     connection.flush()
     assert commands(broker.frames()) == ["CONNECT", "SUBSCRIBE", "ACK"]
+
+
+def test_nothing_is_settled_twice(broker: Broker, connection: Connection, inbox: Inbox) -> None:
+    connection.subscribe(QUEUE, inbox, ack="client-individual", confirm=True)
+    broker.publish(QUEUE, "one")
+    (message,) = inbox.expect(1)
+    assert message.ack()
+    assert message.ack()
+    assert message.nack()
+    with connection.transaction() as transaction:
+        assert transaction.ack(message)
+    connection.flush()
+    assert commands(broker.frames()) == ["CONNECT", "SUBSCRIBE", "ACK", "BEGIN", "COMMIT"]
+
+
+def test_what_an_aborted_transaction_settled_is_settled_again(
+    broker: Broker, connection: Connection, inbox: Inbox
+) -> None:
+    connection.subscribe(QUEUE, inbox, ack="client-individual", confirm=True)
+    broker.publish(QUEUE, "one")
+    (message,) = inbox.expect(1)
+    transaction = connection.transaction()
+    transaction.begin()
+    assert transaction.ack(message)
+    transaction.abort()
+    assert message.ack()
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
+    assert commands(broker.frames()) == ["CONNECT", "SUBSCRIBE", "BEGIN", "ACK", "ABORT", "ACK"]
 
 
 def test_retries_hold_up_neither_other_messages_nor_acks_nor_heart_beats() -> None:
