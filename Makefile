@@ -33,12 +33,12 @@ asyncio: $(READY)  ## a kitchen on asyncio
 twisted: $(READY)  ## a bakery on Twisted
 	@$(BIN)/python examples/twisted/bakery.py
 
-test: unit  ## all tests; those on real brokers where a Docker engine runs
-	@$(BIN)/pytest -q -rs tests/integration
+test: unit  ## all tests, those on real brokers where a Docker engine runs; PYTEST="-x -k tls" passes arguments
+	@$(BIN)/pytest -q -rs $(PYTEST) tests/integration
 
 unit: $(READY)  ## the tests that need neither a container nor the network
 	@# More at once than there are cores: most of them wait for one another's threads, not for the processor.
-	@$(BIN)/pytest -q -rs -n 4 --dist worksteal tests/unit
+	@$(BIN)/pytest -q -rs -n 4 --dist worksteal $(PYTEST) tests/unit
 
 lint: $(READY)  ## ruff and mypy strict
 	@$(BIN)/ruff check .
