@@ -98,7 +98,7 @@ class Result:
     @property
     def value(self) -> float:
         """What is compared with ``must`` and ``aim``."""
-        return self.ours.median if self.measure.absolute or self.ratio is None else self.ratio.median
+        return self.ours.median if self.ratio is None else self.ratio.median
 
     @property
     def verdict(self) -> str:
@@ -152,5 +152,5 @@ def _result(experiment: Experiment, measure: Measure, ours: list[Figures], peers
         peer_label=experiment.peer.label if experiment.peer else "",
         ours=Spread.of(mine),
         peer=Spread.of(theirs) if theirs else None,
-        ratio=Spread.of(ratios) if ratios else None,
+        ratio=Spread.of(ratios) if ratios and not measure.absolute else None,
     )
