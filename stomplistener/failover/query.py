@@ -27,8 +27,9 @@ _IGNORED_PREFIXES: Mapping[str, str] = {
     "jms.": "it configures the JMS layer, which STOMP does not have",
     "wireFormat.": "it configures OpenWire; a silent connection is found by STOMP's heart-beats",
 }
-_PREFIXED = r"(?:nested\.)?(?:jms|wireFormat)\.[A-Za-z0-9_.]+"
-_PREFIXED_NAME = re.compile(_PREFIXED)
+_PREFIXED_NAME = re.compile(r"(?:nested\.)?((?:jms|wireFormat)\.)[A-Za-z0-9_.]+")
+# What may stand between two options or two brokers, and what may be the name of an option behind it.
+_MARK = re.compile(r"(?P<mark>[?&,])(?:(?=(?P<name>[A-Za-z0-9_.]+)=))?")
 _MISTYPED = re.compile(r",(?P<name>[A-Za-z][A-Za-z0-9_.]*)=")
 
 
@@ -50,12 +51,7 @@ class _Word:
 
 
 class Vocabulary:
-    """Every option name that a URI may use, and the places where a comma is more than a character of a value.
-
-    Attributes:
-        between_brokers: matches the commas of a list that end a broker.
-        failover_option: matches before the name of an option that belongs to the failover, not to a broker.
-    """
+    """Every option name that a URI may use, and the places where a comma is more than a character of a value."""
 
     def __init__(self, *, broker: type[Options], failover: type[Options]) -> None:
         self._words: dict[str, _Word] = {}
@@ -67,15 +63,19 @@ class Vocabulary:
         for name, reason in _IGNORED.items():
             for full_name in (name, f"nested.{name}"):
                 self._words[full_name] = _ignored(full_name, reason)
-        name_follows = f"(?:{'|'.join(map(re.escape, self._words))}|{_PREFIXED})="
-        ours = "|".join(re.escape(name) for name, word in self._words.items() if word.scope in ("failover", "nested"))
-        self._between_options = re.compile(f"&|,(?={name_follows})")
-        self.between_brokers = re.compile(f",(?!{name_follows})")
-        self.failover_option = re.compile(f"[?&,](?=(?:{ours})=)")
 
     def _add(self, scope: Scope, key: str, option: Option, prefix: str = "") -> None:
         for name in (option.name, *option.aliases):
             self._words[prefix + name] = _Word(scope, key, replace(option, name=prefix + name))
+
+    def between_brokers(self, text: str) -> list[int]:
+        """The places of the commas of a list that end a broker."""
+        return [at for at, mark, word in self._marks(text) if mark == "," and word is None]
+
+    def failover_option(self, text: str) -> int:
+        """The place of the first option that belongs to the failover, not to a broker; -1 where there is none."""
+        ours = (at + 1 for at, _, word in self._marks(text) if word and word.scope in ("failover", "nested"))
+        return next(ours, -1)
 
     def read(self, query: Piece | None, *, refused: Mapping[Scope, str]) -> Said:
         """Read a query.
@@ -99,19 +99,30 @@ class Vocabulary:
         return said
 
     def _options(self, query: Piece | None) -> Iterator[tuple[Piece, Piece]]:
-        for part in query.split(self._between_options) if query else ():
+        for part in query.split(self._between_options(query.text)) if query else ():
             name, value = part.partition("=")
             if value is None:
                 raise part.error("an option without =," if part.text else "an empty option", hint="write name=value")
             yield name, value
 
-    def _find(self, name: Piece) -> _Word:
-        text = name.decoded()
-        if word := self._words.get(text):
+    def _between_options(self, text: str) -> list[int]:
+        return [at for at, mark, word in self._marks(text) if mark == "&" or (mark == "," and word is not None)]
+
+    def _marks(self, text: str) -> Iterator[tuple[int, str, _Word | None]]:
+        """Each ``?``, ``&`` and comma: its place, itself, and the option whose name and ``=`` follow it."""
+        for found in _MARK.finditer(text):
+            name = found["name"]
+            yield found.start(), found["mark"], self._word(name) if name else None
+
+    def _word(self, name: str) -> _Word | None:
+        if word := self._words.get(name):
             return word
-        if _PREFIXED_NAME.fullmatch(text):
-            prefix = text.removeprefix("nested.").partition(".")[0] + "."
-            return _ignored(text, _IGNORED_PREFIXES[prefix])
+        prefixed = _PREFIXED_NAME.fullmatch(name)
+        return _ignored(name, _IGNORED_PREFIXES[prefixed[1]]) if prefixed else None
+
+    def _find(self, name: Piece) -> _Word:
+        if word := self._word(name.decoded()):
+            return word
         raise self._unknown(name)
 
     def _value(self, option: Option, value: Piece) -> Any:

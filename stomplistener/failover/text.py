@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -41,12 +42,12 @@ class Piece:
         at = self.text.find(separator)
         return (self, None) if at < 0 else (self.cut(0, at), self.cut(at + len(separator)))
 
-    def split(self, separator: re.Pattern[str]) -> list[Piece]:
-        """The parts between the separators, empty ones included."""
-        text, parts, start = self.text, [], 0
-        for found in separator.finditer(text):
-            parts.append(self.cut(start, found.start()))
-            start = found.end()
+    def split(self, places: Iterable[int]) -> list[Piece]:
+        """The parts between the characters at these places, empty ones included."""
+        parts, start = [], 0
+        for place in places:
+            parts.append(self.cut(start, place))
+            start = place + 1
         return [*parts, self.cut(start)]
 
     def decoded(self) -> str:

@@ -306,8 +306,8 @@ def _bracketed(body: Piece) -> tuple[Piece, Piece | None]:
 
 def _unbracketed(body: Piece) -> tuple[Piece, Piece | None]:
     """Give the final query to the failover if it names any option of the failover: no broker has one of those."""
-    ours = _VOCABULARY.failover_option.search(body.text)
-    question = body.text.rfind("?", 0, ours.end()) if ours else -1
+    ours = _VOCABULARY.failover_option(body.text)
+    question = body.text.rfind("?", 0, ours) if ours >= 0 else -1
     listed, query = (body, None) if question < 0 else (body.cut(0, question), body.cut(question + 1))
     if stray := _BRACKET.search(listed.text):
         hint = "brackets enclose the whole list, failover:(...)"
@@ -343,7 +343,7 @@ def _priority(value: Piece) -> tuple[Broker, ...]:
 def _list(listed: Piece, warnings: list[str]) -> tuple[Broker, ...]:
     hint = "it is an option of the failover: write it after the list, failover:(...)?..."
     brokers = []
-    for each in listed.split(_VOCABULARY.between_brokers):
+    for each in listed.split(_VOCABULARY.between_brokers(listed.text)):
         address, query = each.partition("?")
         said = _VOCABULARY.read(query, refused={"failover": hint, "nested": hint})
         brokers.append(_broker(address, said, warnings))
