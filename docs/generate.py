@@ -12,7 +12,6 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ def rows(header: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
 
 
 def uri_options(options: type[Any]) -> str:
-    """The options of a URI that a dataclass declares."""
+    """The options of a URI that a record declares."""
     described = dict(section(options.__doc__, "Attributes"))
     defaults, plain = options(), _PLAIN_DEFAULTS if options is FailoverOptions else options()
     lines = []
@@ -132,8 +131,7 @@ def limits() -> str:
     """The fields of Limits."""
     described = dict(section(stomplistener.Limits.__doc__, "Attributes"))
     lines = []
-    for field in fields(stomplistener.Limits):
-        assert field.default is not MISSING
+    for field in inspect.signature(stomplistener.Limits).parameters.values():
         value = f"{field.default:,}" if isinstance(field.default, int) else f"{field.default:g}"
         text = described[field.name]
         lines.append((f"`{field.name}`", value, markdown(text[:1].upper() + text[1:])))

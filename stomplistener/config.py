@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from stomplistener.failover import Broker, BrokerURI
 from stomplistener.masking import secrets_in
 from stomplistener.protocol import Limits
 from stomplistener.protocol.profiles import Dialect
+from stomplistener.record import Record
 from stomplistener.transport import Transport
 
 if TYPE_CHECKING:
     import ssl
 
 
-@dataclass(kw_only=True)
 class ConnectOptions:
     """One attempt to connect, as ``before_connect`` may change it.
 
@@ -30,13 +29,24 @@ class ConnectOptions:
         http_headers: more headers for the HTTP request of a WebSocket.
     """
 
-    broker: str
-    attempt: int
-    login: str | None
-    passcode: str | None = field(repr=False)
-    host: str | None
-    headers: dict[str, str] = field(repr=False)
-    http_headers: dict[str, str] = field(default_factory=dict, repr=False)
+    def __init__(
+        self,
+        *,
+        broker: str,
+        attempt: int,
+        login: str | None,
+        passcode: str | None,
+        host: str | None,
+        headers: dict[str, str],
+        http_headers: dict[str, str] | None = None,
+    ) -> None:
+        self.broker = broker
+        self.attempt = attempt
+        self.login = login
+        self.passcode = passcode
+        self.host = host
+        self.headers = headers
+        self.http_headers = {} if http_headers is None else http_headers
 
     @classmethod
     def of(
@@ -66,18 +76,27 @@ class ConnectOptions:
         found = secrets_in(own) | secrets_in(self.headers) | secrets_in(self.http_headers)
         return tuple(sorted(found, key=len, reverse=True))
 
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if isinstance(other, ConnectOptions) else NotImplemented
 
-@dataclass(frozen=True, kw_only=True)
-class Config:
+    def __repr__(self) -> str:
+        return (
+            f"ConnectOptions(broker={self.broker!r}, attempt={self.attempt}, login={self.login!r}, host={self.host!r})"
+        )
+
+
+class Config(Record):
     """The arguments of :class:`stomplistener.Connection`."""
+
+    _secret = frozenset({"passcode", "headers"})
 
     uri: BrokerURI
     login: str | None
-    passcode: str | None = field(repr=False)
+    passcode: str | None
     host: str | None
     versions: tuple[str, ...]
     heartbeat: tuple[float, float]
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str]
     before_connect: Callable[[ConnectOptions], object] | None
     ssl_context: ssl.SSLContext | None
     reconnect: bool
@@ -85,7 +104,7 @@ class Config:
     limits: Limits
     name: str
     connect_transport: Callable[..., Transport]
-    dialect: Dialect = field(default_factory=Dialect)
+    dialect: Dialect = Dialect()
 
     @property
     def restores(self) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stomplistener.protocol import HeartBeat, SessionState
+from stomplistener.record import Record
 
 
-@dataclass(frozen=True, kw_only=True)
-class Statistics:
+class Statistics(Record):
     """A snapshot; the counts run from the making of the connection, over all reconnects.
 
     Attributes:
@@ -40,8 +38,7 @@ class Statistics:
     last_sent: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class SessionSnapshot:
+class SessionSnapshot(Record):
     """What was negotiated and what is registered, at one moment.
 
     Attributes:

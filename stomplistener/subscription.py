@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from stomplistener.errors import ClosedAfterFork, ConnectionLost, NotConnected, 
 from stomplistener.listener import AnyListener, Hook, hooks_of
 from stomplistener.message import Message
 from stomplistener.protocol import Frame, Session, SubscriptionEntry, SubscriptionState
+from stomplistener.record import Record
 from stomplistener.state import ConnectionState
 from stomplistener.threads.deadline import Deadline
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from stomplistener.threads.dispatcher import Lane
 
 
-@dataclass(frozen=True, kw_only=True)
-class SettlePolicy:
+class SettlePolicy(Record):
     """What becomes of a message when its listeners have ended."""
 
     settle: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from functools import partial
 
 from stomplistener.config import Config
@@ -27,7 +26,7 @@ from stomplistener.transport import Transport
 Event = Callable[[], object]
 Item = Message | Event
 
-NO_LIMITS = Limits(**{field.name: sys.maxsize for field in fields(Limits)})
+NO_LIMITS = Limits(**dict.fromkeys(Limits._fields, sys.maxsize))
 """For reading our own frames back."""
 
 ENDED = "the connection was ended by disconnect(); connect() starts anew"

@@ -1,6 +1,6 @@
 """What an option of a URI is: its name there, how its text is read, how it is shown, what holds where it is not given.
 
-The dataclasses of options are the one table that drives the parser: each field is declared with ``option``.
+The records of options are the one table that drives the parser: each field is declared with ``option``.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote, unquote
 
 from stomplistener.errors import InvalidURI
 from stomplistener.failover.text import Piece
+from stomplistener.record import Record
 
 MASK = "***"
 
@@ -26,8 +26,7 @@ _FROM_ENVIRONMENT = "env"
 _PROXY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]+/?")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """A type of value.
 
     Attributes:
@@ -41,12 +40,20 @@ class Kind:
     show: Callable[[Any], str] = str
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option: its name in a URI, other names for it, its kind, and the only schemes that it means something to."""
+class Option(NamedTuple):
+    """One option.
+
+    Attributes:
+        name: its name in a URI.
+        kind: its type.
+        default: what holds where it is not given.
+        aliases: other names for it.
+        schemes: the only ones that it means something to; None for all.
+    """
 
     name: str
     kind: Kind
+    default: Any = None
     aliases: tuple[str, ...] = ()
     schemes: frozenset[str] | None = None
 
@@ -62,21 +69,25 @@ class Option:
 
 
 def option(name: str, kind: Kind, default: object, *, aliases: tuple[str, ...] = (), schemes: str = "") -> Any:
-    """A dataclass field that a URI may set."""
-    only = frozenset(schemes.split()) or None
-    return field(default=default, metadata={"option": Option(name, kind, aliases, only)})
+    """A field of a record that a URI may set."""
+    return Option(name, kind, default, aliases, frozenset(schemes.split()) or None)
 
 
 def table(options: type[Options]) -> Mapping[str, Option]:
-    """The options that a dataclass declares, by field name."""
-    declared: Any = options
-    return {each.name: each.metadata["option"] for each in fields(declared) if "option" in each.metadata}
+    """The options that a record declares, by field name."""
+    return options._options
 
 
-class Options:
-    """Base of the dataclasses of options: shown as a URI writes them, without secrets and defaults."""
+class Options(Record):
+    """Base of the records of options: shown as a URI writes them, without secrets and defaults."""
 
-    __slots__ = ()
+    _options: ClassVar[Mapping[str, Option]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls._options = {name: value for name, value in vars(cls).items() if isinstance(value, Option)}
+        for name, each in cls._options.items():
+            setattr(cls, name, each.default)
+        super().__init_subclass__()
 
     def written(self, default: Options | None = None) -> str:
         """The options that differ from ``default``, as in a query."""

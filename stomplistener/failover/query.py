@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from stomplistener.errors import InvalidURI
 from stomplistener.failover.options import Kind, Option, Options, table
@@ -33,18 +32,17 @@ _MARK = re.compile(r"(?P<mark>[?&,])(?:(?=(?P<name>[A-Za-z0-9_.]+)=))?")
 _MISTYPED = re.compile(r",(?P<name>[A-Za-z][A-Za-z0-9_.]*)=")
 
 
-@dataclass(slots=True)
 class Said:
     """What one query said: values by field name, for each scope; for ``ignored`` warnings by option name."""
 
-    broker: dict[str, Any] = field(default_factory=dict)
-    failover: dict[str, Any] = field(default_factory=dict)
-    nested: dict[str, Any] = field(default_factory=dict)
-    ignored: dict[str, Any] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.broker: dict[str, Any] = {}
+        self.failover: dict[str, Any] = {}
+        self.nested: dict[str, Any] = {}
+        self.ignored: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
+class _Word(NamedTuple):
     scope: Scope
     key: str
     option: Option
@@ -66,7 +64,7 @@ class Vocabulary:
 
     def _add(self, scope: Scope, key: str, option: Option, prefix: str = "") -> None:
         for name in (option.name, *option.aliases):
-            self._words[prefix + name] = _Word(scope, key, replace(option, name=prefix + name))
+            self._words[prefix + name] = _Word(scope, key, option._replace(name=prefix + name))
 
     def between_brokers(self, text: str) -> list[int]:
         """The places of the commas of a list that end a broker."""

@@ -8,13 +8,13 @@ The rules are those of ActiveMQ's failover transport reference.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from random import Random
 
 from stomplistener.errors import InvalidURI
 from stomplistener.failover.sources import read_brokers
 from stomplistener.failover.uri import Broker, BrokerURI, FailoverOptions
+from stomplistener.record import Record
 
 # CONNECTED proves little, a broker may welcome and throw out: only a connection that lived so many seconds was good.
 _PROVEN = 1.0
@@ -22,8 +22,7 @@ _PROVEN = 1.0
 _LEAST_GROWN = 0.01
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Record):
     """One broker to try.
 
     Attributes:

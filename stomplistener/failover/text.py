@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from stomplistener.errors import InvalidURI
@@ -14,8 +14,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,39}")
 _SECRET_OPTION = re.compile(r"(?:password|proxy)=", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """The part of ``source`` from ``start`` up to ``end``; ``fixed`` is its place if the source is a decoded value."""
 
     source: str

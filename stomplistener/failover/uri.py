@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -40,6 +39,7 @@ from stomplistener.failover.options import (
 )
 from stomplistener.failover.query import Said, Vocabulary, nearest
 from stomplistener.failover.text import Piece
+from stomplistener.record import Record
 
 _SCHEMES = {name: name for name in ("tcp", "ssl", "ws", "wss", "unix")} | {"stomp": "tcp", "stomp+ssl": "ssl"}
 _EXAMPLE = "write a broker as in tcp://host:61613"
@@ -52,7 +52,6 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _TLS = "ssl wss"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class BrokerOptions(Options):
     """The options of one broker; ``nested.`` before the name gives one to every broker of a list.
 
@@ -79,8 +78,7 @@ class BrokerOptions(Options):
     proxy: str | None = option("proxy", PROXY, None, schemes="tcp ssl ws wss")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Broker:
+class Broker(Record):
     """One broker: where it is and how to log in there. ``str`` and ``repr`` show no secret.
 
     Attributes:
@@ -110,7 +108,7 @@ class Broker:
 
     def with_options(self, changes: Iterable[tuple[str, Any]]) -> Broker:
         """The same broker with these options, given as pairs of field name and value, in place of its own."""
-        return replace(self, options=replace(self.options, **dict(changes)))
+        return self.replace(options=self.options.replace(**dict(changes)))
 
     @property
     def address(self) -> str:
@@ -132,7 +130,6 @@ class Broker:
         return f"Broker({str(self)!r})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class FailoverOptions(Options):
     """How to go from one broker to the next. The names of a URI are ActiveMQ's, its times milliseconds.
 
@@ -186,8 +183,7 @@ class FailoverOptions(Options):
 
     def written(self, default: Options | None = None) -> str:
         """The options that differ from ``default``, as in a query."""
-        # The class is made anew for its slots, which a bare super() would miss.
-        own = Options.written(self, default)
+        own = super().written(default)
         shared = (f"nested.{written(table(BrokerOptions)[key], value)}" for key, value in self.nested)
         return "&".join(filter(None, [own, *shared]))
 
@@ -195,8 +191,7 @@ class FailoverOptions(Options):
 _PLAIN_DEFAULTS = FailoverOptions(startup_max_reconnect_attempts=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class BrokerURI:
+class BrokerURI(Record):
     """What ``parse`` makes of a URI. ``str`` gives a URI again, its secrets masked.
 
     Attributes:
@@ -207,7 +202,7 @@ class BrokerURI:
     """
 
     brokers: tuple[Broker, ...]
-    options: FailoverOptions = field(default_factory=FailoverOptions)
+    options: FailoverOptions = FailoverOptions()
     is_failover: bool = True
     warnings: tuple[str, ...] = ()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from stomplistener.protocol.frame import Frame
 
@@ -55,55 +54,116 @@ _OUTCOMES = {
 }
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
 class SubscriptionEntry:
-    """A subscription as the registry keeps it: all that is needed to say SUBSCRIBE again."""
+    """A subscription as the registry keeps it: all that is needed to say SUBSCRIBE again.
 
-    id: str
-    destination: str
-    ack: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    durable: str | None = None
-    """The name of a durable subscription."""
-    prefetch: int | None = None
-    """How many messages the broker may send ahead of their acknowledgements."""
-    selector: str | None = None
-    """Which messages the broker is to deliver."""
-    context: object = None
-    state: SubscriptionState = SubscriptionState.PENDING
-    epoch: int = 0
-    error: Exception | None = None
+    Attributes:
+        durable: the name of a durable subscription.
+        prefetch: how many messages the broker may send ahead of their acknowledgements.
+        selector: which messages the broker is to deliver.
+    """
+
+    __slots__ = (
+        "ack",
+        "context",
+        "destination",
+        "durable",
+        "epoch",
+        "error",
+        "headers",
+        "id",
+        "prefetch",
+        "selector",
+        "state",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        destination: str,
+        ack: str,
+        headers: Mapping[str, str] | None = None,
+        durable: str | None = None,
+        prefetch: int | None = None,
+        selector: str | None = None,
+        context: object = None,
+    ) -> None:
+        self.id = id
+        self.destination = destination
+        self.ack = ack
+        self.headers = headers or {}
+        self.durable = durable
+        self.prefetch = prefetch
+        self.selector = selector
+        self.context = context
+        self.state = SubscriptionState.PENDING
+        self.epoch = 0
+        self.error: Exception | None = None
 
 
-@dataclass(eq=False, slots=True)
 class TransactionEntry:
     """A transaction of one epoch."""
 
-    id: str
-    epoch: int
-    state: TransactionState = TransactionState.OPEN
+    __slots__ = ("epoch", "id", "state")
+
+    def __init__(self, id: str, epoch: int) -> None:
+        self.id = id
+        self.epoch = epoch
+        self.state = TransactionState.OPEN
 
 
-@dataclass(eq=False, slots=True)
 class Request:
-    """A frame whose receipt is awaited. ``context`` is the caller's."""
+    """A frame whose receipt is awaited.
 
-    command: str
-    receipt: str
-    context: object = None
-    subscription: SubscriptionEntry | None = None
-    transaction: TransactionEntry | None = None
-    frame: Frame | None = None
-    """The SEND to write again after a loss; None for everything that is never repeated."""
-    plain: tuple[str, bytes | str] | None = None
-    """Destination and body of a SEND that has nothing else: its frame is made only if it has to be written again."""
-    size: int = 0
-    """Bytes of the body."""
-    epoch: int = 0
-    """When it was last handed out to be written; 0 for never."""
-    own_receipt: bool = False
-    """Whether the application chose the receipt's name, which then stays the same over all connections."""
-    suspicions: int = 0
+    Attributes:
+        context: the caller's.
+        frame: the SEND to write again after a loss; None for everything that is never repeated.
+        plain: destination and body of a SEND that has nothing else: its frame is made only if it has to be written
+            again.
+        size: bytes of the body.
+        epoch: when it was last handed out to be written; 0 for never.
+        own_receipt: whether the application chose the receipt's name, which then stays the same over all connections.
+    """
+
+    __slots__ = (
+        "command",
+        "context",
+        "epoch",
+        "frame",
+        "own_receipt",
+        "plain",
+        "receipt",
+        "size",
+        "subscription",
+        "suspicions",
+        "transaction",
+    )
+
+    def __init__(
+        self,
+        command: str,
+        receipt: str,
+        context: object = None,
+        subscription: SubscriptionEntry | None = None,
+        transaction: TransactionEntry | None = None,
+        frame: Frame | None = None,
+        plain: tuple[str, bytes | str] | None = None,
+        size: int = 0,
+        epoch: int = 0,
+        own_receipt: bool = False,
+    ) -> None:
+        self.command = command
+        self.receipt = receipt
+        self.context = context
+        self.subscription = subscription
+        self.transaction = transaction
+        self.frame = frame
+        self.plain = plain
+        self.size = size
+        self.epoch = epoch
+        self.own_receipt = own_receipt
+        self.suspicions = 0
 
     @property
     def issued(self) -> bool:

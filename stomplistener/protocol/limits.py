@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from stomplistener.record import Record
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
+class Limits(Record):
     """Bounds on what a broker can make us hold and on what waits to be confirmed. In bytes, messages or seconds.
 
     Attributes:
@@ -34,6 +33,6 @@ class Limits:
     frame_timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ValueError(f"Limits.{field.name} must be more than 0, not {getattr(self, field.name)!r}")
+        for name, value in self._values().items():
+            if not value > 0:
+                raise ValueError(f"Limits.{name} must be more than 0, not {value!r}")

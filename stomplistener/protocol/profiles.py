@@ -9,15 +9,15 @@ tried on the brokers themselves (``tests/integration``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from stomplistener.errors import ProtocolError
 from stomplistener.protocol.entries import SubscriptionEntry
 from stomplistener.protocol.frame import Frame
+from stomplistener.record import Record
 
 
-@dataclass(frozen=True)
-class Spelling:
+class Spelling(NamedTuple):
     """The headers for one option, with ``{…}`` for its value; None where the broker cannot do it.
 
     Attributes:
@@ -31,8 +31,7 @@ class Spelling:
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Profile:
+class Profile(Record):
     """One broker.
 
     Attributes:
@@ -58,7 +57,7 @@ class Profile:
     reply_to: str = "/temp-queue/{name}"
     length_means_bytes: bool = False
     replies_by_itself: bool = False
-    hints: Mapping[str, str] = field(default_factory=dict)
+    hints: Mapping[str, str] = {}
 
     def headers(self, option: str, **values: object) -> dict[str, str]:
         """The headers that say an option here.

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
+
+from stomplistener.record import Record
 
 _ESCAPE = re.compile(r"\\.", re.DOTALL).sub
 
 
-@dataclass(frozen=True, kw_only=True)
-class Version:
+class Version(Record):
     """The rules of one version of STOMP."""
 
     name: str
@@ -30,16 +31,25 @@ class Version:
     ack_headers: tuple[tuple[str, str], ...]
     """ACK and NACK: (header to write, header of the MESSAGE to take it from)."""
     ack_modes: frozenset[str]
-    _good_escapes: Callable[[str], re.Match[str] | None] = field(init=False, repr=False, compare=False)
-    _suspicious: Callable[[str], re.Match[str] | None] = field(init=False, repr=False, compare=False)
-    _unescapes: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        second = "".join(re.escape(escaped[1]) for escaped in self.escapes.values())
-        good = re.compile(rf"(?:[^\\]++|\\[{second}])*+" if second else ".*", re.DOTALL)
-        object.__setattr__(self, "_good_escapes", good.fullmatch)
-        object.__setattr__(self, "_suspicious", re.compile(rf"\\(?:[^{second}]|\Z)" if second else r"\\").search)
-        object.__setattr__(self, "_unescapes", {escaped: plain for plain, escaped in self.escapes.items()})
+    @cached_property
+    def _good_escapes(self) -> Callable[[str], re.Match[str] | None]:
+        second = self._second
+        return re.compile(rf"(?:[^\\]++|\\[{second}])*+" if second else ".*", re.DOTALL).fullmatch
+
+    @cached_property
+    def _suspicious(self) -> Callable[[str], re.Match[str] | None]:
+        second = self._second
+        return re.compile(rf"\\(?:[^{second}]|\Z)" if second else r"\\").search
+
+    @property
+    def _second(self) -> str:
+        """What may follow a backslash, for an expression."""
+        return "".join(re.escape(escaped[1]) for escaped in self.escapes.values())
+
+    @cached_property
+    def _unescapes(self) -> Mapping[str, str]:
+        return {escaped: plain for plain, escaped in self.escapes.items()}
 
     def good_escapes(self, text: str) -> bool:
         """Whether every backslash in the text begins an escape that this version defines."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from stomplistener.compat.stomp import log
@@ -321,7 +320,7 @@ class Transport(Publisher):
     def _dial(self, broker: Broker, **arguments: Any) -> Bytes:
         settings = self._tls.get((broker.host, broker.port))
         if settings is not None:
-            broker = replace(broker, scheme=_SECURE[broker.scheme])
+            broker = broker.replace(scheme=_SECURE[broker.scheme])
             arguments["ssl_context"] = settings.context()
         transport = connect_transport(broker, **arguments)
         self.current_host_and_port = (broker.host, broker.port)

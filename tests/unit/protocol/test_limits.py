@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 import tracemalloc
 from collections.abc import Iterator
 
@@ -147,7 +147,7 @@ def test_a_failure_gives_its_memory_back_and_shows_little() -> None:
     assert len(caught.value.data or b"") <= 60
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])
+@pytest.mark.parametrize("name", list(inspect.signature(Limits).parameters))
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_a_limit_is_more_than_nothing(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=name):
@@ -157,7 +157,7 @@ def test_a_limit_is_more_than_nothing(name: str, value: float) -> None:
 def test_limits_are_keyword_only_frozen_and_documented() -> None:
     with pytest.raises(TypeError):
         Limits(1)  # type: ignore[call-arg]
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         Limits().max_body = 1  # type: ignore[misc]
-    for field in dataclasses.fields(Limits):
-        assert f"{field.name}:" in (Limits.__doc__ or "")
+    for name in inspect.signature(Limits).parameters:
+        assert f"{name}:" in (Limits.__doc__ or "")

@@ -16,7 +16,7 @@ FOLDER = Path(stomplistener.protocol.__file__).parent
 MODULES = sorted(module.name for module in pkgutil.iter_modules([str(FOLDER)]))
 IMPURE = ["socket", "ssl", "threading", "_thread", "queue", "concurrent", "asyncio", "time", "datetime", "logging"]
 IMPURE += ["select", "selectors", "random", "secrets", "uuid", "os", "signal", "subprocess"]
-BELOW = ("stomplistener.protocol", "stomplistener.errors", "stomplistener.masking")
+BELOW = ("stomplistener.protocol", "stomplistener.errors", "stomplistener.masking", "stomplistener.record")
 
 
 def imported(path: Path) -> set[str]:
@@ -41,7 +41,7 @@ PROGRAM = """
 import sys
 
 # re and enum, which all of it needs, may have what they like: the protocol must not ask for it itself.
-import collections.abc, contextlib, dataclasses, enum, functools, io, itertools, re, types, typing
+import collections.abc, contextlib, enum, functools, io, itertools, re, types, typing
 
 class Block:
     def find_spec(self, name, path=None, target=None):
