@@ -35,7 +35,6 @@ from stomplistener.message import Message
 from stomplistener.protocol import VERSIONS, Frame, Limits, Session, commands
 from stomplistener.protocol.profiles import Dialect
 from stomplistener.requests import reply_frame, request_frame
-from stomplistener.signals import EndingSignals
 from stomplistener.state import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.subscription import Consumer, SettlePolicy, Subscription
@@ -233,6 +232,9 @@ class Connection:
         Raises:
             ConnectFailed: the connection could not be made, or not be restored.
         """
+        # Only for the programs that call this: it makes enums of all the signals.
+        from stomplistener.signals import EndingSignals
+
         failures: list[StompError] = []
         # Handled before the first message can come: from then on a signal has something to bring to an end.
         with EndingSignals() as signals:

@@ -19,11 +19,11 @@ MASK = "***"
 
 # Java's int, the type of the counts in ActiveMQ. In milliseconds 24 days, which every platform's timed wait accepts.
 _MOST = 2**31 - 1
-_INTEGER = re.compile(r"-?[0-9]{1,10}")
-_DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_INTEGER = r"-?[0-9]{1,10}"
+_DECIMAL = r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+):"
 _FROM_ENVIRONMENT = "env"
-_PROXY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]+/?")
+_PROXY = r"[A-Za-z][A-Za-z0-9+.-]*://[^/]+/?"
 
 
 class Kind(NamedTuple):
@@ -109,7 +109,7 @@ def written(option: Option, value: object) -> str:
 
 def path_of(location: str) -> str:
     """The path that a path or ``file:`` URL names. Raises ValueError."""
-    scheme = _SCHEME.match(location)
+    scheme = re.match(_SCHEME, location)
     if scheme is None:
         return _some_text(location)
     path = re.sub(r"\A//(localhost)?(?=/)", "", location[scheme.end() :])
@@ -133,7 +133,7 @@ def milliseconds(least: int = 0) -> Kind:
 
 
 def _integer(text: str, least: int) -> int:
-    if not _INTEGER.fullmatch(text) or not least <= int(text) <= _MOST:
+    if not re.fullmatch(_INTEGER, text) or not least <= int(text) <= _MOST:
         raise ValueError
     return int(text)
 
@@ -154,7 +154,7 @@ def _flag(text: str) -> bool:
 
 
 def _factor(text: str) -> float:
-    if not _DECIMAL.fullmatch(text) or not 1 <= float(text) < math.inf:
+    if not re.fullmatch(_DECIMAL, text) or not 1 <= float(text) < math.inf:
         raise ValueError
     return float(text)
 
@@ -167,7 +167,7 @@ def _some_text(text: str) -> str:
 
 
 def _proxy(text: str) -> str:
-    if text != _FROM_ENVIRONMENT and not _PROXY.fullmatch(text):
+    if text != _FROM_ENVIRONMENT and not re.fullmatch(_PROXY, text):
         raise ValueError
     return text
 

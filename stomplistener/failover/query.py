@@ -26,10 +26,10 @@ _IGNORED_PREFIXES: Mapping[str, str] = {
     "jms.": "it configures the JMS layer, which STOMP does not have",
     "wireFormat.": "it configures OpenWire; a silent connection is found by STOMP's heart-beats",
 }
-_PREFIXED_NAME = re.compile(r"(?:nested\.)?((?:jms|wireFormat)\.)[A-Za-z0-9_.]+")
+_PREFIXED_NAME = r"(?:nested\.)?((?:jms|wireFormat)\.)[A-Za-z0-9_.]+"
 # What may stand between two options or two brokers, and what may be the name of an option behind it.
-_MARK = re.compile(r"(?P<mark>[?&,])(?:(?=(?P<name>[A-Za-z0-9_.]+)=))?")
-_MISTYPED = re.compile(r",(?P<name>[A-Za-z][A-Za-z0-9_.]*)=")
+_MARK = r"(?P<mark>[?&,])(?:(?=(?P<name>[A-Za-z0-9_.]+)=))?"
+_MISTYPED = r",(?P<name>[A-Za-z][A-Za-z0-9_.]*)="
 
 
 class Said:
@@ -108,14 +108,14 @@ class Vocabulary:
 
     def _marks(self, text: str) -> Iterator[tuple[int, str, _Word | None]]:
         """Each ``?``, ``&`` and comma: its place, itself, and the option whose name and ``=`` follow it."""
-        for found in _MARK.finditer(text):
+        for found in re.finditer(_MARK, text):
             name = found["name"]
             yield found.start(), found["mark"], self._word(name) if name else None
 
     def _word(self, name: str) -> _Word | None:
         if word := self._words.get(name):
             return word
-        prefixed = _PREFIXED_NAME.fullmatch(name)
+        prefixed = re.fullmatch(_PREFIXED_NAME, name)
         return _ignored(name, _IGNORED_PREFIXES[prefixed[1]]) if prefixed else None
 
     def _find(self, name: Piece) -> _Word:
@@ -129,7 +129,7 @@ class Vocabulary:
         except InvalidURI:
             # A comma before an unknown name is a part of the value, but a value that makes no sense
             # is most often two options, the second one misspelt.
-            if found := _MISTYPED.search(value.text):
+            if found := re.search(_MISTYPED, value.text):
                 raise self._unknown(value.cut(*found.span("name"))) from None
             raise
 

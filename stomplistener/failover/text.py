@@ -9,9 +9,10 @@ from urllib.parse import unquote
 
 from stomplistener.errors import InvalidURI
 
+# Compiled here is what every URI needs; the rest, in all modules of this package, by re when it is first used.
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,39}")
-_SECRET_OPTION = re.compile(r"(?:password|proxy)=", re.IGNORECASE)
+_NAME = r"[A-Za-z][A-Za-z0-9_.+-]{0,39}"
+_SECRET_OPTION = r"(?i)(?:password|proxy)="
 
 
 class Piece(NamedTuple):
@@ -76,8 +77,8 @@ class Piece(NamedTuple):
         """A space and the text in quotes; nothing where it might be a part of a secret that lacks its encoding."""
         exposed = (
             self.fixed is None
-            and _NAME.fullmatch(self.text)
+            and re.fullmatch(_NAME, self.text)
             and "@" not in self.source[self.start :]
-            and not _SECRET_OPTION.search(self.source, 0, self.start)
+            and not re.search(_SECRET_OPTION, self.source[: self.start])
         )
         return f" {self.text!r}" if exposed else ""

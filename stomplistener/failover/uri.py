@@ -45,8 +45,8 @@ _SCHEMES = {name: name for name in ("tcp", "ssl", "ws", "wss", "unix")} | {"stom
 _EXAMPLE = "write a broker as in tcp://host:61613"
 _FAILOVER = re.compile(r"failover:(?://)?", re.IGNORECASE)
 _BRACKET = re.compile(r"[()]")
-_DOTTED_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
-_IPV6 = re.compile(r"[0-9A-Fa-f:.]+(%[\w.-]+)?")
+_DOTTED_NUMBERS = r"[0-9]+(\.[0-9]+){3}"
+_IPV6 = r"[0-9A-Fa-f:.]+(%[\w.-]+)?"
 _HOST_NAME = re.compile(r"[\w.-]+")
 _PORT = re.compile(r"[0-9]{1,5}")
 _TLS = "ssl wss"
@@ -417,8 +417,8 @@ def _host(host: Piece) -> str:
     if text.startswith("["):
         closed = text.endswith("]")
         text = host.cut(1, len(text) - 1).decoded()
-        valid = closed and _IPV6.fullmatch(text) is not None and _is_address(text)
-    elif _DOTTED_NUMBERS.fullmatch(text):
+        valid = closed and re.fullmatch(_IPV6, text) is not None and _is_address(text)
+    elif re.fullmatch(_DOTTED_NUMBERS, text):
         valid = _is_address(text)
     else:
         valid = _is_name(text)
