@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pytest
@@ -14,6 +14,7 @@ from client_support import (
     QUEUE,
     Collector,
     Recorder,
+    Thread,
     eventually,
     failover,
     in_thread,
@@ -33,6 +34,7 @@ from stomplistener import (
     Message,
     TimedOut,
 )
+from stomplistener.protocol import Outcome, Request
 from stomplistener.testing import Broker
 
 
@@ -238,6 +240,35 @@ def test_flush_has_a_deadline(broker: Broker, connection: Connection) -> None:
     sending.value(30)
     connection.flush(20)
     broker.wait_for(lambda: broker.messages(QUEUE), 10)
+
+
+@pytest.mark.parametrize("say", ["send", "send_async", "ack"])
+def test_between_a_loss_and_the_word_of_it_nothing_is_said(broker: Broker, connection: Connection, say: str) -> None:
+    held = Collector()
+    connection.subscribe(QUEUE, held, ack="client-individual")
+    broker.publish(QUEUE, "held")
+    eventually(lambda: len(held.messages) == 1, "the message")
+    core, lost = connection._core, connection._core.lost
+
+    def meanwhile() -> None:
+        if say == "ack":
+            assert not held.messages[0].ack()
+        else:
+            with pytest.raises(TimedOut, match="nothing was written"):
+                getattr(connection, say)("/queue/late", "late", timeout=0)
+        assert core.outbox.is_empty
+        assert core.session.unconfirmed == 0
+
+    def late(reason: Exception, unanswered: Sequence[tuple[Request, Outcome]]) -> bool:
+        said.append(in_thread(meanwhile))
+        said[0].join(5)
+        return lost(reason, unanswered)
+
+    said: list[Thread] = []
+    core.lost = late  # type: ignore[method-assign]
+    broker.drop_connections()
+    reconnected(connection)
+    said[0].value(5)
 
 
 @pytest.mark.parametrize("losses", [0, 3])
