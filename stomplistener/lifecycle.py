@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Mapping
 
@@ -46,7 +45,7 @@ class Lifecycle:
                 lane.restart()
             core.delivery.draining = self._at_once = False
             self._interrupt = Interrupt()
-            schedule = Schedule(core.config.uri, random=random.Random())
+            schedule = Schedule(core.config.uri)
             self._standby = Standby(core, schedule, self._interrupt) if Standby.is_wanted(core.config) else None
             reconnector = Reconnector(core, schedule, self._interrupt, self._standby)
             self._receiver = Receiver(reconnector, self, core.config.name)

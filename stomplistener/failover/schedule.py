@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
-from random import Random
+from random import Random, SystemRandom
 
 from stomplistener.errors import InvalidURI
 from stomplistener.failover.sources import read_brokers
 from stomplistener.failover.uri import Broker, BrokerURI, FailoverOptions
 from stomplistener.record import Record
 
+# One for all: its own would take 2.5 kB of each connection. The system's dice fall otherwise in each forked process.
+_DICE = SystemRandom()
 # CONNECTED proves little, a broker may welcome and throw out: only a connection that lived so many seconds was good.
 _PROVEN = 1.0
 # Where growth starts from a delay of nothing, which no factor would ever get off the ground; in seconds.
@@ -48,7 +50,7 @@ class Schedule:
 
     Args:
         uri: the brokers, and how to go from one to the next.
-        random: the dice for the order and the jitter.
+        random: the dice for the order and the jitter; by default those of the operating system.
         read_uris: reads the file that ``update_uris_url`` names; raises OSError or InvalidURI.
 
     Attributes:
@@ -65,7 +67,7 @@ class Schedule:
         self.warnings: list[str] = []
         self._uri = uri
         self._options = uri.options
-        self._random = random or Random()
+        self._random = random or _DICE
         self._read_uris = read_uris or read_brokers
         self._from_file: tuple[Broker, ...] = ()
         self._complaint = ""
