@@ -464,10 +464,11 @@ class Connection:
         """
         core, config = self._core, self._config
         # First of all, and in one look: a burst is made of these.
-        usual = headers is None and content_type is None and transaction is None and not confirm
-        usual = usual and auto_content_length is None
-        usual = usual and persistent is None and expires is None and priority is None and delay is None
-        usual = usual and duplicate_id is None
+        usual = (
+            (headers is None and content_type is None and transaction is None and not confirm)
+            and (auto_content_length is None and persistent is None and expires is None)
+            and (priority is None and delay is None and duplicate_id is None)
+        )
         if usual and isinstance(body, (bytes, str)) and core.send_plain(destination, body):
             return
         deadline = Deadline(config.seconds(timeout))
@@ -535,9 +536,11 @@ class Connection:
             ProtocolError: this broker cannot do what an option asks.
         """
         answer = self._core.new_answer()
-        usual = headers is None and content_type is None and auto_content_length is None
-        usual = usual and persistent is None and expires is None and priority is None and delay is None
-        usual = usual and duplicate_id is None
+        usual = (
+            (headers is None and content_type is None and auto_content_length is None)
+            and (persistent is None and expires is None and priority is None)
+            and (delay is None and duplicate_id is None)
+        )
         if usual and isinstance(body, (bytes, str)) and self._core.confirm_plain(destination, body, answer):
             return answer
         deadline = Deadline(self._config.seconds(timeout))

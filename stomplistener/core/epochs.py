@@ -111,8 +111,7 @@ class Epochs(Leaving):
         transport.shutdown()
         self.heartbeater.stop()
         with self.outbox.ending() as unsent:
-            # The short ways to say something end with the session that they do not ask, before the state follows.
-            self._transport = self._templates = None
+            self._transport = None
             version = self.session.version
             frames = Decoder(version, NO_LIMITS).feed(b"".join(unsent)) if unsent and version else []
             return self.session.lost(frames)

@@ -84,12 +84,15 @@ class Saying(Shared):
 
         The session has nothing to note of such a frame, so that it need not be asked.
         """
-        templates, outbox = self._templates, self.outbox
-        if templates is None or self.listeners.on_send or not self.counted(body, None):
+        outbox = self.outbox
+        templates = outbox.templates
+        if templates is None or self.listeners.on_send or (self._length_means_bytes and not self.counted(body, None)):
             return False
         data = templates.send(destination, body)
+        if outbox.write_alone(data, templates):
+            return True
         with self.lock:
-            if self._templates is not templates or outbox.is_full:
+            if outbox.templates is not templates or outbox.is_full:
                 return False
             self.messages_sent += 1
             if outbox.put(data):
@@ -124,12 +127,13 @@ class Saying(Shared):
 
     def confirm_plain(self, destination: str, body: bytes | str, answer: Answer) -> bool:
         """Say a confirmed SEND that has nothing special, the short way. False if only the long way is open."""
-        templates, outbox = self._templates, self.outbox
+        outbox = self.outbox
+        templates = outbox.templates
         if templates is None or self.listeners.on_send or not self.counted(body, None):
             return False
         size = len(body) if isinstance(body, bytes) else len(body.encode())
         with self.lock:
-            if self._templates is not templates or outbox.is_full or self._window_is_full():
+            if outbox.templates is not templates or outbox.is_full or self._window_is_full():
                 return False
             receipt = self.session.new_id()
             # Before it is noted: a destination that cannot be written must leave nothing behind.
@@ -175,21 +179,22 @@ class Saying(Shared):
 
     def _ack_plain(self, message: Message) -> bool:
         """ACK a message the short way; False if only the long way is open."""
-        templates = self._templates
+        outbox = self.outbox
+        templates = outbox.templates
         if templates is None or self.listeners.on_send:
             return False
         data = templates.ack(message.frame)
         if data is None:
             return False
         with self.lock:
-            if self._templates is not templates or message.epoch != self.session.epoch or self.outbox.is_full:
+            if outbox.templates is not templates or message.epoch != self.session.epoch or outbox.is_full:
                 return False
             if message.settled is True:
                 return True
             message.settled = True
-            if self.outbox.put(data):
+            if outbox.put(data):
                 return True
-        self.outbox.nudge()
+        outbox.nudge()
         return True
 
     def forward(self, message: Message, destination: str, headers: Mapping[str, str]) -> None:

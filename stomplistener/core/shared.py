@@ -67,7 +67,6 @@ class Shared:
         # The last one of this connection that names no frame, and when it came.
         self._unexplained: tuple[float, BrokerError] | None = None
         self._window_waiters = self._answer_waiters = 0
-        self._templates: Templates | None = None
         self._length_means_bytes = config.dialect.length_means_bytes(None)
         self._beats_heard = 0.0
         self._secrets: tuple[str, ...] = ()
@@ -79,7 +78,7 @@ class Shared:
         assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
         self.state = state
         usual = state is ConnectionState.CONNECTED and not self.config.track_messages
-        self._templates = Templates(self.session.version or "") if usual else None
+        self.outbox.templates = Templates(self.session.version or "") if usual else None
         if state is ConnectionState.CONNECTED:
             self._length_means_bytes = self.config.dialect.length_means_bytes(self.session.connected_frame)
         self.changed.notify_all()
@@ -112,7 +111,7 @@ class Shared:
         with self.lock:
             return Statistics(
                 messages_received=self.messages_received,
-                messages_sent=self.messages_sent,
+                messages_sent=self.messages_sent + self.outbox.written_alone,
                 bytes_received=self.bytes_received,
                 bytes_sent=self.outbox.bytes_written,
                 pending=self.bound.messages,

@@ -38,7 +38,8 @@ class Bound:
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._messages = 0
         self._bytes = 0
         self._waiting_for_receipt = 0
@@ -54,12 +55,12 @@ class Bound:
         return self._bytes
 
     def add(self, messages: int, size: int) -> None:
-        with self._changed:
+        with self._lock:
             self._messages += messages
             self._bytes += size
 
     def remove(self, messages: int, size: int) -> None:
-        with self._changed:
+        with self._lock:
             self._messages -= messages
             self._bytes -= size
             if self.paused and not self._is_over(0.5):
@@ -81,7 +82,7 @@ class Bound:
         if self.has_room:
             return True
         deadline = Deadline(timeout)
-        with self._changed:
+        with self._lock:
             while self._open and self._is_too_much():
                 remaining = deadline.remaining()
                 if remaining == 0.0:
@@ -92,17 +93,17 @@ class Bound:
             return not self._is_too_much()
 
     def open(self) -> None:
-        with self._changed:
+        with self._lock:
             self._open = True
 
     def interrupt(self) -> None:
         """End the receiver's pause: the connection broke or is to be closed."""
-        with self._changed:
+        with self._lock:
             self._open = False
             self._changed.notify()
 
     def waiting_for_receipt(self, more: int) -> None:
-        with self._changed:
+        with self._lock:
             self._waiting_for_receipt += more
             self._changed.notify()
 
@@ -151,7 +152,8 @@ class Lane(Generic[Item]):
         self._bound = bound
         self._name = name
         self._workers = workers
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._batches: collections.deque[_Batch[Item]] = collections.deque()
         self._threads: set[threading.Thread] = set()
         self._busy: set[threading.Thread] = set()
@@ -161,9 +163,10 @@ class Lane(Generic[Item]):
 
     def put(self, batch: list[Item]) -> None:
         """Line up items, in order; messages count towards the bound until they are worked off."""
-        batches = [self._weighed(batch)] if self._workers == 1 else [self._weighed([item]) for item in batch]
-        self._bound.add(sum(each.messages for each in batches), sum(each.size for each in batches))
-        with self._changed:
+        whole = self._weighed(batch)
+        batches = [whole] if self._workers == 1 else [self._weighed([item]) for item in batch]
+        self._bound.add(whole.messages, whole.size)
+        with self._lock:
             self._batches.extend(batches)
             # Threads that were told and still sleep are not busy either, so what waits is compared with all of them.
             while len(self._threads) < min(self._workers, len(self._busy) + len(self._batches)):
@@ -179,7 +182,7 @@ class Lane(Generic[Item]):
 
     def take(self, deadline: Deadline) -> Item | None:
         """The next item for a thread of the application; None when the time is over or the lane is stopped."""
-        with self._changed:
+        with self._lock:
             while not self._batches:
                 remaining = deadline.remaining()
                 if self._stopping or remaining == 0.0:
@@ -192,7 +195,7 @@ class Lane(Generic[Item]):
     def discard(self, unwanted: Callable[[Item], bool]) -> None:
         """Drop the items that wait in line and for which ``unwanted`` is true."""
         dropped: list[Item] = []
-        with self._changed:
+        with self._lock:
             batches, self._batches = self._batches, collections.deque()
             for batch in batches:
                 kept: list[Item] = []
@@ -209,7 +212,7 @@ class Lane(Generic[Item]):
             called_off: whether to wait no longer; ``stop`` makes it be asked.
         """
         me = threading.current_thread()
-        with self._changed:
+        with self._lock:
             while (self._workers and self._batches and not (self._workers == 1 and me in self._busy)) or (
                 self._busy - {me}
             ):
@@ -221,7 +224,7 @@ class Lane(Generic[Item]):
 
     def stop(self) -> None:
         """Let the threads end when the line is empty; ``restart`` undoes it."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
             self._changed.notify_all()
             wake, self._idle = self._idle, 0
@@ -240,12 +243,12 @@ class Lane(Generic[Item]):
         return self._stopping and not self._threads
 
     def restart(self) -> None:
-        with self._changed:
+        with self._lock:
             self._stopping = False
 
     def join(self, deadline: Deadline) -> bool:
         """Wait until the threads have ended; whether they have. The calling thread itself does not count."""
-        with self._changed:
+        with self._lock:
             others = [thread for thread in self._threads if thread is not threading.current_thread()]
         for thread in others:
             thread.join(deadline.remaining())
@@ -261,15 +264,15 @@ class Lane(Generic[Item]):
         thread.start()
 
     def _work(self) -> None:
-        while batch := self._next():
+        me = threading.current_thread()
+        while batch := self._next(me):
             self._run(batch.items)
             self._bound.remove(batch.messages, batch.size)
 
-    def _next(self) -> _Batch[Item] | None:
-        """The next batch, or None if this thread is to end."""
-        me = threading.current_thread()
+    def _next(self, me: threading.Thread) -> _Batch[Item] | None:
+        """The next batch, or None if this thread, ``me``, is to end."""
         while True:
-            with self._changed:
+            with self._lock:
                 self._busy.discard(me)
                 if self._batches:
                     self._busy.add(me)

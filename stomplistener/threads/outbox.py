@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from stomplistener.protocol.templates import Templates
 from stomplistener.transport import Transport
 from stomplistener.transport.base import FEW
 
@@ -54,6 +55,8 @@ class Outbox:
         self._see = see
         self._writing = threading.Lock()
         self._transport: Transport | None = None
+        self.templates: Templates | None = None
+        """For frames of which the session need not know; None while nobody, or not everybody, may say something."""
         self._queue: list[bytes] = []
         self._gathered = 0
         self.is_full = False
@@ -69,6 +72,8 @@ class Outbox:
         self._woken = False
         self._writer: threading.Thread | None = None
         self._batching: dict[int, int] = {}
+        self.written_alone = 0
+        """Frames written by ``write_alone``."""
         self.last_write = 0.0
         self.bytes_written = 0
 
@@ -116,7 +121,7 @@ class Outbox:
             self._queue, self._in_flight = [], []
             self._gathered = self._accepted = 0
             self.is_full = False
-            self._transport = None
+            self._transport = self.templates = None
             self._done_count = self._put_count
             self._progress.notify_all()
             yield unsent
@@ -134,6 +139,40 @@ class Outbox:
             return
         elif time.monotonic() - self.last_write <= QUIET or not self._write_at_once():
             self.wake()
+
+    def write_alone(self, data: bytes, templates: Templates) -> bool:
+        """Write one frame here and now, past the queue and without the session's lock; whether it was written.
+
+        Not if that takes waiting, if something was written just now or waits to be, or if what the frame was made with
+        is no more in use. While this thread writes neither the connection nor a goodbye can come between.
+        """
+        if (
+            self._woken
+            or self._batching
+            or len(data) > FEW
+            or time.monotonic() - self.last_write <= QUIET
+            or not self._writing.acquire(blocking=False)
+        ):
+            return False
+        try:
+            # What this thread has put before is seen here without the lock, and before others it need not come.
+            transport = self._transport
+            if self._queue or self._failed or self.templates is not templates or transport is None:
+                return False
+            if _log.isEnabledFor(logging.DEBUG):
+                self._see([data])
+            if not transport.send_nowait(data):
+                return False
+            self.written_alone += 1
+            self.bytes_written += len(data)
+            self.last_write = time.monotonic()
+            return True
+        except OSError as error:
+            self._failed = True
+            self._broken(error)
+            return False
+        finally:
+            self._writing.release()
 
     def nudge(self) -> None:
         """As ``push``, for a caller whose ``put`` said that nobody will: it never blocks for room."""

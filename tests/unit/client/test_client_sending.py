@@ -36,6 +36,7 @@ from stomplistener import (
 )
 from stomplistener.protocol import Outcome, Request
 from stomplistener.testing import Broker
+from stomplistener.transport.stream import SocketTransport
 
 
 @pytest.fixture(autouse=True)
@@ -240,6 +241,22 @@ def test_flush_has_a_deadline(broker: Broker, connection: Connection) -> None:
     sending.value(30)
     connection.flush(20)
     broker.wait_for(lambda: broker.messages(QUEUE), 10)
+
+
+def test_what_the_socket_refuses_goes_out_on_the_next_connection(broker: Broker, connection: Connection) -> None:
+    class Broken(SocketTransport):
+        def send_nowait(self, data: bytes) -> bool:
+            raise ConnectionResetError("the network is gone")
+
+    transport = connection._core._transport
+    assert isinstance(transport, SocketTransport)
+    connection.send(QUEUE, "before")
+    broker.wait_for(lambda: broker.depth(QUEUE) == 1, 5)
+    transport.__class__ = Broken
+    connection.send(QUEUE, "after")
+    reconnected(connection)
+    broker.wait_for(lambda: [message.text for message in broker.messages(QUEUE)] == ["before", "after"], 5)
+    assert connection.statistics().messages_sent == 2
 
 
 @pytest.mark.parametrize("say", ["send", "send_async", "ack"])
