@@ -11,7 +11,6 @@ from bench import clients, wire
 from bench.process import Clock, Figures, serving
 from stomplistener import Connection, Message
 from stomplistener.protocol import commands, encode
-from stomplistener.transport import Transport
 from stomplistener.transport import connect as connect_transport
 
 BODY = b"x" * 100
@@ -107,57 +106,67 @@ def stomp_py(count: int) -> Figures:
         return clock.figures(count)
 
 
+class _Stopwatch:
+    """A transport or socket that notes when each send returned: the same calls of Python on both sides."""
+
+    def __init__(self, watched: Any, times: list[float]) -> None:
+        self._watched = watched
+        self._times = times
+        self.frame_per_send = False
+
+    def send(self, data: bytes | memoryview) -> Any:
+        accepted = self._watched.send(data)
+        self._times.append(time.perf_counter())
+        return accepted
+
+    def send_nowait(self, data: bytes) -> Any:
+        taken = self._watched.send_nowait(data)
+        if taken:
+            self._times.append(time.perf_counter())
+        return taken
+
+    def sendall(self, data: bytes) -> None:
+        self._watched.sendall(data)
+        self._times.append(time.perf_counter())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._watched, name)
+
+
+def _after_pause(send: Callable[[], object], times: list[float], count: int, pause: float) -> Figures:
+    took = []
+    for _ in range(count):
+        time.sleep(pause)
+        times.clear()
+        began = time.perf_counter()
+        send()
+        took.append(times[0] - began)
+    return {"took": sorted(took)[count // 2] * 1e6}
+
+
 def ours_after_pause(count: int, pause: float) -> Figures:
     """A send when nothing was sent for a while, until its bytes are in the socket, in whichever thread that happens."""
-    written: list[float] = []
-
-    class Watched:
-        """A transport that notes when a send returned."""
-
-        def __init__(self, transport: Transport) -> None:
-            self._transport = transport
-            self.frame_per_send = transport.frame_per_send
-
-        def send(self, data: bytes | memoryview) -> int:
-            accepted = self._transport.send(data)
-            written.append(time.perf_counter())
-            return accepted
-
-        def send_nowait(self, data: bytes) -> bool:
-            taken = self._transport.send_nowait(data)
-            if taken:
-                written.append(time.perf_counter())
-            return taken
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._transport, name)
+    times: list[float] = []
 
     def watched(*arguments: Any, **keywords: Any) -> Any:
-        return Watched(connect_transport(*arguments, **keywords))
+        return _Stopwatch(connect_transport(*arguments, **keywords), times)
 
     with serving("swallow") as server:
         connection = clients.ours(server.port, transport=watched)
         connection.send(wire.START)
-        took = []
-        for _ in range(count):
-            time.sleep(pause)
-            written.clear()
-            began = time.perf_counter()
+
+        def send() -> None:
             connection.send(wire.DESTINATION, BODY)
             connection.flush()
-            took.append(written[0] - began)
-        return {"took": sorted(took)[count // 2] * 1e6}
+
+        return _after_pause(send, times, count, pause)
 
 
 def raw_after_pause(count: int, pause: float) -> Figures:
     """The same with a raw socket."""
+    times: list[float] = []
     with serving("swallow") as server:
         sock = clients.raw(server.port)
         clients.raw_start(sock)
-        took = []
-        for _ in range(count):
-            time.sleep(pause)
-            began = time.perf_counter()
-            sock.sendall(FRAME)
-            took.append(time.perf_counter() - began)
-        return {"took": sorted(took)[count // 2] * 1e6}
+        watched = _Stopwatch(sock, times)
+        return _after_pause(lambda: watched.sendall(FRAME), times, count, pause)

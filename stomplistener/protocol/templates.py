@@ -11,8 +11,8 @@ from stomplistener.protocol.codec import encode_block
 from stomplistener.protocol.frame import Frame, ReceivedFrame
 from stomplistener.protocol.spec import version_rules
 
-_MOST_DESTINATIONS = 1000
-"""Destinations whose head is kept; an application that makes them up by the thousand must not fill the memory."""
+_MOST = 1000
+"""Destinations and lengths that are kept; an application with ever new ones must not fill the memory."""
 
 
 class Templates:
@@ -25,6 +25,7 @@ class Templates:
         self._has_escapes = bool(rules.escapes)
         self._heads_of_bytes: dict[str, bytes] = {}
         self._heads_of_text: dict[str, bytes] = {}
+        self._lengths: dict[int, bytes] = {}
 
     def send(self, destination: str, body: bytes | str, receipt: str | None = None) -> bytes:
         """The bytes of ``commands.send(destination, body, receipt=receipt)``; a receipt must need no escape.
@@ -38,9 +39,11 @@ class Templates:
             head = self._heads_of_text.get(destination) or self._head(destination, "", self._heads_of_text)
         else:
             head = self._heads_of_bytes.get(destination) or self._head(destination, b"", self._heads_of_bytes)
+        size = len(body)
         if receipt is not None:
-            return b"%b%d\nreceipt:%b\n\n%b\0" % (head, len(body), receipt.encode(), body)
-        return b"%b%d\n\n%b\0" % (head, len(body), body)
+            return b"%b%d\nreceipt:%b\n\n%b\0" % (head, size, receipt.encode(), body)
+        length = self._lengths.get(size) or self._length(size)
+        return head + length + body + b"\0"
 
     def ack(self, message: Frame) -> bytes | None:
         """The bytes of ``commands.ack(message)``, or None where its headers have to be looked at one by one."""
@@ -58,7 +61,13 @@ class Templates:
     def _head(self, destination: str, empty: bytes | str, heads: dict[str, bytes]) -> bytes:
         frame = commands.send(destination, empty, auto_content_length=False, version=self._version)
         head = b"SEND" + encode_block("SEND", frame.headers.pairs, self._version) + b"\ncontent-length:"
-        if len(heads) >= _MOST_DESTINATIONS:
+        if len(heads) >= _MOST:
             heads.clear()
         heads[destination] = head
         return head
+
+    def _length(self, size: int) -> bytes:
+        if len(self._lengths) >= _MOST:
+            self._lengths.clear()
+        length = self._lengths[size] = b"%d\n\n" % size
+        return length

@@ -151,7 +151,7 @@ class Outbox:
             or self._batching
             or len(data) > FEW
             or time.monotonic() - self.last_write <= QUIET
-            or not self._writing.acquire(blocking=False)
+            or not self._writing.acquire(False)
         ):
             return False
         try:
@@ -159,13 +159,14 @@ class Outbox:
             transport = self._transport
             if self._queue or self._failed or self.templates is not templates or transport is None:
                 return False
-            if _log.isEnabledFor(logging.DEBUG):
-                self._see([data])
             if not transport.send_nowait(data):
                 return False
-            self.written_alone += 1
-            self.bytes_written += len(data)
+            # All else while the bytes travel already: who sends one at a time waits for the answer.
             self.last_write = time.monotonic()
+            self.bytes_written += len(data)
+            self.written_alone += 1
+            if _log.isEnabledFor(logging.DEBUG):
+                self._see([data])
             return True
         except OSError as error:
             self._failed = True

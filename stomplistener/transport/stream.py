@@ -71,17 +71,20 @@ class SocketTransport:
 
     def send_nowait(self, data: bytes) -> bool:
         """See Transport."""
-        if not self._sending.acquire(blocking=False):
+        if not self._sending.acquire(False):
             return False
         try:
-            if self._owed:
-                self._owed = self._owed[self._send_now(self._owed) :]
-                if self._owed:
-                    return False
-            sent = self._send_now(data)
-            if 0 < sent < len(data):
-                self._owed = data[sent:]
-            return sent > 0
+            if not (_DONT_WAIT or _ready(self._sock, selectors.EVENT_WRITE, 0)):
+                return False
+            owed = self._owed
+            sent = self._sock.send(owed + data if owed else data, _AT_ONCE)
+            if not owed and sent == len(data):
+                return True
+            begun = sent > len(owed)
+            self._owed = (owed + data)[sent:] if begun else owed[sent:]
+            return begun
+        except BlockingIOError:
+            return False
         finally:
             self._sending.release()
 
@@ -129,14 +132,6 @@ class SocketTransport:
                 return self._sock.send(data, _AT_ONCE)
             except BlockingIOError:
                 continue
-
-    def _send_now(self, data: bytes) -> int:
-        if not data or not (_DONT_WAIT or _ready(self._sock, selectors.EVENT_WRITE, 0)):
-            return 0
-        try:
-            return self._sock.send(data, _AT_ONCE)
-        except BlockingIOError:
-            return 0
 
     def _wait(self, event: int, seconds: float) -> None:
         if self._sock.fileno() < 0:
