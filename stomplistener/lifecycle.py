@@ -25,6 +25,7 @@ class Lifecycle:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.wait_for_room, self.received = core.wait_for_room, core.received
         self._interrupt: Interrupt | None = None
         self._receiver: Receiver | None = None
         self._standby: Standby | None = None
@@ -136,12 +137,6 @@ class Lifecycle:
             lane.stop()
 
     # What the receiver reports
-
-    def wait_for_room(self) -> None:
-        self._core.wait_for_room()
-
-    def received(self, data: bytes) -> None:
-        self._core.received(data)
 
     def lost(self, transport: Transport, noticed: Exception) -> bool:
         core = self._core

@@ -119,7 +119,7 @@ class Decoder:
         # Where the next empty line is, size if there is none: kept over frames that end in CR LF and do not use it.
         blank = -1
         while position < size:
-            if self._behind_frame:
+            if self._behind_frame or data[position] not in b"\n\r":
                 position = self._take_answers(data, position, frames)
                 if position == size:
                     return
@@ -169,10 +169,12 @@ class Decoder:
     def _take_answers(self, data: bytes, position: int, frames: list[Frame]) -> int:
         """Cut out what usually comes: MESSAGE and RECEIPT frames in a row, whole, with nothing special in their heads.
 
+        The first of them begins here, unless the end of line of a frame before it does.
+
         Returns:
             the position of the first thing that needs a closer look.
         """
-        size = len(data)
+        size, first = len(data), position
         longest = self._harmless
         max_body = self._limits.max_body
         append = frames.append
@@ -206,6 +208,8 @@ class Decoder:
             else:
                 append(self._finish(command, block, data[body:stop]))
             position = stop + 1
+        if position > first:
+            self._behind_frame = True
         return position
 
     def _skip_eols(self, data: bytes, position: int, frames: list[Frame]) -> int:

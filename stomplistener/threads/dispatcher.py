@@ -168,13 +168,14 @@ class Lane(Generic[Item]):
         self._bound.add(whole.messages, whole.size)
         with self._lock:
             self._batches.extend(batches)
-            # Threads that were told and still sleep are not busy either, so what waits is compared with all of them.
-            while len(self._threads) < min(self._workers, len(self._busy) + len(self._batches)):
-                self._start()
-            if not self._workers:
-                self._changed.notify(len(batch))
             wake = min(self._idle, len(batches))
             self._idle -= wake
+            if wake < len(batches):
+                # Threads that were told and still sleep are not busy either: what waits is compared with all of them.
+                while len(self._threads) < min(self._workers, len(self._busy) + len(self._batches)):
+                    self._start()
+                if not self._workers:
+                    self._changed.notify(len(batch))
         # A thread of ours is woken by this queue, in C and without the lock, and so half as late as by the condition.
         for _ in range(wake):
             self._wake.put(None)
