@@ -31,7 +31,8 @@ class Receiving(Epochs):
             ProtocolError: they are no STOMP, or exceed a limit.
             BrokerError: the broker refused CONNECT.
         """
-        self.last_received = now = time.monotonic()
+        before, self.last_received = self.last_received, (now := time.monotonic())
+        self._gathering.has_read(len(data), now - self._reads_since, answers=self.outbox.last_write > before)
         self.bytes_received += len(data)
         failure: ProtocolError | None = None
         try:
@@ -54,11 +55,14 @@ class Receiving(Epochs):
             raise _too_slow(self.config.limits.frame_timeout)
 
     def wait_for_room(self) -> None:
-        """Hold the receiver back while the hand-off is full."""
+        """Hold the receiver back while the hand-off is full, and for a moment where much comes in small pieces."""
+        if self._gathering.pause:
+            time.sleep(self._gathering.pause)
         if not self.bound.has_room:
             self.bound.wait_for_room()
             # What was not read meanwhile is our own delay.
             self._frame_began = time.monotonic() if self._frame_began is not None else None
+        self._reads_since = time.monotonic()
 
     def make_room(self, deadline: Deadline) -> bool:
         """The same during a replay, whose receipts may lie behind any number of messages."""

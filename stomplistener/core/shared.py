@@ -19,6 +19,7 @@ from stomplistener.requests import Requests
 from stomplistener.state import TRANSITIONS, ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.threads.dispatcher import Bound, Lane
+from stomplistener.threads.gathering import Gathering
 from stomplistener.threads.heartbeater import Heartbeater
 from stomplistener.threads.outbox import Outbox
 from stomplistener.transport import Transport
@@ -69,6 +70,8 @@ class Shared:
         self._window_waiters = self._answer_waiters = 0
         self._length_means_bytes = config.dialect.length_means_bytes(None)
         self._beats_heard = 0.0
+        self._gathering = Gathering()
+        self._reads_since = 0.0
         self._secrets: tuple[str, ...] = ()
 
     # The state

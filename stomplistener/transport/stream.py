@@ -14,9 +14,10 @@ from contextlib import suppress
 # the loopback: 1.2 and 1.7 GB/s); more would be faster than any decoder.
 RECEIVE_SIZE = 65536
 
-# Asked for where little came the last time. Python allocates before it waits: whoever waits for a heart-beat would hold
-# room for a burst, of which hundreds of connections touch ever new pages.
+# Asked for at first, and behind a heart-beat. Python allocates before it waits: whoever waits for the next beat would
+# hold room for a burst, of which hundreds of connections touch ever new pages.
 RECEIVE_IDLE = 2048
+_BEATS = 16
 
 # A process may have given SIGPIPE back its default action, to kill (command line tools do); a lost broker must not.
 # Plain integers: the operators of the enumeration that they belong to are written in Python, and cost a send as much
@@ -59,7 +60,10 @@ class SocketTransport:
         if self._timeout is not None:
             self._wait(selectors.EVENT_READ, self._timeout)
         data = self._sock.recv(self._receive_size)
-        self._receive_size = RECEIVE_IDLE if len(data) < RECEIVE_IDLE else RECEIVE_SIZE
+        if len(data) >= RECEIVE_IDLE:
+            self._receive_size = RECEIVE_SIZE
+        elif len(data) < _BEATS:
+            self._receive_size = RECEIVE_IDLE
         return data
 
     def send(self, data: bytes | memoryview) -> int:
