@@ -19,7 +19,7 @@ from stomplistener.errors import ConnectFailed, StompError, TimedOut
 from stomplistener.failover import parse
 from stomplistener.transport import ConnectInterrupted, Interrupt, Transport, connect
 from stomplistener.transport.address import Address, interleave
-from stomplistener.transport.stream import RECEIVE_IDLE, RECEIVE_SIZE, SocketTransport
+from stomplistener.transport.stream import RECEIVE_IDLE, SocketTransport
 
 AT_ONCE = 1.0  # generous for a loaded machine; what it bounds takes a few milliseconds
 
@@ -76,15 +76,14 @@ class TestConnect:
 
     def test_what_a_read_has_room_for_follows_what_the_last_one_brought(self) -> None:
         with connected() as (transport, peer):
-            sizes = []
+            sizes, much = [], 3 * RECEIVE_IDLE
             for _ in range(2):
-                peer.sendall(bytes(RECEIVE_SIZE))
-                eventually(lambda: len(transport._sock.recv(RECEIVE_SIZE, socket.MSG_PEEK)) == RECEIVE_SIZE)  # type: ignore[attr-defined]
+                peer.sendall(bytes(much))
+                eventually(lambda: len(transport._sock.recv(much, socket.MSG_PEEK)) == much)  # type: ignore[attr-defined]
                 sizes += [len(transport.receive()), len(transport.receive())]
                 peer.sendall(b"\n")
                 sizes.append(len(transport.receive()))
-            rest = RECEIVE_SIZE - RECEIVE_IDLE
-            assert sizes == [RECEIVE_IDLE, rest, 1] * 2
+            assert sizes == [RECEIVE_IDLE, much - RECEIVE_IDLE, 1] * 2
 
     @pytest.mark.parametrize("on", [True, False])
     def test_options_of_the_socket(self, on: bool) -> None:
