@@ -144,7 +144,7 @@ class Shared:
 
     # Lanes and listeners
 
-    def new_lane(self, name: str, workers: int, notify: Event = lambda: None) -> Lane[Item]:
+    def new_lane(self, name: str, workers: int, notify: Event | None = None) -> Lane[Item]:
         lane: Lane[Item] = Lane(self.delivery.run, weigh, self.bound, name, workers, notify)
         with self.lock:
             # The first one is the main lane, which is there for good.

@@ -23,7 +23,7 @@ _COMMANDS = {command.encode(): command for command in COMMANDS}
 _LONGEST_COMMAND = max(map(len, _COMMANDS))
 _NEWEST = VERSIONS[max(VERSIONS)]
 
-_NUL, _CR, _BACKSLASH = b"\0\r\\"
+_NUL, _LF, _CR, _BACKSLASH = b"\0\n\r\\"
 _EOLS = re.compile(rb"\n++").match
 _EOLS_CR = re.compile(rb"(?:\r?\n)++").match
 _GOOD_BLOCK = re.compile(r"(?:\n[^\n:]++:.*+)*+").fullmatch
@@ -113,9 +113,6 @@ class Decoder:
     def _parse(self, data: bytes, position: int, frames: list[Frame]) -> None:
         """Cut frames out of data until it ends; keep what is unfinished."""
         size = len(data)
-        find = data.find
-        append = frames.append
-        max_body = self._limits.max_body
         # Where the next empty line is, size if there is none: kept over frames that end in CR LF and do not use it.
         blank = -1
         while position < size:
@@ -132,19 +129,20 @@ class Decoder:
                 command, block, length = self._read_head(plain[1], plain[2], well_formed=True)
             else:
                 if blank < position:
-                    blank = find(b"\n\n", position)
+                    blank = data.find(b"\n\n", position)
                     if blank < 0:
                         blank = size
                 end, body = blank, blank + 2
-                if self._rules.crlf and (cr := find(b"\n\r\n", position, end + 1)) >= 0:
+                if self._rules.crlf and (cr := data.find(b"\n\r\n", position, end + 1)) >= 0:
                     end, body = cr, cr + 3
                 if end == size:
                     self._head.begin(data[position:], self._rules)
                     return
-                eol = find(b"\n", position, end + 1)
+                eol = data.find(b"\n", position, end + 1)
                 command, block, length = self._read_head(data[position:eol], data[eol:end], well_formed=False)
+            max_body = self._limits.max_body
             if length is None:
-                stop = find(b"\0", body)
+                stop = data.find(b"\0", body)
                 if stop - body > max_body:
                     raise _over_limit("max_body", max_body, block.encode())
             else:
@@ -160,10 +158,10 @@ class Decoder:
                 self._continue_body(self._body, data[body:], frames)
                 return
             if command == "MESSAGE" and "\\" not in block:
-                append(ReceivedFrame(command, block, data[body:stop]))
+                frames.append(ReceivedFrame(command, block, data[body:stop]))
                 self._behind_frame = True
             else:
-                append(self._finish(command, block, data[body:stop]))
+                frames.append(self._finish(command, block, data[body:stop]))
             position = stop + 1
 
     def _take_answers(self, data: bytes, position: int, frames: list[Frame]) -> int:
@@ -209,7 +207,9 @@ class Decoder:
                 append(self._finish(command, block, data[body:stop]))
             position = stop + 1
         if position > first:
-            self._behind_frame = True
+            # The end of line behind the last one, as brokers write it, is usually the last byte of all.
+            self._behind_frame = position + 1 != size or data[position] != _LF
+            return position if self._behind_frame else size
         return position
 
     def _skip_eols(self, data: bytes, position: int, frames: list[Frame]) -> int:

@@ -7,8 +7,8 @@ threads; a consumer has one that the application's own threads work off.
 All lanes of a connection share one bound, in messages and bytes. When it is reached the receiver pauses, and TCP holds
 the broker back; except while somebody waits for a receipt, which may lie behind the messages that are still unread.
 
-Locks: each lane has one for its line, taken last of all. The bound has one for its counts, likewise; no lock is held
-while an item runs.
+Locks: the bound and all of its lanes share one, for lines and counts alike, taken last of all and held for a few steps
+only; not while an item runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import collections
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from stomplistener.threads.deadline import Deadline
 
@@ -38,37 +38,31 @@ class Bound:
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._messages = 0
-        self._bytes = 0
+        self.lock = threading.Lock()
+        self._changed = threading.Condition(self.lock)
+        self.messages = 0
+        self.bytes = 0
         self._waiting_for_receipt = 0
         self._open = True
         self.paused = False
 
-    @property
-    def messages(self) -> int:
-        return self._messages
-
-    @property
-    def bytes(self) -> int:
-        return self._bytes
+    # With the lock held
 
     def add(self, messages: int, size: int) -> None:
-        with self._lock:
-            self._messages += messages
-            self._bytes += size
+        self.messages += messages
+        self.bytes += size
 
     def remove(self, messages: int, size: int) -> None:
-        with self._lock:
-            self._messages -= messages
-            self._bytes -= size
-            if self.paused and not self._is_over(0.5):
-                self._changed.notify()
+        self.messages -= messages
+        self.bytes -= size
+        if self.paused and not self._is_over(0.5):
+            self._changed.notify()
+
+    # Without it
 
     @property
     def has_room(self) -> bool:
-        return self._messages < self._max_messages and self._bytes < self._max_bytes
+        return self.messages < self._max_messages and self.bytes < self._max_bytes
 
     def wait_for_room(self, timeout: float | None = None) -> bool:
         """Block while the bound is reached; the receiver's only wait for listeners.
@@ -82,7 +76,7 @@ class Bound:
         if self.has_room:
             return True
         deadline = Deadline(timeout)
-        with self._lock:
+        with self.lock:
             while self._open and self._is_too_much():
                 remaining = deadline.remaining()
                 if remaining == 0.0:
@@ -93,37 +87,31 @@ class Bound:
             return not self._is_too_much()
 
     def open(self) -> None:
-        with self._lock:
+        with self.lock:
             self._open = True
 
     def interrupt(self) -> None:
         """End the receiver's pause: the connection broke or is to be closed."""
-        with self._lock:
+        with self.lock:
             self._open = False
             self._changed.notify()
 
     def waiting_for_receipt(self, more: int) -> None:
-        with self._lock:
+        with self.lock:
             self._waiting_for_receipt += more
             self._changed.notify()
 
     def _is_too_much(self) -> bool:
         if self._waiting_for_receipt:
             return (
-                self._messages >= self._max_messages + OVERSHOOT_MESSAGES
-                or self._bytes >= self._max_bytes * OVERSHOOT_BYTES
+                self.messages >= self._max_messages + OVERSHOOT_MESSAGES
+                or self.bytes >= self._max_bytes * OVERSHOOT_BYTES
             )
         # Once paused, half has to be worked off: else the receiver would wake for every single message.
         return self._is_over(0.5 if self.paused else 1.0)
 
     def _is_over(self, factor: float) -> bool:
-        return self._messages >= self._max_messages * factor or self._bytes >= self._max_bytes * factor
-
-
-class _Batch(NamedTuple, Generic[Item]):
-    items: Sequence[Item]
-    messages: int
-    size: int
+        return self.messages >= self._max_messages * factor or self.bytes >= self._max_bytes * factor
 
 
 class Lane(Generic[Item]):
@@ -144,7 +132,7 @@ class Lane(Generic[Item]):
         bound: Bound,
         name: str,
         workers: int = 1,
-        notify: Callable[[], object] = lambda: None,
+        notify: Callable[[], object] | None = None,
     ) -> None:
         self._run = run
         self._notify = notify
@@ -152,21 +140,42 @@ class Lane(Generic[Item]):
         self._bound = bound
         self._name = name
         self._workers = workers
-        self._lock = threading.Lock()
+        self._lock = bound.lock
         self._changed = threading.Condition(self._lock)
-        self._batches: collections.deque[_Batch[Item]] = collections.deque()
+        # Each with the messages and bytes that it counts for.
+        self._batches: collections.deque[tuple[Sequence[Item], int, int]] = collections.deque()
         self._threads: set[threading.Thread] = set()
         self._busy: set[threading.Thread] = set()
-        self._idle = 0
+        self._idle = self._draining = 0
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
 
     def put(self, batch: list[Item]) -> None:
         """Line up items, in order; messages count towards the bound until they are worked off."""
-        whole = self._weighed(batch)
-        batches = [whole] if self._workers == 1 else [self._weighed([item]) for item in batch]
-        self._bound.add(whole.messages, whole.size)
+        wake = self._put_whole(batch) if self._workers == 1 else self._put_each(batch)
+        # A thread of ours is woken by this queue, in C and without the lock, and so half as late as by the condition.
+        for _ in range(wake):
+            self._wake.put(None)
+        if self._notify is not None:
+            self._notify()
+
+    def _put_whole(self, batch: list[Item]) -> int:
+        """For the one thread; whether it has to be woken."""
+        messages, size = self._weigh(batch)
         with self._lock:
+            self._bound.add(messages, size)
+            self._batches.append((batch, messages, size))
+            wake, self._idle = self._idle, 0
+            if not self._threads:
+                self._start()
+        return wake
+
+    def _put_each(self, batch: list[Item]) -> int:
+        """One by one, for whichever thread is free; how many have to be woken."""
+        batches = [([item], *self._weigh([item])) for item in batch]
+        with self._lock:
+            for _item, messages, size in batches:
+                self._bound.add(messages, size)
             self._batches.extend(batches)
             wake = min(self._idle, len(batches))
             self._idle -= wake
@@ -176,10 +185,7 @@ class Lane(Generic[Item]):
                     self._start()
                 if not self._workers:
                     self._changed.notify(len(batch))
-        # A thread of ours is woken by this queue, in C and without the lock, and so half as late as by the condition.
-        for _ in range(wake):
-            self._wake.put(None)
-        self._notify()
+        return wake
 
     def take(self, deadline: Deadline) -> Item | None:
         """The next item for a thread of the application; None when the time is over or the lane is stopped."""
@@ -189,22 +195,22 @@ class Lane(Generic[Item]):
                 if self._stopping or remaining == 0.0:
                     return None
                 self._changed.wait(remaining)
-            batch = self._batches.popleft()
-        self._bound.remove(batch.messages, batch.size)
-        return batch.items[0]
+            items, messages, size = self._batches.popleft()
+            self._bound.remove(messages, size)
+        return items[0]
 
     def discard(self, unwanted: Callable[[Item], bool]) -> None:
         """Drop the items that wait in line and for which ``unwanted`` is true."""
         dropped: list[Item] = []
         with self._lock:
             batches, self._batches = self._batches, collections.deque()
-            for batch in batches:
+            for items, _messages, _size in batches:
                 kept: list[Item] = []
-                for item in batch.items:
+                for item in items:
                     (dropped if unwanted(item) else kept).append(item)
                 if kept:
                     self._batches.append(self._weighed(kept))
-        self._bound.remove(*self._weigh(dropped))
+            self._bound.remove(*self._weigh(dropped))
 
     def drain(self, deadline: Deadline, called_off: Callable[[], bool]) -> bool:
         """Wait until nothing waits and nothing runs but the caller itself; whether it came to that.
@@ -214,14 +220,20 @@ class Lane(Generic[Item]):
         """
         me = threading.current_thread()
         with self._lock:
-            while (self._workers and self._batches and not (self._workers == 1 and me in self._busy)) or (
-                self._busy - {me}
-            ):
-                remaining = deadline.remaining()
-                if remaining == 0.0 or called_off():
-                    return False
-                self._changed.wait(remaining)
+            self._draining += 1
+            try:
+                while self._busy - {me} or (self._workers and self._batches and not self._follows(me)):
+                    remaining = deadline.remaining()
+                    if remaining == 0.0 or called_off():
+                        return False
+                    self._changed.wait(remaining)
+            finally:
+                self._draining -= 1
         return True
+
+    def _follows(self, me: threading.Thread) -> bool:
+        """Whether what waits comes after what this thread does itself."""
+        return self._workers == 1 and me in self._busy
 
     def stop(self) -> None:
         """Let the threads end when the line is empty; ``restart`` undoes it."""
@@ -231,7 +243,8 @@ class Lane(Generic[Item]):
             wake, self._idle = self._idle, 0
         for _ in range(wake):
             self._wake.put(None)
-        self._notify()
+        if self._notify is not None:
+            self._notify()
 
     @property
     def is_mine(self) -> bool:
@@ -255,8 +268,9 @@ class Lane(Generic[Item]):
             thread.join(deadline.remaining())
         return not any(thread.is_alive() for thread in others)
 
-    def _weighed(self, items: Sequence[Item]) -> _Batch[Item]:
-        return _Batch(items, *self._weigh(items))
+    def _weighed(self, items: Sequence[Item]) -> tuple[Sequence[Item], int, int]:
+        messages, size = self._weigh(items)
+        return items, messages, size
 
     def _start(self) -> None:
         number = f"-{len(self._threads) + 1}" if self._workers > 1 else ""
@@ -266,22 +280,26 @@ class Lane(Generic[Item]):
 
     def _work(self) -> None:
         me = threading.current_thread()
-        while batch := self._next(me):
-            self._run(batch.items)
-            self._bound.remove(batch.messages, batch.size)
-
-    def _next(self, me: threading.Thread) -> _Batch[Item] | None:
-        """The next batch, or None if this thread, ``me``, is to end."""
+        items: Sequence[Item] = ()
+        messages = size = 0
         while True:
             with self._lock:
-                self._busy.discard(me)
+                if messages:
+                    self._bound.remove(messages, size)
+                    self._busy.discard(me)
                 if self._batches:
+                    items, messages, size = self._batches.popleft()
                     self._busy.add(me)
-                    return self._batches.popleft()
-                if self._stopping:
-                    self._threads.discard(me)
-                self._changed.notify_all()
-                if self._stopping:
-                    return None
-                self._idle += 1
-            self._wake.get()
+                else:
+                    if self._draining or self._stopping:
+                        self._changed.notify_all()
+                    if self._stopping:
+                        self._threads.discard(me)
+                        return
+                    # Nothing is held on to in idleness, least of all the last message.
+                    items, messages = (), 0
+                    self._idle += 1
+            if messages:
+                self._run(items)
+            else:
+                self._wake.get()

@@ -97,9 +97,7 @@ def test_in_a_child_every_handle_of_the_parents_says_that_it_is_the_parents(brok
         with ExitStack() as held:
             held.enter_context(core.outbox._writing)
             held.enter_context(core.lock)
-            for lane in core.lanes:
-                held.enter_context(lane._changed)
-            held.enter_context(core.bound._changed)
+            held.enter_context(core.bound.lock)
             child = os.fork()
             if child == 0:
                 in_the_child(uses)
