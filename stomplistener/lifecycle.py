@@ -25,7 +25,8 @@ class Lifecycle:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self.wait_for_room, self.received = core.wait_for_room, core.received
+        self.wait_for_room, self.gather = core.wait_for_room, core.gather
+        self.received, self.may_lend = core.received, core.may_lend
         self._interrupt: Interrupt | None = None
         self._receiver: Receiver | None = None
         self._standby: Standby | None = None
@@ -49,7 +50,7 @@ class Lifecycle:
             schedule = Schedule(core.config.uri)
             self._standby = Standby(core, schedule, self._interrupt) if Standby.is_wanted(core.config) else None
             reconnector = Reconnector(core, schedule, self._interrupt, self._standby)
-            self._receiver = Receiver(reconnector, self, core.config.name)
+            self._receiver = Receiver(reconnector, self, core.lane, core.config.name)
             with core.lock:
                 core.move(ConnectionState.CONNECTING)
             self._receiver.start()

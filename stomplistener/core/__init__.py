@@ -5,7 +5,8 @@ Threads and what they do here:
 - *Application threads*, listeners among them, say things: ``say``, ``confirm``, ``settle``. They wait in
   ``_until_open`` and ``await_answer`` alone.
 - The *receiver* begins and ends epochs and brings what was received: ``begin_epoch``, ``received``, ``restored``,
-  ``end_epoch``. It alone closes the transport.
+  ``end_epoch``. It alone closes the transport. While listeners are quick it lends the reading, and so ``received``, to
+  the *dispatcher* (see ``threads.lending``); one of the two reads at any time.
 - The *writer* and the *timer* report through ``broken`` that the connection is of no use any more.
 
 Locks, in the order in which they may be taken: the outbox's writing lock; ``lock``, which guards session, state and the
@@ -22,11 +23,12 @@ from __future__ import annotations
 from stomplistener.config import Config
 from stomplistener.core.answer import Answer
 from stomplistener.core.receiving import Receiving
-from stomplistener.core.shared import ENDED, Event, Item
+from stomplistener.core.shared import ENDED, Event, Item, weigh
 from stomplistener.delivery import Delivery
 from stomplistener.listener import Listeners
 from stomplistener.requests import Requests
 from stomplistener.threads.heartbeater import Heartbeater
+from stomplistener.threads.lending import LendingLane
 from stomplistener.threads.outbox import Outbox
 
 __all__ = ["ENDED", "Answer", "Core", "Event", "Item"]
@@ -40,5 +42,6 @@ class Core(Receiving):
         self.outbox = Outbox(self.lock, self.broken, config.name, self._log_written)
         self.delivery = Delivery(self)
         self.requests = Requests(self)
-        self.lane = self.new_lane(config.name, workers=1)
+        self.lane = LendingLane(self.delivery.run, weigh, self.bound, config.name)
+        self.lanes = [self.lane]
         self.heartbeater = Heartbeater(self)

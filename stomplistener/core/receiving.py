@@ -54,15 +54,26 @@ class Receiving(Epochs):
         elif now - self._frame_began > self.config.limits.frame_timeout:
             raise _too_slow(self.config.limits.frame_timeout)
 
-    def wait_for_room(self) -> None:
-        """Hold the receiver back while the hand-off is full, and for a moment where much comes in small pieces."""
+    def gather(self) -> None:
+        """Called before each read: wait for a moment where much comes in small pieces."""
         if self._gathering.pause:
             time.sleep(self._gathering.pause)
+        self._reads_since = time.monotonic()
+
+    def wait_for_room(self) -> None:
+        """Hold the receiver back while the hand-off is full."""
         if not self.bound.has_room:
             self.bound.wait_for_room()
             # What was not read meanwhile is our own delay.
             self._frame_began = time.monotonic() if self._frame_began is not None else None
-        self._reads_since = time.monotonic()
+
+    def may_lend(self) -> bool:
+        """Whether only the dispatcher has to do with what is received, and may read it by itself."""
+        return (
+            self.bound.has_room
+            and not self.bound.is_urgent
+            and all(lane is self.lane or lane.is_over for lane in self.lanes)
+        )
 
     def make_room(self, deadline: Deadline) -> bool:
         """The same during a replay, whose receipts may lie behind any number of messages."""

@@ -21,6 +21,7 @@ from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.threads.dispatcher import Bound, Lane
 from stomplistener.threads.gathering import Gathering
 from stomplistener.threads.heartbeater import Heartbeater
+from stomplistener.threads.lending import LendingLane
 from stomplistener.threads.outbox import Outbox
 from stomplistener.transport import Transport
 
@@ -40,7 +41,7 @@ class Shared:
     delivery: Delivery
     requests: Requests
     heartbeater: Heartbeater
-    lane: Lane[Item]
+    lane: LendingLane[Item]
 
     def __init__(self, config: Config, listeners: Listeners) -> None:
         self.config = config

@@ -39,7 +39,7 @@ class Bound:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self.lock = threading.Lock()
-        self._changed = threading.Condition(self.lock)
+        self.changed = threading.Condition(self.lock)
         self.messages = 0
         self.bytes = 0
         self._waiting_for_receipt = 0
@@ -56,7 +56,7 @@ class Bound:
         self.messages -= messages
         self.bytes -= size
         if self.paused and not self._is_over(0.5):
-            self._changed.notify()
+            self.changed.notify()
 
     # Without it
 
@@ -82,9 +82,14 @@ class Bound:
                 if remaining == 0.0:
                     break
                 self.paused = True
-                self._changed.wait(remaining)
+                self.changed.wait(remaining)
             self.paused = False
             return not self._is_too_much()
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody waits for what is still unread, or the receiver is to look at once."""
+        return self._waiting_for_receipt > 0 or not self._open
 
     def open(self) -> None:
         with self.lock:
@@ -94,12 +99,12 @@ class Bound:
         """End the receiver's pause: the connection broke or is to be closed."""
         with self.lock:
             self._open = False
-            self._changed.notify()
+            self.changed.notify()
 
     def waiting_for_receipt(self, more: int) -> None:
         with self.lock:
             self._waiting_for_receipt += more
-            self._changed.notify()
+            self.changed.notify()
 
     def _is_too_much(self) -> bool:
         if self._waiting_for_receipt:
@@ -298,8 +303,13 @@ class Lane(Generic[Item]):
                         return
                     # Nothing is held on to in idleness, least of all the last message.
                     items, messages = (), 0
-                    self._idle += 1
+                    rest = self._rest()
             if messages:
                 self._run(items)
             else:
-                self._wake.get()
+                rest()
+
+    def _rest(self) -> Callable[[], object]:
+        """What a thread is to do while nothing waits; asked with the lock held."""
+        self._idle += 1
+        return self._wake.get

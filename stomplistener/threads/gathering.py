@@ -1,20 +1,20 @@
-"""When the receiver lets bytes gather before it reads on.
+"""When bytes are let gather before the next read.
 
 A broker under load writes each message by itself, and a client that is quick reads each by itself: a call of the
 system, two changes of threads, and caches gone cold meanwhile, which together cost several times what the message does.
-Where many small reads follow each other and nothing is said in between, nobody waits for a single one of them; so the
-receiver pauses for a moment, and then reads a dozen together. Network cards moderate their interrupts for that reason.
+Where many small reads follow each other and nothing is said in between, nobody waits for a single one of them; so who
+reads pauses for a moment, and then reads a dozen together. Network cards moderate their interrupts for that reason.
 """
 
 from __future__ import annotations
 
-PAUSE = 0.0005
+PAUSE = 0.001
 """Seconds to let bytes gather: the most that a message in the middle of a stream comes later for it."""
 
 STREAM = 16
 """How many reads have to follow each other at once before a pause: a few messages together never wait."""
 
-AT_ONCE = 0.0002
+AT_ONCE = 0.0003
 """Seconds that a read may wait for its bytes and still follow the one before at once."""
 
 SMALL = 16384

@@ -1,14 +1,17 @@
-"""The thread that owns the transport: it alone connects, reads, reconnects and closes. It runs no application code."""
+"""The thread that owns the transport: it alone connects, reads or lends the reading, reconnects and closes.
+
+It runs no application code.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from stomplistener.errors import ConnectionLost, StompError
-from stomplistener.transport import Transport
+from stomplistener.threads.lending import PATIENCE, LendingLane
+from stomplistener.transport import Impatient, Transport
 
 _log = logging.getLogger("stomplistener")
 
@@ -24,9 +27,16 @@ class Connector(Protocol):
 class Reader(Protocol):
     """Takes what is received."""
 
-    def wait_for_room(self) -> None: ...
+    def wait_for_room(self) -> None:
+        """Block while more is received than may be."""
+
+    def gather(self) -> None:
+        """Called before each read: let bytes gather for a moment where that is worth it."""
 
     def received(self, data: bytes) -> None: ...
+
+    def may_lend(self) -> bool:
+        """Whether nothing is received but what the dispatcher is to deliver, and nobody waits for anything else."""
 
     def lost(self, transport: Transport, noticed: Exception) -> bool:
         """A connection that was ready has ended; whether to connect again."""
@@ -36,11 +46,19 @@ class Reader(Protocol):
 
 
 class Receiver:
-    """From the first attempt to connect to the end of the last connection, in a daemon thread."""
+    """From the first attempt to connect to the end of the last connection, in a daemon thread.
 
-    def __init__(self, connector: Connector, reader: Reader, name: str) -> None:
+    Args:
+        connector: makes the connections.
+        reader: takes what they bring.
+        lane: whose thread may read by itself, see ``lending``.
+        name: for the thread.
+    """
+
+    def __init__(self, connector: Connector, reader: Reader, lane: LendingLane[Any], name: str) -> None:
         self._connector = connector
         self._reader = reader
+        self._lane = lane
         self.thread = threading.Thread(target=self._run, name=f"{name}-receiver", daemon=True)
 
     def start(self) -> None:
@@ -50,7 +68,7 @@ class Receiver:
         try:
             transport = self._connector.first()
             while transport is not None:
-                noticed = read(transport, self._reader.wait_for_room, self._reader.received)
+                noticed = _Reading(transport, self._reader, self._lane).to_its_end()
                 again = self._reader.lost(transport, noticed)
                 transport.close()
                 transport = self._connector.again() if again else None
@@ -60,14 +78,47 @@ class Receiver:
             self._reader.ended()
 
 
-def read(transport: Transport, wait_for_room: Callable[[], None], received: Callable[[bytes], None]) -> Exception:
-    """Read until the connection ends, and return why."""
-    try:
-        while True:
-            wait_for_room()
-            data = transport.receive()
-            if not data:
-                return ConnectionLost("the broker closed the connection")
-            received(data)
-    except (OSError, StompError) as error:
-        return error
+class _Reading:
+    """Reads one connection: in the receiver, or in the dispatcher as long as that has the loan of it."""
+
+    def __init__(self, transport: Transport, reader: Reader, lane: LendingLane[Any]) -> None:
+        self._transport = transport
+        self._reader = reader
+        self._lane = lane
+        self._why: Exception | None = None
+
+    def to_its_end(self) -> Exception:
+        """Read until the connection ends, and return why."""
+        impatient = self._transport if isinstance(self._transport, Impatient) else None
+        while self._why is None:
+            if impatient is not None and self._lane.is_quick and self._reader.may_lend():
+                if impatient.limit_wait(PATIENCE):
+                    self._lane.lend(self._read_lent)
+                    impatient.limit_wait(None)
+                else:
+                    impatient = None
+            else:
+                self._reader.wait_for_room()
+                self._read()
+        if not isinstance(self._why, (OSError, StompError)):
+            raise self._why
+        return self._why
+
+    def _read_lent(self) -> None:
+        if not (self._reader.may_lend() and self._read() and self._why is None):
+            self._lane.give_back()
+
+    def _read(self) -> bool:
+        """Read once; False if nothing came in the time of a loan. ``_why`` then says whether it was the end."""
+        try:
+            self._reader.gather()
+            data = self._transport.receive()
+            if data:
+                self._reader.received(data)
+            else:
+                self._why = ConnectionLost("the broker closed the connection")
+        except BlockingIOError:
+            return False
+        except Exception as error:
+            self._why = error
+        return True

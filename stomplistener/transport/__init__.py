@@ -3,9 +3,18 @@
 ``connect`` makes a ``Transport`` to an ``Endpoint``; an ``Interrupt`` ends it from another thread.
 """
 
-from stomplistener.transport.base import Endpoint, EndpointOptions, Transport
+from stomplistener.transport.base import Endpoint, EndpointOptions, Impatient, Transport
 from stomplistener.transport.connect import connect
 from stomplistener.transport.extras import MissingExtra
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt
 
-__all__ = ["ConnectInterrupted", "Endpoint", "EndpointOptions", "Interrupt", "MissingExtra", "Transport", "connect"]
+__all__ = [
+    "ConnectInterrupted",
+    "Endpoint",
+    "EndpointOptions",
+    "Impatient",
+    "Interrupt",
+    "MissingExtra",
+    "Transport",
+    "connect",
+]

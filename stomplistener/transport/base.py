@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 FEW = 16384
 """The most that ``send_nowait`` takes: one record of TLS, so that it is taken whole or not at all."""
@@ -58,6 +58,20 @@ class Transport(Protocol):
 
         The connection is the parent's: no TCP shutdown, no TLS close_notify, no WebSocket close frame. Takes no lock,
         since a thread that exists only in the parent may have held it at the moment of the fork.
+        """
+
+
+@runtime_checkable
+class Impatient(Protocol):
+    """What a transport may be able to do besides, for threads that take turns at reading (see ``lending``).
+
+    One that cannot is always read by the receiver.
+    """
+
+    def limit_wait(self, seconds: float | None) -> bool:
+        """Let every later ``receive`` raise BlockingIOError when nothing came for so long; whether that is possible.
+
+        What is sent is not bounded. None waits for ever again. Nobody may be in ``receive`` meanwhile.
         """
 
 

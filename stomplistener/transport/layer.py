@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 
-from stomplistener.transport.base import FEW, Transport
+from stomplistener.transport.base import FEW, Impatient, Transport
 from stomplistener.transport.interrupt import remaining
 
 
@@ -127,6 +127,10 @@ class Layer(ABC):
         self._timeout = seconds
         self._inner.settimeout(seconds)
 
+    def limit_wait(self, seconds: float | None) -> bool:
+        """See Impatient."""
+        return isinstance(self._inner, Impatient) and self._inner.limit_wait(seconds)
+
     def shutdown(self) -> None:
         """See Transport."""
         self._end()
@@ -173,7 +177,7 @@ class Layer(ABC):
     def _receive_some(self) -> bytes:
         try:
             raw = self._inner.receive()
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise
         except OSError as error:
             try:

@@ -6,9 +6,13 @@ import errno
 import os
 import selectors
 import socket
+import struct
+import sys
 import threading
 import time
 from contextlib import suppress
+
+from stomplistener import greenlets
 
 # Asked for where much came the last time. A quarter of it costs large messages a quarter of their speed, four times as
 # much would still be faster; but what has been read at once no bound holds back any more.
@@ -105,6 +109,14 @@ class SocketTransport:
     def settimeout(self, seconds: float | None) -> None:
         """See Transport."""
         self._timeout = seconds
+
+    def limit_wait(self, seconds: float | None) -> bool:
+        """See Impatient. The kernel counts, so that a read costs no more for it."""
+        if greenlets.are_used() or sys.platform == "win32":
+            return False
+        whole, part = divmod(seconds or 0.0, 1.0)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(whole), int(part * 1e6)))
+        return True
 
     def shutdown(self) -> None:
         """See Transport."""

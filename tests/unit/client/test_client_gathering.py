@@ -57,10 +57,13 @@ def test_the_receiver_tells_what_it_read(broker: Broker) -> None:
         for number in range(2):
             broker.publish(QUEUE, "x" * 100)
             eventually(lambda: len(inbox.texts) == number + 1, "the message")  # noqa: B023
-        connection.send(QUEUE, "y" * 100)
-        eventually(lambda: len(inbox.texts) == 3, "the echo")
+        assert [answers for _, answers in reads[1:2]] == [False]
+        # On a machine that stalls an echo may be there before the sender has noted when it wrote.
+        for number in range(3, 13):
+            connection.send(QUEUE, "y" * 100)
+            eventually(lambda: len(inbox.texts) == number, "the echo")  # noqa: B023
     assert all(size > 100 for size, _ in reads[:3])
-    assert [answers for _, answers in reads[1:3]] == [False, True]
+    assert any(answers for _, answers in reads[2:])
 
 
 def test_a_pause_loses_nothing(broker: Broker) -> None:

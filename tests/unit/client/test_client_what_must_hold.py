@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from stomplistener import (
     TimedOut,
 )
 from stomplistener.testing import Broker, FaultProxy
+from stomplistener.threads import lending
 
 QUEUE = "/queue/test"
 
@@ -32,6 +34,18 @@ def eventually(condition: Callable[[], bool], what: str, timeout: float = 10.0) 
     while not condition():
         assert time.monotonic() < end, f"not within {timeout} s: {what}"
         time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True, params=["as usual", "reading lent early", "threads that switch every 10 µs"])
+def _threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What must hold does so whoever reads, and whenever one thread gives way to another."""
+    interval = sys.getswitchinterval()
+    if request.param != "as usual":
+        monkeypatch.setattr(lending, "TRUST", 1)
+    if request.param.startswith("threads"):
+        sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
 
 
 @pytest.fixture(autouse=True)
