@@ -29,8 +29,11 @@ _EOLS_CR = re.compile(rb"(?:\r?\n)++").match
 _GOOD_BLOCK = re.compile(r"(?:\n[^\n:]++:.*+)*+").fullmatch
 _PLAIN_HEAD = re.compile(rb"([A-Z]++)((?:\n[^\n:]++:.*+)*+)\n\n").match
 """A whole head, well-formed, its lines ending in LF: the usual one, recognised in one go."""
-_PLAIN_ANSWER = re.compile(rb"\n?+(MESSAGE|RECEIPT)((?:\n[^\n:]++:.*+)*+)\n\n").match
-"""The same for what a broker sends most, behind another frame whose end of line may come first."""
+_PLAIN_MESSAGE = re.compile(
+    rb"\n?+MESSAGE((?:\n(?:content-length:(?:(?(2)(?!)|([0-9]{1,18}+)(?=\n))|(.*+))|[^\n:]++:.*+))*+)\n\n"
+).match
+"""The same for what a broker sends most, behind another frame whose end of line may come first. Its groups are the
+header lines, the digits of the content-length, and a content-length that is no number or not the first."""
 _PLAIN_RECEIPT = re.compile(rb"\n?+RECEIPT(\nreceipt-id:[!-9;-\[\]-~]{1,64}+)\n\n\0").match
 """A whole RECEIPT for an id of the usual kind, which come in long rows to who sends confirmed messages."""
 _UNUSUAL = re.compile("[\\\\\n\r:\0]").search
@@ -80,6 +83,11 @@ class Decoder:
     def partial(self) -> bool:
         """Whether the beginning of a frame has come and its end has not."""
         return self._body is not None or bool(self._head.data)
+
+    @property
+    def missing(self) -> int:
+        """How many bytes the frame that has begun still needs at least; 0 where that is not known."""
+        return 0 if self._body is None else self._body.missing or 0
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes and return the frames that they complete, ``HEARTBEAT`` for an end of line between two.
@@ -176,35 +184,36 @@ class Decoder:
         longest = self._harmless
         max_body = self._limits.max_body
         append = frames.append
-        while longest > 80 and (receipt := _PLAIN_RECEIPT(data, position)) is not None:
-            append(ReceivedFrame("RECEIPT", receipt[1].decode(), b""))
-            position = receipt.end()
-        while (head := _PLAIN_ANSWER(data, position)) is not None:
-            raw, body = head[2], head.end()
-            if len(raw) > longest or _CR in raw:
-                break
-            start = raw.find(b"\ncontent-length:")
-            if start < 0:
-                stop = data.find(b"\0", body)
-            else:
-                end = raw.find(b"\n", start + 16)
-                digits = raw[start + 16 :] if end < 0 else raw[start + 16 : end]
-                if len(digits) > 18 or not digits.isdigit():
+        while True:
+            head = _PLAIN_MESSAGE(data, position)
+            if head is None:
+                before = position
+                while longest > 80 and (receipt := _PLAIN_RECEIPT(data, position)) is not None:
+                    append(ReceivedFrame("RECEIPT", receipt[1].decode(), b""))
+                    position = receipt.end()
+                if position == before:
                     break
-                stop = body + int(digits)
+                continue
+            raw, length, odd = head.groups()
+            if len(raw) > longest or _CR in raw or odd is not None:
+                break
+            body = head.end()
+            if length is not None:
+                stop = body + int(length)
                 if stop >= size or data[stop]:
                     break
+            else:
+                stop = data.find(b"\0", body)
             if not 0 <= stop - body <= max_body:
                 break
             try:
                 block = raw.decode()
             except UnicodeDecodeError:
                 break
-            command = _COMMANDS[head[1]]
             if _BACKSLASH not in raw:
-                append(ReceivedFrame(command, block, data[body:stop]))
+                append(ReceivedFrame("MESSAGE", block, data[body:stop]))
             else:
-                append(self._finish(command, block, data[body:stop]))
+                append(self._escaped("MESSAGE", block, data[body:stop]))
             position = stop + 1
         if position > first:
             # The end of line behind the last one, as brokers write it, is usually the last byte of all.
@@ -254,8 +263,12 @@ class Decoder:
         self._behind_frame = True
         if command in UNESCAPED_COMMANDS:
             return self._finish_handshake(command, block, body)
+        return self._escaped(command, block, body) if "\\" in block else ReceivedFrame(command, block, body)
+
+    def _escaped(self, command: str, block: str, body: bytes) -> Frame:
+        """A frame with a backslash in its head."""
         rules = self._rules
-        if "\\" in block and rules.escapes:
+        if rules.escapes:
             if rules.good_escapes(block):
                 return ReceivedFrame(command, block, body, rules.unescape)
             # The ERROR that refuses CONNECT is in a version that nobody told: better as it stands than not at all.
@@ -339,13 +352,13 @@ class _UnfinishedBody:
         self.head = head
         self.whole = False
         self._max = max_body
-        self._missing = None if head.length is None else head.length
+        self.missing = head.length
         # getvalue() hands out the buffer itself, without a copy, when nothing was cut off or is shared.
         self._gathered = io.BytesIO()
 
     def add(self, data: bytes) -> int:
         """Take what belongs to the body, return the position behind it and its NUL (len(data) if there is more)."""
-        return self._add_until_nul(data) if self._missing is None else self._add_counted(data, self._missing)
+        return self._add_until_nul(data) if self.missing is None else self._add_counted(data, self.missing)
 
     def _add_until_nul(self, data: bytes) -> int:
         end = data.find(b"\0")
@@ -360,7 +373,7 @@ class _UnfinishedBody:
         size = len(data)
         if size <= missing:
             self._gathered.write(data)
-            self._missing = missing - size
+            self.missing = missing - size
             return size
         self._gathered.write(memoryview(data)[:missing])
         if data[missing] != _NUL:

@@ -53,7 +53,10 @@ class Version(Record):
 
     def good_escapes(self, text: str) -> bool:
         """Whether every backslash in the text begins an escape that this version defines."""
-        # Where no backslash stands before anything but what may follow one, all are good: this look is the cheap one.
+        # The cheap looks first. Where as many colons are escaped as there are backslashes, nothing else is.
+        if self.escapes and text.count("\\") == text.count("\\c"):
+            return True
+        # Where no backslash stands before anything but what may follow one, all are good.
         return self._suspicious(text) is None or self._good_escapes(text) is not None
 
     def unescape(self, text: str) -> str:

@@ -248,6 +248,21 @@ RECEIVED = [
         b"abc",
         b"MESSAGE\ncontent-length:3\ncontent-length:1\n\nabc\0",
     ),
+    # The first one counts, also where it is the unusual one.
+    Golden(
+        "1.2",
+        "MESSAGE",
+        [("content-length", " 3"), ("content-length", "1")],
+        b"abc",
+        b"MESSAGE\ncontent-length: 3\ncontent-length:1\n\nabc\0",
+    ),
+    Golden(
+        "1.2",
+        "MESSAGE",
+        [("content-length", "3"), ("content-length", "?")],
+        b"a\0c",
+        b"MESSAGE\ncontent-length:3\ncontent-length:?\n\na\0c\0",
+    ),
     Golden("1.0", "MESSAGE", [("content-length", " 1")], b"\0", b"MESSAGE\ncontent-length: 1\n\n\0\0"),
     Golden("1.2", "MESSAGE", [("content-length", "007")], b"1234567", b"MESSAGE\ncontent-length:007\n\n1234567\0"),
     Golden("1.0", "MESSAGE", [("a", "\\x"), ("b", "\\")], b"", b"MESSAGE\na:\\x\nb:\\\n\n\0"),
@@ -738,3 +753,23 @@ def test_a_large_body_in_pieces_costs_its_own_size(counted: bool) -> None:
     assert type(frame.body) is bytes
     # The buffer grows by an eighth ahead of what is in it.
     assert peak < size * 9 // 8 + (3 << 20)
+
+
+def test_messages_and_receipts_in_any_order_keep_it() -> None:
+    message, receipt = b"MESSAGE\nmessage-id:%d\n\nx\0\n", b"RECEIPT\nreceipt-id:%d\n\n\0\n"
+    order = [message, receipt, receipt, message, message, receipt, message]
+    frames = Decoder("1.2").feed(b"".join(frame % number for number, frame in enumerate(order)))
+    assert [(frame.command, *frame.headers.values()) for frame in frames] == [
+        ("MESSAGE" if frame is message else "RECEIPT", str(number)) for number, frame in enumerate(order)
+    ]
+
+
+def test_what_a_counted_body_still_needs_is_told() -> None:
+    decoder = Decoder("1.2")
+    assert decoder.missing == 0
+    decoder.feed(b"MESSAGE\ncontent-length:10\n\n123")
+    assert decoder.missing == 7
+    decoder.feed(b"4567890")
+    assert decoder.missing == 0
+    assert len(decoder.feed(b"\0MESSAGE\n\nno length")) == 1
+    assert decoder.missing == 0
