@@ -24,8 +24,8 @@ _log = logging.getLogger("stomplistener")
 class Receiving(Epochs):
     """The receiver's way in."""
 
-    def received(self, data: bytes) -> None:
-        """Decode bytes and pass on what they say.
+    def received(self, data: bytes) -> int:
+        """Decode bytes and pass on what they say; how many more the frame that has begun needs at least.
 
         Raises:
             ProtocolError: they are no STOMP, or exceed a limit.
@@ -44,12 +44,14 @@ class Receiving(Epochs):
             self._pass_on(frames)
         if failure is not None:
             raise failure
-        self._check_pace(now)
-
-    def _check_pace(self, now: float) -> None:
         if not self._decoder.partial:
             self._frame_began = None
-        elif self._frame_began is None:
+            return 0
+        self._check_pace(now)
+        return self._decoder.missing
+
+    def _check_pace(self, now: float) -> None:
+        if self._frame_began is None:
             self._frame_began = now
         elif now - self._frame_began > self.config.limits.frame_timeout:
             raise _too_slow(self.config.limits.frame_timeout)

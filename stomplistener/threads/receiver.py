@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from stomplistener.errors import ConnectionLost, StompError
 from stomplistener.threads.lending import PATIENCE, LendingLane
-from stomplistener.transport import Impatient, Transport
+from stomplistener.transport import Guided, Transport
 
 _log = logging.getLogger("stomplistener")
 
@@ -33,7 +33,8 @@ class Reader(Protocol):
     def gather(self) -> None:
         """Called before each read: let bytes gather for a moment where that is worth it."""
 
-    def received(self, data: bytes) -> None: ...
+    def received(self, data: bytes) -> int:
+        """Take bytes; how many more are sure to come."""
 
     def may_lend(self) -> bool:
         """Whether nothing is received but what the dispatcher is to deliver, and nobody waits for anything else."""
@@ -83,20 +84,21 @@ class _Reading:
 
     def __init__(self, transport: Transport, reader: Reader, lane: LendingLane[Any]) -> None:
         self._transport = transport
+        self._guided = transport if isinstance(transport, Guided) else None
         self._reader = reader
         self._lane = lane
         self._why: Exception | None = None
 
     def to_its_end(self) -> Exception:
         """Read until the connection ends, and return why."""
-        impatient = self._transport if isinstance(self._transport, Impatient) else None
+        guided = self._guided
         while self._why is None:
-            if impatient is not None and self._lane.is_quick and self._reader.may_lend():
-                if impatient.limit_wait(PATIENCE):
+            if guided is not None and self._lane.is_quick and self._reader.may_lend():
+                if guided.limit_wait(PATIENCE):
                     self._lane.lend(self._read_lent)
-                    impatient.limit_wait(None)
+                    guided.limit_wait(None)
                 else:
-                    impatient = None
+                    guided = None
             else:
                 self._reader.wait_for_room()
                 self._read()
@@ -114,7 +116,9 @@ class _Reading:
             self._reader.gather()
             data = self._transport.receive()
             if data:
-                self._reader.received(data)
+                missing = self._reader.received(data)
+                if missing and self._guided is not None:
+                    self._guided.expect(missing)
             else:
                 self._why = ConnectionLost("the broker closed the connection")
         except BlockingIOError:

@@ -3,7 +3,7 @@
 ``connect`` makes a ``Transport`` to an ``Endpoint``; an ``Interrupt`` ends it from another thread.
 """
 
-from stomplistener.transport.base import Endpoint, EndpointOptions, Impatient, Transport
+from stomplistener.transport.base import Endpoint, EndpointOptions, Guided, Transport
 from stomplistener.transport.connect import connect
 from stomplistener.transport.extras import MissingExtra
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt
@@ -12,7 +12,7 @@ __all__ = [
     "ConnectInterrupted",
     "Endpoint",
     "EndpointOptions",
-    "Impatient",
+    "Guided",
     "Interrupt",
     "MissingExtra",
     "Transport",

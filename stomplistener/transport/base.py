@@ -62,11 +62,11 @@ class Transport(Protocol):
 
 
 @runtime_checkable
-class Impatient(Protocol):
-    """What a transport may be able to do besides, for threads that take turns at reading (see ``lending``).
+class Guided(Protocol):
+    """What a transport may be able to do besides, for whoever reads. One that cannot works as well, but slower."""
 
-    One that cannot is always read by the receiver.
-    """
+    def expect(self, size: int) -> None:
+        """So many bytes at least are still to come: the next ``receive`` may take many of them at once."""
 
     def limit_wait(self, seconds: float | None) -> bool:
         """Let every later ``receive`` raise BlockingIOError when nothing came for so long; whether that is possible.

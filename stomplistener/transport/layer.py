@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 
-from stomplistener.transport.base import FEW, Impatient, Transport
+from stomplistener.transport.base import FEW, Guided, Transport
 from stomplistener.transport.interrupt import remaining
 
 
@@ -127,9 +127,14 @@ class Layer(ABC):
         self._timeout = seconds
         self._inner.settimeout(seconds)
 
+    def expect(self, size: int) -> None:
+        """See Guided."""
+        if isinstance(self._inner, Guided):
+            self._inner.expect(size)
+
     def limit_wait(self, seconds: float | None) -> bool:
-        """See Impatient."""
-        return isinstance(self._inner, Impatient) and self._inner.limit_wait(seconds)
+        """See Guided."""
+        return isinstance(self._inner, Guided) and self._inner.limit_wait(seconds)
 
     def shutdown(self) -> None:
         """See Transport."""

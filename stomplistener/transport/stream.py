@@ -14,9 +14,12 @@ from contextlib import suppress
 
 from stomplistener import greenlets
 
-# Asked for where much came the last time. A quarter of it costs large messages a quarter of their speed, four times as
-# much would still be faster; but what has been read at once no bound holds back any more.
+# Asked for where much came the last time. A quarter of it costs large messages a quarter of their speed; more would be
+# so many small messages at once that no bound holds back any more.
 RECEIVE_SIZE = 262144
+
+# Asked for in the middle of a body that needs it, where this is one message all the same.
+RECEIVE_LARGE = 4 * RECEIVE_SIZE
 
 # Asked for at first, and behind a heart-beat. Python allocates before it waits: whoever waits for the next beat would
 # hold room for a burst, of which hundreds of connections touch ever new pages.
@@ -51,6 +54,7 @@ class SocketTransport:
         self._sock = sock
         self._timeout: float | None = None
         self._receive_size = RECEIVE_IDLE
+        self._expected = 0
         # Guards the order of what is sent. close() takes it, so that no descriptor is freed, and perhaps given to
         # another socket of the process, while a send is about to use it.
         self._sending = threading.Lock()
@@ -63,7 +67,8 @@ class SocketTransport:
         """See Transport."""
         if self._timeout is not None:
             self._wait(selectors.EVENT_READ, self._timeout)
-        data = self._sock.recv(self._receive_size)
+        data = self._sock.recv(self._expected or self._receive_size)
+        self._expected = 0
         if len(data) >= RECEIVE_IDLE:
             self._receive_size = RECEIVE_SIZE
         elif len(data) < _BEATS:
@@ -110,8 +115,12 @@ class SocketTransport:
         """See Transport."""
         self._timeout = seconds
 
+    def expect(self, size: int) -> None:
+        """See Guided."""
+        self._expected = min(size, RECEIVE_LARGE) if size > RECEIVE_SIZE else 0
+
     def limit_wait(self, seconds: float | None) -> bool:
-        """See Impatient. The kernel counts, so that a read costs no more for it."""
+        """See Guided. The kernel counts, so that a read costs no more for it."""
         if greenlets.are_used() or sys.platform == "win32":
             return False
         whole, part = divmod(seconds or 0.0, 1.0)

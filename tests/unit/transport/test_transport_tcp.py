@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from transport_servers import SOON, Background, Options, Place, deaf, eventually, listening, refused, soon
 
+from stomplistener import greenlets
 from stomplistener.errors import ConnectFailed, StompError, TimedOut
 from stomplistener.failover import parse
-from stomplistener.transport import ConnectInterrupted, Interrupt, Transport, connect
+from stomplistener.transport import ConnectInterrupted, Guided, Interrupt, Transport, connect
 from stomplistener.transport.address import Address, interleave
-from stomplistener.transport.stream import RECEIVE_IDLE, SocketTransport
+from stomplistener.transport.stream import RECEIVE_IDLE, RECEIVE_LARGE, RECEIVE_SIZE, SocketTransport
 
 AT_ONCE = 1.0  # generous for a loaded machine; what it bounds takes a few milliseconds
 
@@ -315,6 +316,54 @@ class TestTransport:
             transport.settimeout(None)
             peer.sendall(b"later")
             assert transport.receive() == b"later"
+
+    def test_a_limit_to_the_wait_concerns_what_is_received_alone(self) -> None:
+        with connected() as (transport, peer):
+            assert isinstance(transport, Guided)
+            assert transport.limit_wait(0.02)
+            with takes(AT_ONCE), pytest.raises(BlockingIOError):
+                transport.receive()
+            peer.sendall(b"x")
+            assert transport.receive() == b"x"
+            send = Background(fill, transport)
+            eventually(lambda: not transport.send_nowait(b"\n"))
+            with pytest.raises(BlockingIOError):
+                transport.receive()
+            assert send.running
+            assert transport.limit_wait(None)
+            receive = Background(transport.receive)
+            peer.sendall(b"later")
+            assert receive.result() == b"later"
+            transport.shutdown()
+            with pytest.raises(OSError):
+                send.result()
+
+    def test_where_threads_are_greenlets_no_wait_can_be_limited(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(greenlets, "_at_import", frozenset({"socket"}))
+        with connected() as (transport, _):
+            assert isinstance(transport, Guided)
+            assert not transport.limit_wait(0.02)
+
+    def test_what_is_sure_to_come_is_taken_in_large_pieces_once(self) -> None:
+        with connected() as (transport, peer):
+            assert isinstance(transport, Guided)
+            size = 4 * RECEIVE_LARGE
+            sending = Background(peer.sendall, bytes(size))
+            received = [len(transport.receive())]
+            while sum(received) < size:
+                transport.expect(size - sum(received))
+                received.append(len(transport.receive()))
+            sending.result()
+            assert RECEIVE_SIZE < max(received) <= RECEIVE_LARGE
+            transport.expect(size)
+            peer.sendall(b"x")
+            transport.receive()
+            sending = Background(peer.sendall, bytes(size))
+            received = []
+            while sum(received) < size:
+                received.append(len(transport.receive()))
+            sending.result()
+            assert max(received) <= RECEIVE_SIZE
 
     def test_unread(self) -> None:
         with connected() as (transport, peer):
