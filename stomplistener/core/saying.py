@@ -18,6 +18,7 @@ from stomplistener.errors import ConnectionLost, InvalidHeader, NotConnected, Pr
 from stomplistener.message import Message
 from stomplistener.protocol import Decoder, Frame, Request, Session, SessionState, commands, encode
 from stomplistener.state import ConnectionState
+from stomplistener.threads.brief import take
 from stomplistener.threads.deadline import Deadline
 
 _log = logging.getLogger("stomplistener")
@@ -89,14 +90,17 @@ class Saying(Shared):
         if templates is None or self.listeners.on_send or (self._length_means_bytes and not self.counted(body, None)):
             return False
         data = templates.send(destination, body)
-        if outbox.write_alone(data, templates):
+        if not (outbox.gathers or outbox.batching) and outbox.write_alone(data, templates):
             return True
-        with self.lock:
+        take(self.lock)
+        try:
             if outbox.templates is not templates or outbox.is_full:
                 return False
             self.messages_sent += 1
             if outbox.put(data):
                 return True
+        finally:
+            self.lock.release()
         outbox.nudge()
         return True
 
@@ -129,10 +133,11 @@ class Saying(Shared):
         """Say a confirmed SEND that has nothing special, the short way. False if only the long way is open."""
         outbox = self.outbox
         templates = outbox.templates
-        if templates is None or self.listeners.on_send or not self.counted(body, None):
+        if templates is None or self.listeners.on_send or (self._length_means_bytes and not self.counted(body, None)):
             return False
         size = len(body) if isinstance(body, bytes) else len(body.encode())
-        with self.lock:
+        take(self.lock)
+        try:
             if outbox.templates is not templates or outbox.is_full or self._window_is_full():
                 return False
             receipt = self.session.new_id()
@@ -142,6 +147,8 @@ class Saying(Shared):
             self.messages_sent += 1
             if outbox.put(data):
                 return True
+        finally:
+            self.lock.release()
         outbox.nudge()
         return True
 
@@ -186,7 +193,8 @@ class Saying(Shared):
         data = templates.ack(message.frame)
         if data is None:
             return False
-        with self.lock:
+        take(self.lock)
+        try:
             if outbox.templates is not templates or message.epoch != self.session.epoch or outbox.is_full:
                 return False
             if message.settled is True:
@@ -194,6 +202,8 @@ class Saying(Shared):
             message.settled = True
             if outbox.put(data):
                 return True
+        finally:
+            self.lock.release()
         outbox.nudge()
         return True
 
@@ -347,10 +357,8 @@ class Saying(Shared):
             self.bound.waiting_for_receipt(-1)
 
     def _window_is_full(self) -> bool:
-        return (
-            self.session.unconfirmed >= self.config.limits.max_unconfirmed_messages
-            or self.session.unconfirmed_bytes >= self.config.max_unconfirmed_bytes
-        )
+        session = self.session
+        return session.unconfirmed >= self._max_unconfirmed or session.unconfirmed_bytes >= self._max_unconfirmed_bytes
 
     def _until_open(self, deadline: Deadline, what: str, *, room: bool = True, begun: bool = False) -> bool:
         """Wait, with the lock, until something may be said. False if the outbox has to be written first."""

@@ -68,6 +68,8 @@ class Shared:
         self._last_error: BrokerError | None = None
         # The last one of this connection that names no frame, and when it came.
         self._unexplained: tuple[float, BrokerError] | None = None
+        self._max_unconfirmed = config.limits.max_unconfirmed_messages
+        self._max_unconfirmed_bytes = config.max_unconfirmed_bytes
         self._window_waiters = self._answer_waiters = 0
         self._length_means_bytes = config.dialect.length_means_bytes(None)
         self._beats_heard = 0.0

@@ -63,15 +63,17 @@ class Outbox:
         """Whether more has gathered than may."""
         self._in_flight: list[bytes] = []
         self._accepted = 0
-        # Frames put, and frames written or taken back: who waits for its own compares the two.
-        self._put_count = self._done_count = 0
+        # Frames that somebody began to write, and those of them that are over: who waits for its own compares the two.
+        self._begun_count = self._done_count = 0
         self._progress = threading.Condition(lock)
         self._waiting = 0
         self._failed = False
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._woken = False
+        self.gathers = False
+        """Whether the writer thread was told to write, so that frames may wait for it."""
         self._writer: threading.Thread | None = None
-        self._batching: dict[int, int] = {}
+        self.batching: dict[int, int] = {}
+        """The threads that are in a batch, and in how many."""
         self.written_alone = 0
         """Frames written by ``write_alone``."""
         self.last_write = 0.0
@@ -86,11 +88,10 @@ class Outbox:
     def put(self, data: bytes) -> bool:
         """Line up the bytes of one frame. Whether somebody will write it; else call ``push`` without the lock."""
         self._queue.append(data)
-        self._put_count += 1
         self._gathered = gathered = self._gathered + len(data)
         if gathered > MAX_GATHERED:
             self.is_full = True
-        return self._woken or (bool(self._batching) and threading.get_ident() in self._batching)
+        return self.gathers or (bool(self.batching) and threading.get_ident() in self.batching)
 
     def open(self, transport: Transport) -> None:
         """Write to this transport from now on."""
@@ -117,12 +118,13 @@ class Outbox:
                 # One that was cut in the middle may have arrived whole, or not: it counts as not written.
                 if position > self._accepted:
                     unsent.append(data)
-            unsent += self._queue
+            queued = self._queue
+            unsent += queued
             self._queue, self._in_flight = [], []
             self._gathered = self._accepted = 0
             self.is_full = False
             self._transport = self.templates = None
-            self._done_count = self._put_count
+            self._done_count = self._begun_count = self._begun_count + len(queued)
             self._progress.notify_all()
             yield unsent
 
@@ -135,7 +137,7 @@ class Outbox:
         """
         if self.is_full:
             self.wait_for_room(timeout)
-        elif self._batching and threading.get_ident() in self._batching:
+        elif self.batching and threading.get_ident() in self.batching:
             return
         elif time.monotonic() - self.last_write <= QUIET or not self._write_at_once():
             self.wake()
@@ -147,8 +149,8 @@ class Outbox:
         is no more in use. While this thread writes neither the connection nor a goodbye can come between.
         """
         if (
-            self._woken
-            or self._batching
+            self.gathers
+            or self.batching
             or len(data) > FEW
             or time.monotonic() - self.last_write <= QUIET
             or not self._writing.acquire(False)
@@ -182,8 +184,8 @@ class Outbox:
 
     def wake(self) -> None:
         """Let the writer thread write what was put."""
-        if not self._woken:
-            self._woken = True
+        if not self.gathers:
+            self.gathers = True
             self._wake_writer()
 
     def flush(self, timeout: float | None) -> bool:
@@ -193,7 +195,8 @@ class Outbox:
         """
         if self._write_at_once():
             return True
-        mine = self._put_count
+        with self._lock:
+            mine = self._begun_count + len(self._queue)
         return self._wait(lambda: self._done_count >= mine, timeout)
 
     def wait_for_room(self, timeout: float | None) -> bool:
@@ -234,15 +237,15 @@ class Outbox:
         """Begin a batch: what this thread puts gathers until ``release``."""
         ident = threading.get_ident()
         with self._lock:
-            self._batching[ident] = self._batching.get(ident, 0) + 1
+            self.batching[ident] = self.batching.get(ident, 0) + 1
 
     def release(self) -> None:
         """End a batch, and write it."""
         ident = threading.get_ident()
         with self._lock:
-            self._batching[ident] -= 1
-            if not self._batching[ident]:
-                del self._batching[ident]
+            self.batching[ident] -= 1
+            if not self.batching[ident]:
+                del self.batching[ident]
         if not self.is_full and time.monotonic() - self.last_write <= BURST:
             self.wake()
         else:
@@ -253,7 +256,7 @@ class Outbox:
         with self._lock:
             writer, self._writer = self._writer, None
             wake, self._wake = self._wake, queue.SimpleQueue()
-            self._woken = False
+            self.gathers = False
         if writer is not None:
             wake.put(False)
             if writer is not threading.current_thread():
@@ -290,6 +293,7 @@ class Outbox:
             if self._transport is None or self._failed or not self._queue:
                 return None
             self._in_flight, self._queue = self._queue, []
+            self._begun_count += len(self._in_flight)
             self._gathered = self._accepted = 0
             self.is_full = False
             transport = self._transport
@@ -303,6 +307,7 @@ class Outbox:
     def _take_back(self) -> None:
         with self._lock:
             self._queue[:0] = self._in_flight
+            self._begun_count -= len(self._in_flight)
             self._gathered += sum(map(len, self._in_flight))
             self._in_flight = []
 
@@ -345,7 +350,7 @@ class Outbox:
         with self._lock:
             if self._transport is None:
                 # Cut off: what was put is taken over by the end of the epoch, and there is nothing to write to.
-                self._woken = False
+                self.gathers = False
                 return
             if self._writer is None:
                 self._writer = threading.Thread(
@@ -357,5 +362,5 @@ class Outbox:
     def _run(self, wake: queue.SimpleQueue[bool]) -> None:
         while wake.get():
             # Cleared before the queue is looked at: who puts from here on wakes us again.
-            self._woken = False
+            self.gathers = False
             self.write()
