@@ -90,6 +90,8 @@ class Receiving(Epochs):
         return now + limit if began is None else max(began + limit, now + 0.05)
 
     def _pass_on(self, frames: list[Frame]) -> None:
+        if frames[0] is HEARTBEAT and len(frames) == 1 and not self.listeners.hear("on_heartbeat"):
+            return
         if self._secrets:
             frames = [without(frame, self._secrets) for frame in frames]
         if _log.isEnabledFor(logging.DEBUG):

@@ -100,6 +100,8 @@ class Decoder:
         """
         if self._failure is not None:
             raise self._failure
+        if data == b"\n" and not self._behind_frame and not self.partial:
+            return [HEARTBEAT]
         frames: list[Frame] = []
         try:
             if self._head.data:
