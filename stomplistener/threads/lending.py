@@ -40,7 +40,7 @@ class LendingLane(Lane[Item]):
         super().__init__(self._deliver, weigh, bound, name)
         self._run_listeners = run
         self._read: Callable[[], object] | None = None
-        # When the batch that runs was begun; None between two.
+        # When the batch that runs was begun, None between two; and when the last one had ended.
         self._began: float | None = None
         self._ended = 0.0
         self._quick = 0
@@ -60,12 +60,11 @@ class LendingLane(Lane[Item]):
         if wake:
             self._wake.put(None)
         with self._lock:
-            before: float | None = None
             while self._read is not None:
-                if self._began is not None and (self._began == before or self._bound.is_urgent):
+                began = self._began
+                if began is not None and (self._bound.is_urgent or time.monotonic() - began >= PATIENCE):
                     self._end_loan()
                     return
-                before = self._began
                 self._bound.changed.wait(PATIENCE)
 
     def give_back(self) -> None:
@@ -85,7 +84,6 @@ class LendingLane(Lane[Item]):
         self._began = began = time.monotonic()
         self._run_listeners(items)
         self._began = None
-        self._quick = self._quick + 1 if began - self._ended < PATIENCE else 0
-        self._ended = ended = time.monotonic()
-        if ended - began > PATIENCE:
-            self._quick = 0
+        before, self._ended = self._ended, time.monotonic()
+        follows, ends = began - before < PATIENCE, self._ended - began < PATIENCE
+        self._quick = self._quick + 1 if follows and ends else 0

@@ -124,7 +124,12 @@ class SocketTransport:
         if greenlets.are_used() or sys.platform == "win32":
             return False
         whole, part = divmod(seconds or 0.0, 1.0)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(whole), int(part * 1e6)))
+        timeval = struct.pack("@ll", int(whole), int(part * 1e6))
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        except OSError:
+            # Broken or closed, as the next receive will say; or a platform with a timeval of another shape.
+            return False
         return True
 
     def shutdown(self) -> None:

@@ -297,6 +297,8 @@ class TestTransport:
             transport.shutdown()
             transport.abandon()
             assert not transport.unread()
+            assert isinstance(transport, Guided)
+            assert not transport.limit_wait(1.0)
             for timeout in None, 1.0:
                 transport.settimeout(timeout)
                 with pytest.raises(OSError):
