@@ -2,7 +2,8 @@
 
 Who sleeps until such a lock is free is given it while another thread runs, and that one sleeps at its next step: with
 several threads that send, each message cost two changes of threads. Who lets the holder run and asks again is not
-given it in his sleep, and the others go on for as long as the interpreter lets them.
+given it in his sleep, and the others go on for as long as the interpreter lets them. (To look whether it is free and
+then to sleep for it after all will not do: a single sleeper begins it anew.)
 """
 
 from __future__ import annotations
