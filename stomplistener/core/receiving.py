@@ -69,6 +69,11 @@ class Receiving(Epochs):
             # What was not read meanwhile is our own delay.
             self._frame_began = time.monotonic() if self._frame_began is not None else None
 
+    def make_room(self, deadline: Deadline) -> bool:
+        """The same during a replay, whose receipts may lie behind any number of messages."""
+        with self.waiting_for_receipt():
+            return self.bound.wait_for_room(deadline.remaining())
+
     def may_lend(self) -> bool:
         """Whether only the dispatcher has to do with what is received, and may read it by itself."""
         return (
@@ -76,11 +81,6 @@ class Receiving(Epochs):
             and not self.bound.is_urgent
             and all(lane is self.lane or lane.is_over for lane in self.lanes)
         )
-
-    def make_room(self, deadline: Deadline) -> bool:
-        """The same during a replay, whose receipts may lie behind any number of messages."""
-        with self.waiting_for_receipt():
-            return self.bound.wait_for_room(deadline.remaining())
 
     def check_pace(self, now: float) -> float:
         """Break the connection if a frame takes too long to come; when to look again."""
@@ -90,6 +90,7 @@ class Receiving(Epochs):
         return now + limit if began is None else max(began + limit, now + 0.05)
 
     def _pass_on(self, frames: list[Frame]) -> None:
+        # An idle connection hears nothing else.
         if frames[0] is HEARTBEAT and len(frames) == 1 and not self.listeners.hear("on_heartbeat"):
             return
         if self._secrets:

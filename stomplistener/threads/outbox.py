@@ -118,13 +118,13 @@ class Outbox:
                 # One that was cut in the middle may have arrived whole, or not: it counts as not written.
                 if position > self._accepted:
                     unsent.append(data)
-            queued = self._queue
-            unsent += queued
+            unsent += self._queue
+            self._begun_count += len(self._queue)
+            self._done_count = self._begun_count
             self._queue, self._in_flight = [], []
             self._gathered = self._accepted = 0
             self.is_full = False
             self._transport = self.templates = None
-            self._done_count = self._begun_count = self._begun_count + len(queued)
             self._progress.notify_all()
             yield unsent
 
@@ -145,16 +145,11 @@ class Outbox:
     def write_alone(self, data: bytes, templates: Templates) -> bool:
         """Write one frame here and now, past the queue and without the session's lock; whether it was written.
 
-        Not if that takes waiting, if something was written just now or waits to be, or if what the frame was made with
-        is no more in use. While this thread writes neither the connection nor a goodbye can come between.
+        For a caller that saw nothing gather, in a batch or for the writer thread. Not if that takes waiting, if
+        something was written just now or waits to be, or if what the frame was made with is no more in use. While this
+        thread writes neither the connection nor a goodbye can come between.
         """
-        if (
-            self.gathers
-            or self.batching
-            or len(data) > FEW
-            or time.monotonic() - self.last_write <= QUIET
-            or not self._writing.acquire(False)
-        ):
+        if len(data) > FEW or time.monotonic() - self.last_write <= QUIET or not self._writing.acquire(False):
             return False
         try:
             # What this thread has put before is seen here without the lock, and before others it need not come.
