@@ -59,7 +59,9 @@ class Experiment:
 
     Attributes:
         key: for ``--only``.
-        peer: None where there is nothing to compare with.
+        peer: None where there is nothing to compare with, or where ``beside`` is given.
+        beside: the label of a peer that our side measures as well, in the same process and in turn with ours; its
+            figures have ``peer_`` before their names.
         note: what a reader has to know of the method.
     """
 
@@ -68,6 +70,7 @@ class Experiment:
     peer: Side | None
     measures: Sequence[Measure]
     note: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,8 @@ def run(experiment: Experiment, *, runs: int, quick: bool, tell: Callable[[str],
         ours.append(experiment.ours.run(quick=quick))
         if experiment.peer is not None:
             peers.append(experiment.peer.run(quick=quick))
+        elif experiment.beside:
+            peers.append({name.removeprefix("peer_"): value for name, value in ours[-1].items() if "peer_" in name})
     return [_result(experiment, measure, ours, peers) for measure in experiment.measures]
 
 
@@ -149,7 +154,7 @@ def _result(experiment: Experiment, measure: Measure, ours: list[Figures], peers
         key=experiment.key,
         measure=measure,
         our_label=experiment.ours.label,
-        peer_label=experiment.peer.label if experiment.peer else "",
+        peer_label=experiment.peer.label if experiment.peer else experiment.beside,
         ours=Spread.of(mine),
         peer=Spread.of(theirs) if theirs else None,
         ratio=Spread.of(ratios) if ratios and not measure.absolute else None,

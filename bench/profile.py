@@ -82,7 +82,7 @@ def sending(functions: bool) -> list[Stage]:
     with serving("swallow") as server:
         connection = clients.ours(server.port)
         core: Any = connection._core
-        templates = core.outbox.templates
+        templates = core.shortcut.templates
 
         def send_all() -> None:
             for _ in range(wire.BLOCK):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 from bench import clients, wire
@@ -133,40 +134,35 @@ class _Stopwatch:
         return getattr(self._watched, name)
 
 
-def _after_pause(send: Callable[[], object], times: list[float], count: int, pause: float) -> Figures:
-    took = []
-    for _ in range(count):
-        time.sleep(pause)
-        times.clear()
-        began = time.perf_counter()
-        send()
-        took.append(times[0] - began)
-    return {"took": sorted(took)[count // 2] * 1e6}
-
-
-def ours_after_pause(count: int, pause: float) -> Figures:
-    """A send when nothing was sent for a while, until its bytes are in the socket, in whichever thread that happens."""
+def after_pause(count: int, pause: float) -> Figures:
+    """A send when nothing was sent for a while, until its bytes are in the socket; in turn with a raw socket."""
     times: list[float] = []
 
     def watched(*arguments: Any, **keywords: Any) -> Any:
         return _Stopwatch(connect_transport(*arguments, **keywords), times)
 
-    with serving("swallow") as server:
+    def took(send: Callable[[], object]) -> float:
+        time.sleep(pause)
+        times.clear()
+        began = time.perf_counter()
+        send()
+        return (times[0] - began) * 1e6
+
+    with serving("swallow") as server, serving("swallow") as other:
         connection = clients.ours(server.port, transport=watched)
         connection.send(wire.START)
-
-        def send() -> None:
-            connection.send(wire.DESTINATION, BODY)
-            connection.flush()
-
-        return _after_pause(send, times, count, pause)
-
-
-def raw_after_pause(count: int, pause: float) -> Figures:
-    """The same with a raw socket."""
-    times: list[float] = []
-    with serving("swallow") as server:
-        sock = clients.raw(server.port)
+        sock = clients.raw(other.port)
         clients.raw_start(sock)
-        watched = _Stopwatch(sock, times)
-        return _after_pause(lambda: watched.sendall(FRAME), times, count, pause)
+        stopwatch = _Stopwatch(sock, times)
+
+        def ours() -> None:
+            connection.send(wire.DESTINATION, BODY)
+            if not times:
+                # It was left to the writer thread.
+                connection.flush()
+
+        def raw() -> None:
+            stopwatch.sendall(FRAME)
+
+        pairs = [(took(ours), took(raw)) for _ in range(count)]
+    return {"took": median(mine for mine, _ in pairs), "peer_took": median(theirs for _, theirs in pairs)}

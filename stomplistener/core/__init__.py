@@ -12,10 +12,12 @@ Threads and what they do here:
 Locks, in the order in which they may be taken: the outbox's writing lock; ``lock``, which guards session, state and the
 outbox's queue; the locks of lanes, bound and timer. ``lock`` is never held over I/O, over a listener, or over a wait
 for another thread (``changed`` releases it). The condition of an ``Answer`` is never taken under ``lock`` (an
-application may hold it, inside ``concurrent.futures.wait``). The fast ways out take ``lock`` as ``threads.brief`` says.
+application may hold it, inside ``concurrent.futures.wait``). The short ways out take ``lock`` as ``threads.brief``
+says.
 
 The class is made in layers, a module each, of which each knows those before it: ``shared`` (the state), ``saying`` (the
-ways out), ``leaving`` (graceful ends), ``epochs`` (one connection after the other), ``receiving`` (the way in).
+ways out), ``leaving`` (graceful ends), ``epochs`` (one connection after the other), ``receiving`` (the way in). Beside
+them, ``shortcut`` has the short ways out.
 """
 
 from __future__ import annotations

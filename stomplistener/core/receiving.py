@@ -149,7 +149,7 @@ class Receiving(Epochs):
             self._wake_for_receipt()
 
     def _wake_for_receipt(self) -> None:
-        if self._answer_waiters or (self._window_waiters and not self._window_is_full()):
+        if self._answer_waiters or (self._window_waiters and not self.window_is_full()):
             self.changed.notify_all()
 
     def _take(

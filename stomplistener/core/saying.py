@@ -18,7 +18,6 @@ from stomplistener.errors import ConnectionLost, InvalidHeader, NotConnected, Pr
 from stomplistener.message import Message
 from stomplistener.protocol import Decoder, Frame, Request, Session, SessionState, commands, encode
 from stomplistener.state import ConnectionState
-from stomplistener.threads.brief import take
 from stomplistener.threads.deadline import Deadline
 
 _log = logging.getLogger("stomplistener")
@@ -71,38 +70,8 @@ class Saying(Shared):
                 self._until_open(deadline, "SEND", room=False)
         return dialect.send_headers(session.connected_frame, time.time(), **options) | dict(headers or {})
 
-    def counted(self, body: object, wanted: bool | None) -> bool:
-        """Whether a SEND gets a content-length; a text goes without where the broker would make bytes of it."""
-        if wanted is not None:
-            return wanted
-        return not (self._length_means_bytes and isinstance(body, str) and "\0" not in body)
-
     def new_answer(self) -> Answer:
         return Answer(self)
-
-    def send_plain(self, destination: str, body: bytes | str) -> bool:
-        """Say a SEND that has nothing special, the short way. False if only the long way is open.
-
-        The session has nothing to note of such a frame, so that it need not be asked.
-        """
-        outbox = self.outbox
-        templates = outbox.templates
-        if templates is None or self.listeners.on_send or (self._length_means_bytes and not self.counted(body, None)):
-            return False
-        data = templates.send(destination, body)
-        if not (outbox.gathers or outbox.batching) and outbox.write_alone(data, templates):
-            return True
-        take(self.lock)
-        try:
-            if outbox.templates is not templates or outbox.is_full:
-                return False
-            self.messages_sent += 1
-            if outbox.put(data):
-                return True
-        finally:
-            self.lock.release()
-        outbox.nudge()
-        return True
 
     def send(self, frame: Frame, deadline: Deadline) -> None:
         """Say a SEND that nobody waits for."""
@@ -122,35 +91,12 @@ class Saying(Shared):
                 if self.state in (ConnectionState.SUSPENDED, ConnectionState.CONNECTING) and not wait:
                     break
                 self._until_open(deadline, "SEND", room=False)
-                if not self._window_is_full():
+                if not self.window_is_full():
                     break
             self._put(self.session.send(frame, confirm=True, context=answer))
             self.messages_sent += 1
         self._announce(frame)
         self.outbox.push(deadline.remaining())
-
-    def confirm_plain(self, destination: str, body: bytes | str, answer: Answer) -> bool:
-        """Say a confirmed SEND that has nothing special, the short way. False if only the long way is open."""
-        outbox = self.outbox
-        templates = outbox.templates
-        if templates is None or self.listeners.on_send or (self._length_means_bytes and not self.counted(body, None)):
-            return False
-        size = len(body) if isinstance(body, bytes) else len(body.encode())
-        take(self.lock)
-        try:
-            if outbox.templates is not templates or outbox.is_full or self._window_is_full():
-                return False
-            receipt = self.session.new_id()
-            # Before it is noted: a destination that cannot be written must leave nothing behind.
-            data = templates.send(destination, body, receipt)
-            self.session.send_plain(destination, body, size, receipt, answer)
-            self.messages_sent += 1
-            if outbox.put(data):
-                return True
-        finally:
-            self.lock.release()
-        outbox.nudge()
-        return True
 
     def settle(
         self,
@@ -162,7 +108,8 @@ class Saying(Shared):
         timeout: float | None,
     ) -> bool:
         """ACK or NACK a message; False when its epoch is over."""
-        if transaction is None and headers is None and not negative and self._ack_plain(message):
+        plain = transaction is None and headers is None and not negative
+        if plain and (shortcut := self.shortcut) is not None and shortcut.acknowledge(message):
             return True
         with self.lock:
             entry = transaction.entry if transaction is not None else None
@@ -182,29 +129,6 @@ class Saying(Shared):
             message.settled = entry or True
         self._announce(frame)
         self.outbox.push(self.config.seconds(timeout))
-        return True
-
-    def _ack_plain(self, message: Message) -> bool:
-        """ACK a message the short way; False if only the long way is open."""
-        outbox = self.outbox
-        templates = outbox.templates
-        if templates is None or self.listeners.on_send:
-            return False
-        data = templates.ack(message.frame)
-        if data is None:
-            return False
-        take(self.lock)
-        try:
-            if outbox.templates is not templates or message.epoch != self.session.epoch or outbox.is_full:
-                return False
-            if message.settled is True:
-                return True
-            message.settled = True
-            if outbox.put(data):
-                return True
-        finally:
-            self.lock.release()
-        outbox.nudge()
         return True
 
     def forward(self, message: Message, destination: str, headers: Mapping[str, str]) -> None:
@@ -328,7 +252,7 @@ class Saying(Shared):
 
     def _until_window(self, deadline: Deadline) -> None:
         """Wait, with the lock, until another unconfirmed SEND is within the limits."""
-        if not self._window_is_full():
+        if not self.window_is_full():
             return
         self._window_waiters += 1
         try:
@@ -344,7 +268,7 @@ class Saying(Shared):
         finally:
             self.lock.acquire()
         try:
-            while self._window_is_full():
+            while self.window_is_full():
                 self._check_usable()
                 remaining = deadline.remaining()
                 if remaining == 0.0:
@@ -355,10 +279,6 @@ class Saying(Shared):
                 self.changed.wait(remaining)
         finally:
             self.bound.waiting_for_receipt(-1)
-
-    def _window_is_full(self) -> bool:
-        session = self.session
-        return session.unconfirmed >= self._max_unconfirmed or session.unconfirmed_bytes >= self._max_unconfirmed_bytes
 
     def _until_open(self, deadline: Deadline, what: str, *, room: bool = True, begun: bool = False) -> bool:
         """Wait, with the lock, until something may be said. False if the outbox has to be written first."""

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from stomplistener.config import Config
+from stomplistener.core.shortcut import Shortcut
 from stomplistener.delivery import Delivery
 from stomplistener.errors import BrokerError, NotConnected, StompError
 from stomplistener.failover import Broker
 from stomplistener.listener import Listeners
 from stomplistener.message import Message
 from stomplistener.protocol import Decoder, Limits, Session
-from stomplistener.protocol.templates import Templates
 from stomplistener.requests import Requests
 from stomplistener.state import TRANSITIONS, ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
@@ -70,6 +70,8 @@ class Shared:
         self._unexplained: tuple[float, BrokerError] | None = None
         self._max_unconfirmed = config.limits.max_unconfirmed_messages
         self._max_unconfirmed_bytes = config.max_unconfirmed_bytes
+        self.shortcut: Shortcut | None = None
+        """The short ways out; None while nobody, or not everybody, may say something."""
         self._window_waiters = self._answer_waiters = 0
         self._length_means_bytes = config.dialect.length_means_bytes(None)
         self._beats_heard = 0.0
@@ -83,11 +85,14 @@ class Shared:
         """Change the state, with the lock held, and wake everybody who waits for it."""
         assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
         self.state = state
-        usual = state is ConnectionState.CONNECTED and not self.config.track_messages
-        self.outbox.templates = Templates(self.session.version or "") if usual else None
         if state is ConnectionState.CONNECTED:
             self._length_means_bytes = self.config.dialect.length_means_bytes(self.session.connected_frame)
+        self._take_shortcut(state is ConnectionState.CONNECTED and not self.config.track_messages)
         self.changed.notify_all()
+
+    def _take_shortcut(self, usual: bool) -> None:
+        self.shortcut = Shortcut(self, long_texts=self._length_means_bytes) if usual else None
+        self.outbox.templates = self.shortcut.templates if self.shortcut is not None else None
 
     def give_up(self, failure: StompError) -> None:
         """End for good, from any thread: nothing is said any more, and whoever waits raises ``failure``."""
@@ -110,6 +115,18 @@ class Shared:
         if transport is not None:
             transport.shutdown()
         self.bound.interrupt()
+
+    # What is asked of each SEND
+
+    def counted(self, body: object, wanted: bool | None) -> bool:
+        """Whether a SEND gets a content-length; a text goes without where the broker would make bytes of it."""
+        if wanted is not None:
+            return wanted
+        return not (self._length_means_bytes and isinstance(body, str) and "\0" not in body)
+
+    def window_is_full(self) -> bool:
+        session = self.session
+        return session.unconfirmed >= self._max_unconfirmed or session.unconfirmed_bytes >= self._max_unconfirmed_bytes
 
     # Snapshots
 

@@ -20,6 +20,11 @@ class ParentsLock:
 
     def __exit__(self, *_error: object) -> None: ...
 
+    @property
+    def free(self) -> NoReturn:
+        """That of a ``Turn``."""
+        raise ClosedAfterFork(ADVICE)
+
 
 def disown(*parts: object) -> None:
     """Make every method of these objects raise ``ClosedAfterFork`` where it would take a lock. Takes none itself."""

@@ -4,7 +4,7 @@ When nothing was written for a moment, the thread that puts a frame writes it at
 waiting. In a burst frames gather, bounded in bytes, and a writer thread sends them together: one system call for many
 frames. What may block is the writer's: a broker that does not read holds no other thread beyond its deadline.
 
-Locks: ``_writing`` is held by the one thread that writes, over its I/O. The session's lock guards the queue, so that
+Locks: the one thread that writes has the ``_writing`` turn, over its I/O. The session's lock guards the queue, so that
 queue and session change together; it is taken inside ``_writing``, never the other way round, and not over I/O.
 """
 
@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from stomplistener.protocol.templates import Templates
 from stomplistener.transport import Transport
 from stomplistener.transport.base import FEW
+from stomplistener.turn import Turn
 
 _log = logging.getLogger("stomplistener")
 
@@ -53,10 +54,10 @@ class Outbox:
         self._broken = broken
         self._name = name
         self._see = see
-        self._writing = threading.Lock()
+        self._writing = Turn()
         self._transport: Transport | None = None
         self.templates: Templates | None = None
-        """For frames of which the session need not know; None while nobody, or not everybody, may say something."""
+        """Those of the shortcut that may be taken; None while none may."""
         self._queue: list[bytes] = []
         self._gathered = 0
         self.is_full = False
@@ -139,7 +140,7 @@ class Outbox:
             self.wait_for_room(timeout)
         elif self.batching and threading.get_ident() in self.batching:
             return
-        elif time.monotonic() - self.last_write <= QUIET or not self._write_at_once():
+        elif monotonic() - self.last_write <= QUIET or not self._write_at_once():
             self.wake()
 
     def write_alone(self, data: bytes, templates: Templates) -> bool:
@@ -149,7 +150,12 @@ class Outbox:
         something was written just now or waits to be, or if what the frame was made with is no more in use. While this
         thread writes neither the connection nor a goodbye can come between.
         """
-        if len(data) > FEW or time.monotonic() - self.last_write <= QUIET or not self._writing.acquire(False):
+        if len(data) > FEW or monotonic() - self.last_write <= QUIET:
+            return False
+        free = self._writing.free
+        try:
+            free.pop()
+        except IndexError:
             return False
         try:
             # What this thread has put before is seen here without the lock, and before others it need not come.
@@ -159,7 +165,7 @@ class Outbox:
             if not transport.send_nowait(data):
                 return False
             # All else while the bytes travel already: who sends one at a time waits for the answer.
-            self.last_write = time.monotonic()
+            self.last_write = monotonic()
             self.bytes_written += len(data)
             self.written_alone += 1
             if _log.isEnabledFor(logging.DEBUG):
@@ -170,11 +176,11 @@ class Outbox:
             self._broken(error)
             return False
         finally:
-            self._writing.release()
+            free.append(None)
 
     def nudge(self) -> None:
         """As ``push``, for a caller whose ``put`` said that nobody will: it never blocks for room."""
-        if self.is_full or time.monotonic() - self.last_write <= QUIET or not self._write_at_once():
+        if self.is_full or monotonic() - self.last_write <= QUIET or not self._write_at_once():
             self.wake()
 
     def wake(self) -> None:
@@ -215,18 +221,20 @@ class Outbox:
 
     def beat(self) -> None:
         """Send one heart-beat unless bytes are on their way anyway. Never waits."""
-        if not self._writing.acquire(blocking=False):
+        try:
+            self._writing.free.pop()
+        except IndexError:
             return
         try:
             transport = self._transport
             if transport is not None and not self._failed and transport.send_nowait(b"\n"):
-                self.last_write = time.monotonic()
+                self.last_write = monotonic()
                 self.bytes_written += 1
         except OSError as error:
             self._failed = True
             self._broken(error)
         finally:
-            self._writing.release()
+            self._writing.free.append(None)
 
     def hold(self) -> None:
         """Begin a batch: what this thread puts gathers until ``release``."""
@@ -241,7 +249,7 @@ class Outbox:
             self.batching[ident] -= 1
             if not self.batching[ident]:
                 del self.batching[ident]
-        if not self.is_full and time.monotonic() - self.last_write <= BURST:
+        if not self.is_full and monotonic() - self.last_write <= BURST:
             self.wake()
         else:
             self.push()
@@ -261,7 +269,9 @@ class Outbox:
 
     def _write_at_once(self) -> bool:
         """Write what gathered if that is possible without waiting; whether nothing is left to write."""
-        if not self._writing.acquire(blocking=False):
+        try:
+            self._writing.free.pop()
+        except IndexError:
             return False
         try:
             if self._gathered > FEW or (transport := self._take()) is None:
@@ -280,7 +290,7 @@ class Outbox:
             self._broken(error)
             return True
         finally:
-            self._writing.release()
+            self._writing.free.append(None)
 
     def _take(self) -> Transport | None:
         """Begin to write what is lined up, with the writing lock; None where there is nothing, or no way."""
@@ -308,7 +318,7 @@ class Outbox:
 
     def _written(self, size: int) -> None:
         self.bytes_written += size
-        self.last_write = time.monotonic()
+        self.last_write = monotonic()
         self._done_count += len(self._in_flight)
         self._in_flight = []
         if self._waiting:
@@ -339,7 +349,7 @@ class Outbox:
             size -= accepted
             accepted = transport.send(data)
         self._accepted += accepted
-        self.last_write = time.monotonic()
+        self.last_write = monotonic()
 
     def _wake_writer(self) -> None:
         with self._lock:

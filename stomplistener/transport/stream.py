@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 
 from stomplistener import greenlets
+from stomplistener.turn import Turn
 
 # Asked for where much came the last time. A quarter of it costs large messages a quarter of their speed; more would be
 # so many small messages at once that no bound holds back any more.
@@ -57,7 +58,7 @@ class SocketTransport:
         self._expected = 0
         # Guards the order of what is sent. close() takes it, so that no descriptor is freed, and perhaps given to
         # another socket of the process, while a send is about to use it.
-        self._sending = threading.Lock()
+        self._sending = Turn()
         # The same for the calls that do not block. Order: _sending, then _using.
         self._using = threading.Lock()
         # The rest of a send_nowait of which the kernel took only a part: it goes before anything else.
@@ -84,7 +85,10 @@ class SocketTransport:
 
     def send_nowait(self, data: bytes) -> bool:
         """See Transport."""
-        if not self._sending.acquire(False):
+        free = self._sending.free
+        try:
+            free.pop()
+        except IndexError:
             return False
         try:
             if not (_DONT_WAIT or _ready(self._sock, selectors.EVENT_WRITE, 0)):
@@ -99,7 +103,7 @@ class SocketTransport:
         except BlockingIOError:
             return False
         finally:
-            self._sending.release()
+            free.append(None)
 
     def unread(self) -> bool:
         """See Transport."""

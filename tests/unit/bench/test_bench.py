@@ -33,7 +33,16 @@ def test_every_row_of_the_table_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "side", ["receive:ours", "send:ours", "send:ours_threads", "send:ours_batch", "confirm:ours", "round_trip:ours"]
+    "side",
+    [
+        "receive:ours",
+        "send:ours",
+        "send:ours_threads",
+        "send:ours_batch",
+        "send:after_pause",
+        "confirm:ours",
+        "round_trip:ours",
+    ],
 )
 def test_a_side_of_ours_gives_its_figures(side: str) -> None:
     few = {
@@ -44,5 +53,7 @@ def test_a_side_of_ours_gives_its_figures(side: str) -> None:
     }[side.partition(":")[0]]
     if side == "send:ours_threads":
         few = '{"count": 1000, "threads": 4}'
+    elif side == "send:after_pause":
+        few = '{"count": 100, "pause": 0.001}'
     figures = output("bench.process", side, few)
-    assert re.search(r'"(rate|p50)": [\d.]+', figures)
+    assert re.search(r'"(rate|p50|took)": [\d.]+', figures)

@@ -22,6 +22,19 @@ def test_a_send_is_the_same(version: str, destination: str, body: bytes | str) -
         assert templates.send(destination, body) == encode(commands.send(destination, body), version)
 
 
+@pytest.mark.parametrize("body", [bytearray(b"x"), memoryview(b"x"), 5, None])
+def test_a_body_of_another_kind_is_left_to_the_long_way(body: object) -> None:
+    assert Templates("1.2").send("/queue/a", body) is None
+
+
+def test_a_length_is_made_anew_and_the_head_is_not() -> None:
+    templates = Templates("1.2")
+    for size in range(3000):
+        body = b"x" * size
+        assert templates.send("/queue/a", body) == encode(commands.send("/queue/a", body), "1.2")
+    assert len(templates._lengths) <= 1000
+
+
 def test_a_destination_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(InvalidHeader):
         Templates("1.0").send("/queue/a\ntransaction:t", b"")
