@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from stomplistener.errors import ProtocolError
 
-_SEND_EARLY = 0.7
+_SEND_EARLY = 0.75
 """A beat goes out at this share of the interval: the promise is "at least every", and timers and networks are late."""
 
 TOLERANCE = 2.5

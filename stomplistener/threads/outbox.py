@@ -66,7 +66,8 @@ class Outbox:
         self._accepted = 0
         # Frames that somebody began to write, and those of them that are over: who waits for its own compares the two.
         self._begun_count = self._done_count = 0
-        self._progress = threading.Condition(lock)
+        # On the lock; made by the first who waits, since it has a kilobyte, and who only listens never does.
+        self._progress: threading.Condition | None = None
         self._waiting = 0
         self._failed = False
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -126,7 +127,7 @@ class Outbox:
             self._gathered = self._accepted = 0
             self.is_full = False
             self._transport = self.templates = None
-            self._progress.notify_all()
+            self._tell_progress()
             yield unsent
 
     # Without a lock
@@ -207,10 +208,11 @@ class Outbox:
     def _wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         self.wake()
         with self._lock:
+            self._progress = progress = self._progress or threading.Condition(self._lock)
             self._waiting += 1
             try:
                 # Where the connection broke, what was put goes out later or never: there is nothing to wait for here.
-                return self._progress.wait_for(lambda: condition() or self._failed or self._transport is None, timeout)
+                return progress.wait_for(lambda: condition() or self._failed or self._transport is None, timeout)
             finally:
                 self._waiting -= 1
 
@@ -302,8 +304,7 @@ class Outbox:
             self._gathered = self._accepted = 0
             self.is_full = False
             transport = self._transport
-            if self._waiting:
-                self._progress.notify_all()
+            self._tell_progress()
         # Asked once a write, not once a frame.
         if _log.isEnabledFor(logging.DEBUG):
             self._see(self._in_flight)
@@ -323,7 +324,11 @@ class Outbox:
         self._in_flight = []
         if self._waiting:
             with self._lock:
-                self._progress.notify_all()
+                self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        if self._progress is not None and self._waiting:
+            self._progress.notify_all()
 
     def _drain(self) -> None:
         while (transport := self._take()) is not None:

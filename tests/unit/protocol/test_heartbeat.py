@@ -101,7 +101,7 @@ def test_what_is_not_two_numbers_is_a_protocol_error(text: str) -> None:
 
 def test_a_beat_is_due_before_the_promise_is_broken() -> None:
     beat = HeartBeat(send=10.0, receive=0.0)
-    assert beat.send_due(100.0) == pytest.approx(107.0)
+    assert beat.send_due(100.0) == pytest.approx(107.5)
     assert 100.0 < beat.send_due(100.0) < 110.0
     assert beat.dead_at(100.0) == math.inf
 
