@@ -9,6 +9,8 @@ from typing import Any
 
 from bench.process import Figures, run_side
 
+_BESIDE = "peer_"
+
 
 @dataclass(frozen=True)
 class Side:
@@ -141,7 +143,8 @@ def run(experiment: Experiment, *, runs: int, quick: bool, tell: Callable[[str],
         if experiment.peer is not None:
             peers.append(experiment.peer.run(quick=quick))
         elif experiment.beside:
-            peers.append({name.removeprefix("peer_"): value for name, value in ours[-1].items() if "peer_" in name})
+            last = ours[-1]
+            peers.append({name.removeprefix(_BESIDE): last[name] for name in last if name.startswith(_BESIDE)})
     return [_result(experiment, measure, ours, peers) for measure in experiment.measures]
 
 

@@ -12,16 +12,8 @@ class Turn:
     """A lock, in two ways. Both exclude each other.
 
     Who may wait, or hold it over a wait, uses it as a lock: ``with turn``. Who will do something else when it is taken,
-    and nothing that blocks when not, takes the one thing out of ``free`` and puts it back::
-
-        try:
-            turn.free.pop()
-        except IndexError:
-            return False
-        try:
-            ...
-        finally:
-            turn.free.append(None)
+    and nothing that blocks when not, calls ``attempt()`` and, if that was true, ``give_back()``. On the way of a single
+    send these two are written out, with ``free``: a call costs it as much as the attempt.
 
     The first try of a ``threading.Lock`` after a pause costs ten times as much: a tenth of a whole send.
     """
@@ -31,23 +23,32 @@ class Turn:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.free: list[None] = [None]
+        """One thing, which is taken out by who has the turn."""
 
     def acquire(self, timeout: float = -1) -> bool:
         """Wait up to ``timeout`` seconds, for ever where -1; whether it is ours."""
         if not self._lock.acquire(timeout=timeout):
             return False
-        while True:
-            try:
-                self.free.pop()
-            except IndexError:
-                # Somebody has it who does not block: the interpreter runs him sooner or later.
-                time.sleep(0)
-            else:
-                return True
+        while not self.attempt():
+            # Somebody has it who does not block: the interpreter runs him sooner or later.
+            time.sleep(0)
+        return True
 
     def release(self) -> None:
-        self.free.append(None)
+        self.give_back()
         self._lock.release()
+
+    def attempt(self) -> bool:
+        """Take it if it is free; whether it was."""
+        try:
+            self.free.pop()
+        except IndexError:
+            return False
+        return True
+
+    def give_back(self) -> None:
+        """The end of an ``attempt`` that was true."""
+        self.free.append(None)
 
     def __enter__(self) -> Self:
         self.acquire()

@@ -9,7 +9,7 @@ Threads and what they do here:
   the *dispatcher* (see ``threads.lending``); one of the two reads at any time.
 - The *writer* and the *timer* report through ``broken`` that the connection is of no use any more.
 
-Locks, in the order in which they may be taken: the outbox's writing lock; ``lock``, which guards session, state and the
+Locks, in the order in which they may be taken: the outbox's writing turn; ``lock``, which guards session, state and the
 outbox's queue; the locks of lanes, bound and timer. ``lock`` is never held over I/O, over a listener, or over a wait
 for another thread (``changed`` releases it). The condition of an ``Answer`` is never taken under ``lock`` (an
 application may hold it, inside ``concurrent.futures.wait``). The short ways out take ``lock`` as ``threads.brief``

@@ -87,12 +87,10 @@ class Shared:
         self.state = state
         if state is ConnectionState.CONNECTED:
             self._length_means_bytes = self.config.dialect.length_means_bytes(self.session.connected_frame)
-        self._take_shortcut(state is ConnectionState.CONNECTED and not self.config.track_messages)
-        self.changed.notify_all()
-
-    def _take_shortcut(self, usual: bool) -> None:
+        usual = state is ConnectionState.CONNECTED and not self.config.track_messages
         self.shortcut = Shortcut(self, long_texts=self._length_means_bytes) if usual else None
         self.outbox.templates = self.shortcut.templates if self.shortcut is not None else None
+        self.changed.notify_all()
 
     def give_up(self, failure: StompError) -> None:
         """End for good, from any thread: nothing is said any more, and whoever waits raises ``failure``."""

@@ -20,6 +20,9 @@ class ParentsLock:
 
     def __exit__(self, *_error: object) -> None: ...
 
+    def attempt(self) -> NoReturn:
+        raise ClosedAfterFork(ADVICE)
+
     @property
     def free(self) -> NoReturn:
         """That of a ``Turn``."""

@@ -105,7 +105,7 @@ class Outbox:
         """Whether more has gathered than may, and the connection that could take it is broken."""
         return self._failed and self.is_full
 
-    # With the writing lock
+    # With the writing turn
 
     @contextmanager
     def ending(self) -> Iterator[list[bytes]]:
@@ -223,9 +223,7 @@ class Outbox:
 
     def beat(self) -> None:
         """Send one heart-beat unless bytes are on their way anyway. Never waits."""
-        try:
-            self._writing.free.pop()
-        except IndexError:
+        if not self._writing.attempt():
             return
         try:
             transport = self._transport
@@ -236,7 +234,7 @@ class Outbox:
             self._failed = True
             self._broken(error)
         finally:
-            self._writing.free.append(None)
+            self._writing.give_back()
 
     def hold(self) -> None:
         """Begin a batch: what this thread puts gathers until ``release``."""
@@ -271,9 +269,7 @@ class Outbox:
 
     def _write_at_once(self) -> bool:
         """Write what gathered if that is possible without waiting; whether nothing is left to write."""
-        try:
-            self._writing.free.pop()
-        except IndexError:
+        if not self._writing.attempt():
             return False
         try:
             if self._gathered > FEW or (transport := self._take()) is None:
@@ -292,10 +288,10 @@ class Outbox:
             self._broken(error)
             return True
         finally:
-            self._writing.free.append(None)
+            self._writing.give_back()
 
     def _take(self) -> Transport | None:
-        """Begin to write what is lined up, with the writing lock; None where there is nothing, or no way."""
+        """Begin to write what is lined up, with the writing turn; None where there is nothing, or no way."""
         with self._lock:
             if self._transport is None or self._failed or not self._queue:
                 return None

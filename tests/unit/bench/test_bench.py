@@ -33,27 +33,16 @@ def test_every_row_of_the_table_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "side",
+    ("side", "few", "figure"),
     [
-        "receive:ours",
-        "send:ours",
-        "send:ours_threads",
-        "send:ours_batch",
-        "send:after_pause",
-        "confirm:ours",
-        "round_trip:ours",
+        ("receive:ours", '{"count": 1000, "size": 100}', "rate"),
+        ("send:ours", '{"count": 1000}', "rate"),
+        ("send:ours_threads", '{"count": 1000, "threads": 4}', "rate"),
+        ("send:ours_batch", '{"count": 1000}', "rate"),
+        ("send:after_pause", '{"count": 100, "pause": 0.001}', "took"),
+        ("confirm:ours", '{"count": 1000, "window": 100}', "rate"),
+        ("round_trip:ours", '{"count": 100, "pause": 0}', "p50"),
     ],
 )
-def test_a_side_of_ours_gives_its_figures(side: str) -> None:
-    few = {
-        "receive": '{"count": 1000, "size": 100}',
-        "send": '{"count": 1000}',
-        "confirm": '{"count": 1000, "window": 100}',
-        "round_trip": '{"count": 100, "pause": 0}',
-    }[side.partition(":")[0]]
-    if side == "send:ours_threads":
-        few = '{"count": 1000, "threads": 4}'
-    elif side == "send:after_pause":
-        few = '{"count": 100, "pause": 0.001}'
-    figures = output("bench.process", side, few)
-    assert re.search(r'"(rate|p50|took)": [\d.]+', figures)
+def test_a_side_of_ours_gives_its_figures(side: str, few: str, figure: str) -> None:
+    assert re.search(rf'"{figure}": [\d.]+', output("bench.process", side, few))

@@ -10,14 +10,6 @@ from client_support import eventually, in_thread
 from stomplistener.turn import Turn
 
 
-def try_it(turn: Turn) -> bool:
-    try:
-        turn.free.pop()
-    except IndexError:
-        return False
-    return True
-
-
 def test_one_at_a_time_has_it_however_it_is_taken() -> None:
     turn, counts = Turn(), [0, 0]
     interval = sys.getswitchinterval()
@@ -35,12 +27,12 @@ def test_one_at_a_time_has_it_however_it_is_taken() -> None:
     def ask_for_it() -> None:
         done = 0
         while done < 1000:
-            if try_it(turn):
+            if turn.attempt():
                 try:
                     count()
                     done += 1
                 finally:
-                    turn.free.append(None)
+                    turn.give_back()
 
     sys.setswitchinterval(1e-5)
     try:
@@ -53,7 +45,7 @@ def test_one_at_a_time_has_it_however_it_is_taken() -> None:
 
 def test_who_waits_has_it_when_whoever_tried_is_done() -> None:
     turn, had = Turn(), threading.Event()
-    assert try_it(turn)
+    assert turn.attempt()
 
     def wait_for_it() -> None:
         turn.acquire()
@@ -62,11 +54,11 @@ def test_who_waits_has_it_when_whoever_tried_is_done() -> None:
     waiting = in_thread(wait_for_it)
     eventually(turn._lock.locked, "one who waits")
     assert not had.is_set()
-    turn.free.append(None)
+    turn.give_back()
     waiting.done()
-    assert not try_it(turn)
+    assert not turn.attempt()
     turn.release()
-    assert try_it(turn)
+    assert turn.attempt()
 
 
 def test_the_wait_has_an_end() -> None:

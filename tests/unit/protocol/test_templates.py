@@ -29,10 +29,13 @@ def test_a_body_of_another_kind_is_left_to_the_long_way(body: object) -> None:
 
 def test_a_length_is_made_anew_and_the_head_is_not() -> None:
     templates = Templates("1.2")
+    templates.send("/queue/a", b"")
+    head = templates._heads_of_bytes["/queue/a"]
     for size in range(3000):
         body = b"x" * size
         assert templates.send("/queue/a", body) == encode(commands.send("/queue/a", body), "1.2")
     assert len(templates._lengths) <= 1000
+    assert templates._heads_of_bytes["/queue/a"] is head
 
 
 def test_a_destination_that_cannot_be_written_is_refused() -> None:
