@@ -15,8 +15,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from stomplistener.protocol.session import TRANSITIONS as SESSION
-from stomplistener.state import TRANSITIONS as CONNECTION
+from stomplistener.states import CONNECTION_MOVES as CONNECTION
+from stomplistener.states import SESSION_MOVES as SESSION
 
 PICTURES = Path(__file__).parent / "pictures"
 

@@ -20,12 +20,12 @@ import compared
 import guarantees
 
 import stomplistener
+from stomplistener.brokers import PROFILES
 from stomplistener.cli.root import cli
 from stomplistener.failover import BrokerOptions, FailoverOptions
 from stomplistener.failover.options import table
 from stomplistener.failover.query import _IGNORED, _IGNORED_PREFIXES
 from stomplistener.failover.uri import _PLAIN_DEFAULTS
-from stomplistener.protocol.profiles import PROFILES
 from stomplistener.worker.metrics import COUNTERS, GAUGES, PREFIX
 
 ROOT = Path(__file__).parent.parent

@@ -22,14 +22,14 @@ import engine
 
 with engine.instrumented("protocol", "core", "delivery", "message", "threads"):
     from stomplistener import Connection, Frame, Limits, Listener, Message, connection, delivery
-    from stomplistener.config import ConnectOptions
+    from stomplistener._util.deadline import Deadline
     from stomplistener.core import Core
     from stomplistener.errors import StompError
     from stomplistener.failover import parse
+    from stomplistener.options import ConnectOptions
     from stomplistener.protocol import Decoder, SessionState
-    from stomplistener.state import ConnectionState
+    from stomplistener.states import ConnectionState
     from stomplistener.threads import heartbeater
-    from stomplistener.threads.deadline import Deadline
 
 LIMITS = Limits(max_header_line=60, max_headers=8, max_header_bytes=150, max_body=60)
 CONNECTED = b"CONNECTED\nversion:%b\nheart-beat:0,0\nserver:ActiveMQ/6.1\n\n\0"

@@ -1,6 +1,5 @@
 """STOMP client for Python programs with threads: listeners that keep receiving through lost connections."""
 
-from stomplistener.config import ConnectOptions
 from stomplistener.connection import Connection
 from stomplistener.errors import (
     BrokerError,
@@ -16,8 +15,9 @@ from stomplistener.errors import (
 )
 from stomplistener.listener import Listener
 from stomplistener.message import Message
+from stomplistener.options import ConnectOptions
 from stomplistener.protocol import Frame, Limits, SubscriptionState, TransactionState
-from stomplistener.state import ConnectionState
+from stomplistener.states import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.subscription import Consumer, Subscription
 from stomplistener.transaction import Transaction

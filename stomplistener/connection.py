@@ -24,22 +24,22 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from stomplistener.config import DEFAULT, Config, ConnectOptions
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.fork import ADVICE
+from stomplistener._util.greenlets import refuse_half_a_patch
+from stomplistener.brokers import Dialect
 from stomplistener.core import Core
 from stomplistener.errors import ClosedAfterFork, NotConnected, StompError, TimedOut
 from stomplistener.failover import parse
-from stomplistener.greenlets import refuse_half_a_patch
 from stomplistener.lifecycle import Lifecycle
 from stomplistener.listener import AnyListener, Listeners, call_all
 from stomplistener.message import Message
+from stomplistener.options import DEFAULT, Config, ConnectOptions
 from stomplistener.protocol import VERSIONS, Frame, Limits, Session, commands
-from stomplistener.protocol.profiles import Dialect
 from stomplistener.requests import reply_frame, request_frame
-from stomplistener.state import ConnectionState
+from stomplistener.states import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.subscription import Consumer, SettlePolicy, Subscription
-from stomplistener.threads.deadline import Deadline
-from stomplistener.threads.fork import ADVICE
 from stomplistener.transaction import Transaction
 from stomplistener.transport import Transport
 from stomplistener.transport import connect as connect_transport
@@ -233,7 +233,7 @@ class Connection:
             ConnectFailed: the connection could not be made, or not be restored.
         """
         # Only for the programs that call this: it makes enums of all the signals.
-        from stomplistener.signals import EndingSignals
+        from stomplistener._util.signals import EndingSignals
 
         failures: list[StompError] = []
         # Handled before the first message can come: from then on a signal has something to bring to an end.

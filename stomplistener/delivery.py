@@ -9,11 +9,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.timer import Entry, timer
 from stomplistener.errors import ProtocolError, StompError
 from stomplistener.listener import Hook, call_all
 from stomplistener.message import Message
-from stomplistener.threads.deadline import Deadline
-from stomplistener.threads.timer import Entry, timer
 
 if TYPE_CHECKING:
     from stomplistener.core import Core, Item

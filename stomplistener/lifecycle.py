@@ -6,12 +6,12 @@ import logging
 import threading
 from collections.abc import Mapping
 
+from stomplistener._util.deadline import Deadline
 from stomplistener.core import ENDED, Core
 from stomplistener.errors import NotConnected, StompError
 from stomplistener.failover import Schedule
 from stomplistener.protocol import SessionState
-from stomplistener.state import ConnectionState
-from stomplistener.threads.deadline import Deadline
+from stomplistener.states import ConnectionState
 from stomplistener.threads.receiver import Receiver
 from stomplistener.threads.reconnector import Reconnector
 from stomplistener.threads.standby import Standby

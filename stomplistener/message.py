@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stomplistener.config import DEFAULT
+from stomplistener.options import DEFAULT
 from stomplistener.protocol.frame import Frame, Headers
 
 if TYPE_CHECKING:
-    from stomplistener.protocol.entries import TransactionEntry
+    from stomplistener.protocol.ledger import TransactionEntry
     from stomplistener.subscription import Subscription
     from stomplistener.transaction import Transaction
 

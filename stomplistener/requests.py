@@ -15,11 +15,11 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
 
+from stomplistener._util.deadline import Deadline
 from stomplistener.errors import ConnectionLost, StompError, TimedOut
 from stomplistener.message import Message
 from stomplistener.protocol import Frame, Session, commands
 from stomplistener.subscription import Subscription
-from stomplistener.threads.deadline import Deadline
 from stomplistener.threads.dispatcher import Lane
 
 if TYPE_CHECKING:

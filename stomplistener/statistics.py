@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from stomplistener._util.record import Record
 from stomplistener.protocol import HeartBeat, SessionState
-from stomplistener.record import Record
 
 
 class Statistics(Record):

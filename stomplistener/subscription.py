@@ -8,14 +8,14 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from stomplistener.config import DEFAULT
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.record import Record
 from stomplistener.errors import ClosedAfterFork, ConnectionLost, NotConnected, TimedOut
 from stomplistener.listener import AnyListener, Hook, hooks_of
 from stomplistener.message import Message
+from stomplistener.options import DEFAULT
 from stomplistener.protocol import Frame, Session, SubscriptionEntry, SubscriptionState
-from stomplistener.record import Record
-from stomplistener.state import ConnectionState
-from stomplistener.threads.deadline import Deadline
+from stomplistener.states import ConnectionState
 
 if TYPE_CHECKING:
     from stomplistener.core import Core, Item

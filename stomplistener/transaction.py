@@ -8,10 +8,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from stomplistener.config import DEFAULT
+from stomplistener._util.deadline import Deadline
 from stomplistener.errors import ClosedAfterFork, ConnectionLost
+from stomplistener.options import DEFAULT
 from stomplistener.protocol import Frame, Session, TransactionEntry, TransactionState, commands
-from stomplistener.threads.deadline import Deadline
 
 if TYPE_CHECKING:
     from stomplistener.core import Answer, Core

@@ -14,9 +14,9 @@ import click
 from click.exceptions import Exit
 
 from stomplistener import Connection, Listener, Message, StompError
+from stomplistener._util.signals import EndingSignals
 from stomplistener.cli import bodies
 from stomplistener.cli.target import Target, with_target
-from stomplistener.signals import EndingSignals
 
 GOODBYE = 5.0
 """Seconds that the graceful end may take."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stomplistener import ConnectFailed, Frame, TimedOut
+from stomplistener._util.deadline import Deadline
 from stomplistener.cli.target import Target
-from stomplistener.config import ConnectOptions
 from stomplistener.failover import Broker
+from stomplistener.options import ConnectOptions
 from stomplistener.protocol import VERSIONS, Decoder, Session, SessionState, commands, encode
 from stomplistener.protocol.frame import without
-from stomplistener.threads.deadline import Deadline
 from stomplistener.transport import Transport, connect, tls
 
 ROUND_TRIPS = 5

@@ -19,10 +19,10 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from stomplistener.config import DEFAULT
 from stomplistener.connection import StrHeaders
 from stomplistener.contrib.loops import LoopConnection, LoopMessages, LoopTransaction, Turn
 from stomplistener.message import Message
+from stomplistener.options import DEFAULT
 
 __all__ = ["AsyncConnection", "AsyncMessages", "AsyncTransaction"]
 

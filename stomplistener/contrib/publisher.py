@@ -9,9 +9,9 @@ from __future__ import annotations
 import atexit
 from typing import Any
 
-from stomplistener.config import DEFAULT
 from stomplistener.connection import Connection
-from stomplistener.state import ConnectionState
+from stomplistener.options import DEFAULT
+from stomplistener.states import ConnectionState
 
 __all__ = ["Publisher"]
 

@@ -22,12 +22,12 @@ them, ``shortcut`` has the short ways out.
 
 from __future__ import annotations
 
-from stomplistener.config import Config
 from stomplistener.core.answer import Answer
 from stomplistener.core.receiving import Receiving
 from stomplistener.core.shared import ENDED, Event, Item, weigh
 from stomplistener.delivery import Delivery
 from stomplistener.listener import Listeners
+from stomplistener.options import Config
 from stomplistener.requests import Requests
 from stomplistener.threads.heartbeater import Heartbeater
 from stomplistener.threads.lending import LendingLane

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from stomplistener.config import ConnectOptions
 from stomplistener.core.answer import Answer
 from stomplistener.core.leaving import Leaving
 from stomplistener.core.shared import ENDED, NO_LIMITS
 from stomplistener.errors import BrokerError, ConnectionLost, InvalidHeader, NotConnected, ProtocolError, StompError
 from stomplistener.failover import Broker
 from stomplistener.listener import call_all
+from stomplistener.options import ConnectOptions
 from stomplistener.protocol import Decoder, Frame, Outcome, Request, SubscriptionEntry, encode
-from stomplistener.state import ConnectionState
+from stomplistener.states import ConnectionState
 from stomplistener.threads.spare import Spare
 from stomplistener.transport import Transport
 

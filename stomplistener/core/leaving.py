@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.fork import ADVICE, disown
 from stomplistener.core.answer import Answer
 from stomplistener.core.saying import Saying
 from stomplistener.errors import ClosedAfterFork, StompError
 from stomplistener.protocol import SessionState
-from stomplistener.state import ConnectionState
-from stomplistener.threads.deadline import Deadline
-from stomplistener.threads.fork import ADVICE, disown
+from stomplistener.states import ConnectionState
 
 _log = logging.getLogger("stomplistener")
 

@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
+from stomplistener._util.deadline import Deadline
 from stomplistener.core.answer import Answer
 from stomplistener.core.epochs import Epochs
 from stomplistener.core.shared import Event, Item
@@ -15,7 +16,6 @@ from stomplistener.message import Message
 from stomplistener.protocol import HEARTBEAT, Frame, Request, SessionState
 from stomplistener.protocol.frame import without
 from stomplistener.protocol.session import error_text
-from stomplistener.threads.deadline import Deadline
 from stomplistener.threads.dispatcher import Lane
 
 _log = logging.getLogger("stomplistener")

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Unpack
 
-from stomplistener.config import SendOptions
+from stomplistener._util.deadline import Deadline
 from stomplistener.core.answer import Answer
 from stomplistener.core.shared import NO_LIMITS, Shared
 from stomplistener.errors import ConnectionLost, InvalidHeader, NotConnected, ProtocolError, TimedOut
 from stomplistener.message import Message
+from stomplistener.options import SendOptions
 from stomplistener.protocol import Decoder, Frame, Request, Session, SessionState, commands, encode
-from stomplistener.state import ConnectionState
-from stomplistener.threads.deadline import Deadline
+from stomplistener.states import ConnectionState
 
 _log = logging.getLogger("stomplistener")
 

@@ -7,16 +7,17 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from stomplistener.config import Config
+from stomplistener.brokers import refusal_hint
 from stomplistener.core.shortcut import Shortcut
 from stomplistener.delivery import Delivery
 from stomplistener.errors import BrokerError, NotConnected, StompError
 from stomplistener.failover import Broker
 from stomplistener.listener import Listeners
 from stomplistener.message import Message
+from stomplistener.options import Config
 from stomplistener.protocol import Decoder, Limits, Session
 from stomplistener.requests import Requests
-from stomplistener.state import TRANSITIONS, ConnectionState
+from stomplistener.states import CONNECTION_MOVES, ConnectionState, check_move
 from stomplistener.statistics import SessionSnapshot, Statistics
 from stomplistener.threads.dispatcher import Bound, Lane
 from stomplistener.threads.gathering import Gathering
@@ -51,7 +52,10 @@ class Shared:
         self.state = ConnectionState.NEW
         self.failure: StompError = NotConnected("not connected yet: call connect() first")
         self.session = Session(
-            config.versions, config.heartbeat, subscription_headers=config.dialect.subscription_headers
+            config.versions,
+            config.heartbeat,
+            subscription_headers=config.dialect.subscription_headers,
+            refusal_hint=refusal_hint,
         )
         self.bound = Bound(config.limits.max_pending_messages, config.limits.max_pending_bytes)
         self.lanes: list[Lane[Item]] = []
@@ -83,7 +87,7 @@ class Shared:
 
     def move(self, state: ConnectionState) -> None:
         """Change the state, with the lock held, and wake everybody who waits for it."""
-        assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
+        check_move(CONNECTION_MOVES, self.state, state)
         self.state = state
         if state is ConnectionState.CONNECTED:
             self._length_means_bytes = self.config.dialect.length_means_bytes(self.session.connected_frame)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote, unquote
 
+from stomplistener._util.record import Record
 from stomplistener.errors import InvalidURI
 from stomplistener.failover.text import Piece
-from stomplistener.record import Record
 
 MASK = "***"
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from random import Random, SystemRandom
 
+from stomplistener._util.record import Record
 from stomplistener.errors import InvalidURI
 from stomplistener.failover.sources import read_brokers
 from stomplistener.failover.uri import Broker, BrokerURI, FailoverOptions
-from stomplistener.record import Record
 
 # One for all: its own would take 2.5 kB of each connection. The system's dice fall otherwise in each forked process.
 _DICE = SystemRandom()

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
+from stomplistener._util.record import Record
 from stomplistener.errors import InvalidURI
 from stomplistener.failover.options import (
     FACTOR,
@@ -39,7 +40,6 @@ from stomplistener.failover.options import (
 )
 from stomplistener.failover.query import Said, Vocabulary, nearest
 from stomplistener.failover.text import Piece
-from stomplistener.record import Record
 
 _SCHEMES = {name: name for name in ("tcp", "ssl", "ws", "wss", "unix")} | {"stomp": "tcp", "stomp+ssl": "ssl"}
 _EXAMPLE = "write a broker as in tcp://host:61613"

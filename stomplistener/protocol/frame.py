@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+from stomplistener._util.masking import masked
 from stomplistener.errors import shorten
-from stomplistener.masking import masked
 
 # Whether a header of this name stands in a frame's bytes as it is, and nothing else can look like it.
 _LINES = {key: f"\n{key}:" for key in ("ack", "destination", "message-id", "receipt-id", "subscription")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stomplistener.record import Record
+from stomplistener._util.record import Record
 
 
 class Limits(Record):

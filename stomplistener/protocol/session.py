@@ -19,26 +19,23 @@ Not thread-safe: the caller holds one lock around every call. No time, no random
 
 from __future__ import annotations
 
-import enum
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError, shorten
 from stomplistener.protocol import commands, heartbeat
-from stomplistener.protocol.entries import (
+from stomplistener.protocol.frame import HEARTBEAT, Frame, Headers, printable
+from stomplistener.protocol.heartbeat import HeartBeat
+from stomplistener.protocol.ledger import (
     Outcome,
     Request,
     SubscriptionEntry,
-    SubscriptionState,
     TransactionEntry,
-    TransactionState,
     loss_outcome,
 )
-from stomplistener.protocol.frame import HEARTBEAT, Frame, Headers, printable
-from stomplistener.protocol.heartbeat import HeartBeat
-from stomplistener.protocol.profiles import refusal_hint
 from stomplistener.protocol.spec import VERSIONS, version_rules
+from stomplistener.states import SESSION_MOVES, SessionState, SubscriptionState, TransactionState
 
 _MOST_SUSPICIONS = 3
 """Connections that may end by an unexplained ERROR with the same SEND at the head before that SEND is given up."""
@@ -46,29 +43,6 @@ _MOST_SUSPICIONS = 3
 
 _MOST_ENDED = 256
 """Ended subscriptions of an epoch whose late messages can still be told from those of strangers."""
-
-
-class SessionState(enum.Enum):
-    """The wire's truth; what an application can act on is :class:`stomplistener.ConnectionState`."""
-
-    DISCONNECTED = "disconnected"
-    CONNECTING = "connecting"
-    REPLAYING = "replaying"
-    CONNECTED = "connected"
-    DISCONNECTING = "disconnecting"
-
-
-TRANSITIONS: Mapping[tuple[SessionState, str], SessionState] = {
-    (SessionState.DISCONNECTED, "connect"): SessionState.CONNECTING,
-    (SessionState.CONNECTING, "connected"): SessionState.REPLAYING,
-    (SessionState.REPLAYING, "restored"): SessionState.CONNECTED,
-    (SessionState.CONNECTED, "disconnect"): SessionState.DISCONNECTING,
-    (SessionState.DISCONNECTED, "lost"): SessionState.DISCONNECTED,
-    (SessionState.CONNECTING, "lost"): SessionState.DISCONNECTED,
-    (SessionState.REPLAYING, "lost"): SessionState.DISCONNECTED,
-    (SessionState.CONNECTED, "lost"): SessionState.DISCONNECTED,
-    (SessionState.DISCONNECTING, "lost"): SessionState.DISCONNECTED,
-}
 
 
 class Replay(NamedTuple):
@@ -87,6 +61,8 @@ class Session:
         new_id: gives names for receipts, subscriptions and transactions, each time another one.
         subscription_headers: called with the CONNECTED frame and an entry whenever a SUBSCRIBE is made; its headers
             come under the entry's own. It is how options that every broker spells otherwise survive a change of broker.
+        refusal_hint: called with the text of an ERROR that refuses CONNECT and the ``host`` that was sent; what it
+            returns is added to the exception.
     """
 
     def __init__(
@@ -96,12 +72,14 @@ class Session:
         *,
         new_id: Callable[[], str] | None = None,
         subscription_headers: Callable[[Frame, SubscriptionEntry], Mapping[str, str]] | None = None,
+        refusal_hint: Callable[[str, str | None], str] | None = None,
     ) -> None:
         self.versions = tuple(version_rules(name).name for name in versions)
         self.heartbeat_wanted = HeartBeat(*heartbeat)
         counter = itertools.count(1)
         self._next_id = new_id or (lambda: str(next(counter)))
         self._subscription_headers = subscription_headers or (lambda _connected, _entry: {})
+        self._refusal_hint = refusal_hint or (lambda _text, _host: "")
         self.state = SessionState.DISCONNECTED
         self.epoch = 0
         self.version: str | None = None
@@ -143,8 +121,9 @@ class Session:
         """
         if frame.command == "ERROR":
             text = error_text(frame)
-            hint = refusal_hint(text, self._host)
-            raise BrokerError(f"the broker refused the login: {text}{hint}", frame=frame)
+            raise BrokerError(
+                f"the broker refused the login: {text}{self._refusal_hint(text, self._host)}", frame=frame
+            )
         if frame.command != "CONNECTED":
             raise ProtocolError(f"the broker answered CONNECT with {frame.command}", frame=frame)
         version = frame.headers.get("version", "1.0")
@@ -565,7 +544,7 @@ class Session:
 
     def _move(self, event: str) -> None:
         try:
-            self.state = TRANSITIONS[self.state, event]
+            self.state = SESSION_MOVES[self.state, event]
         except KeyError:
             raise ProtocolError(f"the session is {self.state.value}: there is no {event!r} now") from None
 

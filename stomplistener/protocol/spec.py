@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
 
-from stomplistener.record import Record
+from stomplistener._util.record import Record
 
 _ESCAPE = re.compile(r"\\.", re.DOTALL).sub
 

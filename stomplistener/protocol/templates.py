@@ -7,7 +7,7 @@ message as it came. The bytes are the same; what has anything special goes the l
 from __future__ import annotations
 
 from stomplistener.protocol import commands
-from stomplistener.protocol.codec import encode_block
+from stomplistener.protocol.encoder import encode_block
 from stomplistener.protocol.frame import Frame, ReceivedFrame
 from stomplistener.protocol.spec import version_rules
 

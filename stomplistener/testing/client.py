@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from stomplistener.errors import InvalidHeader, ProtocolError
 from stomplistener.protocol import HEARTBEAT, Decoder, Frame, HeartBeat, encode
-from stomplistener.protocol.codec import encode_block
+from stomplistener.protocol.encoder import encode_block
 from stomplistener.protocol.heartbeat import TOLERANCE
 from stomplistener.testing import commands
 from stomplistener.testing.destinations import local

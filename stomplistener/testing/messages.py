@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stomplistener.errors import InvalidHeader
 from stomplistener.protocol import Headers
-from stomplistener.protocol.codec import encode_block
+from stomplistener.protocol.encoder import encode_block
 
 if TYPE_CHECKING:
     from stomplistener.testing.subscriptions import Subscription

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from stomplistener.protocol import Headers
-from stomplistener.protocol.codec import encode_block
+from stomplistener.protocol.encoder import encode_block
 from stomplistener.testing.messages import Delivery, Stored
 from stomplistener.testing.queues import Queue
 from stomplistener.testing.selector import Selector

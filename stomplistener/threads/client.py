@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from stomplistener.config import Config, ConnectOptions
+from stomplistener._util.deadline import Deadline
 from stomplistener.errors import StompError
 from stomplistener.failover import Broker
+from stomplistener.options import Config, ConnectOptions
 from stomplistener.protocol import Outcome, Request, Session
-from stomplistener.state import ConnectionState
-from stomplistener.threads.deadline import Deadline
+from stomplistener.states import ConnectionState
 from stomplistener.threads.spare import Spare
 from stomplistener.transport import Transport
 

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from stomplistener.threads.deadline import Deadline
+from stomplistener._util.deadline import Deadline
 
 Item = TypeVar("Item")
 

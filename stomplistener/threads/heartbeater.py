@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from stomplistener._util.timer import Entry, timer
 from stomplistener.protocol.heartbeat import TOLERANCE, HeartBeat
-from stomplistener.threads.timer import Entry, timer
 
 
 class Watched(Protocol):

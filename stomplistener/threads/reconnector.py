@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from stomplistener.config import Config
+from stomplistener._util.deadline import Deadline
 from stomplistener.errors import BrokerError, ConnectFailed, NotConnected, ProtocolError, StompError, TimedOut
 from stomplistener.failover import Attempt, Schedule
+from stomplistener.options import Config
 from stomplistener.protocol import SessionState
-from stomplistener.state import ConnectionState
+from stomplistener.states import ConnectionState
 from stomplistener.threads.client import Client
-from stomplistener.threads.deadline import Deadline
 from stomplistener.threads.spare import Spare, dial
 from stomplistener.threads.standby import Standby
 from stomplistener.transport import Interrupt, Transport

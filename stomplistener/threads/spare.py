@@ -8,13 +8,13 @@ import threading
 import time
 from contextlib import suppress
 
-from stomplistener.config import Config, ConnectOptions
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.timer import Entry, timer
 from stomplistener.errors import ConnectFailed, StompError, TimedOut
 from stomplistener.failover import Broker
+from stomplistener.options import Config, ConnectOptions
 from stomplistener.protocol import Decoder, Frame, Session, SessionState, encode
 from stomplistener.protocol.frame import without
-from stomplistener.threads.deadline import Deadline
-from stomplistener.threads.timer import Entry, timer
 from stomplistener.transport import Interrupt, Transport
 
 _log = logging.getLogger("stomplistener")

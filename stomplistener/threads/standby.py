@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 
-from stomplistener.config import Config
+from stomplistener._util.deadline import Deadline
 from stomplistener.errors import StompError
 from stomplistener.failover import Broker, Schedule
-from stomplistener.state import ConnectionState
+from stomplistener.options import Config
+from stomplistener.states import ConnectionState
 from stomplistener.threads.client import Client
-from stomplistener.threads.deadline import Deadline
 from stomplistener.threads.spare import LOOK, Spare, dial
 from stomplistener.transport import Interrupt
 

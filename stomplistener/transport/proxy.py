@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from stomplistener._util.masking import hidden, secrets_in
 from stomplistener.errors import ConnectFailed, InvalidURI, TimedOut
-from stomplistener.masking import hidden, secrets_in
 from stomplistener.transport.extras import MissingExtra
 from stomplistener.transport.interrupt import Interrupt, remaining
 

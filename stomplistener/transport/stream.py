@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import suppress
 
-from stomplistener import greenlets
+from stomplistener._util import greenlets
 from stomplistener.turn import Turn
 
 # Asked for where much came the last time. A quarter of it costs large messages a quarter of their speed; more would be

@@ -21,8 +21,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from stomplistener._util.masking import hidden, hidden_bytes, secrets_in
 from stomplistener.errors import ConnectFailed, InvalidHeader, shorten
-from stomplistener.masking import hidden, hidden_bytes, secrets_in
 from stomplistener.transport.base import Endpoint, Transport
 from stomplistener.transport.extras import MissingExtra
 from stomplistener.transport.layer import Layer

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stomplistener._util.deadline import Deadline
 from stomplistener.connection import Body, Connection
 from stomplistener.errors import InvalidURI
 from stomplistener.message import Message
-from stomplistener.threads.deadline import Deadline
 from stomplistener.worker import logs
 from stomplistener.worker.options import RunOptions
 from stomplistener.worker.process import execute

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stomplistener._util.deadline import Deadline
 from stomplistener.errors import StompError
-from stomplistener.threads.deadline import Deadline
 from stomplistener.worker import signals
 from stomplistener.worker.alive import AliveFile
 from stomplistener.worker.exits import Exit, exit_of

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from stomplistener._util.deadline import Deadline
 from stomplistener.connection import Connection
 from stomplistener.delivery import TryAgain
 from stomplistener.errors import NotConnected, StompError
 from stomplistener.message import Message
 from stomplistener.protocol import SubscriptionState
 from stomplistener.subscription import Subscription
-from stomplistener.threads.deadline import Deadline
 
 if TYPE_CHECKING:
     from stomplistener.worker.application import Around, ConnectionPlan, Declaration

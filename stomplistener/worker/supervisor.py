@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stomplistener.threads.deadline import Deadline
+from stomplistener._util.deadline import Deadline
 from stomplistener.worker import signals
 from stomplistener.worker.alive import AliveFile
 from stomplistener.worker.backoff import BackOff

@@ -11,7 +11,7 @@ from conformance import World, matrix, outcome_of, received, texts
 from expectations import expected
 
 from stomplistener import ConnectFailed, InvalidHeader, ProtocolError
-from stomplistener.protocol.profiles import profile_of
+from stomplistener.brokers import profile_of
 
 pytestmark = matrix()
 

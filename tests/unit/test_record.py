@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import stomplistener
-from stomplistener.record import Record
+from stomplistener._util.record import Record
 
 
 class Place(Record):

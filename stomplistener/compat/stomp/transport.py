@@ -16,15 +16,15 @@ from stomplistener.compat.stomp.threads import Call, ListenerThread
 from stomplistener.compat.stomp.tls import TLSSettings, Validator
 from stomplistener.compat.stomp.unsettled import Unsettled
 from stomplistener.compat.stomp.utils import Frame
-from stomplistener.config import ConnectOptions
 from stomplistener.connection import Connection
 from stomplistener.errors import BrokerError, ConnectFailed, StompError
 from stomplistener.failover import Broker
 from stomplistener.listener import Listener
 from stomplistener.message import Message
+from stomplistener.options import ConnectOptions
 from stomplistener.protocol import VERSIONS
 from stomplistener.protocol import Frame as WireFrame
-from stomplistener.state import ConnectionState
+from stomplistener.states import ConnectionState
 from stomplistener.transport import Transport as Bytes
 from stomplistener.transport import connect as connect_transport
 

@@ -10,9 +10,9 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.text import Truncator
 
+from stomplistener._util.masking import masked
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.django.outbox import requeue
-from stomplistener.masking import masked
 
 SHOWN = 4096
 """How many bytes of a body are shown."""

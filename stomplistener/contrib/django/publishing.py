@@ -13,10 +13,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import transaction
 
+from stomplistener._util.deadline import Deadline
 from stomplistener.connection import Body
 from stomplistener.contrib.django.conf import NAME, stomp_settings
 from stomplistener.contrib.publisher import GOODBYE, Publisher
-from stomplistener.threads.deadline import Deadline
 from stomplistener.worker.application import DEFAULT
 
 _made: list[Publisher] = []

@@ -28,12 +28,12 @@ from django.db import DEFAULT_DB_ALIAS, Error, close_old_connections, connection
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from stomplistener._util.deadline import Deadline
 from stomplistener.connection import Connection
 from stomplistener.contrib.django.conf import OutboxSettings
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.django.outbox import State, purge
 from stomplistener.errors import BrokerError, ProtocolError, StompError, TimedOut
-from stomplistener.threads.deadline import Deadline
 from stomplistener.worker import signals
 from stomplistener.worker.alive import AliveFile
 from stomplistener.worker.backoff import BackOff

@@ -8,10 +8,10 @@ from typing import Any
 
 from flask import Flask
 
-from stomplistener.config import DEFAULT as DEFAULT_TIMEOUT
 from stomplistener.connection import Body, Connection
 from stomplistener.contrib.flask.commands import stomp_commands
 from stomplistener.contrib.flask.site import KEY, Site, current_site
+from stomplistener.options import DEFAULT as DEFAULT_TIMEOUT
 from stomplistener.worker import Application
 from stomplistener.worker.application import DEFAULT
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from flask import Flask, current_app
 
-from stomplistener.config import DEFAULT
 from stomplistener.connection import Body, Connection
 from stomplistener.contrib.flask import config
 from stomplistener.contrib.publisher import Publisher
+from stomplistener.options import DEFAULT
 from stomplistener.worker import Application
 
 KEY = "stomp"

@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
-from stomplistener.config import DEFAULT
+from stomplistener._util.deadline import Deadline
 from stomplistener.connection import Body, Connection, StrHeaders
 from stomplistener.contrib.loops.framework import Gate, Loop, in_thread
 from stomplistener.errors import StompError, TimedOut
 from stomplistener.listener import Listener
 from stomplistener.message import Message
-from stomplistener.state import ConnectionState
-from stomplistener.threads.deadline import Deadline
+from stomplistener.options import DEFAULT
+from stomplistener.states import ConnectionState
 from stomplistener.transaction import Transaction
 
 T = TypeVar("T")

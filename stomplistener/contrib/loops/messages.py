@@ -6,11 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from stomplistener.config import DEFAULT
 from stomplistener.contrib.loops.connection import LoopConnection
 from stomplistener.contrib.loops.framework import Gate, in_thread
 from stomplistener.errors import StompError
 from stomplistener.message import Message
+from stomplistener.options import DEFAULT
 from stomplistener.subscription import Consumer
 
 _log = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from stomplistener.config import DEFAULT
 from stomplistener.connection import Body, Connection, StrHeaders
 from stomplistener.contrib.loops import LoopConnection, LoopMessages, LoopTransaction
 from stomplistener.contrib.twisted.reactor import Reactor
 from stomplistener.contrib.twisted.subscription import TwistedSubscription
 from stomplistener.message import Message
+from stomplistener.options import DEFAULT
 
 
 class TwistedConnection:

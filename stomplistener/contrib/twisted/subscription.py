@@ -8,10 +8,10 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.python.failure import Failure
 
-from stomplistener.config import DEFAULT
+from stomplistener._util.deadline import Deadline
 from stomplistener.contrib.loops import Gate, LoopConnection, LoopMessages
 from stomplistener.message import Message
-from stomplistener.threads.deadline import Deadline
+from stomplistener.options import DEFAULT
 
 _log = logging.getLogger(__name__)
 

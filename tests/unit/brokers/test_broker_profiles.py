@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stomplistener import BrokerError, Connection, ConnectionLost, Frame, ProtocolError, SubscriptionState
+from stomplistener.brokers import PROFILES, Dialect, Profile, profile_of, refusal_hint
 from stomplistener.protocol import Session, SubscriptionEntry
-from stomplistener.protocol.profiles import PROFILES, Dialect, Profile, profile_of, refusal_hint
 from stomplistener.testing import Broker
 
 SERVERS = {

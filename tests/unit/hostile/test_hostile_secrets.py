@@ -20,7 +20,7 @@ import trustme
 from hostile_servers import SOON, Peer, Server, eventually, good, nothing_left
 
 from stomplistener import Connection, Frame, Message, StompError
-from stomplistener.config import ConnectOptions
+from stomplistener.options import ConnectOptions
 
 PASSCODE = "s3cret-passcode"
 URI_PASSCODE = "s3cret-in-uri"

@@ -16,7 +16,13 @@ FOLDER = Path(stomplistener.protocol.__file__).parent
 MODULES = sorted(module.name for module in pkgutil.iter_modules([str(FOLDER)]))
 IMPURE = ["socket", "ssl", "threading", "_thread", "queue", "concurrent", "asyncio", "time", "datetime", "logging"]
 IMPURE += ["select", "selectors", "random", "secrets", "uuid", "os", "signal", "subprocess"]
-BELOW = ("stomplistener.protocol", "stomplistener.errors", "stomplistener.masking", "stomplistener.record")
+BELOW = (
+    "stomplistener.protocol",
+    "stomplistener.errors",
+    "stomplistener._util.masking",
+    "stomplistener._util.record",
+    "stomplistener.states",
+)
 
 
 def imported(path: Path) -> set[str]:

@@ -19,7 +19,8 @@ from stomplistener.protocol import (
     TransactionState,
     commands,
 )
-from stomplistener.protocol.session import TRANSITIONS, error_text
+from stomplistener.protocol.session import error_text
+from stomplistener.states import SESSION_MOVES
 
 
 def login(session: Session, version: str | None = "1.2", **headers: str) -> None:
@@ -195,9 +196,9 @@ EVENTS: Mapping[str, Callable[[Session], object]] = {
 @pytest.mark.parametrize("state", SessionState)
 def test_every_event_in_every_state_is_in_the_table_or_an_error(state: SessionState, event: str) -> None:
     session = in_state(state)
-    if (state, event) in TRANSITIONS:
+    if (state, event) in SESSION_MOVES:
         EVENTS[event](session)
-        assert session.state is TRANSITIONS[state, event]
+        assert session.state is SESSION_MOVES[state, event]
     else:
         before = session.epoch, session.version
         with pytest.raises(ProtocolError, match=state.value):
@@ -207,9 +208,9 @@ def test_every_event_in_every_state_is_in_the_table_or_an_error(state: SessionSt
 
 
 def test_the_table_has_no_event_and_no_state_beside() -> None:
-    assert {event for _, event in TRANSITIONS} == set(EVENTS)
-    assert set(TRANSITIONS.values()) == set(SessionState)
-    assert all((state, "lost") in TRANSITIONS for state in SessionState)
+    assert {event for _, event in SESSION_MOVES} == set(EVENTS)
+    assert set(SESSION_MOVES.values()) == set(SessionState)
+    assert all((state, "lost") in SESSION_MOVES for state in SessionState)
 
 
 @pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.CONNECTED])

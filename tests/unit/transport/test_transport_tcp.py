@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from transport_servers import SOON, Background, Options, Place, deaf, eventually, listening, refused, soon
 
-from stomplistener import greenlets
+from stomplistener._util import greenlets
 from stomplistener.errors import ConnectFailed, StompError, TimedOut
 from stomplistener.failover import parse
 from stomplistener.transport import ConnectInterrupted, Guided, Interrupt, Transport, connect

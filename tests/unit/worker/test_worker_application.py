@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from stomplistener import BrokerError, Connection, InvalidURI, Message
+from stomplistener._util.deadline import Deadline
 from stomplistener.testing import Broker
-from stomplistener.threads.deadline import Deadline
 from stomplistener.worker import Application, Exit, RunOptions, TryAgain, execute
 from stomplistener.worker.backoff import BackOff
 from stomplistener.worker.logs import JSONFormatter, handling

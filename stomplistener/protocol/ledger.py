@@ -6,27 +6,7 @@ import enum
 from collections.abc import Mapping
 
 from stomplistener.protocol.frame import Frame
-
-
-class SubscriptionState(enum.Enum):
-    """Where a subscription stands: PENDING until the broker's receipt, REPLAYING the same on a later connection."""
-
-    PENDING = "pending"
-    ACTIVE = "active"
-    REPLAYING = "replaying"
-    REJECTED = "rejected"
-    ENDED = "ended"
-
-
-class TransactionState(enum.Enum):
-    """Where a transaction stands; LOST with its connection, IN_DOUBT if its COMMIT was written and not answered."""
-
-    OPEN = "open"
-    COMMITTING = "committing"
-    COMMITTED = "committed"
-    ABORTED = "aborted"
-    LOST = "lost"
-    IN_DOUBT = "in doubt"
+from stomplistener.states import SubscriptionState, TransactionState
 
 
 class Outcome(enum.Enum):

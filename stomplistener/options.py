@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from stomplistener._util.masking import secrets_in
+from stomplistener._util.record import Record
+from stomplistener.brokers import Dialect
 from stomplistener.failover import Broker, BrokerURI
-from stomplistener.masking import secrets_in
 from stomplistener.protocol import Limits
-from stomplistener.protocol.profiles import Dialect
-from stomplistener.record import Record
 from stomplistener.transport import Transport
 
 if TYPE_CHECKING:

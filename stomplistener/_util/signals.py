@@ -8,7 +8,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from stomplistener.threads.deadline import Deadline
+from stomplistener._util.deadline import Deadline
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 

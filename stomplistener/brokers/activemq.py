@@ -1,0 +1,40 @@
+"""How ActiveMQ Classic spells what STOMP leaves open."""
+
+from __future__ import annotations
+
+from stomplistener.brokers.profile import Profile, Spelling
+
+_AMQ = "https://activemq.apache.org/components/classic/documentation/stomp"
+_AMQ_DELAY = "https://activemq.apache.org/components/classic/documentation/delay-and-schedule-message-delivery"
+
+PROFILE = Profile(
+    name="activemq",
+    title="ActiveMQ Classic",
+    server="activemq/",
+    options={
+        "durable": Spelling(
+            {"activemq.subscriptionName": "{name}"},
+            f"{_AMQ}, ActiveMQ Extensions to STOMP",
+            "STOMP 1.0 can delete it only where the client-id is the name",
+        ),
+        "prefetch": Spelling({"activemq.prefetchSize": "{count}"}, f"{_AMQ}, ActiveMQ Extensions to STOMP"),
+        "selector": Spelling({"selector": "{condition}"}, f"{_AMQ}, ActiveMQ Extensions to STOMP"),
+        "persistent": Spelling({"persistent": "true"}, f"{_AMQ}, Message Persistence"),
+        "expires": Spelling({"expires": "{at}"}, f"{_AMQ}, Working with Destinations with STOMP"),
+        "priority": Spelling(
+            {"priority": "{number}"},
+            "https://activemq.apache.org/components/classic/documentation/how-can-i-support-priority-queues",
+            "obeyed where the queue's policy says prioritizedMessages, ignored elsewhere",
+        ),
+        "delay": Spelling(
+            {"AMQ_SCHEDULED_DELAY": "{milliseconds}"},
+            _AMQ_DELAY,
+            "needs schedulerSupport at the broker, else the message comes at once",
+        ),
+        "duplicate_id": Spelling(None, _AMQ, "it detects duplicates by numbers that STOMP does not have"),
+    },
+    client_id=True,
+    length_means_bytes=True,
+    # With the name alone it answers that the durable consumer is in use.
+    forget=({}, {"activemq.subscriptionName": "{name}"}),
+)

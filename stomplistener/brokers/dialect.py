@@ -1,0 +1,160 @@
+"""What one connection needs to say options in the words of whatever broker it is on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stomplistener.brokers.profile import Profile
+from stomplistener.brokers.table import PROFILES, profile_of
+from stomplistener.errors import ProtocolError
+from stomplistener.protocol.frame import Frame
+from stomplistener.protocol.ledger import SubscriptionEntry
+
+
+class Dialect:
+    """What one connection needs to say options in the words of whatever broker it is on.
+
+    Args:
+        broker: the name of a profile that holds whatever CONNECTED says; None goes by CONNECTED.
+        client_id: the connection's ``client-id``; None if it has none.
+        duplicate_header: the header for ``duplicate_id``, whatever the broker; None goes by the table.
+    """
+
+    def __init__(
+        self, broker: str | None = None, client_id: str | None = None, duplicate_header: str | None = None
+    ) -> None:
+        if broker is not None and broker not in PROFILES:
+            raise ValueError(f"there is no broker {broker!r}; known are {', '.join(PROFILES)}")
+        self._fixed = PROFILES[broker] if broker is not None else None
+        self._client_id = client_id
+        self._duplicate_header = duplicate_header
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the broker is known without asking it."""
+        return self._fixed is not None
+
+    def length_means_bytes(self, connected: Frame | None) -> bool:
+        """Whether a text has to go without content-length to stay one; False where the broker is not known."""
+        profile = self._fixed or profile_of(connected)
+        return profile is not None and profile.length_means_bytes
+
+    def profile(self, connected: Frame | None, what: str) -> Profile:
+        """The profile of the broker.
+
+        Raises:
+            ProtocolError: it is not known.
+        """
+        profile = self._fixed or profile_of(connected)
+        if profile is None:
+            server = connected.header("server") if connected is not None else None
+            says = f"calls itself {server!r}" if server else "does not say what it is"
+            raise ProtocolError(
+                f"{what}: the broker {says}; name it, Connection(..., broker=…), one of {', '.join(PROFILES)}, "
+                "or give the headers yourself"
+            )
+        return profile
+
+    def subscription_headers(self, connected: Frame, entry: SubscriptionEntry) -> Mapping[str, str]:
+        """The headers of SUBSCRIBE for the options of a subscription; those that the application gave win.
+
+        Raises:
+            ProtocolError: the broker cannot do it, or something is missing for it.
+        """
+        headers: dict[str, str] = {}
+        if entry.selector is not None:
+            headers |= self.profile(connected, "selector").headers("selector", condition=entry.selector)
+        if entry.prefetch is not None:
+            # Artemis sends as long as something is left of the window: one byte is one message.
+            window = 1 if entry.prefetch == 1 else entry.prefetch * 1024
+            headers |= self.profile(connected, "prefetch").headers("prefetch", count=entry.prefetch, window=window)
+        if entry.durable is not None:
+            headers |= self._durable(self.profile(connected, "durable"), entry, entry.durable)
+        return headers
+
+    def _durable(self, profile: Profile, entry: SubscriptionEntry, name: str) -> Mapping[str, str]:
+        if profile.client_id and self._client_id is None:
+            raise ProtocolError(
+                f"{profile.title} keeps the durable subscription {name!r} for a client-id, and this connection has "
+                "none: Connection(..., headers={'client-id': …})"
+            )
+        if profile.named_by_id and entry.id != name:
+            raise ProtocolError(
+                f"{profile.title} takes the id of a durable subscription as its name: leave id out, or make it {name!r}"
+            )
+        return profile.headers("durable", name=name)
+
+    def forget_headers(self, connected: Frame, entry: SubscriptionEntry) -> list[dict[str, str]]:
+        """The headers of each UNSUBSCRIBE that ends a subscription, and deletes a durable one.
+
+        Raises:
+            ProtocolError: the version in use has no way to delete it.
+        """
+        if entry.durable is None:
+            return [{}]
+        profile = self.profile(connected, "durable")
+        if profile.name == "activemq" and connected.header("version") in (None, "1.0"):
+            self._check_deletable(profile, entry.durable)
+        return [
+            {key: template.format(name=entry.durable) for key, template in headers.items()}
+            for headers in profile.forget
+        ]
+
+    def _check_deletable(self, profile: Profile, name: str) -> None:
+        if self._client_id != name:
+            raise ProtocolError(
+                f"{profile.title} takes the name of a durable subscription as the client-id when STOMP 1.0 deletes it: "
+                f"{name!r} belongs to {self._client_id!r}. Use STOMP 1.1 or 1.2, or disconnect() to keep it"
+            )
+
+    def send_headers(
+        self,
+        connected: Frame | None,
+        now: float,
+        *,
+        persistent: bool | None = None,
+        expires: float | None = None,
+        priority: int | None = None,
+        delay: float | None = None,
+        duplicate_id: str | None = None,
+    ) -> dict[str, str]:
+        """The headers of SEND for its options.
+
+        Args:
+            now: seconds since the epoch, by the clock that the broker should have, too.
+
+        Raises:
+            ValueError: a value is out of range.
+            ProtocolError: the broker cannot do it.
+        """
+        headers: dict[str, str] = {}
+        # Not kept is the default of all; RabbitMQ 3.10 takes persistent:false for the wish to declare another queue
+        # than the one that is there, and answers ERROR.
+        if persistent:
+            headers |= self.profile(connected, "persistent").headers("persistent")
+        if expires is not None:
+            wait = _milliseconds("expires", expires)
+            at = round(now * 1000) + wait
+            headers |= self.profile(connected, "expires").headers("expires", milliseconds=wait, at=at)
+        if priority is not None:
+            if priority not in range(10):
+                raise ValueError(f"priority must be 0 to 9, not {priority!r}")
+            headers |= self.profile(connected, "priority").headers("priority", number=priority)
+        if delay is not None:
+            headers |= self.profile(connected, "delay").headers("delay", milliseconds=_milliseconds("delay", delay))
+        if duplicate_id is not None:
+            headers |= self._duplicate_header_of(connected, duplicate_id)
+        return headers
+
+    def _duplicate_header_of(self, connected: Frame | None, id: str) -> dict[str, str]:
+        if not id:
+            raise ValueError("duplicate_id must not be empty: every message without one is another")
+        if self._duplicate_header is not None:
+            return {self._duplicate_header: id}
+        return self.profile(connected, "duplicate_id").headers("duplicate_id", id=id)
+
+
+def _milliseconds(option: str, seconds: float) -> int:
+    if not seconds > 0:
+        raise ValueError(f"{option} must be more than 0 seconds, not {seconds!r}")
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,63 @@
+"""What differs from one broker to another: the form that each broker's file fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from stomplistener._util.record import Record
+from stomplistener.errors import ProtocolError
+
+
+class Spelling(NamedTuple):
+    """The headers for one option, with ``{…}`` for its value; None where the broker cannot do it.
+
+    Attributes:
+        headers: the headers.
+        source: where that is documented.
+        note: what is different on this broker; why not, where it cannot.
+    """
+
+    headers: Mapping[str, str] | None
+    source: str
+    note: str = ""
+
+
+class Profile(Record):
+    """One broker.
+
+    Attributes:
+        name: for ``Connection(broker=…)``.
+        title: for people.
+        server: how its ``server`` header begins, in lower case.
+        options: the spelling of each option, by its name.
+        client_id: whether a durable subscription belongs to the connection's ``client-id``, which is needed then.
+        named_by_id: whether the subscription's id is the name of a durable subscription.
+        forget: the headers of each UNSUBSCRIBE that it takes to delete a durable subscription.
+        reply_to: the destination for replies, with ``{name}`` for a name that no other has.
+        length_means_bytes: whether it makes a JMS BytesMessage of what has a content-length, a TextMessage of the rest.
+        replies_by_itself: whether the broker subscribes the sender to ``reply-to`` without a SUBSCRIBE.
+    """
+
+    name: str
+    title: str
+    server: str
+    options: Mapping[str, Spelling]
+    client_id: bool = False
+    named_by_id: bool = False
+    forget: Sequence[Mapping[str, str]] = ({},)
+    reply_to: str = "/temp-queue/{name}"
+    length_means_bytes: bool = False
+    replies_by_itself: bool = False
+    hints: Mapping[str, str] = {}
+
+    def headers(self, option: str, **values: object) -> dict[str, str]:
+        """The headers that say an option here.
+
+        Raises:
+            ProtocolError: the broker cannot do it; the message names it and says why.
+        """
+        spelling = self.options[option]
+        if spelling.headers is None:
+            raise ProtocolError(f"{self.title} cannot do {option}: {spelling.note} ({spelling.source})")
+        return {key: template.format_map(values) for key, template in spelling.headers.items()}

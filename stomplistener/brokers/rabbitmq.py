@@ -1,0 +1,35 @@
+"""How RabbitMQ spells what STOMP leaves open."""
+
+from __future__ import annotations
+
+from stomplistener.brokers.profile import Profile, Spelling
+
+_RABBIT = "https://www.rabbitmq.com/docs/3.13/stomp"
+
+PROFILE = Profile(
+    name="rabbitmq",
+    title="RabbitMQ",
+    server="rabbitmq/",
+    options={
+        "durable": Spelling({"durable": "true", "auto-delete": "false"}, f"{_RABBIT}, Durable Topic Subscriptions"),
+        "prefetch": Spelling({"prefetch-count": "{count}"}, f"{_RABBIT}, Message Acks"),
+        "selector": Spelling(None, f"{_RABBIT}, Protocol Extensions", "every message of the queue goes to a consumer"),
+        "persistent": Spelling({"persistent": "true"}, f"{_RABBIT}, Message Persistence"),
+        "expires": Spelling({"expiration": "{milliseconds}"}, f"{_RABBIT}, Message Properties"),
+        "priority": Spelling(
+            {"priority": "{number}"},
+            "https://www.rabbitmq.com/docs/priority",
+            "obeyed where the queue was declared with x-max-priority, ignored elsewhere",
+        ),
+        "delay": Spelling(None, f"{_RABBIT}, Destinations", "it delivers at once unless a plugin is added"),
+        "duplicate_id": Spelling(
+            None,
+            f"{_RABBIT}, Protocol Extensions",
+            "it stores every message unless a plugin is added: Connection(duplicate_header=…) names its header",
+        ),
+    },
+    named_by_id=True,
+    forget=({"durable": "true", "auto-delete": "false"},),
+    replies_by_itself=True,
+    hints={"Virtual host": "RabbitMQ takes the host header as the name of its virtual host"},
+)
