@@ -32,9 +32,12 @@ def check(data: bytes) -> None:
     assert failed == failed_again or unfinished, "pieces decide whether it is STOMP"
     assert [f is HEARTBEAT for f in frames] == [f is HEARTBEAT for f in again], "pieces decide about heart-beats"
     assert frames == again, "pieces decide about the frames"
+    assert [f.problem for f in frames] == [f.problem for f in again], "pieces decide about what is wrong"
     assert unfinished or decoder.partial == other.partial
     assert decoder.version == other.version
-    for frame in frames:
+    cut, cut_again = decoder.finish(), other.finish()
+    assert failed or failed_again or cut == cut_again, "pieces decide about an ERROR that is cut off"
+    for frame in [*frames, *([cut] if cut is not None else [])]:
         if frame is not HEARTBEAT:
             check_frame(frame, limits, VERSIONS[(choices >> 3) % 3 + 1])
 
@@ -61,6 +64,7 @@ def check_frame(frame: Frame, limits: Limits, version: str | None) -> None:
     assert sum(sizes) <= limits.max_header_bytes
     assert max(sizes, default=0) <= limits.max_header_line
     assert frame.info.isprintable(), "a stranger writes log lines"
+    assert len(frame.problem or "") < 1000, "what was seen is to be shown shortened"
     assert frame.header("message-id") == frame.headers.get("message-id")
     # Not every version can write what another one reads.
     with suppress(InvalidHeader):

@@ -1,9 +1,9 @@
-"""The whole receive path on what a broker may send: decoder, session, core, dispatch, acknowledging; without threads.
+"""The whole receive path on what a broker may send: log-in, decoder, session, dispatch, settlement; without threads.
 
 An input is one byte of choices, one for the size of pieces, one for what the application does, and the stream. The
 byte FF in the stream, which no UTF-8 text has, ends a connection, and the next one begins.
 
-What must hold: nothing but a ``StompError`` comes out of it; what is written is STOMP; nothing is left in the hand-off
+What must hold: nothing but a ``StompError`` comes out of it; what is written is STOMP; nothing is left in the queues
 when the listeners have worked it off, and never more than the input can hold; timers get times that exist.
 """
 
@@ -20,16 +20,19 @@ from typing import Any
 
 import engine
 
-with engine.instrumented("protocol", "core", "delivery", "message", "threads"):
-    from stomplistener import Connection, Frame, Limits, Listener, Message, connection, delivery
+with engine.instrumented("protocol", "_engine", "message"):
+    from stomplistener import Connection, Frame, Limits, Listener, Message, options
+    from stomplistener._engine import engine as parts
+    from stomplistener._engine import heartbeater, settlement, shutdown
+    from stomplistener._engine.life import Life
+    from stomplistener._engine.login import _log_in
     from stomplistener._util.deadline import Deadline
-    from stomplistener.core import Core
+    from stomplistener._util.timer import Entry
     from stomplistener.errors import StompError
     from stomplistener.failover import parse
     from stomplistener.options import ConnectOptions
-    from stomplistener.protocol import Decoder, SessionState
+    from stomplistener.protocol import Decoder
     from stomplistener.states import ConnectionState
-    from stomplistener.threads import heartbeater
 
 LIMITS = Limits(max_header_line=60, max_headers=8, max_header_bytes=150, max_body=60)
 CONNECTED = b"CONNECTED\nversion:%b\nheart-beat:0,0\nserver:ActiveMQ/6.1\n\n\0"
@@ -40,15 +43,16 @@ logging.getLogger("stomplistener").propagate = False
 
 
 class Wire:
-    """A transport that takes everything and gives nothing."""
+    """A transport that takes everything, and gives the pieces of a stream and then its end."""
 
     frame_per_send = False
 
-    def __init__(self) -> None:
+    def __init__(self, pieces: list[bytes]) -> None:
         self.written = bytearray()
+        self._pieces = pieces[::-1]
 
     def receive(self) -> bytes:
-        return b""
+        return self._pieces.pop() if self._pieces else b""
 
     def send(self, data: bytes | memoryview) -> int:
         self.written += data
@@ -72,10 +76,23 @@ class Wire:
 class Clock:
     """In the timer's place: holds that it could have waited for what it is given."""
 
-    def call_at(self, at: float, _function: Callable[[], float | None]) -> None:
+    def add(self, entry: Entry) -> None:
+        at = entry.at
         assert at == float("inf") or at - time.monotonic() < threading.TIMEOUT_MAX, f"no thread can wait until {at}"
 
-    def cancel(self, entry: None) -> None: ...
+    def cancel(self, entry: Entry) -> None: ...
+
+    def watch(self, key: object, look: Callable[[], object]) -> None: ...
+
+    def unwatch(self, key: object) -> None: ...
+
+    def poke(self) -> None: ...
+
+
+class Idle(Life):
+    """A life without threads: this module does what they do."""
+
+    def start(self) -> None: ...
 
 
 class Everything(Listener):
@@ -119,58 +136,71 @@ class Client:
             "failover:(tcp://a:1,tcp://b:2)", "guest", "secret", limits=LIMITS, name="fuzz", heartbeat=(10.0, 10.0)
         )
         connection.add_listener(self.listener)
-        core: Core = connection._core
-        # Without workers a lane has no thread: its items wait until they are taken.
-        core.lanes = [core.lane]
-        core.lane._workers = 0
+        self.connection = connection
+        self.engine = connection._engine
+        self.context = self.engine.context
+        # Without workers a queue has no thread: its items wait until they are taken.
+        self.engine.main._workers = 0
         # Nor is what was said left to the writer thread.
-        vars(core.outbox).update(push=lambda timeout=None: core.outbox.flush(timeout), wake=lambda: None)
+        vars(self.engine.writer)["wake"] = self.engine.writer.write_all
+        self.inbound = self.engine._inbound
+        vars(self.inbound)["_pause"] = self
         if choices & 8:
             connection.subscribe("/queue/a", id="auto")
         if choices & 16:
             connection.subscribe("/queue/a", id="one", ack="client-individual", settle=True, error_destination="/e")
         if choices & 32:
             connection.subscribe("/queue/b", id="many", ack="client", headers={"receipt": "2"})
-        self.connection, self.core = connection, core
         self.answers: list[Future[Any]] = []
-        core.state = ConnectionState.CONNECTING
+        life = self.engine.begin_life()
+        assert life is not None
+        self.life = life
+
+    # In the place of what lets bytes gather: it would sleep
+
+    def before_read(self) -> None: ...
+
+    def after_read(self, size: int, *, answers: bool) -> None: ...
 
     def live(self, pieces: list[bytes]) -> None:
-        """One connection from its beginning to its end, as ``Reconnector`` and ``Receiver`` lead it."""
-        wire, core = Wire(), self.core
-        failure: StompError | None = None
-        broker = core.config.uri.brokers[0]
+        """One connection from its beginning to its end, as ``Reconnector`` and ``Life`` lead it."""
+        wire, context = Wire(pieces), self.context
+        broker = context.config.uri.brokers[0]
+        patience = Deadline(60.0)
         options = ConnectOptions(broker="b", attempt=1, login="guest", passcode="secret", host="h", headers={})
         try:
-            core.begin_epoch(broker, wire, options)
-            for piece in pieces:
-                core.received(piece)
-                self.open()
-                self.work_off()
+            found = _log_in(context.config, broker, wire, options, patience, context.log, lambda _frame: None)
+            self.engine.cycle.begin(found, lambda: not self.life.is_over, patience)
         except StompError as error:
-            failure = error
-        assert len(str(failure)) < 1000, "what was seen is to be shown shortened"
-        unanswered = core.end_epoch(wire)
-        if core.state is ConnectionState.CONNECTED:
-            core.lost(StompError("cut"), unanswered)
+            ended: Exception = error
         else:
-            core.fail(unanswered)
+            ended = self.read_to_its_end()
+            self.engine.cycle.lost(wire, ended)
+        assert len(str(ended)) < 1000, "what was seen is to be shown shortened"
         self.work_off()
-        assert not core.bound.messages, "the hand-off counts messages that are not there"
-        assert not core.bound.bytes
+        assert not self.engine.flow.messages, "the flow control counts messages that are not there"
+        assert not self.engine.flow.bytes
+        assert self.engine.writer.is_empty
         self.check_written(wire)
 
-    def open(self) -> None:
+    def read_to_its_end(self) -> Exception:
+        # A call may be refused, and must leave nothing behind.
+        with suppress(StompError):
+            self.do_deeds()
+        while True:
+            self.work_off()
+            ended = self.inbound.read()
+            if ended is not None:
+                # A bug comes back from it like the end of a connection.
+                if not isinstance(ended, StompError):
+                    raise ended
+                return ended
+
+    def do_deeds(self) -> None:
         """Say what is to be said as soon as it may be."""
-        core = self.core
-        if core.session.state is not SessionState.REPLAYING:
-            return
-        core.replay()
-        if not core.session.is_replayed:
-            return
-        core.restored()
+        session = self.context.session
         if self.deeds & 1:
-            self.connection.send("/queue/a", "text", {"a:b": "c\nd"} if core.session.version != "1.0" else None)
+            self.connection.send("/queue/a", "text", {"a:b": "c\nd"} if session.version != "1.0" else None)
         if self.deeds & 2:
             self.answers.append(self.connection.send_async("/queue/a", b"confirmed"))
         if self.deeds & 4 and "late" not in self.connection.session.subscriptions:
@@ -181,17 +211,24 @@ class Client:
             transaction.send("/queue/a", "in it")
 
     def work_off(self) -> None:
-        core = self.core
-        assert core.bound.messages <= engine.LONGEST // 10
+        assert self.engine.flow.messages <= engine.LONGEST // 10
         now = Deadline(0.0)
-        for lane in core.lanes:
-            while (item := lane.take(now)) is not None:
-                core.delivery.run([item])
+        for queue in self.engine.queues():
+            while (item := queue.take(now)) is not None:
+                self.engine.settlement.run([item])
         self.listener.examine()
+
+    def end(self) -> None:
+        """The application closes it, and the receiver thread ends."""
+        self.life.give_up(StompError("the end"))
+        self.engine._life_ended(self.life)
+        for answer in self.answers:
+            assert answer.done(), "somebody would wait for ever"
 
     def check_written(self, wire: Wire) -> None:
         written = bytes(wire.written)
-        frames = Decoder(self.core.session.version if b"\n\n\0" in written[1:] else None).feed(written)
+        version = self.context.session.version
+        frames = Decoder(version if b"\n\n\0" in written[1:] else None).feed(written)
         assert not frames or frames[0].command == "CONNECT"
 
 
@@ -204,21 +241,19 @@ def check(data: bytes) -> None:
     # Some begin as a broker does, so that not every input has to find that out.
     hello = CONNECTED % VERSIONS[choices % 3] if not choices & 64 else b""
     for part in stream.split(b"\xff")[:3]:
-        if client.core.state is ConnectionState.CLOSED:
+        if client.context.state is ConnectionState.CLOSED:
             break
         part = hello + part
         client.live([part[start : start + step] for start in range(0, len(part), step)])
-    client.core.delivery.cancel_retries()
-    client.core.give_up(StompError("the end"))
-    client.core.abandon_unconfirmed()
-    for answer in client.answers:
-        assert answer.done(), "somebody would wait for ever"
+    client.end()
 
 
-for module in (heartbeater, delivery):
-    vars(module)["timer"] = Clock
+clock = Clock()
+for module in (heartbeater, settlement, shutdown, parts):
+    vars(module)["timer"] = lambda: clock
+vars(parts)["Life"] = Idle
 # The URI is always the same, and reading it would be a third of the time.
-vars(connection)["parse"] = cache(parse)
+vars(options)["parse"] = cache(parse)
 
 if __name__ == "__main__":
     engine.fuzz(check)

@@ -6,6 +6,8 @@ from stomplistener.protocol.encoder import encode
 from stomplistener.protocol.frame import HEARTBEAT, Frame, Headers
 from stomplistener.protocol.heartbeat import HeartBeat
 from stomplistener.protocol.ledger import (
+    Abandoned,
+    Ledger,
     Outcome,
     Request,
     SubscriptionEntry,
@@ -19,10 +21,12 @@ from stomplistener.states import SessionState, SubscriptionState, TransactionSta
 __all__ = [
     "HEARTBEAT",
     "VERSIONS",
+    "Abandoned",
     "Decoder",
     "Frame",
     "Headers",
     "HeartBeat",
+    "Ledger",
     "Limits",
     "Outcome",
     "Replay",

@@ -1,7 +1,8 @@
 """The frames of a client, one stateless function a command, each checking what its version allows.
 
 All are pure and thread-safe, return a :class:`Frame`, take ``headers`` that are added last and win over the arguments,
-and raise :class:`ProtocolError` for what the version has no way to say, ``ValueError`` for an argument out of range.
+and raise :class:`ProtocolError` if the version has no way to say it, ``ValueError`` for an argument out of range and
+``TypeError`` for one of a wrong type. The type of each header is checked by ``encode``.
 Source: the STOMP specifications, sections Connecting and Client Frames.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from stomplistener.errors import ProtocolError
-from stomplistener.protocol.frame import Frame
+from stomplistener.protocol.frame import Frame, as_bytes, frame_of
 from stomplistener.protocol.heartbeat import HeartBeat
 from stomplistener.protocol.spec import VERSIONS, Version, version_rules
 
@@ -29,6 +30,7 @@ def connect(
     *,
     version: str | None = None,
     command: str = "CONNECT",
+    host_required: bool = True,
 ) -> Frame:
     """CONNECT: offer versions and heart-beats.
 
@@ -40,20 +42,20 @@ def connect(
     offered = sorted({version_rules(name).name for name in ((version,) if version else versions)})
     if not offered:
         raise ValueError("no STOMP version to offer")
-    pairs: dict[str, str] = {}
+    fields: dict[str, str] = {}
     if offered != ["1.0"]:
-        if host is None and any(version_rules(name).host_required for name in offered):
+        if host is None and host_required and any(version_rules(name).host_required for name in offered):
             raise ProtocolError(f"{command} needs a host (the virtual host) from STOMP 1.1 on")
-        pairs["accept-version"] = ",".join(offered)
+        fields["accept-version"] = ",".join(offered)
         if any(heartbeat):
-            pairs["heart-beat"] = HeartBeat(*heartbeat).header
+            fields["heart-beat"] = HeartBeat(*heartbeat).header
     if host is not None:
-        pairs["host"] = host
+        fields["host"] = host
     if login is not None:
-        pairs["login"] = login
+        fields["login"] = login
     if passcode is not None:
-        pairs["passcode"] = passcode
-    return Frame(command, pairs | dict(headers or {}))
+        fields["passcode"] = passcode
+    return _frame(command, fields, headers)
 
 
 def stomp(
@@ -90,21 +92,22 @@ def send(
         auto_content_length: False leaves content-length out (ActiveMQ then makes a TextMessage); a body with a NUL
             cannot be sent so.
     """
-    version_rules(version)
-    if not destination:
-        raise ValueError("SEND needs a destination")
-    pairs = {"destination": destination}
-    if isinstance(body, str):
-        body = body.encode()
-        content_type = content_type or "text/plain;charset=utf-8"
+    if version not in VERSIONS:
+        version_rules(version)
+    if type(destination) is not str or not destination:
+        _check_text("SEND", "destination", destination)
+    if type(body) is not bytes:
+        if isinstance(body, str):
+            body = body.encode()
+            content_type = content_type or "text/plain;charset=utf-8"
+        else:
+            body = as_bytes(body)
+    fields = {"destination": destination}
     if content_type:
-        pairs["content-type"] = content_type
+        fields["content-type"] = content_type
     if auto_content_length:
-        pairs["content-length"] = str(len(body) if isinstance(body, (bytes, bytearray)) else memoryview(body).nbytes)
-    _add(pairs, transaction=transaction, receipt=receipt)
-    if headers:
-        pairs.update(headers)
-    return Frame("SEND", pairs, body)
+        fields["content-length"] = str(len(body))
+    return _frame("SEND", fields, headers, transaction, receipt, body)
 
 
 def subscribe(
@@ -118,16 +121,17 @@ def subscribe(
 ) -> Frame:
     """SUBSCRIBE; the id is required from 1.1 on."""
     rules = version_rules(version)
-    if not destination:
-        raise ValueError("SUBSCRIBE needs a destination")
+    _check_text("SUBSCRIBE", "destination", destination)
     if id is None and rules.subscription_id_required:
         raise ProtocolError(f"SUBSCRIBE needs an id in STOMP {version}")
     if ack not in rules.ack_modes:
         modes = ", ".join(sorted(rules.ack_modes))
         raise ProtocolError(f"STOMP {version} has no ack mode {ack!r}; it has {modes}")
-    pairs = {"destination": destination}
-    _add(pairs, id=id, ack=ack, receipt=receipt)
-    return Frame("SUBSCRIBE", pairs | dict(headers or {}))
+    fields = {"destination": destination}
+    if id is not None:
+        fields["id"] = id
+    fields["ack"] = ack
+    return _frame("SUBSCRIBE", fields, headers, receipt=receipt)
 
 
 def unsubscribe(
@@ -142,11 +146,13 @@ def unsubscribe(
     rules = version_rules(version)
     if id is None and rules.subscription_id_required:
         raise ProtocolError(f"UNSUBSCRIBE needs an id in STOMP {version}")
-    if id is None and destination is None:
+    if id is not None:
+        fields = {"id": id}
+    elif destination is not None:
+        fields = {"destination": destination}
+    else:
         raise ProtocolError("UNSUBSCRIBE needs an id or a destination")
-    pairs: dict[str, str] = {}
-    _add(pairs, id=id, destination=destination if id is None else None, receipt=receipt)
-    return Frame("UNSUBSCRIBE", pairs | dict(headers or {}))
+    return _frame("UNSUBSCRIBE", fields, headers, receipt=receipt)
 
 
 def ack(
@@ -179,16 +185,13 @@ def nack(
 def _settle(
     command: str, message: Frame, transaction: str | None, headers: StrHeaders, receipt: str | None, rules: Version
 ) -> Frame:
-    pairs: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for name, source in rules.ack_headers:
         value = message.header(source)
         if value is None:
             raise ProtocolError(f"{command} needs the {source} header of the MESSAGE, which has none", frame=message)
-        pairs[name] = value
-    _add(pairs, transaction=transaction, receipt=receipt)
-    if headers:
-        pairs.update(headers)
-    return Frame(command, pairs)
+        fields[name] = value
+    return _frame(command, fields, headers, transaction, receipt)
 
 
 def begin(transaction: str, headers: StrHeaders = None, *, receipt: str | None = None, version: str = _NEWEST) -> Frame:
@@ -210,20 +213,40 @@ def abort(transaction: str, headers: StrHeaders = None, *, receipt: str | None =
 
 def _transaction(command: str, transaction: str, headers: StrHeaders, receipt: str | None, version: str) -> Frame:
     version_rules(version)
-    if not transaction:
-        raise ValueError(f"{command} needs the name of a transaction")
-    pairs = {"transaction": transaction}
-    _add(pairs, receipt=receipt)
-    return Frame(command, pairs | dict(headers or {}))
+    _check_text(command, "transaction", transaction)
+    return _frame(command, {"transaction": transaction}, headers, receipt=receipt)
 
 
 def disconnect(receipt: str | None = None, headers: StrHeaders = None, *, version: str = _NEWEST) -> Frame:
     """DISCONNECT; its receipt says that the broker has processed everything before it."""
     version_rules(version)
-    pairs: dict[str, str] = {}
-    _add(pairs, receipt=receipt)
-    return Frame("DISCONNECT", pairs | dict(headers or {}))
+    return _frame("DISCONNECT", {}, headers, receipt=receipt)
 
 
-def _add(pairs: dict[str, str], **headers: str | None) -> None:
-    pairs.update((name, value) for name, value in headers.items() if value is not None)
+def _frame(
+    command: str,
+    fields: dict[str, str],
+    headers: StrHeaders,
+    transaction: str | None = None,
+    receipt: str | None = None,
+    body: bytes = b"",
+) -> Frame:
+    """Add the optional headers, last those of the application, which win."""
+    if transaction is not None:
+        fields["transaction"] = transaction
+    if receipt is not None:
+        fields["receipt"] = receipt
+    if headers:
+        try:
+            fields.update(headers)
+        except (TypeError, ValueError):
+            kind = type(headers).__name__
+            raise TypeError(f"{command}: headers must be a mapping of str to str, not {kind}") from None
+    return frame_of(command, fields, body)
+
+
+def _check_text(command: str, name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{command}: {name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{command} needs a {name}")

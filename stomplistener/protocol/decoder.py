@@ -1,51 +1,143 @@
 """From bytes in any pieces to frames.
 
-A frame is cut out of the bytes as soon as it is whole: its head ends at the first empty line, its body at the length
-that the head promises or else at the first NUL. What has not arrived whole is remembered with how far it was searched,
-so each byte is looked at a bounded number of times however small the pieces are, and a body in pieces is gathered in
-the very buffer that is handed out.
+A frame that is whole and well-formed is cut out of the bytes in one step. Any other frame takes a second way, which
+remembers what has not arrived whole with how far it was searched: each byte is looked at a bounded number of times
+however small the pieces are, and a body in pieces is gathered in the very buffer that is handed out.
+
+Brokers send frames that break the specification, and a broker that must deliver a message sends it again after each
+loss. So a MESSAGE, RECEIPT or ERROR whose end is known is delivered with the parts of it that can be read, and
+``Frame.problem`` says what was wrong. It is not delivered if its end is not known or if it breaks a limit.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from stomplistener._util.masking import hidden_bytes, masked_lines
 from stomplistener.errors import ProtocolError
-from stomplistener.protocol.frame import HEARTBEAT, Frame, ReceivedFrame
+from stomplistener.protocol.frame import HEARTBEAT, Fields, Frame
 from stomplistener.protocol.limits import Limits
 from stomplistener.protocol.spec import COMMANDS, UNESCAPED_COMMANDS, VERSIONS, Version, highest, version_rules
 
 _COMMANDS = {command.encode(): command for command in COMMANDS}
-_LONGEST_COMMAND = max(map(len, _COMMANDS))
+_USUAL_COMMANDS = {line: command for line, command in _COMMANDS.items() if command not in UNESCAPED_COMMANDS}
+_LONGEST_LINE = max(map(len, _COMMANDS)) + 2
+_LENIENT_COMMANDS = frozenset({"MESSAGE", "RECEIPT", "ERROR"})
+"""Frames that are delivered though they break the specification. CONNECTED decides how all others are read."""
 _NEWEST = VERSIONS[max(VERSIONS)]
 
-_NUL, _LF, _CR, _BACKSLASH = b"\0\n\r\\"
-_EOLS = re.compile(rb"\n++").match
-_EOLS_CR = re.compile(rb"(?:\r?\n)++").match
-_GOOD_BLOCK = re.compile(r"(?:\n[^\n:]++:.*+)*+").fullmatch
-_PLAIN_HEAD = re.compile(rb"([A-Z]++)((?:\n[^\n:]++:.*+)*+)\n\n").match
-"""A whole head, well-formed, its lines ending in LF: the usual one, recognised in one go."""
-_PLAIN_MESSAGE = re.compile(
-    rb"\n?+MESSAGE((?:\n(?:content-length:(?:(?(2)(?!)|([0-9]{1,18}+)(?=\n))|(.*+))|[^\n:]++:.*+))*+)\n\n"
+_NUL, _LF, _CR = b"\0\n\r"
+_EOL = b"\r\n"
+_MOST_DIGITS = 18
+"""Digits of a content-length."""
+_EOLS = re.compile(rb"(?:\r?\n)++").match
+_WELL_FORMED = re.compile(
+    rb"\n?+([A-Z]++)((?:\n(?:(?!content-length:)[^\n:]++:.*+|(?(3)(?!)|content-length:([0-9]{1,18}+)(?=\n))))*+)\n\n"
 ).match
-"""The same for what a broker sends most, behind another frame whose end of line may come first. Its groups are the
-header lines, the digits of the content-length, and a content-length that is no number or not the first."""
-_PLAIN_RECEIPT = re.compile(rb"\n?+RECEIPT(\nreceipt-id:[!-9;-\[\]-~]{1,64}+)\n\n\0").match
-"""A whole RECEIPT for an id of the usual kind, which come in long rows to who sends confirmed messages."""
+"""A whole head whose lines end in LF, behind the end of line of another frame. Its groups are the command, the header
+lines and the digits of the content-length, of which there is at most one."""
+_HEAD_ENDS = {False: re.compile(rb"\n\n"), True: re.compile(rb"\n\r?\n")}
+_ERROR_ENDS = {False: re.compile(rb"\n\n|\0"), True: re.compile(rb"\n\r?\n|\0")}
+"""The end of a head, by whether lines may end in CR LF; the head of an ERROR ends with the frame at the latest."""
+_JUNK_END = re.compile(rb"\0|\n(?=(?:MESSAGE|RECEIPT|ERROR)\r?\n)").search
+_SHOWN_JUNK = 80
+_ID_HEADERS = frozenset({b"ack", b"message-id", b"subscription"})
+"""Headers of a MESSAGE that an ACK repeats."""
+
+_Match = re.Match[bytes]
+
+_LINES = {key: f"\n{key}:" for key in ("ack", "destination", "message-id", "receipt-id", "subscription")}
+"""How the lines begin that the engine looks for in every message, without splitting its headers."""
+
+
+class ReceivedFrame(Frame):
+    """A frame as it came, whose headers are split at their first use: most listeners look at few of them.
+
+    Args:
+        command: its command.
+        block: its header lines, each with the LF before it; each has a name and a colon.
+        body: its body.
+        unescape: undoes the escapes in a name or value; None if there are none.
+        problem: what was wrong with it.
+    """
+
+    __slots__ = ("_block", "_unescape")
+
+    def __init__(
+        self,
+        command: str,
+        block: str,
+        body: bytes,
+        unescape: Callable[[str], str] | None = None,
+        problem: str | None = None,
+    ) -> None:
+        self.command = command
+        self.body = body
+        self.problem = problem
+        self._headers = None
+        self._block = block
+        self._unescape = unescape
+
+    @property
+    def fields(self) -> Fields:  # type: ignore[override]
+        unescape = self._unescape
+        lines = self._block.split("\n")[1:]
+        fields = {}
+        for line in lines:
+            key, _, value = line.partition(":")
+            if unescape is not None and "\\" in line:
+                key, value = unescape(key), unescape(value)
+            fields[key] = value
+        if len(fields) == len(lines):
+            return fields
+        # A header repeats.
+        undo = unescape or str
+        return tuple((undo(key), undo(value)) for key, _, value in [line.partition(":") for line in lines])
+
+    def header(self, key: str) -> str | None:
+        line = _LINES.get(key)
+        if line is None or self._headers is not None:
+            return self.headers.get(key)
+        block = self._block
+        start = block.find(line)
+        if start < 0:
+            return None
+        start += len(line)
+        end = block.find("\n", start)
+        value = block[start:] if end < 0 else block[start:end]
+        return value if self._unescape is None else self._unescape(value)
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + len(self._block)
+
+
+class _Offence(Exception):
+    """What is wrong with which bytes."""
+
+    def __init__(self, what: str, data: bytes | None) -> None:
+        self._what, self._data = what, data
+
+    def error(self, secrets: Iterable[str]) -> ProtocolError:
+        data = None if self._data is None else hidden_bytes(masked_lines(self._data), secrets)
+        return ProtocolError(self._what, data=data)
 
 
 class _Head(NamedTuple):
     command: str
     block: str
     length: int | None
+    offences: tuple[_Offence, ...] = ()
 
 
 class Decoder:
     """Turn received bytes into frames, in any pieces.
+
+    A MESSAGE, RECEIPT or ERROR that breaks the specification is given with the parts of it that can be read, if its end
+    is known: ``Frame.problem`` says what was wrong. All other frames are refused if they break it.
 
     Not thread-safe: one thread feeds it.
 
@@ -63,7 +155,13 @@ class Decoder:
         self._harmless = min(self._limits.max_header_line, self._limits.max_header_bytes, 3 * self._limits.max_headers)
         self._head = _UnfinishedHead(self._limits)
         self._body: _UnfinishedBody | None = None
+        # What is or was skipped, until the next frame tells it.
+        self._junk: _Junk | None = None
+        # The next end of line belongs to the frame before it and is no heart-beat.
         self._behind_frame = False
+        # The last frame was a broker's: bytes behind it that begin no frame are skipped instead of refused.
+        self._in_step = False
+        self._failed = False
         self._failure: ProtocolError | None = None
         self.version = version
 
@@ -77,15 +175,17 @@ class Decoder:
         self._version = version
         # Before the negotiation only CONNECT and CONNECTED come; 1.2 is the one that allows their CR LF.
         self._rules = _NEWEST if version is None else version_rules(version)
+        self._unescape = self._rules.unescape if self._rules.escapes else None
 
     @property
     def partial(self) -> bool:
         """Whether the beginning of a frame has come and its end has not."""
-        return self._body is not None or bool(self._head.data)
+        is_skipping = self._junk is not None and self._junk.is_open
+        return self._body is not None or is_skipping or bool(self._head.data)
 
     @property
     def missing(self) -> int:
-        """How many bytes the frame that has begun still needs at least; 0 where that is not known."""
+        """How many bytes the frame that has begun still needs at least; 0 if that is not known."""
         return 0 if self._body is None else self._body.missing or 0
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -95,190 +195,237 @@ class Decoder:
 
         Raises:
             ProtocolError: the bytes are not STOMP, or break a limit. ``frames`` of the exception has the good frames
-                that came before. The decoder stays failed: each later call raises the same.
+                that came before. The decoder stays failed after this and any other exception.
         """
-        if self._failure is not None:
-            raise self._failure
+        if self._failed:
+            raise self._failure or ProtocolError("the decoder was ended or interrupted; use a new one")
         if data == b"\n" and not self._behind_frame and not self.partial:
             return [HEARTBEAT]
+        # Whatever is raised below, MemoryError among it, leaves a state that must not be used again.
+        self._failed = True
         frames: list[Frame] = []
         try:
-            if self._head.data:
-                if not self._head.add(data, self._rules):
-                    return frames
-                data = self._head.take()
-            position = self._continue_body(self._body, data, frames) if self._body is not None else 0
-            if position < len(data):
-                self._parse(data, position, frames)
+            position, size = 0, len(data)
+            if self._body is not None or self._head.data or self._junk is not None:
+                data, position = self._resume(data, frames)
+                size = len(data)
+            while position < size:
+                if self._behind_frame or data[position] not in _EOL:
+                    position = self._cut_well_formed(data, position, frames)
+                    if position == size:
+                        break
+                eols = _EOLS(data, position)
+                if eols is not None:
+                    beats = data.count(b"\n", position, eols.end()) - self._behind_frame
+                    self._behind_frame = False
+                    frames.extend([HEARTBEAT] * beats)
+                    position = eols.end()
+                else:
+                    data, position = self._cut_other(data, position, frames)
+                    size = len(data)
+            self._failed = False
             return frames
         except _Offence as offence:
-            self._failure = offence.told(self._secrets)
+            failure = offence.error(self._secrets)
         # Not from within the handler: the offence has the bytes as they came, and would go along as the context.
-        self._failure.frames = frames
-        self._body = None
+        failure.frames = frames
+        self._failure = failure
+        self._forget()
+        raise failure
+
+    def finish(self) -> Frame | None:
+        """Return what can be read of an ERROR that the end of the stream cut off, or None.
+
+        Call it when the peer has closed: some brokers end an ERROR with the connection instead of a NUL.
+        """
+        cut = _Offence("the connection ended within ERROR", None)
+        body, start = self._body, bytes(self._head.data)
+        self._forget()
+        if self._failed:
+            return None
+        self._failed = True
+        if body is not None and body.head.command == "ERROR":
+            head, text = body.head, body.value().partition(b"\0")[0]
+        elif start.startswith((b"ERROR\n", b"ERROR\r\n")):
+            try:
+                head, text = self._read_head(b"ERROR", start[start.find(b"\n") :].rstrip(_EOL)), b""
+            except _Offence:
+                # Beyond the limits.
+                return None
+        else:
+            return None
+        return self._make(head._replace(offences=(*head.offences, cut)), text)
+
+    def _forget(self) -> None:
+        self._body = self._junk = None
         self._head.take()
-        raise self._failure
 
-    def _parse(self, data: bytes, position: int, frames: list[Frame]) -> None:
-        """Cut frames out of data until it ends; keep what is unfinished."""
-        size = len(data)
-        # Where the next empty line is, size if there is none: kept over frames that end in CR LF and do not use it.
-        blank = -1
-        while position < size:
-            if self._behind_frame or data[position] not in b"\n\r":
-                position = self._take_answers(data, position, frames)
-                if position == size:
-                    return
-            if data[position] in b"\n\r":
-                position = self._skip_eols(data, position, frames)
-                continue
-            plain = _PLAIN_HEAD(data, position)
-            if plain is not None and b"\r" not in plain[2]:
-                body = plain.end()
-                command, block, length = self._read_head(plain[1], plain[2], well_formed=True)
-            else:
-                if blank < position:
-                    blank = data.find(b"\n\n", position)
-                    if blank < 0:
-                        blank = size
-                end, body = blank, blank + 2
-                if self._rules.crlf and (cr := data.find(b"\n\r\n", position, end + 1)) >= 0:
-                    end, body = cr, cr + 3
-                if end == size:
-                    self._head.begin(data[position:], self._rules)
-                    return
-                eol = data.find(b"\n", position, end + 1)
-                command, block, length = self._read_head(data[position:eol], data[eol:end], well_formed=False)
-            max_body = self._limits.max_body
-            if length is None:
-                stop = data.find(b"\0", body)
-                if stop - body > max_body:
-                    raise _over_limit("max_body", max_body, block.encode())
-            else:
-                if length > max_body:
-                    raise _over_limit("max_body", max_body, block.encode())
-                stop = body + length
-                if stop >= size:
-                    stop = -1
-                elif data[stop] != _NUL:
-                    raise _not_terminated(command, length, data[stop : stop + 20])
-            if stop < 0:
-                self._body = _UnfinishedBody(_Head(command, block, length), max_body)
-                self._continue_body(self._body, data[body:], frames)
-                return
-            if command == "MESSAGE" and "\\" not in block:
-                frames.append(ReceivedFrame(command, block, data[body:stop]))
-                self._behind_frame = True
-            else:
-                frames.append(self._finish(command, block, data[body:stop]))
-            position = stop + 1
-
-    def _take_answers(self, data: bytes, position: int, frames: list[Frame]) -> int:
-        """Cut out what usually comes: MESSAGE and RECEIPT frames in a row, whole, with nothing special in their heads.
+    def _cut_well_formed(self, data: bytes, position: int, frames: list[Frame]) -> int:
+        """Cut out what usually comes: whole frames in a row with nothing special in their heads.
 
         The first of them begins here, unless the end of line of a frame before it does.
 
         Returns:
-            the position of the first thing that needs a closer look.
+            the position of the first byte that belongs to something else.
         """
         size, first = len(data), position
-        longest = self._harmless
-        max_body = self._limits.max_body
-        append = frames.append
-        while True:
-            head = _PLAIN_MESSAGE(data, position)
-            if head is None:
-                before = position
-                while longest > 80 and (receipt := _PLAIN_RECEIPT(data, position)) is not None:
-                    append(ReceivedFrame("RECEIPT", receipt[1].decode(), b""))
-                    position = receipt.end()
-                if position == before:
-                    break
-                continue
-            raw, length, odd = head.groups()
-            if len(raw) > longest or _CR in raw or odd is not None:
-                break
-            body = head.end()
-            if length is not None:
-                stop = body + int(length)
-                if stop >= size or data[stop]:
-                    break
-            else:
-                stop = data.find(b"\0", body)
-            if not 0 <= stop - body <= max_body:
+        longest, max_body = self._harmless, self._limits.max_body
+        unescape, undefined_escape = self._unescape, self._rules.undefined_escape
+        # What was skipped before a frame has to be said with it, which the other way does.
+        while self._junk is None and (head := _WELL_FORMED(data, position)) is not None:
+            line, raw, length = head.groups()
+            command = _USUAL_COMMANDS.get(line)
+            if command is None or len(raw) > longest or b"\r" in raw or b"\0" in raw:
                 break
             try:
                 block = raw.decode()
             except UnicodeDecodeError:
                 break
-            if _BACKSLASH not in raw:
-                append(ReceivedFrame("MESSAGE", block, data[body:stop]))
+            undo = unescape if "\\" in block else None
+            if undo is not None and undefined_escape(block):
+                break
+            body = head.end()
+            if length is None:
+                stop = data.find(b"\0", body)
             else:
-                append(self._escaped("MESSAGE", block, data[body:stop]))
+                stop = body + int(length)
+                if stop >= size or data[stop]:
+                    break
+            if not 0 <= stop - body <= max_body:
+                break
+            frames.append(ReceivedFrame(command, block, data[body:stop], undo))
             position = stop + 1
         if position > first:
+            self._in_step = frames[-1].command in _LENIENT_COMMANDS
             # The end of line behind the last one, as brokers write it, is usually the last byte of all.
             self._behind_frame = position + 1 != size or data[position] != _LF
             return position if self._behind_frame else size
         return position
 
-    def _skip_eols(self, data: bytes, position: int, frames: list[Frame]) -> int:
-        match = (_EOLS_CR if self._rules.crlf else _EOLS)(data, position)
-        if match is None:
-            if data[position:] == b"\r" and self._rules.crlf:
-                self._head.begin(b"\r", self._rules)
-                return len(data)
-            raise _Offence("a frame begins with a carriage return", data[position : position + 80])
-        beats = data.count(b"\n", position, match.end()) - self._behind_frame
-        self._behind_frame = False
-        frames.extend([HEARTBEAT] * beats)
-        return match.end()
+    def _cut_other(self, data: bytes, position: int, frames: list[Frame]) -> tuple[bytes, int]:
+        """Cut out one frame, be it unfinished or malformed; keep what is unfinished.
 
-    def _read_head(self, line: bytes, raw: bytes, *, well_formed: bool) -> tuple[str, str, int | None]:
-        command = _COMMANDS.get(line)
-        if command is None:
-            command = _command_of(line, self._rules)
-        if len(raw) > self._harmless:
-            _check_block(raw, self._limits)
-        try:
-            block = raw.decode()
-        except UnicodeDecodeError:
-            raise _Offence(f"a header of {command} is not UTF-8", raw) from None
-        if not well_formed:
-            if self._rules.crlf and "\r" in block:
-                block = (block + "\n").replace("\r\n", "\n")[:-1]
-            if not _GOOD_BLOCK(block):
-                bad = next(line for line in block.split("\n")[1:] if line.find(":") < 1)
-                raise _Offence(f"a header line of {command} has no name or no colon", bad.encode())
-        return command, block, _content_length(command, block)
+        Returns:
+            where to go on: in these bytes, at this position.
+        """
+        size = len(data)
+        if position + 1 == size and data[position] == _CR:
+            # Half an end of line.
+            self._head.begin(data[position:], self._rules)
+            return data, size
+        if not _begins_frame(data[position : position + _LONGEST_LINE], self._rules):
+            if not self._in_step:
+                raise _Offence("not a STOMP frame: it begins with an unknown command", data[position : position + 80])
+            if self._junk is None:
+                self._junk = _Junk(self._limits)
+            return self._skip(self._junk, data, position)
+        end = _end_of_head(data, position, self._rules)
+        if end is None:
+            self._head.begin(data[position:], self._rules)
+            return data, size
+        eol = data.find(b"\n", position)
+        line, raw, body = data[position:eol].rstrip(b"\r"), data[eol : end.start()], end.end()
+        if end[0] == b"\0":
+            # The frame of an ERROR ends within its head.
+            head, body = self._read_head(line, raw.rstrip(_EOL)), end.start()
+            offence = _Offence("the head of ERROR does not end with an empty line", raw[-20:])
+            head = head._replace(length=None, offences=(*head.offences, offence))
+        else:
+            head = self._read_head(line, raw)
+        self._body = _UnfinishedBody(head, self._limits)
+        return self._continue(self._body, data, body, frames)
 
-    def _continue_body(self, body: _UnfinishedBody, data: bytes, frames: list[Frame]) -> int:
-        """Feed the unfinished body; return where the bytes behind its frame begin."""
-        position = body.add(data)
-        if body.whole:
+    def _resume(self, data: bytes, frames: list[Frame]) -> tuple[bytes, int]:
+        """Go on with what is unfinished; return what is left."""
+        if self._body is not None:
+            return self._continue(self._body, data, 0, frames)
+        if self._junk is not None and self._junk.is_open:
+            return self._skip(self._junk, data, 0)
+        if self._head.data:
+            return (self._head.take(), 0) if self._head.add(data, self._rules) else (data, len(data))
+        return data, 0
+
+    def _skip(self, junk: _Junk, data: bytes, position: int) -> tuple[bytes, int]:
+        rest = junk.add(data[position:])
+        if rest is None:
+            return data, len(data)
+        self._behind_frame = junk.ended_with_nul
+        return rest, 0
+
+    def _continue(self, body: _UnfinishedBody, data: bytes, position: int, frames: list[Frame]) -> tuple[bytes, int]:
+        """Feed the unfinished body; return what is left behind its frame."""
+        position = body.add(data, position)
+        if body.is_false:
+            # Another byte stands where the NUL must stand: the body is read up to the first NUL instead.
+            data = body.value() + data[position:]
+            self._body = body = _UnfinishedBody(self._without_length(body.head, data), self._limits)
+            position = body.add(data, 0)
+        if body.is_whole:
             self._body = None
-            frames.append(self._finish(body.head.command, body.head.block, body.value()))
-        return position
+            frames.append(self._make(body.head, body.value()))
+            self._behind_frame = True
+        return data, position
 
-    def _finish(self, command: str, block: str, body: bytes) -> Frame:
-        self._behind_frame = True
-        if command in UNESCAPED_COMMANDS:
-            return self._finish_handshake(command, block, body)
-        return self._escaped(command, block, body) if "\\" in block else ReceivedFrame(command, block, body)
+    def _without_length(self, head: _Head, data: bytes) -> _Head:
+        """The head of a frame with a false content-length, if the frame ends at the first NUL instead.
 
-    def _escaped(self, command: str, block: str, body: bytes) -> Frame:
-        """A frame with a backslash in its head."""
-        rules = self._rules
-        if rules.escapes:
-            if rules.good_escapes(block):
-                return ReceivedFrame(command, block, body, rules.unescape)
-            # The ERROR that refuses CONNECT is in a version that nobody told: better as it stands than not at all.
-            if self._version is not None:
-                raise _undefined_escape(command, block, rules)
-        return ReceivedFrame(command, block, body)
+        Args:
+            head: the head.
+            data: the body by the content-length, and the byte behind it, which is no NUL.
 
-    def _finish_handshake(self, command: str, block: str, body: bytes) -> Frame:
-        frame = ReceivedFrame(command, block, body)
+        Raises:
+            _Offence: the body has a NUL, and what stands behind that is not the beginning of the next frame.
+        """
+        length = head.length or 0
+        # What is shown are bytes that have come in any case, so that pieces do not decide about it.
+        offence = _Offence(
+            f"{head.command} has content-length {length}, but no NUL follows its body",
+            data[max(length - 20, 0) : length + 1],
+        )
+        nul = data.find(b"\0", 0, length)
+        next_frame = data[nul + 1 : length + 1].lstrip(_EOL)[:_LONGEST_LINE]
+        is_clear = nul < 0 or head.command == "ERROR" or _begins_frame(next_frame, self._rules)
+        if head.command not in _LENIENT_COMMANDS or not is_clear:
+            raise offence
+        return head._replace(length=None, offences=(*head.offences, offence))
+
+    def _read_head(self, line: bytes, raw: bytes) -> _Head:
+        """Read a command and header lines of any kind."""
+        command, rules = _COMMANDS[line], self._rules
+        _check_limits(raw, self._limits)
+        if rules.crlf:
+            raw = (raw + b"\n").replace(b"\r\n", b"\n")[:-1]
+        offences: dict[str, bytes] = {}
+        lines = [_read_line(line, command, offences) for line in raw.split(b"\n")[1:]]
+        kept = [line for line in lines if line is not None]
+        block = "".join([f"\n{line}" for line in kept])
+        try:
+            length = _content_length(block)
+        except ValueError as error:
+            length, what = None, f"the content-length of {command} is not a number"
+            offences[what] = str(error).encode(errors="surrogateescape")
+        # Before the negotiation nobody knows whether the peer makes escapes.
+        if self._version is not None and self._unescape and command not in UNESCAPED_COMMANDS:
+            bad = next((line for line in kept if rules.undefined_escape(line)), None)
+            if bad is not None:
+                defined = " ".join(rules.escapes.values())
+                what = f"undefined escape in a header of {command}: STOMP {rules.name} defines {defined}"
+                offences[what] = bad.encode(errors="surrogateescape")
+        found = tuple(_Offence(what, data) for what, data in offences.items())
+        if found and command not in _LENIENT_COMMANDS:
+            raise found[0]
+        return _Head(command, block, length, found)
+
+    def _make(self, head: _Head, body: bytes) -> Frame:
+        """Make the frame, and let a handshake settle the version."""
+        command = head.command
+        offences = head.offences if self._junk is None else (self._junk.offence, *head.offences)
+        self._junk = None
+        problem = "; ".join([str(offence.error(self._secrets)) for offence in offences]) or None
+        self._in_step = command in _LENIENT_COMMANDS
+        if command not in UNESCAPED_COMMANDS:
+            return ReceivedFrame(command, head.block, body, self._unescape if "\\" in head.block else None, problem)
+        frame = ReceivedFrame(command, head.block, body, None, problem)
         if command == "CONNECTED":
             version = frame.headers.get("version", "1.0")
         else:
@@ -286,16 +433,6 @@ class Decoder:
         # An answer that was never offered is the session's to refuse; here it must only not break the reading.
         self.version = version if version in VERSIONS else max(VERSIONS)
         return frame
-
-
-class _Offence(Exception):
-    """What is wrong with which bytes."""
-
-    def __init__(self, what: str, data: bytes) -> None:
-        self._what, self._data = what, data
-
-    def told(self, secrets: Iterable[str]) -> ProtocolError:
-        return ProtocolError(self._what, data=hidden_bytes(masked_lines(self._data), secrets))
 
 
 class _UnfinishedHead:
@@ -315,13 +452,12 @@ class _UnfinishedHead:
         head = self.data
         head += data
         searched, self._searched = self._searched, len(head)
-        if head[0] == 13:
+        if head[0] == _CR:
             return len(head) > 1
-        start = max(searched - 2, 0)
-        if head.find(b"\n\n", start) >= 0 or (rules.crlf and head.find(b"\n\r\n", start) >= 0):
+        if searched <= _LONGEST_LINE and not _begins_frame(bytes(head[:_LONGEST_LINE]), rules):
             return True
-        if searched <= _LONGEST_COMMAND + 1:
-            _check_first_line(bytes(head[: _LONGEST_COMMAND + 2]), rules)
+        if _end_of_head(head, 0, rules, max(searched - 2, 0)) is not None:
+            return True
         self._check(searched)
         return False
 
@@ -331,9 +467,9 @@ class _UnfinishedHead:
         if newline >= 0:
             self._line_start = newline + 1
         limits = self._limits
-        # Less what belongs to no header: the command, and of its end of line and the head's "\r\n\r" at most.
+        # Less what belongs to no header: the command, and of its end of line and the head's "\r\n\r\n" at most.
         for name, value, most in (
-            ("max_header_bytes", len(self.data) - _LONGEST_COMMAND - 3, limits.max_header_bytes),
+            ("max_header_bytes", len(self.data) - _LONGEST_LINE - 1, limits.max_header_bytes),
             ("max_headers", self._lines - 1, limits.max_headers),
             ("max_header_line", len(self.data) - self._line_start if self._lines else 0, limits.max_header_line),
         ):
@@ -347,73 +483,119 @@ class _UnfinishedHead:
 
 
 class _UnfinishedBody:
-    """A body that has not arrived whole."""
+    """The part of a body that has come; its frame is ``is_whole``, or its content-length ``is_false``, at the end."""
 
-    def __init__(self, head: _Head, max_body: int) -> None:
+    def __init__(self, head: _Head, limits: Limits) -> None:
         self.head = head
-        self.whole = False
-        self._max = max_body
+        self.is_whole = self.is_false = False
         self.missing = head.length
+        self._max = limits.max_body
+        if head.length is not None and head.length > self._max:
+            raise _over_limit("max_body", self._max, head.block.encode(errors="surrogateescape"))
         # getvalue() hands out the buffer itself, without a copy, when nothing was cut off or is shared.
         self._gathered = io.BytesIO()
 
-    def add(self, data: bytes) -> int:
-        """Take what belongs to the body, return the position behind it and its NUL (len(data) if there is more)."""
-        return self._add_until_nul(data) if self.missing is None else self._add_counted(data, self.missing)
-
-    def _add_until_nul(self, data: bytes) -> int:
-        end = data.find(b"\0")
-        length = end if end >= 0 else len(data)
-        if self._gathered.tell() + length > self._max:
-            raise _over_limit("max_body", self._max, self.head.block.encode())
-        self._gathered.write(memoryview(data)[:length])
-        self.whole = end >= 0
-        return length + self.whole
-
-    def _add_counted(self, data: bytes, missing: int) -> int:
-        size = len(data)
-        if size <= missing:
-            self._gathered.write(data)
-            self.missing = missing - size
-            return size
-        self._gathered.write(memoryview(data)[:missing])
-        if data[missing] != _NUL:
-            raise _not_terminated(self.head.command, self.head.length or 0, data[missing : missing + 20])
-        self.whole = True
-        return missing + 1
+    def add(self, data: bytes, position: int) -> int:
+        """Take what belongs to the body from here on; return the position behind it and its NUL."""
+        if self.missing is None:
+            end = data.find(b"\0", position)
+            stop = len(data) if end < 0 else end
+            if self._gathered.tell() + stop - position > self._max:
+                raise _over_limit("max_body", self._max, self.head.block.encode(errors="surrogateescape"))
+            self.is_whole = end >= 0
+        else:
+            stop = min(position + self.missing, len(data))
+            self.missing -= stop - position
+            if stop < len(data):
+                self.is_whole = data[stop] == _NUL
+                self.is_false = not self.is_whole
+        self._gathered.write(memoryview(data)[position:stop])
+        return stop + self.is_whole
 
     def value(self) -> bytes:
         return self._gathered.getvalue()
 
 
-def _content_length(command: str, block: str) -> int | None:
+class _Junk:
+    """Bytes behind a frame that begin no frame. They end with a NUL, or before a line with a command of a broker."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.is_open = True
+        self.ended_with_nul = False
+        self._most = limits.max_header_bytes
+        self._shown, self._kept, self._size = b"", b"", 0
+
+    def add(self, data: bytes) -> bytes | None:
+        """Take bytes; return what stands behind the junk, None if it has not ended."""
+        data = self._kept + data
+        end = _JUNK_END(data)
+        self.is_open = end is None
+        if end is not None:
+            self.ended_with_nul = end[0] == b"\0"
+            stop = end.end()
+        else:
+            # The last line may become a command.
+            stop = data.rfind(b"\n", max(len(data) - len(b"\nMESSAGE\r"), 0))
+            stop = len(data) if stop < 0 else stop
+        rest = data[stop:]
+        self._kept = rest if self.is_open else b""
+        self._shown = (self._shown + data[: min(stop, _SHOWN_JUNK)])[:_SHOWN_JUNK]
+        self._size += stop
+        if self._size > self._most:
+            what = f"the bytes behind a frame begin no frame and exceed Limits.max_header_bytes = {self._most:,}"
+            raise _Offence(what, self._shown)
+        return None if self.is_open else rest
+
+    @property
+    def offence(self) -> _Offence:
+        return _Offence(f"{self._size:,} bytes before it belong to no frame", self._shown)
+
+
+def _content_length(block: str) -> int | None:
+    """The content-length among header lines, None if there is none; ValueError with its text if it is no number."""
     start = block.find("\ncontent-length:")
     if start < 0:
         return None
-    end = block.find("\n", start + 16)
-    text = (block[start + 16 :] if end < 0 else block[start + 16 : end]).strip(" ")
-    if not (text.isascii() and text.isdigit()) or len(text) > 18:
-        raise _Offence(f"the content-length of {command} is not a number", text.encode())
-    return int(text)
+    start += len("\ncontent-length:")
+    end = block.find("\n", start)
+    text = block[start:] if end < 0 else block[start:end]
+    digits = text.strip(" ")
+    # int() takes signs, underscores, digits of other scripts, and as many of them as there are.
+    if len(digits) > _MOST_DIGITS or not (digits.isdigit() and digits.isascii()):
+        raise ValueError(text)
+    return int(digits)
 
 
-def _command_of(line: bytes, rules: Version) -> str:
-    if rules.crlf and line.endswith(b"\r") and line[:-1] in _COMMANDS:
-        return _COMMANDS[line[:-1]]
-    raise _Offence("not a STOMP frame: it begins with an unknown command", line)
-
-
-def _check_first_line(start: bytes, rules: Version) -> None:
-    """Refuse what is not STOMP at its first bytes, instead of when a limit is full."""
+def _begins_frame(start: bytes, rules: Version) -> bool:
+    """Whether bytes begin with the line of a command, or may do so when there are more of them."""
     line, newline, _ = start.partition(b"\n")
+    end = b"\r" if rules.crlf else b""
     if newline:
-        if line not in _COMMANDS:
-            _command_of(line, rules)
-    elif not any((command + b"\r\n").startswith(line) for command in _COMMANDS):
-        raise _Offence("not a STOMP frame: it begins with an unknown command", start)
+        return line in _COMMANDS or line.removesuffix(end) in _COMMANDS
+    return any((command + end).startswith(start) for command in _COMMANDS)
 
 
-def _check_block(raw: bytes, limits: Limits) -> None:
+def _end_of_head(data: bytes | bytearray, position: int, rules: Version, start: int | None = None) -> _Match | None:
+    """Find the end of the head that begins at ``position``; it is not before ``start``."""
+    ends = _ERROR_ENDS if data.startswith(b"ERROR", position) else _HEAD_ENDS
+    return ends[rules.crlf].search(data, position if start is None else start)
+
+
+def _read_line(line: bytes, command: str, offences: dict[str, bytes]) -> str | None:
+    """One header line as text, None if it is none; what is wrong with it joins the offences."""
+    if line.find(b":") < 1:
+        offences.setdefault(f"a header line of {command} has no name or no colon", line)
+        return None
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        offences.setdefault(f"a header of {command} is not UTF-8", line)
+    # An ACK must give ids back byte for byte; all other values have to be texts that can be printed and stored.
+    is_id = line.partition(b":")[0] in _ID_HEADERS
+    return line.decode(errors="surrogateescape" if is_id else "replace")
+
+
+def _check_limits(raw: bytes, limits: Limits) -> None:
     if len(raw) > limits.max_header_bytes:
         raise _over_limit("max_header_bytes", limits.max_header_bytes, raw)
     lines = raw.split(b"\n")
@@ -426,15 +608,3 @@ def _check_block(raw: bytes, limits: Limits) -> None:
 
 def _over_limit(name: str, limit: int, data: bytes) -> _Offence:
     return _Offence(f"a frame exceeds Limits.{name} = {limit:,}", data)
-
-
-def _not_terminated(command: str, length: int, data: bytes) -> _Offence:
-    return _Offence(f"{command} has content-length {length}, but no NUL follows its body", data)
-
-
-def _undefined_escape(command: str, block: str, rules: Version) -> _Offence:
-    bad = next(line for line in block.split("\n") if not rules.good_escapes(line))
-    return _Offence(
-        f"undefined escape in a header of {command}: STOMP {rules.name} defines {' '.join(rules.escapes.values())}",
-        bad.encode(),
-    )

@@ -2,87 +2,139 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Collection
+from contextlib import suppress
 
+from stomplistener._util.masking import masked
 from stomplistener.errors import InvalidHeader, ProtocolError
 from stomplistener.protocol.frame import HEARTBEAT, Frame
 from stomplistener.protocol.spec import COMMANDS, UNESCAPED_COMMANDS, VERSIONS, Version, version_rules
 
-_NUL = b"\0"
-_UNUSUAL = re.compile("[\\\\\n\r:\0]").search
+_Items = Collection[tuple[str, str]]
+_UNESCAPED = VERSIONS["1.0"]
 
 
 def encode(frame: Frame, version: str | None = None) -> bytes:
-    """The bytes of a frame as a version writes it.
+    """Return the bytes of a frame as a version writes it.
 
     Pure and thread-safe.
 
     Args:
-        frame: what to write; ``HEARTBEAT`` gives one end of line.
-        version: whose escapes hold; None before the negotiation, for CONNECT.
+        frame: the frame to write; ``HEARTBEAT`` gives one end of line.
+        version: the version whose escapes apply; None before the negotiation, for CONNECT.
 
     Raises:
-        InvalidHeader: a header holds what this version cannot write, or contradicts the body.
+        TypeError: a header is not a ``str``.
+        InvalidHeader: this version cannot write a header, or a header contradicts the body.
         ProtocolError: there is no such command.
     """
     if frame is HEARTBEAT:
         return b"\n"
-    command = frame.command
+    command, body, fields = frame.command, frame.body, frame.fields
+    if isinstance(fields, dict):
+        items: _Items = fields.items()
+        length = fields.get("content-length")
+    else:
+        items, length = fields, frame.headers.get("content-length")
     if command not in COMMANDS:
         raise ProtocolError(f"there is no STOMP command {command!r}", frame=frame)
-    body = frame.body
-    headers = frame.headers
-    _check_length(frame, headers.get("content-length"))
-    return b"%b%b\n\n%b\0" % (command.encode(), encode_block(command, headers.pairs, version), body)
-
-
-def encode_block(command: str, pairs: Iterable[tuple[str, str]], version: str | None) -> bytes:
-    """The header lines, each with the end of line before it."""
-    pairs = tuple(pairs)
-    block = "".join([f"\n{key}:{value}" for key, value in pairs])
-    # One look at the whole instead of one at each part: only a block with an unusual character is taken apart.
-    if (
-        "\\" in block
-        or "\r" in block
-        or "\0" in block
-        or block.count("\n") != len(pairs)
-        or block.count(":") != len(pairs)
-        or "\n:" in block
-    ):
-        rules = VERSIONS["1.0"] if version is None or command in UNESCAPED_COMMANDS else version_rules(version)
-        block = "".join([f"\n{_escape(command, k, rules, key=True)}:{_escape(command, v, rules)}" for k, v in pairs])
-    try:
-        return block.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidHeader(f"a header of {command} cannot be written as UTF-8: {error}") from None
-
-
-def _escape(command: str, text: str, rules: Version, *, key: bool = False) -> str:
-    if key and not text:
-        raise InvalidHeader(f"{command} has a header without a name")
-    if not _UNUSUAL(text):
-        return text
-    what = f"header name {text!r}" if key else "header value"
-    for plain, escaped in rules.escapes.items():
-        text = text.replace(plain, escaped)
-    # Where a character has no escape it would end the line, and what follows would count as a header of its own.
-    for character, name in (("\n", "a line feed"), ("\r", "a carriage return"), ("\0", "a NUL")):
-        if character in text:
-            raise InvalidHeader(f"{command}: a {what} holds {name}, which {_who(command, rules)} cannot write")
-    if key and ":" in text:
-        raise InvalidHeader(f"{command}: a {what} holds a colon, which {_who(command, rules)} cannot write")
-    return text
-
-
-def _who(command: str, rules: Version) -> str:
-    return f"the {command} frame" if command in UNESCAPED_COMMANDS else f"STOMP {rules.name}"
-
-
-def _check_length(frame: Frame, length: str | None) -> None:
-    body = frame.body
+    head = _head(command, items, version)
     if length is None:
-        if _NUL in body:
-            raise InvalidHeader(f"{frame.command}: a body with a NUL needs its content-length")
+        if b"\0" in body:
+            raise InvalidHeader(f"{command}: a body with a NUL needs its content-length")
     elif length != str(len(body)):
-        raise InvalidHeader(f"{frame.command}: content-length is {length}, but the body has {len(body)} bytes")
+        raise InvalidHeader(f"{command}: content-length is {length!r}, but the body has {len(body)} bytes")
+    return b"".join((head, b"\n\n", body, b"\0"))
+
+
+def encode_block(command: str, items: _Items, version: str | None) -> bytes:
+    """Return the header lines alone, each with the end of line before it; raises as ``encode`` does."""
+    return _head(command, items, version)[len(command) :]
+
+
+def _head(command: str, items: _Items, version: str | None) -> bytes:
+    """Command and header lines, without the end of the last line."""
+    # join takes a subclass of str, an enum among them, by its value, and refuses any other type. A NUL, which no
+    # version can write, stands for the colon between name and value until the colons in them are escaped.
+    try:
+        head = command + "\n" + "\n".join(map("\0".join, items)) if items else command
+    except TypeError:
+        raise _wrong_type(command, items) from None
+    count = len(items)
+    # One look at the whole head instead of one at each name and value: most have no unusual character.
+    if (
+        ":" in head
+        or "\\" in head
+        or "\r" in head
+        or "\n\0" in head
+        or head.count("\n") != count
+        or head.count("\0") != count
+    ):
+        head = _escaped(head, command, items, version)
+    head = head.replace("\0", ":")
+    try:
+        return head.encode()
+    except UnicodeEncodeError as error:
+        if command in ("ACK", "NACK"):
+            # The id of a MESSAGE that was not UTF-8 goes back byte for byte, as the decoder kept it.
+            with suppress(UnicodeEncodeError):
+                return head.encode(errors="surrogateescape")
+        raise InvalidHeader(f"a header of {command} cannot be written as UTF-8: {error.reason}") from None
+
+
+def _escaped(head: str, command: str, items: _Items, version: str | None) -> str:
+    """The head with the escapes of names and values; InvalidHeader if the version has no escape for a character.
+
+    Such a character would end the line, and the text behind it would count as a header of its own.
+    """
+    rules = _UNESCAPED if version is None or command in UNESCAPED_COMMANDS else version_rules(version)
+    escapes, count = rules.escapes.items(), len(items)
+    if head.count("\n") == count:
+        # Each LF begins a line.
+        for plain, escaped in escapes:
+            if plain != "\n" and plain in head:
+                head = head.replace(plain, escaped)
+    else:
+        lines = ["\0".join(pair) for pair in items]
+        for plain, escaped in escapes:
+            lines = [line.replace(plain, escaped) for line in lines]
+        head = "\n".join((command, *lines))
+    if head.count("\n") != count or head.count("\0") != count or "\r" in head or "\n\0" in head:
+        raise _unwritable(command, items, rules)
+    if ":" in head and any(":" in name for name, _ in items):
+        raise _unwritable(command, items, rules)
+    return head
+
+
+def _unwritable(command: str, items: _Items, rules: Version) -> InvalidHeader:
+    """The error that names the header that cannot be written. Its value may be a secret and is not shown."""
+    who = f"the {command} frame" if command in UNESCAPED_COMMANDS else f"STOMP {rules.name}"
+    for key, value in items:
+        if not key:
+            return InvalidHeader(f"{command} has a header without a name")
+        for what, text, bad in ("name", key, "\n\r\0:"), ("value", value, "\n\r\0"):
+            for character in bad:
+                if character in text and character not in rules.escapes:
+                    holds = f"the {what} of header {key!r} holds {_CHARACTERS[character]}"
+                    return InvalidHeader(f"{command}: {holds}, which {who} cannot write")
+    return InvalidHeader(f"{command}: a header cannot be written")  # pragma: no cover
+
+
+def _wrong_type(command: str, items: _Items) -> TypeError:
+    """The error that names the header whose name or value is not a ``str``."""
+    for key, value in items:
+        if not isinstance(key, str):
+            return TypeError(f"{command}: the header name {key!r} must be a str, not {type(key).__name__}")
+        if not isinstance(value, str):
+            [(_, shown)] = masked([(key, repr(value))])
+            hint = _HINTS.get(type(value), "").format(shown)
+            return TypeError(f"{command}: header {key!r} must be a str, not {type(value).__name__}{hint}")
+    return TypeError(f"{command}: its headers must be a mapping of str to str")  # pragma: no cover
+
+
+_CHARACTERS = {"\n": "a line feed", "\r": "a carriage return", "\0": "a NUL", ":": "a colon"}
+_HINTS: dict[type, str] = {
+    **dict.fromkeys((int, float, bool), "; write str({})"),
+    bytes: "; decode() it",
+    type(None): "; leave it out",
+}

@@ -2,52 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, NoReturn
 
-from stomplistener._util.masking import masked
+from stomplistener._util.masking import hidden, masked
 from stomplistener.errors import shorten
 
-# Whether a header of this name stands in a frame's bytes as it is, and nothing else can look like it.
-_LINES = {key: f"\n{key}:" for key in ("ack", "destination", "message-id", "receipt-id", "subscription")}
-"""How the lines begin that are looked for in every message, without splitting its headers."""
+Fields = dict[str, str] | tuple[tuple[str, str], ...]
+"""The headers of a frame as the codec keeps them: a dict, or pairs if a header repeats."""
 
 
-class Headers(Mapping[str, str]):
+class Headers(dict[str, str]):
     """The headers of a frame: an immutable mapping in which the first of repeated headers counts.
 
     STOMP 1.2, Repeated Header Entries: only the first one is to be used; the others stay visible in ``pairs``.
+    It is a ``dict``, so that reading a header costs what reading a ``dict`` costs; methods that change one raise.
     """
 
-    __slots__ = ("_first", "pairs")
+    __slots__ = ("_pairs",)
 
     def __init__(self, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
-        if isinstance(headers, Headers):
-            self.pairs: tuple[tuple[str, str], ...] = headers.pairs
-            self._first: dict[str, str] = headers._first
-            return
-        self.pairs = tuple(headers.items() if isinstance(headers, Mapping) else headers)
-        self._first = dict(self.pairs)
-        if len(self._first) != len(self.pairs):
-            self._first = {}
-            for key, value in self.pairs:
-                self._first.setdefault(key, value)
+        self._pairs: tuple[tuple[str, str], ...] | None = None
+        if type(headers) is not dict:
+            if isinstance(headers, Headers):
+                headers = headers.pairs
+            self._pairs = headers = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+        dict.__init__(self, headers)
+        if len(self) != len(headers):
+            # A dict keeps the first place and the last value of a repeated key: the first value is set last.
+            dict.update(self, reversed(self.pairs))
 
-    def __getitem__(self, key: str) -> str:
-        return self._first[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._first)
-
-    def __len__(self) -> int:
-        return len(self._first)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._first
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Each header in the order of the frame, repeated ones included."""
+        pairs = self._pairs
+        if pairs is None:
+            pairs = self._pairs = tuple(self.items())
+        return pairs
 
     def getall(self, key: str) -> list[str]:
         """Every value of a header in the order of the frame, the one that counts first."""
         return [value for name, value in self.pairs if name == key]
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("the headers of a frame cannot be changed; dict(headers) gives a copy that can")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[Headers], tuple[object, ...]]:
+        # A dict is copied and unpickled item by item, through the methods that raise here.
+        return Headers, (self.pairs,)
 
     def __repr__(self) -> str:
         return f"Headers({dict(masked(self.items()))!r})"
@@ -66,7 +71,7 @@ def without(frame: Frame, secrets: Iterable[str]) -> Frame:
     for secret in secrets:
         body = body.replace(secret.encode(), b"***")
         pairs = [(key.replace(secret, "***"), value.replace(secret, "***")) for key, value in pairs]
-    return Frame(frame.command, pairs, body)
+    return Frame(frame.command, pairs, body, frame.problem and hidden(frame.problem, secrets))
 
 
 def printable(text: str) -> str:
@@ -79,50 +84,71 @@ class Frame:
 
     Args:
         command: ``SEND``, ``MESSAGE``, …
-        headers: a mapping, or pairs where a header repeats.
+        headers: a mapping, or pairs if a header repeats; copied.
         body: bytes; copied unless they are ``bytes`` already, so the caller may reuse a bytearray.
+        problem: what was wrong with a received frame that was read all the same, None for nothing.
+
+    Raises:
+        TypeError: the body is not bytes.
     """
 
-    __slots__ = ("_headers", "body", "command")
+    __slots__ = ("_headers", "body", "command", "fields", "problem")
+
+    fields: Fields
+    """The headers for the encoder, which nothing changes."""
+    _headers: Headers | None
 
     def __init__(
         self,
         command: str,
         headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
         body: bytes | bytearray | memoryview = b"",
+        problem: str | None = None,
     ) -> None:
         self.command = command
-        self._headers: Headers | None = Headers(headers)
-        self.body = bytes(body)
+        self.fields = headers.copy() if type(headers) is dict else _fields_of(headers)
+        self.body = body if type(body) is bytes else as_bytes(body)
+        self.problem = problem
+        self._headers = None
 
     @property
     def headers(self) -> Headers:
-        """The headers in the order of the wire, repeated ones included; split at the first use."""
+        """The headers in the order of the wire, repeated ones included; made at the first use."""
         headers = self._headers
         if headers is None:
-            # Two threads may both get here: they build equal values, and either may win.
-            headers = self._headers = Headers(self._split())
+            # Two threads may both get here: they make equal values, and either may win.
+            headers = self._headers = Headers(self.fields)
         return headers
 
     def header(self, key: str) -> str | None:
-        """One header, or None. Cheaper than ``headers`` as long as nothing else of a received frame was looked at."""
-        return self.headers.get(key)
+        """One header, or None. Cheaper than ``headers`` as long as no other header of the frame was read."""
+        fields = self.fields
+        return fields.get(key) if isinstance(fields, dict) else self.headers.get(key)
+
+    def adding(self, key: str, value: str) -> Frame:
+        """The same frame with one header more, in place of any of that name."""
+        fields = self.fields
+        if isinstance(fields, dict):
+            return Frame(self.command, {**fields, key: value}, self.body, self.problem)
+        pairs = [pair for pair in fields if pair[0] != key]
+        return Frame(self.command, [*pairs, (key, value)], self.body, self.problem)
 
     @property
     def size(self) -> int:
-        """What it holds, in bytes or characters: headers and body."""
-        return len(self.body) + sum(len(key) + len(value) for key, value in self.headers.pairs)
-
-    def _split(self) -> Iterable[tuple[str, str]]:
-        raise NotImplementedError
+        """The length of headers and body, in bytes or characters."""
+        fields = self.fields
+        if isinstance(fields, dict):
+            return len(self.body) + sum(map(len, fields)) + sum(map(len, fields.values()))
+        return len(self.body) + sum(len(key) + len(value) for key, value in fields)
 
     @property
     def info(self) -> str:
-        """The frame for a log line: no secret, no more than a glance at the body."""
+        """The frame for a log line: no secret, and at most 60 bytes of the body."""
         headers = " ".join(f"{key}:{value}" for key, value in masked(self.headers.pairs))
         headers = printable(headers)
         body = f" body={shorten(self.body)}" if self.body else ""
-        return f"{self.command} {headers}{body}".rstrip()
+        problem = f" problem={printable(self.problem)}" if self.problem else ""
+        return f"{self.command} {headers}{body}{problem}".rstrip()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):
@@ -130,8 +156,7 @@ class Frame:
         return self.command == other.command and self.headers.pairs == other.headers.pairs and self.body == other.body
 
     def __reduce__(self) -> tuple[type[Frame], tuple[object, ...]]:
-        # By value: a received frame holds a part of the decoder that made it.
-        return Frame, (self.command, self.headers.pairs, self.body)
+        return Frame, (self.command, self.headers.pairs, self.body, self.problem)
 
     __hash__ = None  # type: ignore[assignment]  # equal by value, and values may be long
 
@@ -140,51 +165,40 @@ class Frame:
         return f"Frame({self.command!r}, {dict(masked(self.headers.items()))!r}{body})"
 
 
-class ReceivedFrame(Frame):
-    """A frame as it came, whose headers are split at their first use: most listeners look at few of them.
+def frame_of(command: str, fields: Fields, body: bytes, problem: str | None = None) -> Frame:
+    """Make a frame that keeps these very fields, of which the caller keeps none. For the modules of the protocol."""
+    frame = _new(Frame)
+    frame.command = command
+    frame.fields = fields
+    frame.body = body
+    frame.problem = problem
+    frame._headers = None
+    return frame
 
-    Args:
-        command: its command.
-        block: its header lines, each with the LF before it; the decoder has checked that they can be split.
-        body: its body.
-        unescape: undoes the escapes in a key or value; None where there are none.
+
+_new = Frame.__new__
+
+
+def _fields_of(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> Fields:
+    if isinstance(headers, Headers):
+        return headers.pairs
+    return dict(headers) if isinstance(headers, Mapping) else tuple((key, value) for key, value in headers)
+
+
+def as_bytes(body: object) -> bytes:
+    """A body that is not ``bytes`` as bytes.
+
+    Raises:
+        TypeError: the object has no buffer: a body cannot be made of it.
     """
-
-    __slots__ = ("_block", "_unescape")
-
-    def __init__(self, command: str, block: str, body: bytes, unescape: Callable[[str], str] | None = None) -> None:
-        self.command = command
-        self._headers = None
-        self.body = body
-        self._block = block
-        self._unescape = unescape
-
-    @property
-    def size(self) -> int:
-        return len(self.body) + len(self._block)
-
-    def header(self, key: str) -> str | None:
-        if self._headers is not None or key not in _LINES:
-            return self.headers.get(key)
-        value = self.as_it_came(key)
-        return value if self._unescape is None or value is None else self._unescape(value)
-
-    def as_it_came(self, key: str) -> str | None:
-        """One header with its escapes, or None. For those alone that every MESSAGE or RECEIPT is asked for."""
-        block, line = self._block, _LINES[key]
-        start = block.find(line)
-        if start < 0:
-            return None
-        start += len(line)
-        end = block.find("\n", start)
-        return block[start:] if end < 0 else block[start:end]
-
-    def _split(self) -> Iterable[tuple[str, str]]:
-        lines = self._block.split("\n")[1:]
-        pairs = [(key, value) for key, _, value in [line.partition(":") for line in lines]]
-        if (unescape := self._unescape) is not None:
-            return [(unescape(key), unescape(value)) for key, value in pairs]
-        return pairs
+    try:
+        # Not bytes(body): of a number it makes as many NULs, and of a list of numbers the bytes that they name.
+        return memoryview(body).tobytes()  # type: ignore[arg-type]
+    except TypeError:
+        kind = type(body).__name__
+    if isinstance(body, str):
+        raise TypeError("the body of a Frame must be bytes, not str: encode() it")
+    raise TypeError(f"body must be bytes or str, not {kind}: json.dumps() it, or use json=")
 
 
 HEARTBEAT: Final = Frame("")

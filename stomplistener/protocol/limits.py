@@ -34,5 +34,7 @@ class Limits(Record):
 
     def __post_init__(self) -> None:
         for name, value in self._values().items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"Limits.{name} must be a number, not {value!r}")
             if not value > 0:
                 raise ValueError(f"Limits.{name} must be more than 0, not {value!r}")

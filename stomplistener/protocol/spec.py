@@ -33,39 +33,26 @@ class Version(Record):
     ack_modes: frozenset[str]
 
     @cached_property
-    def _good_escapes(self) -> Callable[[str], re.Match[str] | None]:
-        second = self._second
-        return re.compile(rf"(?:[^\\]++|\\[{second}])*+" if second else ".*", re.DOTALL).fullmatch
-
-    @cached_property
-    def _suspicious(self) -> Callable[[str], re.Match[str] | None]:
-        second = self._second
-        return re.compile(rf"\\(?:[^{second}]|\Z)" if second else r"\\").search
-
-    @property
-    def _second(self) -> str:
-        """What may follow a backslash, for an expression."""
-        return "".join(re.escape(escaped[1]) for escaped in self.escapes.values())
+    def undefined_escape(self) -> Callable[[str], re.Match[str] | None]:
+        """Find a backslash that begins no escape of this version, and is not the second one of an escape."""
+        second = "".join(re.escape(escaped[1]) for escaped in self.escapes.values())
+        # The first of a run of backslashes, then pairs: an odd number, and behind it a character without an escape.
+        return re.compile(rf"\\(?<!\\\\)(?:\\\\)*+(?![{second}])" if second else r"(?!)").search
 
     @cached_property
     def _unescapes(self) -> Mapping[str, str]:
-        return {escaped: plain for plain, escaped in self.escapes.items()}
-
-    def good_escapes(self, text: str) -> bool:
-        """Whether every backslash in the text begins an escape that this version defines."""
-        # The cheap looks first. Where as many colons are escaped as there are backslashes, nothing else is.
-        if self.escapes and text.count("\\") == text.count("\\c"):
-            return True
-        # Where no backslash stands before anything but what may follow one, all are good.
-        return self._suspicious(text) is None or self._good_escapes(text) is not None
+        # The colon first: in most headers with an escape there is no other.
+        return {escaped: plain for plain, escaped in sorted(self.escapes.items(), key=lambda pair: pair[0] != ":")}
 
     def unescape(self, text: str) -> str:
-        """Undo the escapes of a text in which all are good."""
+        """Undo the escapes of a text; a backslash that begins none stays."""
         if "\\" not in text:
             return text
         if "\\\\" in text:
-            return _ESCAPE(lambda match: self._unescapes[match[0]], text)
+            return _ESCAPE(lambda match: self._unescapes.get(match[0], match[0]), text)
         for escaped, plain in self._unescapes.items():
+            if "\\" not in text:
+                break
             text = text.replace(escaped, plain)
         return text
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stomplistener.errors import InvalidHeader, ProtocolError
 from stomplistener.protocol import HEARTBEAT, VERSIONS, Decoder, Frame, Limits, encode
+from stomplistener.protocol import commands as stomp
 from stomplistener.protocol.spec import COMMANDS
 
 NEGOTIATING = {"CONNECT", "STOMP", "CONNECTED"}
@@ -54,7 +57,8 @@ def run(decoder: Decoder, chunks: list[bytes]) -> tuple[list[Frame], str | None]
 
 
 def same(left: list[Frame], right: list[Frame]) -> bool:
-    return left == right and [a is HEARTBEAT for a in left] == [b is HEARTBEAT for b in right]
+    beats = [a is HEARTBEAT for a in left] == [b is HEARTBEAT for b in right]
+    return beats and left == right and [a.problem for a in left] == [b.problem for b in right]
 
 
 places = st.lists(st.integers(0, 10_000), max_size=6)
@@ -119,6 +123,7 @@ words = st.sampled_from(
         *(command.encode() for command in sorted(COMMANDS)),
         *(b"\n", b"\n\n", b"\r\n", b"\r\n\r\n", b"\r", b"\0", b"\0\n", b":", b"a:b", b"\na:b", b"\\", b"\\n", b"\\x"),
         *(b"\ncontent-length:2\n\n", b"content-length:9", b"version:1.1\n", b"accept-version:1.0,1.1\n", b"\xff"),
+        *(b"ERROR\n", b"\nMESSAGE\n", b"\0MESSAGE\n", b"RECEIPT", b"\ncontent-length:x\n", b"\nack:\xff\n", b"body"),
         *(b"MESSAGE\na:b\n\nbody\0", b"CONNECTED\nversion:1.1\n\n\0", b"MESSAGE\r\na:b\r\n\r\n\n\0", b"RECEIPT\n\n\0"),
     ]
 )
@@ -165,3 +170,48 @@ def test_limits_hold_the_same_in_any_pieces(data: bytes, places: list[int], vers
         assert len(frame.headers.pairs) <= limits.max_headers
     got, failed = run(Decoder(version, limits), cut(data, places))
     assert same(got, frames)
+
+
+names = st.text(USUAL + "\\:\n\rncr", min_size=1, max_size=6).filter(lambda name: name != "content-length")
+headers = st.none() | st.dictionaries(names, st.text(USUAL + "\\:\n\rncr", max_size=6), max_size=4)
+options = st.fixed_dictionaries({"headers": headers}, optional={"receipt": names, "transaction": names})
+
+
+@settings(max_examples=150, deadline=None)
+@given(versions, names, st.one_of(bodies, bodies.map(bytearray), st.text("aé\0\n")), options, st.data())
+def test_the_decoder_gives_back_what_a_command_says(
+    version: str, text: str, body: bytes | bytearray | str, options: dict[str, Any], data: st.DataObject
+) -> None:
+    """Each command with any arguments: what is written is what was asked for, or the header is refused."""
+    ids = {"message-id": data.draw(names), "subscription": data.draw(names), "ack": data.draw(names)}
+    message = Frame("MESSAGE", ids)
+    in_none = {key: value for key, value in options.items() if key != "transaction"}
+    calls: list[Callable[[], Frame]] = [
+        lambda: stomp.send(text, body, version=version, **options),
+        lambda: stomp.send(text, body, content_type=text, version=version, **options),
+        lambda: stomp.subscribe(text, text, version=version, **in_none),
+        lambda: stomp.unsubscribe(text, version=version, **in_none),
+        lambda: stomp.ack(message, version=version, **options),
+        lambda: stomp.begin(text, version=version, **in_none),
+        lambda: stomp.disconnect(version=version, **in_none),
+    ]
+    if version != "1.0":
+        calls.append(lambda: stomp.nack(message, version=version, **options))
+    for call in calls:
+        frame = call()
+        try:
+            wire = encode(frame, version)
+        except InvalidHeader:
+            unwritable = {"1.0": "\n\r", "1.1": "\r", "1.2": ""}[version]
+            text_of_all = "".join(map("".join, frame.headers.pairs))
+            in_a_name = version == "1.0" and ":" in "".join(frame.headers)
+            assert in_a_name or any(character in text_of_all for character in unwritable)
+            continue
+        [got] = Decoder(version).feed(wire)
+        assert got == frame
+        expected = {key: value for key, value in options.items() if key != "headers"} | (options["headers"] or {})
+        if frame.command in ("BEGIN", "SUBSCRIBE", "UNSUBSCRIBE", "DISCONNECT"):
+            expected.pop("transaction", None) if "transaction" not in (options["headers"] or {}) else None
+        assert expected.items() <= dict(got.headers).items()
+        if frame.command == "SEND":
+            assert got.body == (body.encode() if isinstance(body, str) else bytes(body))

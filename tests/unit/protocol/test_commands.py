@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from enum import Enum
 from types import CodeType
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from stomplistener.errors import ProtocolError
-from stomplistener.protocol import VERSIONS, Frame, Headers, commands, encode
+from stomplistener.protocol import VERSIONS, Decoder, Frame, Headers, commands, encode
 
 MESSAGE = Frame("MESSAGE", {"message-id": "m:1", "subscription": "s", "ack": "a:1", "destination": "/q"})
 
@@ -209,3 +211,102 @@ def test_an_ack_names_the_message_as_it_came() -> None:
     for version in VERSIONS:
         repeated = Frame("MESSAGE", [("message-id", "1"), ("message-id", "2"), ("subscription", "s"), ("ack", "1")])
         assert "2" not in commands.ack(repeated, version=version).headers.values()
+
+
+class Priority(str, Enum):  # noqa: UP042  # as applications have them: format() gives their name
+    HIGH = "9"
+
+
+class Text(str):
+    """Prints otherwise than its value."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "not the value"
+
+
+def test_a_subclass_of_str_is_sent_by_its_value() -> None:
+    frame = commands.send(Text("/q"), Text("body"), {"priority": Priority.HIGH, Text("a:b"): Text("x:y")})
+    for headers in (frame.headers, dict(frame.headers)):
+        wire = encode(Frame("SEND", headers, frame.body), "1.2")
+        assert b"\npriority:9\na\\cb:x\\cy\n\nbody\0" in wire
+        assert b"\ndestination:/q\n" in b"\n" + wire
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"priority": 5}, r"header 'priority' must be a str, not int; write str\(5\)"),
+        ({"persistent": True}, r"not bool; write str\(True\)"),
+        ({"priority": 5.5}, r"not float; write str\(5.5\)"),
+        ({"a": None}, "header 'a' must be a str, not NoneType; leave it out"),
+        ({"a": b"x"}, r"header 'a' must be a str, not bytes; decode\(\) it"),
+        ({"a": ["x"]}, "header 'a' must be a str, not list$"),
+        ({5: "a"}, "header name 5 must be a str, not int"),
+        ({None: "a"}, "header name None must be a str"),
+        ({"passcode": 12345}, r"write str\(\*\*\*\)"),
+        ("text", "headers must be a mapping of str to str, not str"),
+        (["text"], "headers must be a mapping of str to str, not list"),
+        (5, "headers must be a mapping of str to str, not int"),
+    ],
+)
+def test_a_header_that_is_no_str_is_refused_by_its_name(headers: Any, words: str) -> None:
+    for version in VERSIONS:
+        with pytest.raises(TypeError, match=words) as caught:
+            encode(commands.send("/q", b"", headers, version=version), version)
+        assert "12345" not in str(caught.value)
+        assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"/q", ["/q"]])
+def test_an_argument_that_is_no_str_is_refused_by_its_name(wrong: Any) -> None:
+    calls: list[tuple[str, Callable[[], Frame]]] = [
+        ("destination", lambda: commands.send(wrong)),
+        ("destination", lambda: commands.subscribe(wrong, "1")),
+        ("transaction", lambda: commands.begin(wrong)),
+        ("transaction", lambda: commands.commit(wrong)),
+    ]
+    if wrong is not None:
+        calls += [
+            ("transaction", lambda: commands.send("/q", transaction=wrong)),
+            ("receipt", lambda: commands.send("/q", receipt=wrong)),
+            ("content-type", lambda: commands.send("/q", content_type=wrong)),
+            ("receipt", lambda: commands.disconnect(wrong)),
+            ("login", lambda: commands.connect(host="/", login=wrong)),
+        ]
+    for name, call in calls:
+        with pytest.raises(TypeError, match=f"{name}'? must be a str, not {type(wrong).__name__}"):
+            encode(call(), "1.2")
+
+
+def test_a_pair_that_is_no_pair_is_refused_when_the_frame_is_made() -> None:
+    wrong: list[Any] = [[("a",), ("b", "c", "d")], ["abc"], [("a", "b", "c")]]
+    for pairs in wrong:
+        with pytest.raises(ValueError, match="unpack"):
+            Frame("SEND", pairs)
+
+
+def python_calls(call: Callable[[], object]) -> int:
+    """How many Python functions run within a call, its own not counted, once what is made at the first use is there."""
+    call()
+    names: list[str] = []
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: names.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return len(names) - 1
+
+
+def test_a_frame_takes_few_calls_each_way() -> None:
+    """What every message costs: a helper more on this way is one more for each of a hundred thousand a second."""
+    wire = b"MESSAGE\ndestination:/q\nmessage-id:ID-1\nack:a\\c1\nsubscription:1\ncontent-length:1\n\nx\0\n"
+    decoder = Decoder("1.2")
+    [message] = decoder.feed(wire)
+    assert python_calls(lambda: decoder.feed(wire)) <= 4
+    assert python_calls(lambda: encode(commands.send("/q", b"x", {"a": "b"}), "1.2")) <= 6
+    assert python_calls(lambda: encode(commands.send("/q", "x", {"a": "b:c"}, receipt="1"), "1.2")) <= 8
+    assert python_calls(lambda: encode(commands.ack(message), "1.2")) <= 12
+    assert python_calls(lambda: message.headers["destination"]) <= 1

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
+from collections import ChainMap
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from stomplistener.errors import ProtocolError
 from stomplistener.protocol import HEARTBEAT, Decoder, Frame, Headers, Limits, commands, encode
+from stomplistener.protocol.frame import without
 
 SECRET = "s3cr3t-of-mine"
 
@@ -27,7 +35,7 @@ def test_headers_are_a_mapping_in_which_the_first_counts() -> None:
     with pytest.raises(KeyError):
         headers["c"]
     with pytest.raises(TypeError):
-        headers["c"] = "1"  # type: ignore[index]
+        headers["c"] = "1"
 
 
 def test_a_repr_shows_the_header_that_counts() -> None:
@@ -66,6 +74,70 @@ def test_one_header_is_the_same_looked_up_either_way(version: str) -> None:
         [whole] = Decoder(version).feed(wire)
         assert quick.header(key) == whole.headers.get(key), key
         assert whole.header(key) == whole.headers.get(key), key
+
+
+def test_headers_cannot_be_changed_and_can_be_copied() -> None:
+    headers = Headers([("a", "1"), ("a", "2")])
+    changes: list[Callable[[Any], object]] = [
+        lambda h: h.update(a="2"),
+        lambda h: h.pop("a"),
+        lambda h: h.popitem(),
+        lambda h: h.clear(),
+        lambda h: h.setdefault("b", "2"),
+        lambda h: h.__delitem__("a"),
+        lambda h: h.__ior__({"b": "2"}),
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="copy"):
+            change(headers)
+    assert json.dumps(headers) == '{"a": "1"}'
+    for again in (pickle.loads(pickle.dumps(headers)), copy.copy(headers), copy.deepcopy(headers)):
+        assert type(again) is Headers
+        assert again.pairs == headers.pairs
+    assert headers | {"b": "2"} == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize(
+    "headers", [{"a": "1"}, [("a", "1"), ("b", "2"), ("b", "3")], Headers({"a": "1"}), ChainMap({})]
+)
+def test_one_header_more_gives_another_frame(headers: Any) -> None:
+    frame = Frame("SEND", headers, b"x")
+    more = frame.adding("receipt", "7")
+    assert more.headers.pairs == (*frame.headers.pairs, ("receipt", "7"))
+    assert (more.command, more.body) == ("SEND", b"x")
+    assert more.header("receipt") == "7"
+    assert frame.header("receipt") is None
+    assert more.adding("receipt", "8").headers.getall("receipt") == ["8"]
+
+
+def test_a_received_frame_can_be_given_one_header_more() -> None:
+    [frame] = Decoder("1.2").feed(b"MESSAGE\na:\\c\na:2\n\nx\0")
+    assert frame.adding("b", "3") == Frame("MESSAGE", [("a", ":"), ("a", "2"), ("b", "3")], b"x")
+
+
+@pytest.mark.parametrize("body", [None, 5, 1.5, ["a"], [1, 2], {"a": 1}, {1}, object(), True])
+def test_a_body_of_a_wrong_type_is_refused_with_advice(body: Any) -> None:
+    makes: list[Callable[[], Frame]] = [lambda: Frame("SEND", {}, body), lambda: commands.send("/q", body)]
+    for make in makes:
+        with pytest.raises(TypeError, match=f"not {type(body).__name__}: json.dumps") as caught:
+            make()
+        assert caught.value.__context__ is None
+    with pytest.raises(TypeError, match="encode"):
+        Frame("SEND", {}, "text")  # type: ignore[arg-type]
+
+
+def test_the_size_of_a_frame_counts_its_headers_and_its_body() -> None:
+    assert Frame("SEND", {"a": "12", "bc": ""}, b"xyz").size == 8
+    assert Frame("SEND", [("a", "1"), ("a", "2")], b"xyz").size == 7
+    [received] = Decoder("1.2").feed(b"MESSAGE\na:12\nbc:\n\nxyz\0")
+    assert received.size >= 8
+
+
+def test_secrets_are_replaced_in_an_error_alone() -> None:
+    error = without(Frame("ERROR", {"message": f"no {SECRET}", "content-length": "14"}, SECRET.encode()), [SECRET])
+    assert error == Frame("ERROR", {"message": "no ***"}, b"***")
+    for frame, secrets in ((Frame("MESSAGE", {"a": SECRET}), [SECRET]), (Frame("ERROR", {"a": SECRET}), [])):
+        assert without(frame, secrets) is frame
 
 
 def test_heartbeat_is_no_frame_that_can_come() -> None:

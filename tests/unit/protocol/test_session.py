@@ -437,7 +437,159 @@ def test_a_subscription_that_another_version_cannot_express_is_rejected_and_the_
     assert replay.rejected == [bad]
     assert bad.state is SubscriptionState.REJECTED
     assert isinstance(bad.error, ProtocolError)
-    assert list(session.subscriptions) == ["a", "c"]
+    assert list(session.subscriptions) == ["a", "b", "c"]
+    assert session.replay() == ([], [])
+    for frame in replay.frames:
+        session.receive(receipt(frame))
+    assert session.is_replayed
+
+
+def test_what_one_version_cannot_express_comes_back_with_the_next_that_can() -> None:
+    session = ready("1.2")
+    entry, frame = session.subscribe("/q", id="a", ack="client-individual")
+    session.receive(receipt(said(frame)))
+    never, _ = session.subscribe("/r", id="b", ack="client-individual")
+    for _ in range(2):
+        session.lost()
+        login(session, "1.0")
+        assert session.replay() == ([], [entry, never])
+        assert (entry.state, never.state) == (SubscriptionState.REJECTED, SubscriptionState.REJECTED)
+        assert session.is_replayed
+        session.restored()
+        assert isinstance(entry.error, ProtocolError)
+        assert session.is_idle
+    assert session.unsubscribe(never) is None  # the broker of today does not know it
+    assert never.state is SubscriptionState.ENDED
+    session.lost()
+    login(session, "1.2")
+    [frame] = session.replay().frames
+    assert entry.state.value == "replaying"
+    assert entry.error is None
+    assert not session.is_replayed
+    session.receive(receipt(frame))
+    assert entry.state.value == "active"
+    assert session.is_replayed
+
+
+def test_one_by_one_goes_past_what_the_version_cannot_express() -> None:
+    session = ready("1.2")
+    for number, ack in enumerate(("auto", "client-individual", "auto")):
+        session.subscribe("/q", id=str(number), ack=ack)
+    session.receive(refusal())
+    session.lost()
+    login(session, "1.0")
+    [frame] = session.replay().frames
+    assert frame.headers["id"] == "0"
+    session.receive(receipt(frame))
+    replay = session.replay()
+    assert [frame.headers["id"] for frame in replay.frames] == ["2"]
+    assert [entry.id for entry in replay.rejected] == ["1"]
+
+
+def test_a_subscribe_of_a_replay_that_cannot_be_encoded_waits_for_a_later_version() -> None:
+    session = ready("1.2")
+    entry, frame = session.subscribe("/q", headers={"selector": "a:\n"})
+    session.receive(receipt(said(frame)))
+    session.lost()
+    login(session, "1.0")
+    [frame] = session.replay().frames
+    error = InvalidHeader("no")
+    assert session.retract(frame, error) is not None
+    assert (entry.state, entry.error) == (SubscriptionState.REJECTED, error)
+    assert session.is_replayed
+    session.lost()
+    [frame] = restore(session, "1.2")[0]
+    assert entry.state is SubscriptionState.ACTIVE
+
+
+def test_retracting_a_subscribe_that_was_unsubscribed_meanwhile() -> None:
+    session = Session()
+    entry, _ = session.subscribe("/q")
+    login(session)
+    [frame] = session.replay().frames
+    session.unsubscribe(entry)
+    session.retract(frame, InvalidHeader("no"))
+    assert entry.state is SubscriptionState.ENDED
+    assert session.is_idle
+
+
+def test_a_replay_needs_a_connection() -> None:
+    session = Session()
+    entry, _ = session.subscribe("/q")
+    with pytest.raises(ProtocolError, match="disconnected"):
+        session.replay()
+    assert entry.state is SubscriptionState.PENDING
+
+
+def test_ended_subscriptions_are_remembered_for_their_late_messages_but_not_all() -> None:
+    session = ready()
+    for number in range(300):
+        entry, frame = session.subscribe("/q", id=str(number))
+        session.receive(receipt(said(frame)))
+        session.unsubscribe(entry)
+    assert session.receive(Frame("MESSAGE", {"subscription": "0"})) is None
+    assert session.receive(Frame("MESSAGE", {"subscription": "299"})) is entry
+
+
+def test_a_subscription_of_the_brokers_own_is_known_for_this_epoch() -> None:
+    session = ready()
+    entry = session.expect("/temp-queue/x", "/temp-queue/x", context="c")
+    message = Frame("MESSAGE", {"subscription": "/temp-queue/x"})
+    assert entry.state is SubscriptionState.ACTIVE
+    assert session.receive(message) is entry
+    session.lost()
+    assert restore(session) == ([], [])
+    assert session.receive(message) is None
+
+
+# Brokers that never confirm a SUBSCRIBE
+
+
+def test_what_is_assumed_to_be_active_is_and_a_late_answer_is_taken() -> None:
+    session = ready()
+    first, frame = session.subscribe("/a")
+    second, other = session.subscribe("/b")
+    gone, _ = session.subscribe("/c")
+    session.unsubscribe(gone)
+    assert session.assume_active([first]) == [first]
+    assert (first.state, second.state) == (SubscriptionState.ACTIVE, SubscriptionState.PENDING)
+    assert session.assume_active() == [second]
+    assert session.assume_active() == []
+    assert session.is_idle
+    assert said_receipt(session, said(frame)).subscription is first
+    assert first.state is SubscriptionState.ACTIVE
+    request = session.receive(refusal(said(other)))
+    assert isinstance(request, Request)
+    assert second.state is SubscriptionState.REJECTED
+    assert list(session.subscriptions.values()) == [first]
+    session.lost()
+    assert session.assume_active() == []
+    login(session)
+    [frame] = session.replay().frames
+    assert not session.is_replayed
+    assert session.assume_active() == [first]
+    assert session.is_replayed
+
+
+def test_what_is_assumed_leaves_nothing_when_it_ends() -> None:
+    session = ready()
+    for _ in range(10):
+        entry, frame = session.subscribe("/a")
+        session.assume_active()
+        session.unsubscribe(entry)
+        assert session.receive(receipt(said(frame))) is None
+    assert session.is_idle
+    assert not session._ledger.assumed
+
+
+def test_an_assumed_subscription_is_not_what_an_error_means() -> None:
+    session = Session()
+    entry, _ = session.subscribe("/a")
+    login(session)
+    session.replay()
+    session.assume_active()
+    assert session.receive(refusal()) is None
+    assert entry.state is SubscriptionState.ACTIVE
 
 
 def test_a_subscription_refused_by_its_receipt_leaves_the_registry() -> None:
@@ -545,7 +697,7 @@ def test_unconfirmed_sends_are_resent_in_first_order_behind_the_subscriptions() 
     original = [said(send(session, str(number), x="y:z")) for number in range(5)]
     session.receive(receipt(original[1]))
     for _ in range(3):
-        assert session.lost() == []
+        assert session.lost(explained=True) == []
         subscriptions, owed = restore(session)
         assert len(subscriptions) == 1
         assert bodies(owed) == ["0", "2", "3", "4"]
@@ -561,16 +713,16 @@ def test_unconfirmed_sends_are_resent_in_first_order_behind_the_subscriptions() 
 def test_what_is_sent_while_cut_off_stays_behind_what_was_sent_before_over_any_number_of_losses() -> None:
     session = ready()
     send(session, "0")
-    session.lost()
+    session.lost(explained=True)
     assert send(session, "1") is None
     login(session)
     assert send(session, "2") is None
     assert bodies(session.restored()) == ["0", "1", "2"]
     send(session, "3")
     for _ in range(3):
-        session.lost()
+        session.lost(explained=True)
         session.connect(host="h")
-        session.lost()
+        session.lost(explained=True)
         assert bodies(restore(session)[1]) == ["0", "1", "2", "3"]
 
 
@@ -579,7 +731,7 @@ def test_own_receipts_keep_their_name_and_their_place() -> None:
     for number, own in enumerate(("", "mine", "", "yours", "")):
         send(session, str(number), confirm=not own, **({"receipt": own} if own else {}))
     for _ in range(3):
-        session.lost()
+        session.lost(explained=True)
         owed = restore(session)[1]
         assert bodies(owed) == ["0", "1", "2", "3", "4"]
         assert [frame.headers["receipt"] for frame in owed if frame.body in (b"1", b"3")] == ["mine", "yours"]
@@ -617,13 +769,13 @@ def test_receipts_of_our_own_keep_clear_of_those_of_the_application() -> None:
 def test_unwritten_sends_survive_behind_the_confirmed_ones_in_their_order() -> None:
     session = ready()
     frames = [said(send(session, str(number), confirm=number % 2 == 0)) for number in range(6)]
-    session.lost(unsent=frames[3:])
+    session.lost(explained=True, unsent=frames[3:])
     assert send(session, "6") is None
     owed = restore(session)[1]
     # 0 and 2 were written and not confirmed, 1 was written and is none of our business any more.
     assert bodies(owed) == ["0", "2", "3", "4", "5", "6"]
     assert owed[2].headers == frames[3].headers
-    session.lost(unsent=owed[4:])
+    session.lost(explained=True, unsent=owed[4:])
     assert bodies(restore(session)[1]) == ["0", "2", "4", "5", "6"]
 
 
@@ -691,21 +843,6 @@ def test_receipts_of_an_older_epoch_answer_nothing(own: str | None) -> None:
     assert said_receipt(session, again).frame == again
 
 
-def test_a_send_at_the_head_of_three_unexplained_errors_is_given_up() -> None:
-    session = ready()
-    send(session, "poison", context="poison")
-    send(session, "good", context="good")
-    for _ in range(2):
-        assert session.receive(refusal()) is None
-        session.lost()
-        assert bodies(restore(session)[1]) == ["poison", "good"]
-    request = session.receive(refusal())
-    assert isinstance(request, Request)
-    assert request.context == "poison"
-    session.lost()
-    assert bodies(restore(session)[1]) == ["good"]
-
-
 def test_forgetting() -> None:
     session = ready()
     contexts = [object() for _ in range(4)]
@@ -746,7 +883,9 @@ def test_abandoning_and_retracting() -> None:
     assert (session.unconfirmed, session.unconfirmed_bytes) == (1, 1)
     session.lost()
     send(session, "c", context="c")
-    assert [request.context for request in session.abandon()] == ["a", "c"]
+    abandoned = session.abandon()
+    assert [request.context for request in abandoned.requests] == ["a", "c"]
+    assert abandoned.unsent == []
     assert (session.unconfirmed, session.unconfirmed_bytes) == (0, 0)
     assert restore(session) == ([], [])
     transaction, begin = session.begin()
@@ -755,6 +894,41 @@ def test_abandoning_and_retracting() -> None:
     _, subscribe = session.subscribe("/q")
     session.retract(said(subscribe), InvalidHeader("no"))
     assert session.subscriptions == {}
+    assert session.is_idle
+
+
+def test_abandoning_tells_what_was_never_written() -> None:
+    session = ready()
+    frames = [
+        said(send(session, "a", confirm=False)),
+        said(send(session, "b")),
+        said(send(session, "c", confirm=False)),
+    ]
+    session.lost(frames)
+    abandoned = session.abandon()
+    assert [request.frame for request in abandoned.requests] == [frames[1]]
+    assert abandoned.unsent == [frames[0], frames[2]]
+    assert session.abandon() == ([], [])
+
+
+def test_forgetting_leaves_nothing_and_costs_one_look_up() -> None:
+    session = ready()
+    contexts = [object() for _ in range(5000)]
+    session.lost(explained=True)
+    for context in contexts:
+        send(session, "x", context=context)
+    for context in reversed(contexts):
+        assert session.forget(context) is not None
+    ledger = session._ledger
+    assert (ledger.unconfirmed, ledger.resend, ledger._by_context, ledger.unconfirmed_bytes) == ({}, {}, {}, 0)
+
+
+def test_what_is_awaited_is_a_copy() -> None:
+    session = ready()
+    send(session, "a", context="a")
+    send(session, "b", context="b")
+    for request in session.awaited():
+        assert session.forget(request.context) is request
     assert session.is_idle
 
 
@@ -840,6 +1014,165 @@ def test_a_commit_without_an_answer_is_in_doubt() -> None:
         session.commit(transaction)
     assert caught.value.outcome_unknown
     assert session.abort(transaction) is None
+
+
+def test_a_commit_that_cannot_be_written_leaves_the_transaction_open() -> None:
+    session = ready()
+    transaction, _ = session.begin()
+    session.retract(session.commit(transaction), InvalidHeader("no"))
+    assert transaction.state is TransactionState.OPEN
+    assert session.unanswered(transaction) == []
+    session.receive(receipt(session.commit(transaction)))
+    assert transaction.state.value == "committed"
+    assert session.is_idle
+
+
+def test_a_begin_that_cannot_be_written_ends_its_transaction() -> None:
+    session = ready()
+    transaction, frame = session.begin()
+    session.retract(frame, InvalidHeader("no"))
+    assert transaction.state is TransactionState.ABORTED
+    with pytest.raises(ConnectionLost, match="aborted"):
+        session.commit(transaction)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_transaction_is_committed_when_its_sends_are_confirmed_too(late: bool) -> None:
+    """RabbitMQ answers the SENDs of a transaction behind the COMMIT, others at once."""
+    session = ready()
+    transaction, _ = session.begin("t")
+    sends = [said(send(session, str(number), context=number, transaction="t")) for number in range(3)]
+    if not late:
+        for frame in sends:
+            assert said_receipt(session, frame).transaction is transaction
+    commit = session.commit(transaction, context="commit")
+    assert [request.context for request in session.unanswered(transaction)] == [*range(3 * late), "commit"]
+    session.receive(receipt(commit))
+    if late:
+        assert session.confirmed(receipt(sends[0])) is None
+        for frame in sends:
+            assert transaction.state.value == "committing"
+            said_receipt(session, frame)
+    assert transaction.state.value == "committed"
+    assert session.unanswered(transaction) == []
+    assert session.is_idle
+
+
+def test_a_loss_before_the_sends_of_a_transaction_are_confirmed_leaves_it_in_doubt() -> None:
+    session = ready()
+    transaction, _ = session.begin("t")
+    send(session, "x", context="x", transaction="t")
+    session.receive(receipt(session.commit(transaction)))
+    [(request, outcome)] = session.lost()
+    assert (request.context, outcome) == ("x", Outcome.IN_DOUBT)
+    assert transaction.state is TransactionState.IN_DOUBT
+    assert session.unanswered(transaction) == [request]
+    assert restore(session) == ([], [])
+
+
+@pytest.mark.parametrize("ends", ["abort", "refused commit"])
+def test_the_sends_of_a_transaction_that_is_not_committed_are_awaited_no_more(ends: str) -> None:
+    session = ready()
+    transaction, _ = session.begin("t")
+    frame = said(send(session, "x", context="x", transaction="t"))
+    if ends == "abort":
+        session.abort(transaction)
+    else:
+        session.receive(refusal(session.commit(transaction)))
+    assert transaction.state is TransactionState.ABORTED
+    assert [request.context for request in session.unanswered(transaction)] == ["x"]
+    assert session.is_idle
+    assert session.forget("x") is None
+    assert session.receive(receipt(frame)) is None
+
+
+def test_a_send_refused_behind_its_commit_leaves_the_transaction_in_doubt() -> None:
+    session = ready()
+    transaction, _ = session.begin("t")
+    first, second = (said(send(session, name, context=name, transaction="t")) for name in "ab")
+    commit = session.commit(transaction)
+    session.receive(refusal(first))
+    assert transaction.state is TransactionState.COMMITTING
+    session.receive(receipt(commit))
+    assert transaction.state.value == "committing"
+    session.receive(refusal(second))
+    assert transaction.state.value == "in doubt"
+    assert session.is_idle
+
+
+def test_a_commit_that_nobody_waits_for_leaves_nothing() -> None:
+    session = ready()
+    transaction, _ = session.begin("t")
+    frame = said(send(session, "x", context="x", transaction="t"))
+    session.commit(transaction, context="commit")
+    assert session.forget("commit") is not None
+    assert transaction.state is TransactionState.IN_DOUBT
+    assert session.is_idle
+    assert session.receive(receipt(frame)) is None
+
+
+def test_acknowledgements_in_a_transaction_are_noted() -> None:
+    session = ready()
+    transaction, _ = session.begin()
+    message = Frame("MESSAGE", {"ack": "1", "message-id": "1"})
+    session.ack(message, session.epoch, transaction=transaction, context="a")
+    session.ack(message, session.epoch, transaction=transaction, context="b", negative=True)
+    session.ack(message, session.epoch, transaction=transaction)
+    session.ack(message, session.epoch, context="c")
+    assert transaction.settled == ["a", "b"]
+    session.abort(transaction)
+    assert transaction.settled == ["a", "b"]
+
+
+# Receipts
+
+
+def test_a_request_tells_whether_the_application_asked_for_its_receipt() -> None:
+    session = ready()
+    message = Frame("MESSAGE", {"ack": "1", "message-id": "1"})
+
+    def frames(number: int) -> list[Frame]:
+        headers = {"receipt": f"mine-{number}"} if number else {}
+        confirm = not number
+        name = f"{number}"
+        entry, subscribe = session.subscribe("/q", headers={**headers})
+        done = [said(subscribe)]
+
+        def own() -> dict[str, str]:
+            return {"receipt": f"mine-{number}-{len(done)}"} if number else {}
+
+        done.append(said(session.unsubscribe(entry, own(), confirm=confirm)))
+        done.append(said(session.ack(message, session.epoch, headers=own(), confirm=confirm)))
+        done.append(said(send(session, "x", confirm=confirm, **own())))
+        transaction, begin = session.begin(f"{name}-a", own())
+        done += [begin] if number else []
+        done.append(said(send(session, "x", confirm=confirm, transaction=transaction.id, **own())))
+        done.append(session.commit(transaction, own()))
+        if number:
+            transaction, _ = session.begin(f"{name}-b")
+            done.append(said(session.abort(transaction, own())))
+        done.append(session.disconnect(headers=own()))
+        return done
+
+    for number in (0, 1):
+        for frame in frames(number):
+            assert said_receipt(session, frame).own_receipt is bool(number), frame
+        session.lost()
+        restore(session)
+
+
+def test_nobody_waits_for_a_receipt_that_was_not_asked_for() -> None:
+    session = ready()
+    transaction, begin = session.begin()
+    assert "receipt" not in begin.headers
+    assert "receipt" not in said(session.abort(transaction)).headers
+    assert session.is_idle
+
+
+def test_the_goodbye_does_not_fail_for_a_name() -> None:
+    session = ready()
+    send(session, "x", receipt="mine")
+    assert session.disconnect(headers={"receipt": "mine", "x": "y"}).headers["x"] == "y"
 
 
 # Acknowledgements

@@ -50,6 +50,8 @@ class Epoch:
     subscribed: dict[str, str] = field(default_factory=dict)
     begun: dict[str, list[int]] = field(default_factory=dict)
     sends: list[int] = field(default_factory=list)
+    isolated: bool = False
+    """Whether suspects were written one at a time: then SENDs without a receipt overtake those that wait."""
     owed: dict[str, str] = field(default_factory=dict)
     """Receipts not yet sent, each with the subscription that it is about."""
 
@@ -115,8 +117,9 @@ class Model(RuleBasedStateMachine):
             epoch.begun[transaction].append(int(frame.body))
         elif frame.command == "SEND":
             number = int(frame.body)
-            assert not epoch.sends or number > epoch.sends[-1], f"{number} comes behind {epoch.sends}"
-            epoch.sends.append(number)
+            if not epoch.isolated or "receipt" in headers:
+                assert not epoch.sends or number > epoch.sends[-1], f"{number} comes behind {epoch.sends}"
+                epoch.sends.append(number)
             self.stored[number] += 1
         elif frame.command == "ACK":
             name = headers["id"] if epoch.version == "1.2" else headers["message-id"]
@@ -142,12 +145,25 @@ class Model(RuleBasedStateMachine):
         call.finish(end)
         if end == "answered" and call.command == "SEND" and call.transaction is None:
             assert self.stored[call.number], "confirmed, and the broker has it not"
-        if call.command == "COMMIT":
+        if call.command == "COMMIT" and end == "refused":
             assert call.transaction is not None
-            self.open.remove(call.transaction)
-            self.ended.append(call.transaction)
-            expected = TransactionState.COMMITTED if end == "answered" else TransactionState.ABORTED
-            assert call.transaction.state is expected
+            assert call.transaction.state is TransactionState.ABORTED
+        self.sweep()
+
+    def sweep(self) -> None:
+        """What an answer changes for others: transactions that are over, SENDs that waited for it."""
+        for transaction in tuple(self.open):
+            unanswered = self.session.unanswered(transaction)
+            if transaction.state not in (TransactionState.OPEN, TransactionState.COMMITTING):
+                assert transaction.state is not TransactionState.COMMITTED or not unanswered
+                self.open.remove(transaction)
+                self.ended.append(transaction)
+                for request in unanswered:
+                    assert isinstance(request.context, Call)
+                    request.context.finish("over")
+        if self.is_connected:
+            for frame in self.session.next_resend():
+                self.say(frame)
 
     def call(self, command: str, transaction: TransactionEntry | None = None) -> Call:
         call = Call(command, transaction=transaction)
@@ -161,6 +177,10 @@ class Model(RuleBasedStateMachine):
     @property
     def is_open(self) -> bool:
         return self.session.is_open and not self.fatal
+
+    @property
+    def is_isolating(self) -> bool:
+        return self.session._ledger.is_isolating
 
     # Connecting
 
@@ -195,13 +215,16 @@ class Model(RuleBasedStateMachine):
         replay = self.session.replay()
         for entry in replay.rejected:
             assert (entry.ack, self.session.version) == ("client-individual", "1.0")
-            self.live.remove(entry)
+            assert entry.state is SubscriptionState.REJECTED
         ids = [frame.headers["id"] for frame in replay.frames]
         assert ids == [entry.id for entry in before if entry.id in set(ids)], "not in the order of creation"
         for frame in replay.frames:
             self.subscribed(frame)
         if self.session.is_replayed:
-            for frame in self.session.restored():
+            assert self.epoch is not None
+            frames = self.session.restored()
+            self.epoch.isolated = self.is_isolating
+            for frame in frames:
                 assert frame.command == "SEND"
                 assert "transaction" not in frame.headers
                 self.say(frame)
@@ -215,21 +238,26 @@ class Model(RuleBasedStateMachine):
         self.say(frame)
 
     @precondition(lambda self: self.epoch is not None)
-    @rule(arrived=st.booleans())
-    def lose(self, arrived: bool) -> None:
+    @rule(arrived=st.booleans(), explained=st.booleans())
+    def lose(self, arrived: bool, explained: bool) -> None:
         """The connection ends. What is in the queue was not written; of the first of it nobody can say."""
         if self.queue and arrived:
             self.take(self.queue[0])
         for frame in self.queue:
             if frame.command == "SEND" and "transaction" not in frame.headers:
                 self.write_failed[int(frame.body)] += 1
-        unanswered = self.session.lost(self.queue)
+        unanswered = self.session.lost(self.queue, explained=explained, begun=arrived)
         self.queue, self.epoch, self.fatal = [], None, False
         for request, outcome in unanswered:
             assert isinstance(request.context, Call)
-            assert not request.context.kept
             request.context.finish(f"lost: {outcome.value}")
+            assert request.context.kept is (outcome is Outcome.GIVEN_UP)
+            if request.context.kept:
+                assert request.error is not None
+                continue
             expected = {"ACK": Outcome.NOT_CONFIRMED, "COMMIT": Outcome.IN_DOUBT, "SEND": Outcome.LOST}
+            if request.transaction is not None and request.transaction.state is TransactionState.IN_DOUBT:
+                expected["SEND"] = Outcome.IN_DOUBT
             assert outcome is expected.get(request.command, Outcome.DONE)
         for transaction in self.open:
             assert transaction.state in (TransactionState.LOST, TransactionState.IN_DOUBT)
@@ -333,7 +361,7 @@ class Model(RuleBasedStateMachine):
         call = self.call("SEND")
         call.number, call.size, call.kept = number, len(frame.body), True
         said = self.session.send(frame, confirm=True, context=call)
-        assert (said is None) is not self.is_connected
+        assert (said is None) is not (self.is_connected and not self.is_isolating)
         self.say(said)
 
     @rule(data=st.data())
@@ -345,6 +373,7 @@ class Model(RuleBasedStateMachine):
             assert request is not None
             assert request.context is call
             call.finish("forgotten")
+            self.sweep()
         assert self.session.forget(Call("SEND")) is None
 
     @precondition(lambda self: self.is_connected)
@@ -383,8 +412,7 @@ class Model(RuleBasedStateMachine):
             frame = self.session.abort(transaction)
             assert frame is not None
             self.say(frame)
-            self.open.remove(transaction)
-            self.ended.append(transaction)
+            self.sweep()
 
     @precondition(lambda self: self.ended)
     @rule(data=st.data())
@@ -451,18 +479,18 @@ class Model(RuleBasedStateMachine):
     def teardown(self) -> None:
         """On a network that works everything ends: each confirmed SEND is answered, whatever happened before."""
         if self.fatal:
-            self.lose(arrived=False)
+            self.lose(arrived=False, explained=True)
         if self.epoch is None:
             self.reconnect("1.2", whole=False)
-        for _ in range(10 + 2 * len(self.live)):
+        for _ in range(10 + 2 * len(self.live) + self.session.unconfirmed):
             if self.session.state is SessionState.REPLAYING:
                 self.replay()
             while self.queue:
                 self.write(len(self.queue))
             assert self.epoch is not None
-            for receipt in self.epoch.owed:
+            owed, self.epoch.owed = self.epoch.owed, {}
+            for receipt in owed:
                 self.answered(self.session.receive(Frame("RECEIPT", {"receipt-id": receipt})), "answered")
-            self.epoch.owed = {}
         assert self.is_connected
         assert self.session.is_replayed
         assert self.session.unconfirmed == 0
@@ -471,7 +499,8 @@ class Model(RuleBasedStateMachine):
             if call.kept and call.end == "answered":
                 assert self.stored[call.number] >= 1
         assert self.epoch is not None
-        assert set(self.epoch.subscribed) == {entry.id for entry in self.live}
+        active = [entry for entry in self.live if entry.state is not SubscriptionState.REJECTED]
+        assert set(self.epoch.subscribed) == {entry.id for entry in active}
 
 
 TestSession = Model.TestCase
