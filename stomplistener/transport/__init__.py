@@ -3,9 +3,10 @@
 ``connect`` makes a ``Transport`` to an ``Endpoint``; an ``Interrupt`` ends it from another thread.
 """
 
-from stomplistener.transport.base import Endpoint, EndpointOptions, Guided, Transport
+from stomplistener.transport.base import Endpoint, EndpointOptions, Guided, Owing, Transport
 from stomplistener.transport.connect import connect
 from stomplistener.transport.extras import MissingExtra
+from stomplistener.transport.foreign import foreign_protocol
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Guided",
     "Interrupt",
     "MissingExtra",
+    "Owing",
     "Transport",
     "connect",
+    "foreign_protocol",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import socket
 import threading
@@ -68,7 +69,11 @@ def _ask_in_helper(host: str, port: int, deadline: float, interrupt: Interrupt) 
             answers.put(error)
 
     with interrupt.doing(lambda: answers.put(ConnectInterrupted(f"interrupted while looking up {host}"))):
-        threading.Thread(target=ask, name=f"stomplistener-look-up-{host}", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name=f"stomplistener-look-up-{host}", daemon=True).start()
+        except (RuntimeError, MemoryError) as error:
+            # A limit of the container, which may pass: this attempt failed, and no more than that.
+            raise OSError(errno.EAGAIN, f"no thread could be started for it ({error or 'out of memory'})") from error
         try:
             answer = answers.get(timeout=remaining(deadline))
         except queue.Empty:

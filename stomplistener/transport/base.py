@@ -14,6 +14,10 @@ class Transport(Protocol):
     Threads: one thread calls ``receive`` and ``close`` (it owns the transport), one at a time calls ``send``,
     any thread calls the others, while a ``receive`` and a ``send`` are blocked.
 
+    Signals: a handler may call ``send_nowait``, ``unread`` and ``shutdown``, whatever it interrupts. If a handler
+    raises out of ``send`` or ``send_nowait``, nobody knows how much has left, and the transport shuts the connection
+    down. If a handler raises out of ``receive``, bytes may be lost: close the transport.
+
     Attributes:
         frame_per_send: True where what is given to one ``send`` arrives as one message that the broker takes for one
             STOMP frame (WebSocket; see ``websocket.py``): a caller then gives each frame, and each heart-beat, to a
@@ -35,7 +39,8 @@ class Transport(Protocol):
     def send_nowait(self, data: bytes) -> bool:
         """Send these few bytes, at most ``FEW``, only if that is possible without waiting; whether it was.
 
-        False while another thread is in ``send``, too. Raises OSError.
+        False while another thread is in ``send``, too, or if a signal handler interrupted this thread there. After True
+        the end of the bytes may still have to leave, see ``Owing``. Raises OSError.
         """
 
     def unread(self) -> bool:
@@ -46,6 +51,9 @@ class Transport(Protocol):
 
     def shutdown(self) -> None:
         """Break the connection from any thread: a blocked ``receive`` or ``send`` returns or raises at once.
+
+        ``receive`` still gives what had arrived before, and then ``b""``. The same holds after a ``send`` that failed:
+        what had arrived, an ERROR frame perhaps, can be received, and only then comes the error or the end.
 
         Idempotent, never raises, does nothing after ``close``.
         """
@@ -73,6 +81,15 @@ class Guided(Protocol):
 
         What is sent is not bounded. None waits for ever again. Nobody may be in ``receive`` meanwhile.
         """
+
+
+@runtime_checkable
+class Owing(Protocol):
+    """What a transport has whose ``send_nowait`` may have taken bytes that the kernel did not take yet."""
+
+    @property
+    def owes(self) -> bool:
+        """Whether such bytes wait. They go before whatever is sent next; ``send(b"")`` waits until they have left."""
 
 
 class EndpointOptions(Protocol):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from stomplistener.errors import ConnectFailed, StompError, TimedOut
-from stomplistener.transport import tcp, unix
+from stomplistener.transport import socket_errors, tcp, unix
 from stomplistener.transport.base import Endpoint, EndpointOptions, Transport
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt
 from stomplistener.transport.stream import SocketTransport
@@ -86,11 +86,13 @@ def connect(
 
                 context = ssl_context or tls.default_context(endpoint.options)
                 transport = secured = tls.TLSTransport(transport, context, endpoint.host)
+                interrupt.step = f"the TLS handshake with {_shown(endpoint)}"
                 secured.handshake(deadline)
             if layers.websocket:
                 transport = framed = WebSocketTransport(
                     transport, endpoint, headers=headers or {}, subprotocols=subprotocols, max_message=max_message
                 )
+                interrupt.step = f"the WebSocket handshake with {_shown(endpoint)}"
                 framed.handshake(deadline)
     except BaseException:
         transport.close()
@@ -115,6 +117,7 @@ def _dial(endpoint: Endpoint, deadline: float, interrupt: Interrupt) -> socket.s
                 raise ConnectFailed(f"the proxy {chosen}: {error}", error.attempts) from error
             except TimedOut as error:
                 raise TimedOut(f"the proxy {chosen}: {error}") from error
+            interrupt.step = f"the answer of the proxy {chosen}"
             return proxy.tunnel(sock, chosen, endpoint.host, endpoint.port, deadline=deadline, interrupt=interrupt)
     return _dial_tcp(endpoint.host, endpoint.port, options, deadline, interrupt)
 
@@ -143,7 +146,7 @@ def _told(step: str, interrupt: Interrupt) -> Iterator[None]:
     """Turn whatever a step raises into an exception of ours that names the step."""
     try:
         yield
-    except (OSError, StompError) as error:
+    except (OSError, StompError, MemoryError) as error:
         if isinstance(error, ConnectInterrupted):
             raise
         if interrupt.is_set():
@@ -153,4 +156,4 @@ def _told(step: str, interrupt: Interrupt) -> Iterator[None]:
             raise
         if isinstance(error, TimeoutError):
             raise TimedOut(f"{step}: {error}") from error
-        raise ConnectFailed(f"{step}: {error.strerror or error}") from error
+        raise ConnectFailed(f"{step}: {socket_errors.told(error)}") from error

@@ -6,11 +6,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from stomplistener.errors import StompError
 
-# The longest wait that every platform's primitives accept; a deadline of infinity means "for ever" to a caller.
+# The longest wait that every platform's primitives accept; a deadline of infinity means "forever" to a caller.
 _LONGEST = 86_400.0
 
 
@@ -22,48 +22,68 @@ class Interrupt:
     """Lets any thread end a connect under way at once, wherever it waits: nothing polls.
 
     It is set once and stays set: make a new one for connecting anew. It holds no descriptor and no thread of its own,
-    so there is nothing to close.
+    so there is nothing to close. A signal handler may call ``set``, also in a thread that waits here or connects.
+
+    Attributes:
+        step: what ``connect`` waits for, such as "the TLS handshake with ssl://mq1:61614"; empty before it began. A
+            caller whose own time is over at the same moment can say so.
     """
 
     def __init__(self) -> None:
-        # Held while the actions run, so that none runs once its `doing` block has been left. A leaf for our callers:
-        # an action may take a transport's locks, and nothing that holds one of those calls into an Interrupt.
-        self._lock = threading.Lock()
-        self._event = threading.Event()
+        self.step = ""
+        # Held while an action runs, so that none runs once its `doing` block has been left. A leaf for our callers:
+        # an action may take a transport's locks, and nothing that holds one of those calls into an Interrupt. The
+        # thread that has it may take it again: a signal handler may call set() in the middle of anything below. A
+        # threading.Event would not do, since its wait() and its set() share a lock that cannot be taken twice.
+        self._lock = threading.RLock()
+        self._is_set = False
         self._actions: list[Callable[[], object]] = []
 
     def set(self) -> None:
         """End what is under way, and whatever begins later. Idempotent, from any thread, never blocks."""
-        with self._lock:
-            if not self._event.is_set():
-                self._event.set()
-                for action in self._actions:
-                    action()
+        if self._is_set:
+            return
+        # Before the lock is taken: a block that is entered meanwhile sees it, and its action may run twice.
+        self._is_set = True
+        try:
+            self._run_actions()
+        except BaseException:
+            # Of a signal handler. What was to be ended would go on, for no second set() need come.
+            self._run_actions()
+            raise
 
     def is_set(self) -> bool:
         """Whether ``set`` was called."""
-        return self._event.is_set()
+        return self._is_set
 
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep for so many seconds, or less if interrupted; whether it was. For the delay between two attempts."""
-        return self._event.wait(seconds)
+        # The sleeper takes it twice, and waits the second time for the release by set().
+        sleeping = threading.Lock()
+        sleeping.acquire()
+        with self.doing(sleeping.release):
+            sleeping.acquire(timeout=-1 if seconds is None else min(max(seconds, 0.0), _LONGEST))
+        return self._is_set
 
     @contextmanager
     def doing(self, action: Callable[[], object]) -> Iterator[None]:
-        """Call ``action`` in the interrupting thread, once, if the interrupt is or becomes set during the block.
+        """Call ``action`` in the interrupting thread if the interrupt is or becomes set during the ``with`` block.
 
         Args:
-            action: must neither block nor raise.
+            action: must not block; it may be called more than once. What it raises is ignored.
         """
-        with self._lock:
-            self._actions.append(action)
-            if self._event.is_set():
-                action()
+        # No lock is held from the first part to the second. If a signal handler raises between the two and the block,
+        # the generator is closed as soon as nothing refers to it, and its last part runs then.
         try:
+            with self._lock:
+                self._actions.append(action)
+                if self._is_set:
+                    self._run(action)
             yield
         finally:
             with self._lock:
-                self._actions.remove(action)
+                if action in self._actions:
+                    self._actions.remove(action)
 
     @contextmanager
     def waking(self) -> Iterator[socket.socket]:
@@ -71,6 +91,15 @@ class Interrupt:
         reader, writer = socket.socketpair()
         with reader, writer, self.doing(lambda: writer.send(b"\0")):
             yield reader
+
+    def _run_actions(self) -> None:
+        with self._lock:
+            for action in tuple(self._actions):
+                self._run(action)
+
+    def _run(self, action: Callable[[], object]) -> None:
+        with suppress(Exception):
+            action()
 
 
 def remaining(deadline: float) -> float:

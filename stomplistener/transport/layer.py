@@ -2,25 +2,30 @@
 
 Locks, in the order in which they are taken:
 
-1. ``_writing``, held by whoever sends on the inner transport, also while that blocks. The order of bytes on the wire is
-   the order in which the engine made them, since only its holder takes them out.
-2. ``_engine``, held while the engine is used, never while anything blocks: the reader so is never behind a writer.
+1. ``_writing`` guards the order of bytes on the wire: only its holder takes them from the engine to the inner
+   transport, also while that blocks.
+2. ``_engine`` guards the engine. No thread holds it while it waits, so the reader never waits for a writer.
 
-What the engine makes of its own accord while bytes are received (the answer to a ping, to a key update) is left in
-``_output``. The reader sends it when ``_writing`` is free and the inner transport takes it without waiting; else it
-goes with whatever is sent next. Whoever releases ``_writing`` looks whether something came meanwhile.
+The engine makes some bytes of its own accord while bytes are received (the answer to a ping, to a key update). The
+reader leaves them in ``_output``, and sends them if ``_writing`` is free and the inner transport takes them without
+waiting. Otherwise they go with the next send. A thread that releases ``_writing`` looks whether some came meanwhile.
+
+A signal handler that interrupts a thread in the middle of all this may call ``shutdown`` and ``send_nowait``.
 """
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 
-from stomplistener.transport.base import FEW, Guided, Transport
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.locks import TryLock
+from stomplistener.transport.base import FEW, Guided, Owing, Transport
 from stomplistener.transport.interrupt import remaining
+
+MAX_ANSWERS = 1 << 20
+"""Bytes of answers to its own pings that a peer may leave unread, before it is taken for hostile."""
 
 
 class Layer(ABC):
@@ -34,19 +39,28 @@ class Layer(ABC):
 
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
-        self._writing = threading.Lock()
-        self._engine = threading.Condition(threading.Lock())
+        self._writing = TryLock()
+        self._engine = TryLock()
+        # For waiting alone, with _engine held. To enter it instead of the lock would not be safe, since its methods are
+        # written in Python: the exception of a signal handler would leave the lock taken.
+        self._engine_fed = threading.Condition(self._engine)
         # Guarded by _engine: what the engine made and nobody has taken to the inner transport yet.
         self._output: list[bytes] = []
+        # Guarded by _engine: how many bytes of it are answers, which the reader left there.
+        self._answers = 0
         # Guarded by _writing: taken, and not yet sent.
         self._owed = memoryview(b"")
         # Guarded by _engine: how often bytes were received, for a writer that the engine keeps waiting for them.
         self._fed = 0
         # The reader's own: data that came together with the last bytes of the handshake.
         self._early = b""
+        # Guarded by _engine: no more data will come. What came before is delivered first, so only the peer ends it.
         self._ended = False
         self._failure: OSError | None = None
+        # Set by shutdown(): nothing more is to be sent, or waited for.
+        self._is_shut_down = False
         self._timeout: float | None = None
+        self._limit: float | None = None
 
     @abstractmethod
     def _encode(self, data: memoryview) -> int:
@@ -72,51 +86,69 @@ class Layer(ABC):
         """A better text for an error of the inner transport, where the layer knows one."""
         return None
 
+    @property
+    def owes(self) -> bool:
+        """See Owing."""
+        return self._has_output() or (isinstance(self._inner, Owing) and self._inner.owes)
+
     def receive(self) -> bytes:
         """See Transport."""
         if self._early:
             data, self._early = self._early, b""
             return data
-        deadline = math.inf if self._timeout is None else time.monotonic() + self._timeout
+        deadline = None
         while not self._ended:
-            data = self._receive_some()
+            data = self._receive_some(deadline)
             if self._has_output():
                 self._flush_if_free()
             if data:
                 return data
-            # Bytes that hold no data do not prolong the wait for ever.
-            remaining(deadline)
+            # Bytes that hold no data do not prolong the wait.
+            if deadline is None and self._timeout is not None:
+                deadline = Deadline(self._timeout)
         if self._failure is not None:
             raise self._failure
         return b""
 
     def send(self, data: bytes | memoryview) -> int:
         """See Transport."""
-        with self._writing:
-            count = self._encode_some(memoryview(data))
-            try:
+        if self._writing.held or self._engine.held:
+            raise RuntimeError("send() was called by a signal handler that interrupted this transport in its thread")
+        try:
+            with self._writing:
+                count = self._encode_some(memoryview(data))
                 self._flush()
-            except ConnectionError as error:
-                self._explain(error)
-                raise
-        if self._has_output():
-            self._flush_if_free()
+                if not data:
+                    # Nothing to send means: wait until all that is owed has left, also in the inner transport.
+                    self._inner.send(b"")
+            if self._has_output():
+                self._flush_if_free()
+        except ConnectionError as error:
+            self._explain(error)
+            raise
+        except OSError:
+            raise
+        except BaseException:
+            # Of a signal handler. Nobody knows how much has left: the next bytes might continue a torn frame.
+            self.shutdown()
+            raise
         return count
 
     def send_nowait(self, data: bytes) -> bool:
         """See Transport. True also if the bytes found no room once they were encoded: they go before what follows."""
-        if not self._writing.acquire(blocking=False):
+        # More might be taken in part, which the answer cannot say. With the engine in use, a signal handler asks.
+        if len(data) > FEW or self._engine.held:
             return False
         try:
-            if not self._flush_now():
-                return False
-            with self._engine:
-                count = self._encode(memoryview(data))
-                self._collect()
-            self._flush_now()
-            return count > 0
-        finally:
-            self._writing.release()
+            taken = self._writing.attempt(self._send_now, data)
+            if self._has_output():
+                self._flush_if_free()
+            return taken
+        except OSError:
+            raise
+        except BaseException:
+            self.shutdown()  # as in send
+            raise
 
     def unread(self) -> bool:
         """See Transport."""
@@ -134,24 +166,21 @@ class Layer(ABC):
 
     def limit_wait(self, seconds: float | None) -> bool:
         """See Guided."""
+        self._limit = seconds
         return isinstance(self._inner, Guided) and self._inner.limit_wait(seconds)
 
     def shutdown(self) -> None:
         """See Transport."""
-        self._end()
+        self._is_shut_down = True
+        # Data that came before is still received: the inner transport ends the stream behind it.
+        with self._engine:
+            self._engine_fed.notify_all()
         self._inner.shutdown()
 
     def close(self) -> None:
         """See Transport. Says goodbye first, if that is possible without waiting."""
-        if self._writing.acquire(blocking=False):
-            try:
-                with self._engine:
-                    self._farewell()
-                    self._collect()
-                with suppress(OSError):
-                    self._flush_now()
-            finally:
-                self._writing.release()
+        if not self._engine.held:
+            self._writing.attempt(self._say_goodbye)
         self._inner.close()
         self._end()
 
@@ -179,9 +208,42 @@ class Layer(ABC):
             raise self._failure
         self._send_by(deadline)
 
-    def _receive_some(self) -> bytes:
+    def _send_now(self, data: bytes) -> bool:
+        if not self._flush_now():
+            return False
+        with self._engine:
+            count = self._encode(memoryview(data))
+            self._collect()
+        self._flush_now()
+        return count > 0
+
+    def _say_goodbye(self) -> bool:
+        with self._engine:
+            self._farewell()
+            self._collect()
+        with suppress(OSError):
+            self._flush_now()
+        return True
+
+    def _receive_raw(self, deadline: Deadline | None) -> bytes:
+        """Receive from the inner transport; by a deadline where the time-out of the inner one began too late."""
+        if deadline is None or not isinstance(self._inner, Guided):
+            return self._inner.receive()
+        left = deadline.remaining()
+        is_last = self._limit is None or (left is not None and left < self._limit)
+        self._inner.limit_wait(left if is_last else self._limit)
         try:
-            raw = self._inner.receive()
+            return self._inner.receive()
+        except BlockingIOError as error:
+            if is_last:
+                raise TimeoutError("the peer sent no data in time") from error
+            raise
+        finally:
+            self._inner.limit_wait(self._limit)
+
+    def _receive_some(self, deadline: Deadline | None) -> bytes:
+        try:
+            raw = self._receive_raw(deadline)
         except (TimeoutError, BlockingIOError):
             raise
         except OSError as error:
@@ -195,21 +257,24 @@ class Layer(ABC):
             data = self._read()
             if not raw:
                 self._ended = True
-            self._collect()
+            self._answers += self._collect()
+            if self._answers > MAX_ANSWERS:
+                self._ended = True
+                self._failure = ConnectionAbortedError("the peer asks for answers (to pings) and does not read them")
             self._fed += 1
-            self._engine.notify_all()
+            self._engine_fed.notify_all()
         return data
 
     def _explain(self, error: OSError) -> None:
         # After our own shutdown there is nothing to explain.
-        meaning = None if self._ended else self._meaning(error)
+        meaning = None if self._ended or self._is_shut_down else self._meaning(error)
         if meaning is not None:
             raise ConnectionAbortedError(meaning) from error
 
     def _end(self) -> None:
         with self._engine:
             self._ended = True
-            self._engine.notify_all()
+            self._engine_fed.notify_all()
 
     def _encode_some(self, data: memoryview) -> int:
         while True:
@@ -222,24 +287,31 @@ class Layer(ABC):
             # The engine is in the middle of something with the peer. Its output must go, or the peer waits for ever.
             self._flush()
             with self._engine:
-                if not self._engine.wait_for(lambda: self._ended or self._fed != seen, self._timeout):  # noqa: B023
+                if not self._engine_fed.wait_for(lambda: self._is_over() or self._fed != seen, self._timeout):  # noqa: B023
                     raise TimeoutError("the peer did not finish its handshake in time")
-                if self._ended:
+                if self._is_over():
                     raise ConnectionAbortedError("the connection ended during a handshake")
 
-    def _collect(self) -> None:
+    def _is_over(self) -> bool:
+        return self._ended or self._is_shut_down
+
+    def _collect(self) -> int:
+        """Put aside what the engine wants sent; how many bytes that is."""
         output = self._drain()
         if output:
             self._output.append(output)
+        return len(output)
 
     def _has_output(self) -> bool:
         return bool(self._output or self._owed)
 
     def _take(self) -> bool:
-        if not self._owed:
+        # Read without the lock: the thread that adds something now looks itself whether it can be sent.
+        if not self._owed and self._output:
             with self._engine:
                 self._owed = memoryview(b"".join(self._output))
                 self._output.clear()
+                self._answers = 0
         return bool(self._owed)
 
     def _flush(self) -> None:
@@ -254,13 +326,8 @@ class Layer(ABC):
         return True
 
     def _flush_if_free(self) -> None:
-        # Again after the release: what another thread left while we held the lock is ours to send.
-        while self._has_output() and self._writing.acquire(blocking=False):
-            try:
-                if not self._flush_now():
-                    return
-            except OSError:
-                # Broken. The next receive says so, after what the peer sent before.
-                return
-            finally:
-                self._writing.release()
+        # A broken connection is no matter here: the next receive says so, after what the peer sent before.
+        with suppress(OSError):
+            # Again after the release: what another thread left while we held the lock is ours to send.
+            while self._has_output() and self._writing.attempt(self._flush_now):
+                pass

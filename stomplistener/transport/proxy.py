@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import selectors
 import socket
 import urllib.request
 from base64 import b64encode
@@ -13,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 from stomplistener._util.masking import hidden, secrets_in
 from stomplistener.errors import ConnectFailed, InvalidURI, TimedOut
 from stomplistener.transport.extras import MissingExtra
-from stomplistener.transport.interrupt import Interrupt, remaining
+from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt, remaining
+from stomplistener.transport.stream import Selector
 
 try:
     from python_socks import ProxyError, ProxyType
@@ -105,9 +107,10 @@ def tunnel(
     Raises:
         ConnectFailed: the proxy refused, or could not connect.
         TimedOut: the deadline passed.
+        ConnectInterrupted: the interrupt was set.
     """
-    bounded = _BoundedSocket(sock, deadline, is_http=proxy.type is ProxyType.HTTP)
-    with bounded, interrupt.doing(bounded.break_off):
+    is_http = proxy.type is ProxyType.HTTP
+    with sock, interrupt.waking() as wake, _BoundedSocket(sock, deadline, wake, is_http=is_http) as bounded:
         what = f"the proxy {proxy}, asked for {host}:{port},"
         try:
             Proxy(
@@ -150,28 +153,43 @@ class _Connected(Proxy):
 
 
 class _BoundedSocket(socket.socket):
-    """A socket on which everything together ends by a deadline; python-socks knows only timeouts of single calls."""
+    """A socket on which everything together ends by a deadline, or when another socket becomes readable.
 
-    def __init__(self, sock: socket.socket, deadline: float, *, is_http: bool) -> None:
+    python-socks knows only time-outs of single calls.
+    """
+
+    def __init__(self, sock: socket.socket, deadline: float, wake: socket.socket, *, is_http: bool) -> None:
         super().__init__(fileno=sock.detach())
+        self.setblocking(False)
         self._deadline = deadline
+        self._wake = wake
         self._is_http = is_http
 
-    def sendall(self, *args: Any) -> None:
-        self.settimeout(remaining(self._deadline))
-        return super().sendall(*args)
+    def sendall(self, data: Any, *_: Any) -> None:
+        view = memoryview(data)
+        while view:
+            self._wait(selectors.EVENT_WRITE)
+            with suppress(BlockingIOError):
+                view = view[super().send(view) :]
 
     def recv(self, *args: Any) -> bytes:
         return self._http_answer() if self._is_http else self._recv(*args)
 
-    def break_off(self) -> None:
-        """End whatever blocks, from any thread."""
-        with suppress(OSError):
-            self.shutdown(socket.SHUT_RDWR)
-
     def _recv(self, *args: Any) -> bytes:
-        self.settimeout(remaining(self._deadline))
-        return super().recv(*args)
+        while True:
+            self._wait(selectors.EVENT_READ)
+            with suppress(BlockingIOError):
+                return super().recv(*args)
+
+    def _wait(self, event: int) -> None:
+        with Selector() as selector:
+            selector.register(self, event)
+            selector.register(self._wake, selectors.EVENT_READ)
+            ready = [key.fileobj for key, _ in selector.select(remaining(self._deadline))]
+        if self._wake in ready:
+            raise ConnectInterrupted("interrupted while waiting for the proxy")
+        if not ready:
+            raise TimeoutError("the deadline has passed")
 
     def _http_answer(self) -> bytes:
         # python-socks takes what the first recv gives for the whole answer. The rest of one that came in two pieces

@@ -3,141 +3,165 @@
 from __future__ import annotations
 
 import errno
-import os
 import selectors
 import socket
-import struct
 import sys
 import threading
-import time
 from contextlib import suppress
 
-from stomplistener._util import greenlets
-from stomplistener.turn import Turn
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.locks import TryLock
+from stomplistener.transport import readiness
+from stomplistener.transport.readiness import Ready, milliseconds
 
-# Asked for where much came the last time. A quarter of it costs large messages a quarter of their speed; more would be
-# so many small messages at once that no bound holds back any more.
+# A read asks for this much after a read that brought much. A quarter of it costs large messages a quarter of their
+# speed; more would be so many small messages at once that no bound holds back any more.
 RECEIVE_SIZE = 262144
 
-# Asked for in the middle of a body that needs it, where this is one message all the same.
+# A read in the middle of a large body asks for this much: the body is one message all the same.
 RECEIVE_LARGE = 4 * RECEIVE_SIZE
 
-# Asked for at first, and behind a heart-beat. Python allocates before it waits: whoever waits for the next beat would
-# hold room for a burst, of which hundreds of connections touch ever new pages.
+# The first read asks for this much, and a read after a heart-beat. Python allocates what a read asks for, and returns
+# the rest: with hundreds of idle connections, a large block would touch ever new pages for each heart-beat.
 RECEIVE_IDLE = 2048
 _BEATS = 16
 
-# A process may have given SIGPIPE back its default action, to kill (command line tools do); a lost broker must not.
-# Plain integers: the operators of the enumeration that they belong to are written in Python, and cost a send as much
-# again when its processor has slept.
+# A program may have given SIGPIPE its default action back, to kill (command line tools do); a lost broker must not.
+# A plain integer: the operators of the enumeration that it belongs to are written in Python.
 _NO_SIGNAL = int(getattr(socket, "MSG_NOSIGNAL", 0))
-_DONT_WAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
-_AT_ONCE = _NO_SIGNAL | _DONT_WAIT
 
 # poll() has no limit of 1,024 descriptors and, unlike epoll, needs none of its own.
 Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
-# shutdown() frees a blocked send() at once. Were there a platform where it does not, close() must not hang for ever.
-_PATIENCE = 5.0
+# Where shutdown() does not end the wait of another thread, a wait is cut in pieces of so many seconds. Linux and the
+# BSDs, macOS among them, end the wait; Windows promises nothing.
+WAIT_PIECE_SECONDS: float | None = 0.2 if sys.platform == "win32" else None
+
+# shutdown() ends a blocked send() at once. If a platform did not, close() must not hang forever.
+_CLOSE_PATIENCE_SECONDS = 5.0
 
 
 class SocketTransport:
     """A connected stream socket, which it owns from now on. Thread-safe as ``Transport`` says, and ``send`` wholly.
 
-    The socket always stays in blocking mode and Python's own timeout is never used: that one is a property of the
-    socket, and changing it in one thread while another is blocked would change the other's call, too.
+    The socket is always non-blocking, and a thread that has to wait polls it. The other ways are not good enough: XNU
+    looks at the flag of the socket and not at MSG_DONTWAIT, and Python's own timeout belongs to the socket, so that two
+    threads would change each other's.
+
+    Locks, in the order in which they are taken; a signal handler may call every method but ``close`` at any time:
+
+    1. ``_sending`` guards the order of the bytes on the wire. A ``send`` holds it while it waits for room.
+    2. ``_using`` guards the descriptor in calls that never wait: ``close`` frees no descriptor that another thread is
+       about to use, and that the kernel may have given to another socket meanwhile.
     """
 
     frame_per_send = False
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(True)
+        sock.setblocking(False)
         self._sock = sock
+        self._readable = readiness.readable(sock)
+        self._writable: Ready | None = None
         self._timeout: float | None = None
+        self._limit: float | None = None
+        # The shorter of the two, as it is needed for each read.
+        self._receive_wait: float | None = None
         self._receive_size = RECEIVE_IDLE
         self._expected = 0
-        # Guards the order of what is sent. close() takes it, so that no descriptor is freed, and perhaps given to
-        # another socket of the process, while a send is about to use it.
-        self._sending = Turn()
-        # The same for the calls that do not block. Order: _sending, then _using.
-        self._using = threading.Lock()
-        # The rest of a send_nowait of which the kernel took only a part: it goes before anything else.
+        self._sending = TryLock()
+        self._using = threading.RLock()
+        # Guarded by _sending: the rest of a send_nowait of which the kernel took a part. It goes before anything else.
         self._owed = b""
+        # Set by shutdown() and never reset. A thread that reads it late finds the socket broken all the same, or, where
+        # shutdown() does not end a wait, reads it again after the next piece of its wait.
+        self._is_shut_down = False
+        self._is_closed = False
+
+    @property
+    def owes(self) -> bool:
+        """See Owing."""
+        return bool(self._owed)
 
     def receive(self) -> bytes:
         """See Transport."""
-        if self._timeout is not None:
-            self._wait(selectors.EVENT_READ, self._timeout)
-        data = self._sock.recv(self._expected or self._receive_size)
+        while True:
+            # First the read and then the wait: while bytes keep coming, this is one call of the kernel.
+            try:
+                data = self._sock.recv(self._expected or self._receive_size)
+                break
+            except BlockingIOError:
+                pass
+            except OSError:
+                # Linux gives what came before the shutdown and then the end. Others may give an error for it.
+                if self._is_shut_down and not self._is_closed:
+                    return b""
+                raise
+            if self._is_shut_down and not self._is_closed:
+                return b""
+            if not self._wait(self._readable, self._receive_wait):
+                raise self._nothing_came()
         self._expected = 0
         if len(data) >= RECEIVE_IDLE:
             self._receive_size = RECEIVE_SIZE
         elif len(data) < _BEATS:
             self._receive_size = RECEIVE_IDLE
+        if self._owed:
+            with suppress(OSError):
+                self._sending.attempt(self._pay)
         return data
 
     def send(self, data: bytes | memoryview) -> int:
         """See Transport."""
-        with self._sending:
-            while self._owed:
-                self._owed = self._owed[self._send(self._owed) :]
-            return self._send(data)
+        if self._sending.held:
+            raise RuntimeError("send() was called by a signal handler that interrupted another send of this thread")
+        try:
+            with self._sending:
+                return self._send(data)
+        except OSError:
+            raise
+        except BaseException:
+            # Of a signal handler. Nobody knows how much has left: the next bytes might continue a torn frame.
+            self.shutdown()
+            raise
 
     def send_nowait(self, data: bytes) -> bool:
         """See Transport."""
-        free = self._sending.free
         try:
-            free.pop()
-        except IndexError:
-            return False
-        try:
-            if not (_DONT_WAIT or _ready(self._sock, selectors.EVENT_WRITE, 0)):
-                return False
-            owed = self._owed
-            sent = self._sock.send(owed + data if owed else data, _AT_ONCE)
-            if not owed and sent == len(data):
-                return True
-            begun = sent > len(owed)
-            self._owed = (owed + data)[sent:] if begun else owed[sent:]
-            return begun
-        except BlockingIOError:
-            return False
-        finally:
-            free.append(None)
+            return self._sending.attempt(self._send_now, data)
+        except OSError:
+            raise
+        except BaseException:
+            self.shutdown()  # as in send
+            raise
 
     def unread(self) -> bool:
         """See Transport."""
         with self._using:
-            if self._sock.fileno() < 0 or not (_DONT_WAIT or _ready(self._sock, selectors.EVENT_READ, 0)):
+            if self._is_closed:
                 return False
             try:
-                return bool(self._sock.recv(1, socket.MSG_PEEK | _DONT_WAIT))
+                return bool(self._sock.recv(1, socket.MSG_PEEK))
             except OSError:
                 return False
 
     def settimeout(self, seconds: float | None) -> None:
         """See Transport."""
         self._timeout = seconds
+        self._receive_wait = _shorter(seconds, self._limit)
 
     def expect(self, size: int) -> None:
         """See Guided."""
         self._expected = min(size, RECEIVE_LARGE) if size > RECEIVE_SIZE else 0
 
     def limit_wait(self, seconds: float | None) -> bool:
-        """See Guided. The kernel counts, so that a read costs no more for it."""
-        if greenlets.are_used() or sys.platform == "win32":
-            return False
-        whole, part = divmod(seconds or 0.0, 1.0)
-        timeval = struct.pack("@ll", int(whole), int(part * 1e6))
-        try:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
-        except OSError:
-            # Broken or closed, as the next receive will say; or a platform with a timeval of another shape.
-            return False
+        """See Guided."""
+        self._limit = seconds
+        self._receive_wait = _shorter(seconds, self._timeout)
         return True
 
     def shutdown(self) -> None:
         """See Transport."""
+        self._is_shut_down = True
         # It fails where the socket is closed, or the peer was quicker: it is broken all the same.
         with self._using, suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
@@ -145,36 +169,69 @@ class SocketTransport:
     def close(self) -> None:
         """See Transport."""
         self.shutdown()
-        alone = self._sending.acquire(timeout=_PATIENCE)
-        with self._using:
-            self._sock.close()
-        if alone:
-            self._sending.release()
+        try:
+            self._sending.acquire(timeout=_CLOSE_PATIENCE_SECONDS)
+            with self._using:
+                self.abandon()
+        finally:
+            if self._sending.held:
+                self._sending.release()
 
     def abandon(self) -> None:
         """See Transport."""
+        self._is_closed = True
+        self._readable = self._writable = readiness.closed
         self._sock.close()
 
     def _send(self, data: bytes | memoryview) -> int:
-        if self._timeout is None:
-            return self._sock.send(data, _NO_SIGNAL)
-        deadline = time.monotonic() + self._timeout
+        deadline = None
         while True:
-            self._wait(selectors.EVENT_WRITE, deadline - time.monotonic())
             try:
-                # Without DONT_WAIT the kernel would block until it has room for all, and forget the deadline.
-                return self._sock.send(data, _AT_ONCE)
-            except BlockingIOError:
+                if not self._owed:
+                    return self._sock.send(data, _NO_SIGNAL)
+                self._owed = self._owed[self._sock.send(self._owed, _NO_SIGNAL) :]
                 continue
+            except BlockingIOError:
+                deadline = deadline or Deadline(self._timeout)
+            if self._is_shut_down:
+                raise ConnectionAbortedError(errno.ECONNABORTED, "the connection was shut down")
+            if self._writable is None:
+                self._writable = readiness.writable(self._sock)
+            if not self._wait(self._writable, deadline.remaining()):
+                raise TimeoutError("the peer took nothing in time")
 
-    def _wait(self, event: int, seconds: float) -> None:
-        if self._sock.fileno() < 0:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if not _ready(self._sock, event, max(seconds, 0.0)):
-            raise TimeoutError(f"the peer {'sent' if event == selectors.EVENT_READ else 'took'} nothing in time")
+    def _send_now(self, data: bytes) -> bool:
+        owed = self._owed
+        try:
+            sent = self._sock.send(owed + data if owed else data, _NO_SIGNAL)
+        except BlockingIOError:
+            return False
+        if not owed and sent == len(data):
+            return True
+        begun = sent > len(owed)
+        self._owed = (owed + data)[sent:] if begun else owed[sent:]
+        return begun
+
+    def _pay(self) -> bool:
+        return self._send_now(b"")
+
+    def _wait(self, ready: Ready, seconds: float | None) -> bool:
+        """Wait until the socket is ready, or shut down, or the time is over; whether it was not the time."""
+        if WAIT_PIECE_SECONDS is None:
+            return bool(ready(milliseconds(seconds)))
+        deadline = Deadline(seconds)
+        while not self._is_shut_down:
+            if ready(milliseconds(_shorter(deadline.remaining(), WAIT_PIECE_SECONDS))):
+                return True
+            if deadline.expired:
+                return False
+        return True
+
+    def _nothing_came(self) -> OSError:
+        if self._limit is not None and self._receive_wait == self._limit:
+            return BlockingIOError(errno.EAGAIN, "nothing came in the limited wait")
+        return TimeoutError("the peer sent nothing in time")
 
 
-def _ready(sock: socket.socket, event: int, seconds: float) -> bool:
-    with Selector() as selector:
-        selector.register(sock, event)
-        return bool(selector.select(seconds))
+def _shorter(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)

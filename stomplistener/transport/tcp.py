@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import selectors
 import socket
 from collections import deque
 from collections.abc import Iterable
 
 from stomplistener.errors import ConnectFailed, TimedOut
+from stomplistener.transport import socket_errors
 from stomplistener.transport.address import Address, look_up
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt, remaining
 from stomplistener.transport.stream import Selector
@@ -41,12 +41,14 @@ def dial(
         TimedOut: the deadline passed.
         ConnectInterrupted: the interrupt was set.
     """
+    interrupt.step = f"the look-up of the name {host}"
     try:
         addresses = look_up(host, port, deadline=deadline, interrupt=interrupt)
     except TimeoutError as error:
         raise TimedOut(f"the name {host} was not looked up in time: {error}") from error
     except OSError as error:
-        raise ConnectFailed(f"the name {host} cannot be looked up: {error.strerror or error}") from error
+        raise ConnectFailed(f"the name {host} cannot be looked up: {socket_errors.told(error)}") from error
+    interrupt.step = f"a TCP connection to {host}:{port}"
     return _Race(f"{host}:{port}", addresses, (no_delay, keep_alive)).run(deadline, interrupt)
 
 
@@ -99,7 +101,7 @@ class _Race:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             code = sock.connect_ex(address.sockaddr)
             if code and code not in _UNDER_WAY:
-                raise OSError(code, os.strerror(code))
+                raise socket_errors.from_code(code)
         except BaseException:
             sock.close()
             raise
@@ -122,11 +124,13 @@ class _Race:
         if code == 0:
             return True
         sock.close()
-        self._failures.append((str(address), OSError(code, os.strerror(code))))
+        self._failures.append((str(address), socket_errors.from_code(code)))
         return False
 
     def _told(self) -> str:
         def why(error: Exception) -> str:
-            return "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+            return "no answer" if isinstance(error, TimeoutError) else socket_errors.what(error)
 
-        return "; ".join(f"{address}: {why(error)}" for address, error in self._failures)
+        # Most of the time all the addresses of a host fail in the same way: each piece of advice is given once.
+        advice = dict.fromkeys(socket_errors.advice(error) for _, error in self._failures)
+        return "; ".join(f"{address}: {why(error)}" for address, error in self._failures) + "".join(advice)

@@ -11,7 +11,9 @@ from contextlib import suppress
 
 from stomplistener.errors import ConnectFailed, shorten
 from stomplistener.transport.base import EndpointOptions, Transport
+from stomplistener.transport.foreign import foreign_protocol
 from stomplistener.transport.layer import Layer
+from stomplistener.transport.socket_errors import what
 from stomplistener.transport.tls_errors import advice
 
 # The most that one record holds (RFC 8446, section 5.1): a larger read or write would give no more.
@@ -99,7 +101,7 @@ class TLSTransport(Layer):
                 self._send_by(deadline)
             raise ConnectionAbortedError(f"TLS handshake: {advice(error, self._ssl, self._host)}") from error
         except ConnectionError as error:
-            raise ConnectionAbortedError(f"broken off in the TLS handshake ({_told(error)}); {_PLAIN}") from error
+            raise ConnectionAbortedError(f"broken off in the TLS handshake ({what(error)}); {_PLAIN}") from error
         self._is_tls13 = self._ssl.version() == "TLSv1.3"
         self._take_early(deadline)
 
@@ -115,7 +117,7 @@ class TLSTransport(Layer):
         if not raw:
             raise ConnectionAbortedError("closed by the peer")
         if self._fed == 0 and raw[:1] not in _ANSWERS:
-            raise OSError(f"the peer does not speak TLS, it said {shorten(raw)}; {_PLAIN}")
+            raise OSError(f"the peer does not speak TLS, it sent {shorten(raw)}; {foreign_protocol(raw) or _PLAIN}")
         self._fed += 1
         return raw
 
@@ -160,7 +162,7 @@ class TLSTransport(Layer):
         if self._heard or not self._is_tls13:
             return None
         return (
-            f"broken off by the broker right after the TLS handshake ({_told(error)}): it may want a client "
+            f"broken off by the broker right after the TLS handshake ({what(error)}): it may want a client "
             "certificate, or another one (certFile)"
         )
 
@@ -171,10 +173,6 @@ class TLSTransport(Layer):
         # It raises SSLWantReadError once our close_notify is written: the peer's own is not waited for.
         with suppress(ssl.SSLError):
             self._ssl.unwrap()
-
-
-def _told(error: OSError) -> str:
-    return error.strerror or str(error)
 
 
 _PLAIN = "if this port does not speak TLS, use tcp:// or ws://"

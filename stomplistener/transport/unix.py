@@ -6,6 +6,7 @@ import socket
 
 from stomplistener.errors import ConnectFailed, TimedOut
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt, remaining
+from stomplistener.transport.socket_errors import told
 
 _RETRY = 0.02
 
@@ -25,6 +26,7 @@ def dial(path: str, *, deadline: float, interrupt: Interrupt) -> socket.socket:
     """
     if not hasattr(socket, "AF_UNIX"):
         raise ConnectFailed(f"unix:{path}: this platform has no Unix sockets in Python")
+    interrupt.step = f"a connection to unix:{path}"
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -44,7 +46,7 @@ def _connect(sock: socket.socket, path: str, deadline: float, interrupt: Interru
             # trying again is the only way to learn that there is room.
             pass
         except OSError as error:
-            raise ConnectFailed(f"cannot connect to unix:{path}: {error.strerror or error}") from error
+            raise ConnectFailed(f"cannot connect to unix:{path}: {told(error)}") from error
         try:
             interrupted = interrupt.wait(min(_RETRY, remaining(deadline)))
         except TimeoutError as error:

@@ -25,6 +25,7 @@ from stomplistener._util.masking import hidden, hidden_bytes, secrets_in
 from stomplistener.errors import ConnectFailed, InvalidHeader, shorten
 from stomplistener.transport.base import Endpoint, Transport
 from stomplistener.transport.extras import MissingExtra
+from stomplistener.transport.foreign import foreign_protocol
 from stomplistener.transport.layer import Layer
 
 try:
@@ -110,8 +111,8 @@ class WebSocketTransport(Layer):
             while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
                 raw = self._receive_by(deadline)
                 if self._fed == 0 and raw and not _begins_as_http(raw):
-                    said = shorten(hidden_bytes(raw, self._secrets))
-                    raise OSError(f"the peer does not speak HTTP, it said {said}; {_PLAIN}")
+                    shown = shorten(hidden_bytes(raw, self._secrets))
+                    raise OSError(f"the peer does not speak HTTP, it sent {shown}; {foreign_protocol(raw) or _PLAIN}")
                 self._fed += 1
                 self._feed(raw)
         except TimeoutError as error:

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from transport_servers import SOON, Background, Options, Place, deaf, eventually, listening, refused, soon
 
-from stomplistener._util import greenlets
 from stomplistener.errors import ConnectFailed, StompError, TimedOut
 from stomplistener.failover import parse
 from stomplistener.transport import ConnectInterrupted, Guided, Interrupt, Transport, connect
@@ -297,8 +296,6 @@ class TestTransport:
             transport.shutdown()
             transport.abandon()
             assert not transport.unread()
-            assert isinstance(transport, Guided)
-            assert not transport.limit_wait(1.0)
             for timeout in None, 1.0:
                 transport.settimeout(timeout)
                 with pytest.raises(OSError):
@@ -339,12 +336,6 @@ class TestTransport:
             transport.shutdown()
             with pytest.raises(OSError):
                 send.result()
-
-    def test_where_threads_are_greenlets_no_wait_can_be_limited(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(greenlets, "_at_import", frozenset({"socket"}))
-        with connected() as (transport, _):
-            assert isinstance(transport, Guided)
-            assert not transport.limit_wait(0.02)
 
     def test_what_is_sure_to_come_is_taken_in_large_pieces_once(self) -> None:
         with connected() as (transport, peer):

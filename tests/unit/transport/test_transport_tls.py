@@ -304,7 +304,7 @@ class TestNoTLS:
             peer, _ = server.accept()
             with peer:
                 peer.sendall(b"ERROR\nmessage:junk\n\n\0")
-                with pytest.raises(ConnectFailed, match=r"does not speak TLS, it said b'ERROR.*tcp://"):
+                with pytest.raises(ConnectFailed, match=r"does not speak TLS, it sent b'ERROR.*tcp://"):
                     attempt.result()
 
     def test_a_server_that_hangs_up(self) -> None:

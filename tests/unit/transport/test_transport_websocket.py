@@ -20,7 +20,8 @@ import trustme
 from transport_servers import SOON, Background, Options, Place, eventually, listening, soon
 
 from stomplistener.errors import ConnectFailed, InvalidHeader, TimedOut
-from stomplistener.transport import ConnectInterrupted, Interrupt, MissingExtra, Transport, connect
+from stomplistener.transport import ConnectInterrupted, Guided, Interrupt, MissingExtra, Transport, connect
+from stomplistener.transport.layer import MAX_ANSWERS
 
 websockets = pytest.importorskip("websockets")
 
@@ -111,7 +112,7 @@ class TestHandshake:
             peer, _ = server.accept()
             with peer:
                 peer.sendall(b"ERROR\nmessage:junk\n\n\0")
-                with pytest.raises(ConnectFailed, match=r"does not speak HTTP, it said b'ERROR.*tcp://"):
+                with pytest.raises(ConnectFailed, match=r"does not speak HTTP, it sent b'ERROR.*tcp://"):
                     attempt.result()
 
     def test_a_server_that_hangs_up(self) -> None:
@@ -267,6 +268,56 @@ class TestData:
             peer.sendall(accept + b"\x89\x00")
             transport = attempt.result()
             assert peer.recv(6)[:2] == b"\x8a\x80"
+            transport.close()
+
+    def test_pings_do_not_prolong_a_wait(self) -> None:
+        with handmade() as (attempt, peer, accept):
+            peer.sendall(accept)
+            transport = attempt.result()
+            transport.settimeout(0.6)
+            receive = Background(transport.receive)
+            start = time.monotonic()
+            while time.monotonic() < start + 0.5:
+                peer.sendall(b"\x89\x00")
+                time.sleep(0.1)
+            with pytest.raises(TimeoutError):
+                receive.result()
+            assert time.monotonic() - start < 1.0
+            transport.close()
+
+    def test_a_limited_wait_behind_a_ping(self) -> None:
+        with handmade() as (attempt, peer, accept):
+            peer.sendall(accept)
+            transport = attempt.result()
+            guided = transport
+            assert isinstance(guided, Guided)
+            guided.expect(1 << 20)
+            for timeout, error in (None, BlockingIOError), (60.0, BlockingIOError), (0.05, TimeoutError):
+                transport.settimeout(timeout)
+                assert guided.limit_wait(0.1)
+                peer.sendall(b"\x89\x00")
+                with pytest.raises(error):
+                    transport.receive()
+            assert guided.limit_wait(None)
+            transport.settimeout(None)
+            receive = Background(transport.receive)
+            peer.sendall(b"\x81\x05later")
+            assert receive.result() == b"later"
+            transport.close()
+
+    def test_a_flood_of_pings_whose_answers_nobody_reads(self) -> None:
+        with handmade() as (attempt, peer, accept):
+            peer.sendall(accept)
+            transport = attempt.result()
+            receive = Background(transport.receive)
+            left = pings = memoryview((b"\x89\x7d" + bytes(125)) * 1000)
+            peer.settimeout(0.05)
+            while receive.running:
+                with suppress(TimeoutError):
+                    left = left[peer.send(left) :] or pings
+            with pytest.raises(ConnectionAbortedError, match="does not read"):
+                receive.result()
+            assert sum(map(len, transport._output)) < 4 * MAX_ANSWERS
             transport.close()
 
     def test_a_heart_beat_behind_what_found_no_room(self) -> None:
