@@ -10,7 +10,7 @@ HARNESS := $(BIN)/python -m stomplistener.testing.containers
 FUZZ_SECONDS ?= 120
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask django asyncio twisted test unit lint engine browser images brokers brokers-remove conformance outages torture docs wheel bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask django asyncio twisted test unit coverage lint engine browser images brokers brokers-remove conformance outages torture soak docs wheel bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -39,6 +39,13 @@ test: unit  ## all tests, those on real brokers where a Docker engine runs; PYTE
 unit: $(READY)  ## the tests that need neither a container nor the network
 	@# More at once than there are cores: most of them wait for one another's threads, not for the processor.
 	@$(BIN)/pytest -q -rs -n 4 --dist worksteal $(PYTEST) tests/unit
+
+coverage: $(READY)  ## branch coverage of protocol, failover and _engine by the unit tests, at least 95 %
+	@rm -f .coverage .coverage.*
+	@$(BIN)/pytest -q -n 4 --dist worksteal --cov --cov-report= $(PYTEST) $(addprefix tests/unit/,protocol failover \
+	    engine client applications brokers hostile)
+	@$(BIN)/coverage report --skip-covered --show-missing --fail-under 95 \
+	    --include 'stomplistener/protocol/*,stomplistener/failover/*,stomplistener/_engine/*'
 
 lint: $(READY)  ## ruff and mypy strict
 	@$(BIN)/ruff check .
@@ -75,6 +82,9 @@ outages: images  ## how long each outage of the real brokers takes: the table in
 torture: images  ## the real brokers under faults; TORTURE="--faults 40 --seed 7" passes arguments
 	@$(BIN)/python tests/torture/run.py $(TORTURE)
 
+soak: $(READY)  ## one connection under an uneven load, and what grows; SOAK="30" are minutes
+	@$(BIN)/python tests/soak/soak.py $(SOAK)
+
 docs: $(DOCS_READY)  ## the manual, in docs/_build/html
 	@$(BIN)/sphinx-build -W -n --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
@@ -95,7 +105,7 @@ fuzz-differential: $(FUZZ_READY)  ## our decoder against stompest's and stomp.py
 	@.venv-fuzz/bin/python fuzz/differential.py
 
 clean:  ## remove what the targets made
-	rm -rf .venv .venv-bench .venv-fuzz build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build
+	rm -rf .venv .venv-bench .venv-fuzz build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* docs/_build
 
 # Environments. A registry's hiccup must not cost a run: three tries, each of pip's downloads with its own.
 # $(call venv,DIRECTORY) makes one; $(call install,DIRECTORY,WHAT) installs into it.

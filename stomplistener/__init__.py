@@ -1,5 +1,6 @@
 """STOMP client for Python programs with threads: listeners that keep receiving through lost connections."""
 
+from stomplistener.backoff import Backoff
 from stomplistener.connection import Connection
 from stomplistener.errors import (
     BrokerError,
@@ -15,7 +16,7 @@ from stomplistener.errors import (
 )
 from stomplistener.listener import Listener
 from stomplistener.message import Message
-from stomplistener.options import ConnectOptions
+from stomplistener.options import AckMode, ConnectOptions
 from stomplistener.protocol import Frame, Limits, SubscriptionState, TransactionState
 from stomplistener.states import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
@@ -25,6 +26,8 @@ from stomplistener.transaction import Transaction
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AckMode",
+    "Backoff",
     "BrokerError",
     "ClosedAfterFork",
     "ConnectFailed",

@@ -1,45 +1,39 @@
 """What an application holds: one connection to one of several brokers, restored whenever it is lost.
 
-Threads of a connection, each started when it is needed, all daemons:
-
-- ``receiver``: connects, reads, reconnects, closes; one, from ``connect()`` to the end.
-- the dispatcher, named as the connection: calls listeners; ``…-worker`` threads for subscriptions that ask for them.
-- ``writer``: sends what gathered in a burst.
-- ``stomplistener-timer``: one for all connections of the process; heart-beats and delayed retries.
-
-Who owns which state, and the order of locks, is told in ``core``.
+Threads, locks and who owns which state are told in ``_engine.context``; how the parts are joined in ``_engine.engine``.
 """
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
+from stomplistener._engine.engine import Engine, live_engines
+from stomplistener._engine.life import Life
+from stomplistener._util import arguments
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.fork import ADVICE
 from stomplistener._util.greenlets import refuse_half_a_patch
-from stomplistener.brokers import Dialect
-from stomplistener.core import Core
-from stomplistener.errors import ClosedAfterFork, NotConnected, StompError, TimedOut
-from stomplistener.failover import parse
-from stomplistener.lifecycle import Lifecycle
-from stomplistener.listener import AnyListener, Listeners, call_all
+from stomplistener.backoff import Backoff
+from stomplistener.errors import ClosedAfterFork, NotConnected, TimedOut
+from stomplistener.listener import AnyListener, Listeners, call_all, is_same
 from stomplistener.message import Message
-from stomplistener.options import DEFAULT, Config, ConnectOptions
-from stomplistener.protocol import VERSIONS, Frame, Limits, Session, commands
-from stomplistener.requests import reply_frame, request_frame
+from stomplistener.options import ACK_MODES, DEFAULT, AckMode, Config, ConnectOptions, SendOptions
+from stomplistener.policy import SettlePolicy
+from stomplistener.protocol import VERSIONS, Frame, Limits, Session
 from stomplistener.states import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
-from stomplistener.subscription import Consumer, SettlePolicy, Subscription
+from stomplistener.subscription import Consumer, Subscription
 from stomplistener.transaction import Transaction
 from stomplistener.transport import Transport
 from stomplistener.transport import connect as connect_transport
@@ -50,6 +44,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("stomplistener")
 _numbers = itertools.count(1)
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+FINISH_SECONDS = 1.0
+"""How long the end of the program waits until what was sent is written."""
 
 Body = bytes | bytearray | memoryview | str
 StrHeaders = Mapping[str, str] | None
@@ -70,7 +67,7 @@ class Connection:
         heartbeat: seconds between the beats that we offer to send, and that we want to receive; 0 for none.
         headers: more headers for CONNECT.
         before_connect: called before every attempt with :class:`ConnectOptions`, which it may change (a fresh token).
-            In the receiver thread: it must not wait for this connection. What it raises fails the attempt.
+            In the receiver thread: it must not wait for this connection. Whatever it raises fails the attempt.
         ssl_context: for TLS, in place of the default one, which verifies certificate and host name.
         reconnect: whether a lost connection is restored. The URI says how: a plain one fails at once at the start and
             is restored for ever later.
@@ -84,7 +81,8 @@ class Connection:
 
     Raises:
         InvalidURI: the URI is malformed.
-        ValueError: another argument is out of range.
+        TypeError: another argument is of the wrong kind.
+        ValueError: another argument is out of range, or two contradict each other.
     """
 
     def __init__(
@@ -107,29 +105,31 @@ class Connection:
         duplicate_header: str | None = None,
         transport: Callable[..., Transport] = connect_transport,
     ) -> None:
-        self._config = Config(
-            uri=parse(uri),
+        self._config = Config.checked(
+            uri=uri,
             login=login,
             passcode=passcode,
             host=host,
-            versions=tuple(versions),
+            versions=versions,
             heartbeat=heartbeat,
-            headers=dict(headers or {}),
+            headers=headers,
             before_connect=before_connect,
             ssl_context=ssl_context,
             reconnect=reconnect,
             timeout=timeout,
-            limits=limits or Limits(),
-            name=name or f"stomp-{next(_numbers)}",
+            limits=limits,
+            name=arguments.optional_text("name", name) or f"stomp-{next(_numbers)}",
             connect_transport=transport,
-            # What before_connect adds shows only then: the broker says if it misses a client-id.
-            dialect=Dialect(broker, (headers or {}).get("client-id", "" if before_connect else None), duplicate_header),
+            broker=broker,
+            duplicate_header=duplicate_header,
         )
-        for warning in self._config.uri.warnings:
+        for warning in self._config.warnings:
             _log.warning("%s: %s", self._config.name, warning)
+        # The time of a SEND is bounded by the URI's ``timeout`` too.
+        self._send_limit = self._config.uri.options.timeout
+        self._send_timeout = _shorter(self._config.timeout, self._send_limit)
         self._listeners = Listeners()
-        self._core = Core(self._config, self._listeners)
-        self._lifecycle = Lifecycle(self._core)
+        self._engine = Engine(self._config, self._listeners)
         _connections.add(self)
 
     # Listeners
@@ -147,7 +147,7 @@ class Connection:
         Raises:
             TypeError: it is no listener.
         """
-        return self._listeners.add(listener, name)
+        return self._listeners.add(listener, arguments.optional_text("name", name))
 
     def set_listener(self, name: str, listener: AnyListener) -> None:
         """Register a listener under a name, in the place of an older one.
@@ -155,7 +155,7 @@ class Connection:
         Raises:
             TypeError: it is no listener.
         """
-        self._listeners.add(listener, name)
+        self._listeners.add(listener, arguments.text("name", name))
 
     def get_listener(self, name: str) -> AnyListener | None:
         """The listener of that name, or None."""
@@ -178,22 +178,52 @@ class Connection:
 
         Raises:
             ConnectFailed: each broker was tried as often as the URI says; the message has the reason of each.
-            TimedOut: the time is over; nothing goes on in the background.
+            TimedOut: the time is over. What this call began has ended; a reconnect that was under way before goes on.
             NotConnected: another thread closed the connection.
+            BrokerError: a subscription that was declared before was refused; the connection is there.
             RuntimeError: gevent has patched the standard library in part, or too late.
         """
         refuse_half_a_patch()
-        core, deadline = self._core, Deadline(self._config.seconds(timeout))
-        self._lifecycle.start()
-        settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
-        if not core.wait_until(lambda: core.state in settled, deadline):
-            last = f": {core.last_failure}" if core.last_failure else ""
-            late = TimedOut(f"could not connect to {self._config.uri} within {deadline.timeout} s{last}")
-            self.close()
-            raise late
-        if core.state is ConnectionState.CLOSED:
-            raise core.failure
+        deadline = Deadline(self._seconds(timeout))
+        life = self._begin_and_wait(deadline)
+        context = self._engine.context
+        if life is None and context.state is ConnectionState.CLOSED and type(context.failure) is NotConnected:
+            # Another thread ended the connection that was there: what is asked for is the one after it.
+            life = self._begin_and_wait(deadline)
+        if context.state is ConnectionState.CLOSED:
+            raise context.failure
+        if life is not None:
+            self._raise_rejected()
         return self
+
+    def _begin_and_wait(self, deadline: Deadline) -> Life | None:
+        """Begin a life unless one goes on, and wait until it is ready or over; the life that was begun.
+
+        Raises:
+            TimedOut: the time is over; what was begun here has ended.
+        """
+        engine, context = self._engine, self._engine.context
+        life = engine.begin_life()
+        settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
+        try:
+            in_time = context.wait_until(lambda: context.state in settled, deadline)
+        except BaseException:
+            # Ctrl-C, or a job's time limit: what this call began must not go on in the background.
+            if life is not None:
+                engine.end_life(life, NotConnected("connect() was broken off"))
+            raise
+        if not in_time:
+            last = f"; the last failure: {context.last_error}" if context.last_error else ""
+            late = TimedOut(f"connect() to {self._config.uri} timed out after {deadline.timeout} s{last}")
+            if life is not None:
+                engine.end_life(life, late)
+            raise late
+        return life
+
+    def _raise_rejected(self) -> None:
+        """A subscription that was declared before ``connect()`` and refused must not be missed."""
+        if self._engine.cycle.rejected_at_start:
+            raise self._engine.cycle.rejected_at_start[0]
 
     def disconnect(self, timeout: float | None = DEFAULT, headers: StrHeaders = None) -> None:
         """End gracefully, from any thread; a listener may call it, too.
@@ -205,12 +235,29 @@ class Connection:
         Args:
             timeout: seconds for all of it; past it the connection is closed all the same.
             headers: more headers for DISCONNECT.
+
+        In a signal handler, call :meth:`stop`: where the handler interrupted a call of this connection, this method
+        can only do the same.
         """
-        self._lifecycle.disconnect(Deadline(self._config.seconds(timeout)), headers)
+        if self._engine.is_interrupted:
+            # A signal handler that interrupted a call of this connection cannot wait for what that call holds.
+            self.stop()
+            return
+        self._engine.shutdown.disconnect(Deadline(self._seconds(timeout)), arguments.headers(headers))
 
     def close(self) -> None:
         """End at once, from any thread: no goodbye, whoever waits raises ``NotConnected``. Subscriptions end."""
-        self._lifecycle.close()
+        if self._engine.is_interrupted:
+            self.stop()
+            return
+        self._engine.shutdown.close()
+
+    def stop(self) -> None:
+        """Ask for the graceful end, and return at once; ``wait()`` returns when it is done.
+
+        The way to end a connection in a signal handler: it takes no lock and waits for nothing.
+        """
+        self._engine.shutdown.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the connection is closed for good.
@@ -221,8 +268,9 @@ class Connection:
         Returns:
             whether it is closed.
         """
-        core = self._core
-        return core.wait_until(lambda: core.state is ConnectionState.CLOSED, Deadline(timeout))
+        context = self._engine.context
+        deadline = Deadline(arguments.seconds("timeout", timeout))
+        return context.wait_until(lambda: context.state is ConnectionState.CLOSED, deadline)
 
     def run_forever(self) -> None:
         """Connect if need be, and stay until the connection is closed; SIGTERM and SIGINT disconnect gracefully.
@@ -231,11 +279,12 @@ class Connection:
 
         Raises:
             ConnectFailed: the connection could not be made, or not be restored.
+            BrokerError: a subscription was refused.
         """
         # Only for the programs that call this: it makes enums of all the signals.
         from stomplistener._util.signals import EndingSignals
 
-        failures: list[StompError] = []
+        failures: list[BaseException] = []
         # Handled before the first message can come: from then on a signal has something to bring to an end.
         with EndingSignals() as signals:
 
@@ -243,7 +292,7 @@ class Connection:
                 try:
                     self.connect()
                     self.wait()
-                except StompError as error:
+                except BaseException as error:
                     failures.append(error)
                 signals.tell()
 
@@ -255,29 +304,36 @@ class Connection:
                 if signals.wait():
                     self.close()
                 ending.join()
+            elif failures:
+                self.disconnect()
             watcher.join()
-        failure = failures[0] if failures else self._core.failure
+        failure = failures[0] if failures else self._engine.context.failure
         if type(failure) is not NotConnected:
             raise failure
 
     @property
     def state(self) -> ConnectionState:
         """Where the connection stands."""
-        return self._core.state
+        return self._engine.context.state
 
     @property
     def is_connected(self) -> bool:
         """Whether the connection is ready now."""
-        return self._core.state is ConnectionState.CONNECTED
+        return self._engine.context.state is ConnectionState.CONNECTED
+
+    @property
+    def last_error(self) -> Exception | None:
+        """Why the last connection ended, or the last attempt to connect failed; None where neither happened."""
+        return self._engine.context.last_error
 
     @property
     def session(self) -> SessionSnapshot:
         """What was negotiated and is registered, as a snapshot."""
-        return self._core.session_snapshot()
+        return self._engine.session_snapshot()
 
     def statistics(self) -> Statistics:
         """Counts since the connection was made, as a snapshot."""
-        return self._core.statistics()
+        return self._engine.statistics()
 
     # Receiving
 
@@ -287,12 +343,14 @@ class Connection:
         listener: AnyListener | None = None,
         *,
         id: str | None = None,
-        ack: str = "auto",
+        ack: AckMode | None = None,
         settle: bool = False,
         workers: int = 1,
         retries: int = 0,
-        retry_delay: float = 1.0,
+        retry_delay: float | Backoff = 1.0,
         error_destination: str | None = None,
+        dead_letter_on: Iterable[type[BaseException]] | type[BaseException] = (),
+        max_deliveries: int | None = None,
         durable: str | None = None,
         prefetch: int | None = None,
         selector: str | None = None,
@@ -303,18 +361,22 @@ class Connection:
         """Subscribe, over this and every later connection; before ``connect()``, too.
 
         Messages go to the connection's listeners and then to ``listener``, one after the other in the order of the
-        wire.
+        wire. What no listener hears is not acknowledged, and a warning says so.
 
         Args:
             destination: as the broker spells it, such as ``/queue/orders``.
             listener: for this subscription alone.
             id: the subscription's id; made up where None.
-            ack: ``auto``, ``client`` (an ack covers what came before it) or ``client-individual``.
-            settle: acknowledge when the listeners return, reject when they raise; needs ``client-individual``.
+            ack: ``auto``, ``client`` (an ack covers what came before it) or ``client-individual``; where None,
+                ``client-individual`` with ``settle``, else ``auto``.
+            settle: acknowledge when the listeners return, reject when they raise.
             workers: threads to run the listeners in; with more than one, messages are handled out of order.
             retries: how often a message is tried again before it is rejected.
-            retry_delay: seconds between tries; other messages go on meanwhile.
-            error_destination: where a message goes, acknowledged in the same transaction, instead of being rejected.
+            retry_delay: seconds between tries, or a :class:`Backoff`; other messages go on meanwhile.
+            error_destination: where a message goes that is given up, and is acknowledged, instead of being rejected.
+            dead_letter_on: exceptions that are not worth a retry.
+            max_deliveries: a message that the broker has delivered so many times (by its own counter where it has one)
+                is given up without running the listener; None for no limit.
             durable: the name of a durable subscription, which is then its id. ActiveMQ and Artemis keep it for the
                 ``client-id`` in the connection's headers. ``disconnect()`` leaves it there, ``unsubscribe()`` deletes
                 it.
@@ -325,34 +387,69 @@ class Connection:
             timeout: seconds to wait for it.
 
         Raises:
-            ValueError: arguments that do not fit together; an id in use.
+            TypeError: an argument is of the wrong kind, or the listener cannot work; nothing was noted.
+            ValueError: arguments out of range or that do not fit together; an id in use.
             BrokerError: with ``confirm``, the broker refused.
             TimedOut: with ``confirm``, no receipt came; the subscription stays and may become active later.
-            ProtocolError: the STOMP version in use cannot express it, or this broker cannot do it.
+            ProtocolError: no offered STOMP version can express it, or this broker cannot do it.
         """
-        if settle and ack != "client-individual":
-            raise ValueError("settle=True settles each message by itself: it needs ack='client-individual'")
-        if not settle and (retries or error_destination is not None):
-            raise ValueError("retries and error_destination belong to settle=True")
-        if workers < 1:
-            raise ValueError("workers must be at least 1")
-        core = self._core
+        asked = {**arguments.headers(headers)}
+        mode = asked.get("ack", ack)
+        if mode is None:
+            mode = "client-individual" if settle else "auto"
+        self._check_ack(mode, settle)
+        if not settle and (retries or error_destination is not None or dead_letter_on or max_deliveries is not None):
+            raise ValueError("retries, error_destination, dead_letter_on and max_deliveries belong to settle=True")
         policy = SettlePolicy(
-            settle=settle, retries=retries, retry_delay=retry_delay, error_destination=error_destination
+            settle=settle,
+            retries=arguments.count("retries", retries, 0),
+            backoff=Backoff.of("retry_delay", retry_delay),
+            error_destination=arguments.optional_text("error_destination", error_destination),
+            dead_letter_on=_exceptions(dead_letter_on),
+            max_deliveries=None if max_deliveries is None else arguments.count("max_deliveries", max_deliveries, 1),
         )
-        number = next(_numbers)
-        lane = core.lane if workers == 1 else core.new_lane(f"{self._config.name}-worker-{number}", workers)
-        subscription = Subscription(core, lane, listener, policy)
-        self._register(subscription, destination, id, ack, durable, prefetch, selector, headers)
+        engine = self._engine
+        count = arguments.count("workers", workers, 1)
+        waits = arguments.seconds("timeout", timeout) if timeout is not DEFAULT else timeout
+        queue = engine.main if count == 1 else engine.new_queue(f"{self._config.name}-worker-{next(_numbers)}", count)
+        subscription = Subscription(engine, queue, listener, policy)
+        self._warn_of_repetition(destination, listener)
+        self._register(subscription, destination, id, mode, durable, prefetch, selector, asked)
         if confirm:
-            subscription.wait_active(timeout)
+            subscription.wait_active(waits)
         return subscription
+
+    def _check_ack(self, mode: str, settle: bool) -> None:
+        arguments.one_of("ack", mode, ACK_MODES)
+        if not any(mode in VERSIONS[version].ack_modes for version in self._config.versions):
+            raise ValueError(f"ack={mode!r} exists in no STOMP version that is offered: {self._config.versions}")
+        if settle and mode != "client-individual":
+            raise ValueError("settle=True settles each message by itself: it needs ack='client-individual'")
+
+    def _warn_of_repetition(self, destination: str, listener: AnyListener | None) -> None:
+        """In ``on_connected`` a subscription is often made anew each time, though the connection restores it."""
+        if listener is None:
+            return
+        for other in tuple(self._declared):
+            if other.destination == destination and other.listener is not None and is_same(other.listener, listener):
+                self._engine.context.log.warning(
+                    "the same listener is subscribed to %s again and gets each message twice; subscriptions are "
+                    "restored automatically after a connection loss",
+                    destination,
+                )
+                return
+
+    @property
+    def _declared(self) -> Iterator[Subscription]:
+        for entry in tuple(self._engine.context.session.subscriptions.values()):
+            if isinstance(entry.context, Subscription):
+                yield entry.context
 
     def consume(
         self,
         destination: str,
         *,
-        ack: str = "client-individual",
+        ack: AckMode = "client-individual",
         headers: StrHeaders = None,
         prefetch: int | None = None,
         notify: Callable[[], object] | None = None,
@@ -371,14 +468,54 @@ class Connection:
             a context manager: iterate it, or call ``receive(timeout)``.
 
         Raises:
-            ValueError: ``prefetch`` is less than 1.
+            TypeError: an argument is of the wrong kind; nothing was noted.
+            ValueError: an argument is out of range.
             ProtocolError: the STOMP version in use cannot express it, or this broker cannot do it.
         """
-        core = self._core
-        told = partial(call_all, (notify,) if notify is not None else ())
-        subscription = Subscription(core, core.new_lane(f"{self._config.name}-consumer", workers=0, notify=told))
-        self._register(subscription, destination, None, ack, None, prefetch, None, headers)
-        return Consumer(core, subscription)
+        asked = arguments.headers(headers)
+        mode = asked.get("ack", ack)
+        self._check_ack(mode, False)
+        engine = self._engine
+        notified = partial(call_all, (notify,)) if notify is not None else None
+        subscription = Subscription(engine, engine.new_queue(f"{self._config.name}-consumer", 0, notified))
+        self._register(subscription, destination, None, mode, None, prefetch, None, asked)
+        return Consumer(engine, subscription)
+
+    def browse(
+        self,
+        destination: str,
+        *,
+        selector: str | None = None,
+        limit: int | None = None,
+        idle: float = 1.0,
+        timeout: float | None = DEFAULT,
+    ) -> Iterator[Message]:
+        """Look at the messages of a queue, and take none.
+
+        Args:
+            destination: the queue.
+            selector: an SQL 92 condition on headers.
+            limit: how many messages at most; None for all.
+            idle: seconds without a message after which the end is assumed, where the broker does not mark it.
+            timeout: seconds to wait for a connection and the first message.
+
+        Returns:
+            the messages; closing the iterator ends the look.
+
+        Raises:
+            ProtocolError: this broker cannot browse over STOMP; the message names it.
+        """
+        from stomplistener.browse import browse  # rarely used
+
+        return browse(
+            self,
+            destination,
+            selector=selector,
+            limit=limit,
+            idle=idle,
+            timeout=self._seconds(timeout),
+            broker=self._config.dialect.name,
+        )
 
     def _register(
         self,
@@ -389,16 +526,20 @@ class Connection:
         durable: str | None,
         prefetch: int | None,
         selector: str | None,
-        headers: StrHeaders,
+        headers: Mapping[str, str],
     ) -> None:
-        if prefetch is not None and prefetch < 1:
-            raise ValueError("prefetch must be at least 1")
+        destination = arguments.text("destination", destination)
+        durable = arguments.optional_text("durable", durable)
+        # Where the id is a durable subscription's name, it is the same on every broker of the list.
+        named = arguments.optional_text("id", id) or durable
+        selector = arguments.optional_text("selector", selector)
+        if prefetch is not None:
+            arguments.count("prefetch", prefetch, 1)
 
-        def make(session: Session) -> Frame | None:
+        def note(session: Session) -> Frame | None:
             entry, frame = session.subscribe(
                 destination,
-                # Where the id is a durable subscription's name, it is the same on every broker of the list.
-                id=durable if id is None else id,
+                id=named,
                 ack=ack,
                 headers=headers,
                 durable=durable,
@@ -409,7 +550,7 @@ class Connection:
             subscription.bind(entry)
             return frame
 
-        self._core.say_now(make)
+        self._engine.sender.transmit_now(note, subscription)
 
     # Sending
 
@@ -418,18 +559,13 @@ class Connection:
         destination: str,
         body: Body = b"",
         headers: StrHeaders = None,
-        content_type: str | None = None,
+        *,
         transaction: Transaction | str | None = None,
         confirm: bool = False,
-        auto_content_length: bool | None = None,
-        persistent: bool | None = None,
-        expires: float | None = None,
-        priority: int | None = None,
-        delay: float | None = None,
-        duplicate_id: str | None = None,
         timeout: float | None = DEFAULT,
+        **options: Unpack[SendOptions],
     ) -> None:
-        """Send a message. While cut off it waits until the connection is restored. Give options by name.
+        """Send a message. While cut off it waits until the connection is restored.
 
         Without ``confirm`` the message may be lost with its connection, as TCP allows. With it, it is sent again after
         every loss until the broker's receipt has come: it arrives at least once, or this raises.
@@ -438,9 +574,11 @@ class Connection:
             destination: as the broker spells it.
             body: bytes, or text, which goes as UTF-8 with a content-type that says so.
             headers: more headers; they win over the arguments.
-            content_type: the MIME type of the body.
             transaction: send as part of it.
             confirm: wait for the broker's receipt.
+            timeout: seconds to wait, for a connection and the receipt together.
+            content_type: the MIME type of the body.
+            json: the body, as JSON with its content-type, in place of ``body``.
             auto_content_length: whether there is a content-length. Where None, all have one but the texts for ActiveMQ
                 and Artemis: these make a JMS BytesMessage of what has one, and a TextMessage of what has none.
             persistent: whether the broker is to keep it on disk; its default where None.
@@ -449,9 +587,9 @@ class Connection:
             delay: seconds before the broker delivers it.
             duplicate_id: what names the message for good, such as a UUID. A broker that detects duplicates stores only
                 the first of several with the same one, so that a confirmed message is there exactly once.
-            timeout: seconds to wait, for a connection and the receipt together.
 
         Raises:
+            TypeError: an argument is of the wrong kind, or there is no such option; nothing was noted.
             ValueError: an argument is out of range; ``confirm`` with ``transaction``, whose COMMIT confirms.
             TimedOut: without a connection: nothing was written, and nothing will be. With ``confirm`` on a connection
                 that lives: no receipt came.
@@ -461,49 +599,47 @@ class Connection:
             InvalidHeader: a header cannot be written in the STOMP version in use.
             ProtocolError: this broker cannot do what an option asks.
         """
-        core, config = self._core, self._config
-        # First of all, and in one look: a burst is made of these. No asterisk stands before the options, since to fill
-        # in the defaults of keyword-only arguments costs a send after a pause a microsecond.
-        usual = (
-            (headers is None and content_type is None and transaction is None and not confirm)
-            and (auto_content_length is None and persistent is None and expires is None)
-            and (priority is None and delay is None and duplicate_id is None)
-        )
-        if usual:
-            shortcut = core.shortcut
-            if shortcut is not None and shortcut.send(destination, body):
-                return
-        deadline = Deadline(config.seconds(timeout))
-        headers = core.spelled(
-            headers,
-            deadline,
-            persistent=persistent,
-            expires=expires,
-            priority=priority,
-            delay=delay,
-            duplicate_id=duplicate_id,
-        )
-        frame = commands.send(
-            destination,
-            body,
-            headers,
-            content_type=content_type,
-            transaction=transaction.id if isinstance(transaction, Transaction) else transaction,
-            auto_content_length=core.counted(body, auto_content_length),
-        )
+        sender = self._engine.sender
+        seconds = self._send_timeout if timeout is DEFAULT else self._shortened(timeout)
         if transaction is not None:
             if confirm:
                 raise ValueError("a SEND in a transaction is confirmed by its COMMIT: leave confirm out")
-            core.send(frame, deadline)
-        elif confirm:
-            answer = core.new_answer()
-            patience = deadline.sooner(config.uri.options.timeout)
-            core.confirm(frame, patience, answer=answer, wait=True)
-            core.await_answer(answer, deadline, f"SEND to {destination}")
-        elif config.track_messages:
-            core.confirm(frame, deadline.sooner(config.uri.options.timeout), answer=None, wait=False)
+            self._send_in(transaction, destination, body, headers, seconds, options)
+            return
+        frame = sender.make_send(destination, body, headers, None, seconds, options)
+        if confirm:
+            self._send_and_wait(frame, seconds, timeout)
+        elif sender.tracks_messages:
+            sender.send_confirmed(frame, None, seconds, wait=False)
         else:
-            core.send(frame, deadline.sooner(config.uri.options.timeout))
+            sender.send(frame, seconds)
+
+    def _send_in(
+        self,
+        transaction: Transaction | str,
+        destination: str,
+        body: Body,
+        headers: StrHeaders,
+        seconds: float | None,
+        options: SendOptions,
+    ) -> None:
+        if isinstance(transaction, Transaction):
+            transaction.send(destination, body, headers, timeout=seconds, **options)
+            return
+        name = arguments.text("transaction", transaction)
+        sender = self._engine.sender
+        frame = sender.make_send(destination, body, headers, name, seconds, options)
+        with self._engine.context.lock:
+            entry = self._engine.context.session.open_transaction(name)
+        sender.send_in(entry, frame, seconds, None)
+
+    def _send_and_wait(self, frame: Frame, seconds: float | None, timeout: Any) -> None:
+        engine = self._engine
+        engine.writer.check_may_wait()
+        receipt = engine.new_receipt()
+        deadline = Deadline(self._seconds(timeout))
+        engine.sender.send_confirmed(frame, receipt, seconds, wait=True)
+        engine.sender.await_receipt(receipt, deadline, f"SEND to {frame.headers['destination']}")
 
     def send_async(
         self,
@@ -511,18 +647,13 @@ class Connection:
         body: Body = b"",
         headers: StrHeaders = None,
         *,
-        content_type: str | None = None,
-        auto_content_length: bool | None = None,
-        persistent: bool | None = None,
-        expires: float | None = None,
-        priority: int | None = None,
-        delay: float | None = None,
-        duplicate_id: str | None = None,
         timeout: float | None = DEFAULT,
+        **options: Unpack[SendOptions],
     ) -> Future[Frame]:
         """Send a confirmed message without waiting for its receipt. While cut off it is kept, and sent when restored.
 
-        Holds its caller only while as many messages are unconfirmed as ``Limits`` allow.
+        Holds its caller only while as many messages are unconfirmed as ``Limits`` allow, and for the few seconds that
+        a move to a preferred broker may take.
 
         Args:
             timeout: seconds to wait for room among the unconfirmed ones. The others are as for ``send``.
@@ -537,35 +668,12 @@ class Connection:
             InvalidHeader: a header cannot be written in the STOMP version in use.
             ProtocolError: this broker cannot do what an option asks.
         """
-        answer = self._core.new_answer()
-        usual = (
-            (headers is None and content_type is None and auto_content_length is None)
-            and (persistent is None and expires is None and priority is None)
-            and (delay is None and duplicate_id is None)
-        )
-        if usual:
-            shortcut = self._core.shortcut
-            if shortcut is not None and shortcut.confirm(destination, body, answer):
-                return answer
-        deadline = Deadline(self._config.seconds(timeout))
-        headers = self._core.spelled(
-            headers,
-            deadline,
-            persistent=persistent,
-            expires=expires,
-            priority=priority,
-            delay=delay,
-            duplicate_id=duplicate_id,
-        )
-        frame = commands.send(
-            destination,
-            body,
-            headers,
-            content_type=content_type,
-            auto_content_length=self._core.counted(body, auto_content_length),
-        )
-        self._core.confirm(frame, deadline, answer=answer, wait=False)
-        return answer
+        engine = self._engine
+        seconds = self._seconds(timeout)
+        frame = engine.sender.make_send(destination, body, headers, None, seconds, options)
+        receipt = engine.new_receipt()
+        engine.sender.send_confirmed(frame, receipt, seconds, wait=False)
+        return receipt
 
     def request(
         self,
@@ -573,14 +681,13 @@ class Connection:
         body: Body = b"",
         *,
         headers: StrHeaders = None,
-        content_type: str | None = None,
-        auto_content_length: bool | None = None,
         timeout: float | None = DEFAULT,
+        **options: Unpack[SendOptions],
     ) -> Message:
         """Send a message and wait for the answer to it, which comes over a temporary queue of this connection.
 
-        Who answers sends to the message's ``reply-to`` with its ``correlation-id``, as ``reply`` does. Many threads may
-        wait at once, listeners among them.
+        Who answers sends to the message's ``reply-to`` with its ``correlation-id``, as ``Message.reply`` does. Many
+        threads may wait at once, listeners among them.
 
         Args:
             timeout: seconds to wait for a connection and the answer together. The others are as for ``send``.
@@ -594,9 +701,9 @@ class Connection:
             NotConnected: there is no connection, nor is one being restored.
             ProtocolError: the broker does not say what it is: see ``broker``.
         """
-        counted = self._core.counted(body, auto_content_length)
-        make = partial(request_frame, destination, body, headers, content_type, counted)
-        return self._core.requests.request(make, Deadline(self._config.seconds(timeout)), f"request to {destination}")
+        deadline = Deadline(self._seconds(timeout))
+        make = self._maker(destination, body, headers, deadline.timeout, options)
+        return self._engine.requests.request(make, deadline, f"request to {destination}")
 
     def request_async(
         self,
@@ -604,9 +711,8 @@ class Connection:
         body: Body = b"",
         *,
         headers: StrHeaders = None,
-        content_type: str | None = None,
-        auto_content_length: bool | None = None,
         timeout: float | None = DEFAULT,
+        **options: Unpack[SendOptions],
     ) -> Future[Message]:
         """Send a request without waiting for its answer.
 
@@ -623,28 +729,34 @@ class Connection:
             NotConnected: there is no connection, nor is one being restored.
             ProtocolError: the broker does not say what it is: see ``broker``.
         """
-        counted = self._core.counted(body, auto_content_length)
-        make = partial(request_frame, destination, body, headers, content_type, counted)
-        return self._core.requests.start(make, Deadline(self._config.seconds(timeout)), f"request to {destination}")
+        deadline = Deadline(self._seconds(timeout))
+        make = self._maker(destination, body, headers, deadline.timeout, options)
+        return self._engine.requests.start(make, deadline, f"request to {destination}")
+
+    def _maker(
+        self, destination: str, body: Body, headers: StrHeaders, seconds: float | None, options: SendOptions
+    ) -> Callable[[Mapping[str, str]], Frame]:
+        def make(own: Mapping[str, str]) -> Frame:
+            merged = {**own, **(headers or {})}
+            return self._engine.sender.make_send(destination, body, merged, None, seconds, options)
+
+        return make
 
     def reply(
-        self, message: Message, body: Body = b"", headers: StrHeaders = None, *, timeout: float | None = DEFAULT
+        self,
+        message: Message,
+        body: Body = b"",
+        headers: StrHeaders = None,
+        *,
+        timeout: float | None = DEFAULT,
+        **options: Unpack[SendOptions],
     ) -> None:
-        """Answer a request: send to its ``reply-to``, with its ``correlation-id``.
+        """Answer a request over this connection: see :meth:`Message.reply`.
 
         Args:
-            message: the request.
-            body: as for ``send``.
-            headers: more headers.
-            timeout: seconds to wait for a connection.
-
-        Raises:
-            ValueError: the message asks for no answer.
-            TimedOut: there was no connection; nothing was written, and nothing will be.
-            NotConnected: there is no connection, nor is one being restored.
+            message: the request, of this or another connection.
         """
-        frame = reply_frame(message, body, headers or {}, self._core.counted(body, None))
-        self._core.send(frame, Deadline(self._config.seconds(timeout)))
+        self._engine.reply(message, body, headers, self._seconds(timeout), options)
 
     def wait_ready(self, timeout: float | None = DEFAULT) -> None:
         """Wait until a message could be sent without waiting: for who sends with ``timeout=0``, as an event loop.
@@ -656,22 +768,16 @@ class Connection:
             TimedOut: the time is over.
             NotConnected: there is no connection, nor is one being restored.
         """
-        self._core.wait_ready(Deadline(self._config.seconds(timeout)))
+        self._engine.sender.wait_ready(Deadline(self._seconds(timeout)))
 
     @property
     def is_full(self) -> bool:
         """Whether the bound on bytes that wait to be written is reached: the broker does not read. See ``flush``."""
-        return self._core.outbox.is_full
+        return self._engine.writer.is_full
 
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Let the frames that this thread sends inside gather, and write them together at the end."""
-        outbox = self._core.outbox
-        outbox.hold()
-        try:
-            yield
-        finally:
-            outbox.release()
+    def batch(self) -> Batch:
+        """Let the frames that this thread sends inside a ``with`` block gather, and write them together at its end."""
+        return Batch(self._engine)
 
     def flush(self, timeout: float | None = DEFAULT) -> None:
         """Wait until all that was sent is handed to the operating system.
@@ -682,9 +788,9 @@ class Connection:
         Raises:
             TimedOut: the broker does not read.
         """
-        seconds = self._config.seconds(timeout)
-        if not self._core.outbox.flush(seconds):
-            raise TimedOut(f"flush: the broker takes no more bytes; waited {seconds} s")
+        deadline = Deadline(self._seconds(timeout))
+        if not self._engine.writer.flush(deadline):
+            raise TimedOut(f"flush() timed out after {deadline.timeout} s: the broker takes no more bytes")
 
     def transaction(self, headers: StrHeaders = None, *, id: str | None = None, retry: int = 0) -> Transaction:
         """A transaction, to use in a ``with`` statement.
@@ -694,12 +800,23 @@ class Connection:
             id: its name; made up where None.
             retry: how often ``Transaction.run`` runs its function again when the connection is lost.
         """
-        return Transaction(self._core, headers, id=id, retry=retry)
+        return Transaction(self._engine, headers, id=id, retry=retry)
+
+    def _seconds(self, timeout: Any) -> float | None:
+        return self._config.timeout if timeout is DEFAULT else arguments.seconds("timeout", timeout)
+
+    def _shortened(self, timeout: Any) -> float | None:
+        return _shorter(arguments.seconds("timeout", timeout), self._send_limit)
 
     # Ends
 
     def __enter__(self) -> Connection:
-        return self.connect()
+        try:
+            return self.connect()
+        except BaseException:
+            # Also a connection that is there, when one of its subscriptions was refused.
+            self.disconnect()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -709,16 +826,62 @@ class Connection:
     def __repr__(self) -> str:
         return f"<Connection {self._config.name} to {self._config.uri}: {self.state.value}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Connection has threads and a socket and cannot be pickled: make one in each process")
+
     def _after_fork(self) -> None:
         """In the child: leave the parent's socket alone, and begin as a new connection with the same listeners."""
         self._listeners.renew_lock()
-        parents = self._core
-        if parents.state is ConnectionState.NEW:
+        parents = self._engine
+        if parents.context.state is ConnectionState.NEW:
             return
         parents.abandon()
-        self._core = Core(self._config, self._listeners)
-        self._core.give_up(ClosedAfterFork(ADVICE))
-        self._lifecycle = Lifecycle(self._core)
+        self._engine = Engine(self._config, self._listeners)
+        self._engine.context.fail(ClosedAfterFork(ADVICE))
+
+
+class Batch:
+    """What ``Connection.batch()`` returns."""
+
+    __slots__ = ("_writer",)
+
+    def __init__(self, engine: Engine) -> None:
+        self._writer = engine.writer
+
+    def __enter__(self) -> None:
+        self._writer.cork()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.uncork()
+
+
+def _shorter(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _exceptions(kinds: Any) -> tuple[type[BaseException], ...]:
+    if not isinstance(kinds, (type, Iterable)):
+        raise TypeError(f"dead_letter_on must be exception classes, not {kinds!r}")
+    listed = (kinds,) if isinstance(kinds, type) else tuple(kinds)
+    for kind in listed:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"dead_letter_on must be exception classes, not {kind!r}")
+    return listed
+
+
+def _finish_program() -> None:
+    """What was sent is written before the interpreter ends, all connections together within a second."""
+    end = time.monotonic() + FINISH_SECONDS
+    for engine in live_engines():
+        name = engine.context.config.name
+        try:
+            left = engine.finish(max(end - time.monotonic(), 0.1))
+            if left:
+                _log.warning("%s: the program ends, and %d messages were not sent", name, left)
+        except Exception as error:
+            _log.warning("%s: the program ends: %s", name, error)
 
 
 def _after_fork_in_child() -> None:
@@ -726,5 +889,6 @@ def _after_fork_in_child() -> None:
         connection._after_fork()
 
 
+atexit.register(_finish_program)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from types import MethodType
 from typing import Any
 
+from stomplistener._util.arguments import did_you_mean
 from stomplistener.message import Message
 from stomplistener.protocol.frame import Frame
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("stomplistener")
 
 
 class Listener:
@@ -36,6 +40,12 @@ class Listener:
 
     def on_disconnecting(self) -> None:
         """``disconnect()`` was called; messages can still be acknowledged."""
+
+    def on_connection_lost(self, error: Exception) -> None:
+        """A connection that was ready was lost, for this reason; called before ``on_disconnected``.
+
+        Not called when the program itself ended it by ``disconnect()`` or ``close()``.
+        """
 
     def on_disconnected(self) -> None:
         """A connection that was ready has ended, once for each; told before the first attempt to restore it."""
@@ -60,13 +70,13 @@ class Listener:
         """A message came."""
 
     def on_receipt(self, frame: Frame) -> None:
-        """A RECEIPT came."""
+        """A RECEIPT came that the application asked for, by a ``receipt`` header of its own."""
 
     def on_error(self, frame: Frame) -> None:
         """An ERROR came."""
 
     def on_listener_error(self, message: Message, exception: Exception) -> None:
-        """A listener raised on this message."""
+        """A listener raised on this message: an Exception, or whatever else derives from BaseException."""
 
 
 HOOKS = tuple(name for name in vars(Listener) if name.startswith("on_"))
@@ -75,30 +85,123 @@ Hook = Callable[..., Any]
 AnyListener = object
 """A Listener, an object with some of its methods, or a callable that takes a Message."""
 
+_ARGUMENTS = {name: getattr(Listener, name).__code__.co_argcount - 1 for name in HOOKS}
+_ASYNC = 0x80 | 0x100 | 0x200
+_GENERATOR = 0x20
+"""Flags of code objects: coroutines, awaitable generators, asynchronous generators; plain generators."""
+
 
 def hooks_of(listener: AnyListener) -> dict[str, Hook]:
     """The hooks that a listener has; what it inherits from Listener untouched does not count.
 
     Raises:
-        TypeError: it has none, and cannot be called.
+        TypeError: it cannot work as a listener; the message says why.
     """
+    if isinstance(listener, type):
+        raise TypeError(f"{listener.__name__} is a class: give an instance of it as the listener")
     hooks: dict[str, Hook] = {}
     for name in HOOKS:
         method = getattr(listener, name, None)
-        if callable(method) and getattr(method, "__func__", None) is not getattr(Listener, name):
-            hooks[name] = method
+        if method is None or getattr(method, "__func__", None) is getattr(Listener, name):
+            continue
+        if not callable(method):
+            raise TypeError(f"{name} of {listener!r} is no method, but {type(method).__name__}")
+        hooks[name] = method
+    _refuse_misspelt(listener, hooks)
     if not hooks and not isinstance(listener, Listener):
         if not callable(listener):
-            raise TypeError(f"{listener!r} is no listener: it has no on_… method and cannot be called")
+            hint = _hint_for_camel_case(listener)
+            raise TypeError(f"{listener!r} is no listener: it has no on_… method and cannot be called{hint}")
         hooks["on_message"] = listener
+    for name, hook in hooks.items():
+        _refuse_unfit(name, hook)
     return hooks
+
+
+def _refuse_misspelt(listener: AnyListener, hooks: dict[str, Hook]) -> None:
+    for name in dir(listener):
+        if name.startswith("on_") and name not in HOOKS and callable(getattr(listener, name, None)):
+            hint = did_you_mean(name, (hook for hook in HOOKS if hook not in hooks))
+            if hint:
+                raise TypeError(f"{type(listener).__name__}.{name} would never be called{hint}")
+
+
+def _hint_for_camel_case(listener: AnyListener) -> str:
+    for name in dir(listener):
+        snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+        if name != snake and snake in HOOKS:
+            return f"; did you mean {snake}, written {name}?"
+    return ""
+
+
+def _refuse_unfit(name: str, hook: Hook) -> None:
+    flags = _flags(hook)
+    if flags & _ASYNC:
+        raise TypeError(
+            f"{name_of(hook)} is asynchronous and nobody would await it: see stomplistener.contrib.asyncio, or call "
+            "asyncio.run_coroutine_threadsafe() in a plain function"
+        )
+    if flags & _GENERATOR:
+        raise TypeError(f"{name_of(hook)} is a generator, whose body would never run: leave out its yield")
+    import inspect  # only here: it takes longer to import than all of this package's protocol layer
+
+    try:
+        signature = inspect.signature(hook)
+    except (TypeError, ValueError):
+        return  # written in C, and does not say
+    try:
+        signature.bind(*[None] * _ARGUMENTS[name])
+    except TypeError:
+        wanted = str(inspect.signature(getattr(Listener, name))).replace("(self, ", "(").replace("(self)", "()")
+        raise TypeError(
+            f"{name_of(hook)}{signature} cannot be called as {name}{wanted.partition(' ->')[0]}; listeners written as "
+            "(headers, body) work with stomplistener.compat.stomp"
+        ) from None
+
+
+def _flags(hook: Any) -> int:
+    while True:
+        if isinstance(hook, partial):
+            hook = hook.func
+        elif hasattr(hook, "__wrapped__"):
+            hook = hook.__wrapped__
+        else:
+            break
+    for candidate in (hook, getattr(hook, "__func__", None), vars(type(hook)).get("__call__")):
+        code = getattr(candidate, "__code__", None)
+        if code is not None:
+            return int(code.co_flags)
+    return 0
+
+
+def refuse_unawaited(hook: Hook, returned: object) -> None:
+    """Raise TypeError if what a listener returned would have to be awaited or iterated to do anything."""
+    if hasattr(returned, "__await__") or (hasattr(returned, "send") and hasattr(returned, "throw")):
+        close = getattr(returned, "close", None)
+        if callable(close):
+            close()
+        raise TypeError(f"{name_of(hook)} returned {type(returned).__name__}, which nobody awaits or iterates")
+
+
+def name_of(hook: Any) -> str:
+    """The name of a function or method, for texts."""
+    while isinstance(hook, partial):
+        hook = hook.func
+    return str(getattr(hook, "__qualname__", None) or repr(hook))
+
+
+def is_same(one: AnyListener, other: AnyListener) -> bool:
+    """Whether two listeners are the same object, or the same method of the same object."""
+    if isinstance(one, MethodType) and isinstance(other, MethodType):
+        return one.__func__ is other.__func__ and one.__self__ is other.__self__
+    return one is other
 
 
 class Listeners:
     """The listeners of a connection in order of registration. Thread-safe; a call sees the listeners of its start."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._listeners: dict[str, AnyListener] = {}
         self._hooks: dict[str, tuple[Hook, ...]] = {}
         self.on_message: tuple[Hook, ...] = ()
@@ -110,11 +213,12 @@ class Listeners:
         with self._lock:
             if name is None:
                 name = f"listener-{id(listener):x}"
-            self._listeners[name] = listener
+            self._listeners = {**self._listeners, name: listener}
             self._collect()
         return name
 
     def get(self, name: str) -> AnyListener | None:
+        """The listener of that name, or None."""
         return self._listeners.get(name)
 
     def remove(self, name_or_listener: AnyListener) -> None:
@@ -123,12 +227,15 @@ class Listeners:
             self._listeners = {
                 name: listener
                 for name, listener in self._listeners.items()
-                if name != name_or_listener and listener is not name_or_listener
+                if name != name_or_listener and not is_same(listener, name_or_listener)
             }
             self._collect()
 
+    def __iter__(self) -> Iterator[AnyListener]:
+        return iter(tuple(self._listeners.values()))
+
     def hear(self, hook: str) -> bool:
-        """Whether anybody has this hook."""
+        """Whether a listener has this hook."""
         return hook in self._hooks
 
     def call(self, hook: str, *args: object) -> None:
@@ -137,7 +244,7 @@ class Listeners:
 
     def renew_lock(self) -> None:
         """In the child of a fork: a thread of the parent may have held it."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _collect(self) -> None:
         # Replaced as a whole, never changed: a thread that is calling goes on with what it saw.
@@ -151,8 +258,25 @@ class Listeners:
 
 
 def call_all(hooks: tuple[Hook, ...], *args: object) -> None:
+    """Call hooks one after the other; what one raises is logged, whatever it is, and the next one is called.
+
+    Raises:
+        KeyboardInterrupt: in the main thread, where it is most likely the user's.
+    """
+    interrupt: KeyboardInterrupt | None = None
     for hook in hooks:
         try:
             hook(*args)
-        except Exception:
-            _log.exception("%s raised", getattr(hook, "__qualname__", hook))
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                interrupt = error
+            else:
+                _report(hook, error)
+    if interrupt is not None:
+        raise interrupt
+
+
+def _report(hook: Hook, error: BaseException) -> None:
+    # A log handler that raises must not end the thread that calls the hooks.
+    with suppress(BaseException):
+        _log.error("%s raised", name_of(hook), exc_info=error)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, NoReturn, Protocol, Unpack
 
-from stomplistener.options import DEFAULT
+from stomplistener.options import DEFAULT, SendOptions
 from stomplistener.protocol.frame import Frame, Headers
-
-if TYPE_CHECKING:
-    from stomplistener.protocol.ledger import TransactionEntry
-    from stomplistener.subscription import Subscription
-    from stomplistener.transaction import Transaction
+from stomplistener.protocol.ledger import TransactionEntry
+from stomplistener.states import MessageState
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s";]+)', re.IGNORECASE)
+
+
+class InTransaction(Protocol):
+    """A transaction, as a message needs it: ``Transaction`` is one."""
+
+    @property
+    def entry(self) -> TransactionEntry: ...
 
 
 class Settler(Protocol):
@@ -23,13 +27,23 @@ class Settler(Protocol):
     def settle(
         self,
         message: Message,
-        transaction: Transaction | None,
-        headers: Mapping[str, str] | None = None,
+        transaction: TransactionEntry | None,
+        headers: Mapping[str, str] | None,
         *,
         negative: bool,
         timeout: float | None,
     ) -> bool:
         """Send ACK or NACK; False if the message's connection is gone."""
+
+    def reply(
+        self,
+        message: Message,
+        body: Any,
+        headers: Mapping[str, str] | None,
+        timeout: float | None,
+        options: SendOptions,
+    ) -> None:
+        """Send an answer to the message's ``reply-to``."""
 
 
 class Message:
@@ -37,23 +51,28 @@ class Message:
 
     Attributes:
         frame: the MESSAGE frame.
-        subscription: the subscription that it came by; None where the broker named one that is not there.
+        subscription: the ``Subscription`` that it came by; None where the broker named one that is not there.
         epoch: which connection brought it, counted from 1.
         attempts: how often listeners have failed on it on this connection.
         postponed: how often listeners have put it off on this connection, by raising ``TryAgain``.
-        settled: whether it was acknowledged or rejected; in a transaction, which may still be aborted, that.
+        state: what was sent to the broker about it.
     """
 
-    __slots__ = ("_settler", "attempts", "epoch", "frame", "postponed", "settled", "subscription")
+    __slots__ = ("_settler", "attempts", "epoch", "frame", "postponed", "state", "subscription")
 
-    def __init__(self, frame: Frame, subscription: Subscription | None, epoch: int, settler: Settler) -> None:
+    def __init__(self, frame: Frame, subscription: Any, epoch: int, settler: Settler) -> None:
         self.frame = frame
         self.subscription = subscription
         self.epoch = epoch
         self.attempts = 0
         self.postponed = 0
-        self.settled: bool | TransactionEntry = False
+        self.state = MessageState.UNSETTLED
         self._settler = settler
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was acknowledged or rejected; in a transaction, that may still be aborted."""
+        return self.state is not MessageState.UNSETTLED
 
     @property
     def body(self) -> bytes:
@@ -104,7 +123,7 @@ class Message:
 
     def ack(
         self,
-        transaction: Transaction | None = None,
+        transaction: InTransaction | None = None,
         headers: Mapping[str, str] | None = None,
         *,
         timeout: float | None = DEFAULT,
@@ -117,27 +136,60 @@ class Message:
             timeout: seconds to wait where the broker takes no more bytes; what was not written by then goes out later.
 
         Returns:
-            False when the connection that brought the message is gone: nothing is sent, since the broker will deliver
-            the message again, and an old acknowledgement could hit another message. True without sending anything when
-            the message was acknowledged or rejected before, outside of a transaction.
+            whether the message is acknowledged. False if the connection that brought the message is gone: nothing is
+            sent, since the broker will deliver the message again, and an old acknowledgement could hit another message.
+            False also if the message was rejected before. True without sending anything if it was acknowledged before.
 
         Raises:
             ConnectionLost: the transaction ended with its connection.
         """
-        return self._settler.settle(self, transaction, headers, negative=False, timeout=timeout)
+        entry = transaction.entry if transaction is not None else None
+        return self._settler.settle(self, entry, headers, negative=False, timeout=timeout)
 
     def nack(
         self,
-        transaction: Transaction | None = None,
+        transaction: InTransaction | None = None,
         headers: Mapping[str, str] | None = None,
         *,
         timeout: float | None = DEFAULT,
     ) -> bool:
         """Reject; what happens then (redelivery, dead-letter queue, discarding) is the broker's configuration.
 
+        RabbitMQ would deliver the message again at once, for ever: there ``requeue:false`` is sent, so that the message
+        goes to the queue's dead-letter exchange, if it has one. ``headers={"requeue": "true"}`` asks for the other.
+
         Arguments, returns and raises as :meth:`ack`; ProtocolError in STOMP 1.0, which has no NACK.
         """
-        return self._settler.settle(self, transaction, headers, negative=True, timeout=timeout)
+        entry = transaction.entry if transaction is not None else None
+        return self._settler.settle(self, entry, headers, negative=True, timeout=timeout)
+
+    def reply(
+        self,
+        body: bytes | bytearray | memoryview | str = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = DEFAULT,
+        **options: Unpack[SendOptions],
+    ) -> None:
+        """Answer a request: send to its ``reply-to``, with its ``correlation-id``.
+
+        Args:
+            body: as for ``Connection.send``.
+            headers: more headers.
+            timeout: seconds to wait for a connection.
+            options: ``json=`` and the others of ``Connection.send``.
+
+        Raises:
+            ValueError: the message asks for no answer.
+            TimedOut: there was no connection; nothing was written, and nothing will be.
+            NotConnected: there is no connection, nor is one being restored.
+        """
+        self._settler.reply(self, body, headers, timeout, options)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Message belongs to its connection and cannot be pickled: pass message.body and dict(message.headers) on"
+        )
 
     def __repr__(self) -> str:
         return f"<Message {self.frame.info}>"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from stomplistener._util import arguments
 from stomplistener._util.masking import secrets_in
 from stomplistener._util.record import Record
 from stomplistener.brokers import Dialect
-from stomplistener.failover import Broker, BrokerURI
+from stomplistener.failover import Broker, BrokerURI, parse
 from stomplistener.protocol import Limits
+from stomplistener.protocol.spec import version_rules
 from stomplistener.transport import Transport
 
 if TYPE_CHECKING:
@@ -76,6 +78,20 @@ class ConnectOptions:
         found = secrets_in(own) | secrets_in(self.headers) | secrets_in(self.http_headers)
         return tuple(sorted(found, key=len, reverse=True))
 
+    def check(self) -> None:
+        """Refuse what ``before_connect`` must not have written.
+
+        Raises:
+            TypeError: a value is of the wrong kind; the message names it, and shows no secret.
+        """
+        self.login = arguments.optional_text("ConnectOptions.login", self.login)
+        if self.passcode is not None and not isinstance(self.passcode, str):
+            raise TypeError(f"ConnectOptions.passcode must be a str, not {type(self.passcode).__name__}")
+        self.passcode = None if self.passcode is None else arguments.text("ConnectOptions.passcode", self.passcode)
+        self.host = arguments.optional_text("ConnectOptions.host", self.host)
+        self.headers = arguments.headers(self.headers, "ConnectOptions.headers")
+        self.http_headers = arguments.headers(self.http_headers, "ConnectOptions.http_headers")
+
     def __eq__(self, other: object) -> bool:
         return vars(self) == vars(other) if isinstance(other, ConnectOptions) else NotImplemented
 
@@ -106,6 +122,56 @@ class Config(Record):
     connect_transport: Callable[..., Transport]
     dialect: Dialect = Dialect()
 
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        uri: Any,
+        versions: Any,
+        heartbeat: Any,
+        headers: Any,
+        limits: Any,
+        broker: Any,
+        duplicate_header: Any,
+        **others: Any,
+    ) -> Config:
+        """What an application gave, checked.
+
+        Raises:
+            InvalidURI: the URI is malformed.
+            TypeError: another argument is of the wrong kind; the message names it and shows no secret.
+            ValueError: another argument is out of range, or two contradict each other.
+        """
+        parsed = parse(uri)
+        headers = arguments.headers(headers)
+        warnings = [*parsed.warnings]
+        for name in ("login", "host", "name"):
+            others[name] = arguments.optional_text(name, others[name])
+        if others["passcode"] is not None and not isinstance(others["passcode"], str):
+            raise TypeError(f"passcode must be a str, not {type(others['passcode']).__name__}")
+        _check_callables(others["before_connect"], others["connect_transport"])
+        arguments.flag("reconnect", others["reconnect"])
+        if limits is not None and not isinstance(limits, Limits):
+            raise TypeError(f"limits must be a Limits, not {limits!r}: Limits(max_body=…)")
+        _check_tls(parsed, others["ssl_context"])
+        return cls(
+            uri=parsed,
+            versions=_checked_versions(versions, headers),
+            heartbeat=_checked_heartbeat(heartbeat, headers, warnings),
+            headers=headers,
+            limits=limits or Limits(),
+            # What before_connect adds shows only then: the broker says if it misses a client-id.
+            dialect=Dialect(
+                arguments.optional_text("broker", broker),
+                headers.get("client-id", "" if others["before_connect"] else None),
+                arguments.optional_text("duplicate_header", duplicate_header),
+            ),
+            warnings=tuple(warnings),
+            **{**others, "timeout": arguments.seconds("timeout", others["timeout"])},
+        )
+
     @property
     def restores(self) -> bool:
         """Whether a lost connection is restored at all."""
@@ -130,14 +196,124 @@ class Config(Record):
         return self.timeout if timeout is DEFAULT else timeout
 
 
-class SendOptions(TypedDict, total=False):
-    """What a SEND may ask of its broker, whatever that broker calls it."""
+def _check_callables(before_connect: Any, transport: Any) -> None:
+    if before_connect is not None and not callable(before_connect):
+        raise TypeError(f"before_connect must be callable, not {before_connect!r}")
+    if before_connect is not None and getattr(getattr(before_connect, "__code__", None), "co_flags", 0) & 0x80:
+        raise TypeError("before_connect is a coroutine function, which nobody would await: give a plain function")
+    if not callable(transport):
+        raise TypeError(f"transport must be callable, not {transport!r}")
+
+
+def _check_tls(uri: BrokerURI, context: object) -> None:
+    if context is None:
+        return
+    import ssl
+
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"ssl_context must be an ssl.SSLContext, not {type(context).__name__}")
+    if uri.brokers and not any(broker.scheme in ("ssl", "wss") for broker in uri.brokers):
+        raise ValueError(f"ssl_context is given, but no broker of {uri} uses TLS: write ssl:// (or wss://)")
+
+
+def _checked_versions(versions: Any, headers: Mapping[str, str]) -> tuple[str, ...]:
+    if isinstance(versions, str):
+        raise TypeError(f'versions must be a sequence of versions, not {versions!r}: versions=("{versions}",)')
+    try:
+        checked = tuple(version_rules(arguments.text("a version in versions", version)).name for version in versions)
+    except ValueError as error:
+        raise ValueError(f"versions: {error}") from None
+    if not checked:
+        raise ValueError("versions must name at least one STOMP version")
+    if "accept-version" in headers and set(headers["accept-version"].split(",")) != set(checked):
+        raise ValueError(f"the header accept-version contradicts versions={checked}: leave the header out")
+    return checked
+
+
+def _checked_heartbeat(heartbeat: Any, headers: Mapping[str, str], warnings: list[str]) -> tuple[float, float]:
+    try:
+        ours, theirs = heartbeat
+    except (TypeError, ValueError):
+        raise TypeError(f"heartbeat must be two numbers of seconds, (ours, the broker's), not {heartbeat!r}") from None
+    checked = []
+    for what, value in (("heartbeat[0]", ours), ("heartbeat[1]", theirs)):
+        if value is None:
+            raise TypeError(f"{what} must be a number of seconds, 0 for none, not None")
+        checked.append(arguments.seconds(what, value) or 0.0)
+    if any(value == float("inf") for value in checked):
+        raise ValueError(f"heartbeat must be finite, not {heartbeat!r}; 0 for none")
+    if max(checked) > LONGEST_HEARTBEAT:
+        warnings.append(f"heartbeat={heartbeat!r} is in seconds: were milliseconds meant?")
+    if "heart-beat" in headers:
+        raise ValueError("the header heart-beat contradicts heartbeat=: give seconds there, and leave the header out")
+    return checked[0], checked[1]
+
+
+LONGEST_HEARTBEAT = 600.0
+"""Seconds above which a heartbeat looks like milliseconds."""
+
+
+AckMode = Literal["auto", "client", "client-individual"]
+"""How messages of a subscription are acknowledged (STOMP 1.2, SUBSCRIBE ack Header)."""
+
+ACK_MODES: tuple[AckMode, ...] = ("auto", "client", "client-individual")
+
+
+class BrokerOptions(TypedDict, total=False):
+    """What a SEND may ask of its broker, whatever that broker calls it.
+
+    Attributes:
+        persistent: whether the broker is to keep it on disk; its default where None.
+        expires: seconds after which nobody is to get it any more.
+        priority: 0 to 9, 9 first, where the broker's queue has priorities.
+        delay: seconds before the broker delivers it.
+        duplicate_id: what names the message for good, such as a UUID. A broker that detects duplicates stores only the
+            first of several with the same one, so that a confirmed message is there exactly once.
+    """
 
     persistent: bool | None
     expires: float | None
     priority: int | None
     delay: float | None
     duplicate_id: str | None
+
+
+class SendOptions(BrokerOptions, total=False):
+    """The options of every call that sends a message: the one list, by keyword.
+
+    Attributes:
+        content_type: the MIME type of the body.
+        auto_content_length: whether there is a content-length. Where None, all have one but the texts for ActiveMQ and
+            Artemis: these make a JMS BytesMessage of what has one, and a TextMessage of what has none.
+        json: the body, as JSON with its content-type, in place of ``body``.
+    """
+
+    content_type: str | None
+    auto_content_length: bool | None
+    json: Any
+
+
+BROKER_OPTIONS = tuple(BrokerOptions.__annotations__)
+_KNOWN = frozenset((*BROKER_OPTIONS, "content_type", "auto_content_length", "json"))
+
+
+def refuse_unknown(options: SendOptions) -> None:
+    """Raise TypeError for an option of ``send`` that does not exist."""
+    for name in options:
+        if name not in _KNOWN:
+            raise TypeError(f"send() has no option {name!r}{arguments.did_you_mean(name, _KNOWN)}")
+
+
+def json_body(value: Any) -> bytes:
+    """A value as JSON.
+
+    Raises:
+        TypeError: it cannot be written as JSON.
+        ValueError: it holds NaN or an infinity, which JSON does not have.
+    """
+    import json
+
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 class _Default:

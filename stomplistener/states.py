@@ -1,7 +1,7 @@
 """Every state that exists, and the moves between states that are legal.
 
-One enum and one table for each thing that has states; ``after`` and ``check_move`` refuse a move that the table does
-not have, also under ``python -O``. The pictures in the manual are drawn from these tables.
+One enum and one table for each thing that has states; ``check_move`` refuses a move that the table does not
+have, also under ``python -O``. The pictures in the manual are drawn from these tables.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CONNECTION_MOVES: Mapping[ConnectionState, frozenset[ConnectionState]] = {
     ConnectionState.CONNECTED: frozenset(
         {ConnectionState.SUSPENDED, ConnectionState.MIGRATING, ConnectionState.CLOSING, ConnectionState.CLOSED}
     ),
-    ConnectionState.SUSPENDED: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSING, ConnectionState.CLOSED}),
+    ConnectionState.SUSPENDED: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSED}),
     ConnectionState.MIGRATING: frozenset(
         {ConnectionState.CONNECTED, ConnectionState.SUSPENDED, ConnectionState.CLOSING, ConnectionState.CLOSED}
     ),
@@ -74,7 +74,12 @@ SESSION_MOVES: Mapping[tuple[SessionState, str], SessionState] = {
 
 
 class SubscriptionState(enum.Enum):
-    """Where a subscription stands: PENDING until the broker's receipt, REPLAYING the same on a later connection."""
+    """Where a subscription stands.
+
+    PENDING: the broker has not confirmed it yet.
+    REPLAYING: a connection was lost since; the broker has not confirmed it on the connection of today yet.
+    REJECTED: the broker rejected it, for good; or this connection's version cannot express it, and the next one may.
+    """
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -83,8 +88,28 @@ class SubscriptionState(enum.Enum):
     ENDED = "ended"
 
 
+SUBSCRIPTION_MOVES: Mapping[SubscriptionState, frozenset[SubscriptionState]] = {
+    SubscriptionState.PENDING: frozenset(
+        {SubscriptionState.ACTIVE, SubscriptionState.REJECTED, SubscriptionState.ENDED}
+    ),
+    SubscriptionState.ACTIVE: frozenset(
+        {SubscriptionState.REPLAYING, SubscriptionState.REJECTED, SubscriptionState.ENDED}
+    ),
+    SubscriptionState.REPLAYING: frozenset(
+        {SubscriptionState.ACTIVE, SubscriptionState.REJECTED, SubscriptionState.ENDED}
+    ),
+    SubscriptionState.REJECTED: frozenset({SubscriptionState.REPLAYING, SubscriptionState.ENDED}),
+    SubscriptionState.ENDED: frozenset(),
+}
+
+
 class TransactionState(enum.Enum):
-    """Where a transaction stands; LOST with its connection, IN_DOUBT if its COMMIT was written and not answered."""
+    """Where a transaction stands.
+
+    COMMITTING: its COMMIT was handed out, and a receipt of the COMMIT or of one of its SENDs is awaited.
+    LOST: its connection ended before its COMMIT was handed out.
+    IN_DOUBT: its connection ended, or its caller stopped waiting, while it was COMMITTING.
+    """
 
     OPEN = "open"
     COMMITTING = "committing"
@@ -92,6 +117,87 @@ class TransactionState(enum.Enum):
     ABORTED = "aborted"
     LOST = "lost"
     IN_DOUBT = "in doubt"
+
+
+TRANSACTION_MOVES: Mapping[TransactionState, frozenset[TransactionState]] = {
+    TransactionState.OPEN: frozenset({TransactionState.COMMITTING, TransactionState.ABORTED, TransactionState.LOST}),
+    # Back to OPEN where the COMMIT could not be written after all.
+    TransactionState.COMMITTING: frozenset(
+        {TransactionState.OPEN, TransactionState.COMMITTED, TransactionState.ABORTED, TransactionState.IN_DOUBT}
+    ),
+    TransactionState.COMMITTED: frozenset(),
+    TransactionState.ABORTED: frozenset(),
+    TransactionState.LOST: frozenset(),
+    TransactionState.IN_DOUBT: frozenset(),
+}
+
+
+class WriteState(enum.Enum):
+    """What happens to the frames on their way to the socket.
+
+    DETACHED: there is no transport, frames wait. WRITING: one thread writes what it took. FAILED: a write failed, and
+    the receiver has not ended the connection yet.
+    """
+
+    DETACHED = "detached"
+    IDLE = "idle"
+    WRITING = "writing"
+    FAILED = "failed"
+
+
+WRITE_MOVES: Mapping[WriteState, frozenset[WriteState]] = {
+    WriteState.DETACHED: frozenset({WriteState.IDLE}),
+    WriteState.IDLE: frozenset({WriteState.WRITING, WriteState.FAILED, WriteState.DETACHED}),
+    WriteState.WRITING: frozenset({WriteState.IDLE, WriteState.FAILED, WriteState.DETACHED}),
+    WriteState.FAILED: frozenset({WriteState.DETACHED}),
+}
+
+
+class WriterState(enum.Enum):
+    """What the writer thread does: ABSENT before its first use, AWAKE from when it was told until all is written."""
+
+    ABSENT = "absent"
+    ASLEEP = "asleep"
+    AWAKE = "awake"
+
+
+WRITER_MOVES: Mapping[WriterState, frozenset[WriterState]] = {
+    WriterState.ABSENT: frozenset({WriterState.AWAKE}),
+    WriterState.ASLEEP: frozenset({WriterState.AWAKE, WriterState.ABSENT}),
+    WriterState.AWAKE: frozenset({WriterState.ASLEEP, WriterState.ABSENT}),
+}
+
+
+class QueueState(enum.Enum):
+    """Whether the threads of a dispatch queue go on: STOPPED ones end when the queue is empty."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class SettlementState(enum.Enum):
+    """Which messages are begun: RUNNING all, HELD none that has to be acknowledged, DRAINING none any more."""
+
+    RUNNING = "running"
+    HELD = "held"
+    DRAINING = "draining"
+
+
+class MessageState(enum.Enum):
+    """What was sent to the broker about a message: nothing yet, ACK, NACK, or one of them in a transaction."""
+
+    UNSETTLED = "unsettled"
+    ACKED = "acked"
+    NACKED = "nacked"
+    IN_TRANSACTION = "in transaction"
+
+
+class StandbyState(enum.Enum):
+    """Whether a connection in reserve can be used: TAKEN and DEAD ones are looked at no more."""
+
+    ALIVE = "alive"
+    TAKEN = "taken"
+    DEAD = "dead"
 
 
 def check_move(moves: Mapping[S, frozenset[S]], old: S, new: S) -> None:

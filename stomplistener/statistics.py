@@ -50,6 +50,7 @@ class SessionSnapshot(Record):
         heartbeat: seconds between beats that we send, and that we await; 0 for none.
         subscriptions: ids in order of creation.
         transactions: ids of the open ones.
+        broker: the broker in use, ``tcp://mq1:61613``, without secrets; None before the first connection.
     """
 
     state: SessionState
@@ -60,3 +61,4 @@ class SessionSnapshot(Record):
     heartbeat: HeartBeat
     subscriptions: tuple[str, ...]
     transactions: tuple[str, ...]
+    broker: str | None

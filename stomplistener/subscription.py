@@ -5,30 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
 
+from stomplistener._engine.dispatch_queue import DispatchQueue
+from stomplistener._engine.engine import Engine
+from stomplistener._engine.receipts import Receipt
+from stomplistener._util import arguments
 from stomplistener._util.deadline import Deadline
-from stomplistener._util.record import Record
 from stomplistener.errors import ClosedAfterFork, ConnectionLost, NotConnected, TimedOut
 from stomplistener.listener import AnyListener, Hook, hooks_of
 from stomplistener.message import Message
 from stomplistener.options import DEFAULT
+from stomplistener.policy import SettlePolicy
 from stomplistener.protocol import Frame, Session, SubscriptionEntry, SubscriptionState
 from stomplistener.states import ConnectionState
-
-if TYPE_CHECKING:
-    from stomplistener.core import Core, Item
-    from stomplistener.threads.dispatcher import Lane
-
-
-class SettlePolicy(Record):
-    """What becomes of a message when its listeners have ended."""
-
-    settle: bool = False
-    retries: int = 0
-    retry_delay: float = 1.0
-    error_destination: str | None = None
 
 
 class Subscription:
@@ -36,30 +27,26 @@ class Subscription:
 
     def __init__(
         self,
-        core: Core,
-        lane: Lane[Item],
+        engine: Engine,
+        queue: DispatchQueue,
         listener: AnyListener | None = None,
         policy: SettlePolicy | None = None,
     ) -> None:
-        policy = policy or SettlePolicy()
-        self._core = core
+        self._engine = engine
         self._entry: SubscriptionEntry | None = None
-        self._said = 0.0
+        self._sent = 0.0
         self._hooks = hooks_of(listener) if listener is not None else {}
-        self.lane = lane
+        self.queue = queue
         self.listener = listener
         self.on_message = self._hooks.get("on_message")
-        self.as_hooks = self.hook("on_message")
-        self.settle = policy.settle
-        self.retries = policy.retries
-        self.retry_delay = policy.retry_delay
-        self.error_destination = policy.error_destination
+        self.policy = policy or SettlePolicy()
         self.ack = "auto"
+        self._ending_began = False
 
     def bind(self, entry: SubscriptionEntry) -> None:
         """Connect the handle with what the session keeps of it."""
         self._entry = entry
-        self._said = time.monotonic()
+        self._sent = time.monotonic()
         self.ack = entry.ack
 
     @property
@@ -84,7 +71,7 @@ class Subscription:
 
     @property
     def has_ended(self) -> bool:
-        return self.entry.state in (SubscriptionState.ENDED, SubscriptionState.REJECTED)
+        return self._ending_began or self.entry.state in (SubscriptionState.ENDED, SubscriptionState.REJECTED)
 
     def hook(self, name: str) -> tuple[Hook, ...]:
         """The hook of this subscription's own listener, as a tuple of one or none."""
@@ -102,11 +89,15 @@ class Subscription:
             TimedOut: no receipt came. The message quotes an ERROR that came meanwhile and named no frame: RabbitMQ
                 refuses some subscriptions so, and keeps the connection.
         """
-        core = self._core
-        deadline = Deadline(core.config.seconds(timeout))
-        core.outbox.flush(deadline.remaining())
-        with core.waiting_for_receipt():
-            done = core.wait_until(self._is_decided, deadline)
+        engine, context = self._engine, self._engine.context
+        deadline = Deadline(context.config.seconds(timeout))
+        waiting = object()
+        try:
+            engine.flow.expect(waiting)
+            engine.writer.flush(deadline)
+            done = context.wait_until(self._is_decided, deadline)
+        finally:
+            engine.flow.unexpect(waiting)
         state = self.state
         if state is SubscriptionState.ACTIVE:
             return self
@@ -115,59 +106,79 @@ class Subscription:
         if state is SubscriptionState.ENDED:
             raise NotConnected(f"subscription {self.id} to {self.destination} has ended")
         if done:
-            raise core.failure
+            raise context.failure
         raise TimedOut(
-            f"SUBSCRIBE to {self.destination}: no receipt from the broker for {deadline.timeout} s"
-            f"{core.meanwhile(self._said)}"
+            f"SUBSCRIBE to {self.destination} timed out after {deadline.timeout} s: no receipt from {context.where}; "
+            f"the subscription stays and may become active later{engine.sender.meanwhile(self._sent)}"
         )
 
     def _ending(self, headers: Mapping[str, str]) -> list[Mapping[str, str]]:
         """The headers of each UNSUBSCRIBE that is needed; what the application gives wins in the last."""
-        connected = self._core.session.connected_frame
-        if connected is None or not self._core.is_current(self.entry.epoch):
+        context = self._engine.context
+        connected = context.session.connected_frame
+        if connected is None or not context.is_current(self.entry.epoch):
             return [headers]
-        *before, last = self._core.config.dialect.forget_headers(connected, self.entry)
+        *before, last = context.config.dialect.forget_headers(connected, self.entry)
         return [*before, {**last, **headers}]
 
     def _is_decided(self) -> bool:
         waits = (SubscriptionState.PENDING, SubscriptionState.REPLAYING)
-        return self.entry.state not in waits or self._core.state is ConnectionState.CLOSED
+        return self.entry.state not in waits or self._engine.context.state is ConnectionState.CLOSED
 
     def unsubscribe(
         self, confirm: bool = False, headers: Mapping[str, str] | None = None, timeout: float | None = DEFAULT
     ) -> None:
-        """End the subscription. Settle its messages first: brokers ignore what is acknowledged later.
+        """End the subscription, and wait within the time until its listener has ended what it does.
 
-        What was not acknowledged goes back to the queue; RabbitMQ keeps it for this connection until that ends.
-        A durable one is deleted at the broker; ``disconnect()`` without this keeps it.
+        Called in its own listener it waits for nothing: it ends when the listener has. What was not acknowledged goes
+        back to the queue; RabbitMQ keeps it for this connection until that ends. A durable one is deleted at the
+        broker; ``disconnect()`` without this keeps it.
 
         Args:
             confirm: wait for the broker's receipt.
             headers: more headers for UNSUBSCRIBE.
-            timeout: seconds to wait for the receipt.
+            timeout: seconds to wait for the listener and the receipt together.
 
         Raises:
             ConnectionLost: a durable subscription was to be deleted, and the connection was lost before the answer.
             ProtocolError: this broker cannot delete it in this version.
             TimedOut: no receipt came.
         """
-        core, entry = self._core, self.entry
-        answer = core.new_answer() if confirm else None
-        *before, last = self._ending(headers or {})
+        engine, entry, context = self._engine, self.entry, self._engine.context
+        deadline = Deadline(context.config.seconds(timeout))
+        receipt = engine.new_receipt() if confirm else None
+        *before, last = self._ending(arguments.headers(headers))
+        # Brokers ignore what is acknowledged after UNSUBSCRIBE, and deliver it again. So no message is begun any more,
+        # and those that are begun end first.
+        self._ending_began = True
+        if self.ack != "auto":
+            self.queue.discard(lambda item: isinstance(item, Message) and item.subscription is self)
+            later = partial(self._send, before, last, None)
+            if engine.settlement.after_listener(self, later):
+                # Called in its own listener: the message is settled first.
+                return
+        if not engine.settlement.wait_listeners(self, deadline):
+            context.log.warning("the listener of %s still runs; what it acknowledges comes too late", self.destination)
+        sent = self._send(before, last, receipt)
+        cut_off = context.state in (ConnectionState.SUSPENDED, ConnectionState.CONNECTING)
+        if not sent and entry.durable is not None and cut_off:
+            raise ConnectionLost(f"the durable subscription {entry.durable!r} was not deleted: there is no connection")
+        if sent and receipt is not None:
+            engine.sender.await_receipt(receipt, deadline, f"UNSUBSCRIBE from {self.destination}")
 
-        def make(session: Session) -> Frame | None:
-            return session.unsubscribe(entry, last, confirm=confirm, context=answer)
+    def _send(self, before: list[Mapping[str, str]], last: Mapping[str, str], receipt: Receipt | None) -> bool:
+        """UNSUBSCRIBE; whether the broker knew of the subscription."""
+        engine, entry = self._engine, self.entry
+
+        def note(session: Session) -> Frame | None:
+            return session.unsubscribe(entry, last, confirm=receipt is not None, context=receipt)
 
         for first in before:
-            core.say_now(lambda session: session.unsubscribe(entry, first, keep=True))  # noqa: B023
-        said = core.say_now(make)
-        if not said and entry.durable is not None and core.state is ConnectionState.SUSPENDED:
-            raise ConnectionLost(f"the durable subscription {entry.durable!r} was not deleted: there is no connection")
-        self.lane.discard(lambda item: isinstance(item, Message) and core.delivery.is_stale(item))
-        if self.lane is not core.lane:
-            self.lane.stop()
-        if said and answer is not None:
-            core.await_answer(answer, Deadline(core.config.seconds(timeout)), f"UNSUBSCRIBE from {self.destination}")
+            engine.sender.transmit_now(lambda session: session.unsubscribe(entry, first, keep=True))  # noqa: B023
+        sent = engine.sender.transmit_now(note, receipt)
+        if self.queue is not engine.main:
+            self.queue.stop()
+        return sent
 
     def __repr__(self) -> str:
         return f"<Subscription {self.id} to {self.destination}: {self.state.value}>"
@@ -180,8 +191,8 @@ class Consumer:
     the connection is closed for good. Thread-safe: several threads share the messages.
     """
 
-    def __init__(self, core: Core, subscription: Subscription) -> None:
-        self._core = core
+    def __init__(self, engine: Engine, subscription: Subscription) -> None:
+        self._engine = engine
         self.subscription = subscription
 
     def receive(self, timeout: float | None = DEFAULT) -> Message | None:
@@ -193,23 +204,35 @@ class Consumer:
         Raises:
             BrokerError: the broker refused the subscription.
             ProtocolError: the STOMP version in use cannot express it.
+            ConnectionLost, ConnectFailed: the connection was lost for good.
         """
-        deadline = Deadline(self._core.config.seconds(timeout))
-        while (item := self.subscription.lane.take(deadline)) is not None:
+        engine, context = self._engine, self._engine.context
+        if timeout is not DEFAULT:
+            arguments.seconds("timeout", timeout)
+        deadline = Deadline(context.config.seconds(timeout))
+        while (item := self.subscription.queue.take(deadline)) is not None:
             # A message of an older connection comes again; its acknowledgement would mean nothing.
-            if isinstance(item, Message) and not self._core.delivery.is_stale(item):
+            if isinstance(item, Message) and not engine.settlement.is_stale(item):
                 return item
         entry = self.subscription.entry
         if entry.state is SubscriptionState.REJECTED and entry.error is not None:
             raise entry.error
+        failure = context.failure
+        if context.state is ConnectionState.CLOSED and type(failure) is not NotConnected:
+            raise failure
         return None
 
     @property
     def has_ended(self) -> bool:
         """Whether no further message will come; those that are here can still be received."""
-        return self.subscription.has_ended or self.subscription.lane.is_over
+        return self.subscription.has_ended or self.subscription.queue.is_over
 
     def __iter__(self) -> Iterator[Message]:
+        """One message after the other, until the subscription or the connection is ended by this program.
+
+        Raises:
+            StompError: the connection was lost for good, or could not be restored.
+        """
         while (message := self.receive(None)) is not None:
             yield message
 

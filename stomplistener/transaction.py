@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar, Unpack
 
+from stomplistener._engine.engine import Engine
+from stomplistener._engine.receipts import Receipt
+from stomplistener._util import arguments
 from stomplistener._util.deadline import Deadline
-from stomplistener.errors import ClosedAfterFork, ConnectionLost
-from stomplistener.options import DEFAULT
-from stomplistener.protocol import Frame, Session, TransactionEntry, TransactionState, commands
-
-if TYPE_CHECKING:
-    from stomplistener.core import Answer, Core
-    from stomplistener.message import Message
+from stomplistener.errors import ConnectionLost, StompError
+from stomplistener.message import Message
+from stomplistener.options import DEFAULT, SendOptions
+from stomplistener.protocol import Frame, Session, TransactionEntry, TransactionState
+from stomplistener.states import MessageState
 
 T = TypeVar("T")
 
@@ -28,12 +29,14 @@ class Transaction:
     """
 
     def __init__(
-        self, core: Core, headers: Mapping[str, str] | None = None, *, id: str | None = None, retry: int = 0
+        self, engine: Engine, headers: Mapping[str, str] | None = None, *, id: str | None = None, retry: int = 0
     ) -> None:
-        self._core = core
-        self._headers = headers
-        self._id = id
-        self._retry = retry
+        self._engine = engine
+        self._headers = arguments.headers(headers)
+        self._id = arguments.optional_text("id", id)
+        self._retry = arguments.count("retry", retry, 0)
+        # What the broker still has to answer of it, where the answer to COMMIT alone confirms nothing.
+        self._receipts: list[Receipt] = []
         self._entry: TransactionEntry | None = None
 
     @property
@@ -70,11 +73,19 @@ class Transaction:
             ValueError: a transaction of that id is open.
         """
 
-        def make(session: Session) -> Frame:
-            self._entry, frame = session.begin(self._id, self._headers)
+        if self._entry is not None and self._entry.state is TransactionState.OPEN:
+            raise RuntimeError(f"the transaction {self.id!r} has begun already: commit() or abort() it first")
+
+        def note(session: Session) -> Frame:
+            self._entry, frame = session.begin(self._id, self._headers, context=self)
             return frame
 
-        self._core.say(make, self._deadline(timeout), "BEGIN")
+        self._receipts = []
+        try:
+            self._engine.sender.transmit(None, self._seconds(timeout), "BEGIN", note=note, context=self)
+        except BaseException:
+            self._entry = None
+            raise
         return self
 
     def send(
@@ -83,34 +94,16 @@ class Transaction:
         body: bytes | bytearray | memoryview | str = b"",
         headers: Mapping[str, str] | None = None,
         *,
-        content_type: str | None = None,
-        auto_content_length: bool | None = None,
-        persistent: bool | None = None,
-        expires: float | None = None,
-        priority: int | None = None,
-        delay: float | None = None,
-        duplicate_id: str | None = None,
         timeout: float | None = DEFAULT,
+        **options: Unpack[SendOptions],
     ) -> None:
         """SEND as part of this transaction; COMMIT alone confirms it. Arguments and errors as ``Connection.send``."""
-        headers = self._core.spelled(
-            headers,
-            self._deadline(timeout),
-            persistent=persistent,
-            expires=expires,
-            priority=priority,
-            delay=delay,
-            duplicate_id=duplicate_id,
-        )
-        frame = commands.send(
-            destination,
-            body,
-            headers,
-            content_type=content_type,
-            transaction=self.id,
-            auto_content_length=self._core.counted(body, auto_content_length),
-        )
-        self._say(lambda session: session.send(frame), "SEND", timeout)
+        seconds = self._seconds(timeout)
+        frame = self._engine.sender.make_send(destination, body, headers, self.id, seconds, options)
+        receipt = None if self._engine.context.commit_confirms else self._engine.new_receipt()
+        self._engine.sender.send_in(self.entry, frame, seconds, receipt)
+        if receipt is not None:
+            self._receipts.append(receipt)
 
     def ack(self, message: Message) -> bool:
         """Acknowledge a message when this transaction commits; see :meth:`Message.ack`."""
@@ -133,8 +126,12 @@ class Transaction:
             BrokerError: the broker refused; nothing was done.
             TimedOut: no receipt came; the broker may have committed it.
         """
-        deadline = self._deadline(timeout)
-        self._core.await_answer(self._commit(timeout, headers), deadline, f"COMMIT of transaction {self.id}")
+        deadline = Deadline(self._seconds(timeout))
+        what = f"COMMIT of transaction {self.id}"
+        self._engine.sender.await_receipt(self._commit(deadline.remaining(), headers), deadline, what)
+        # RabbitMQ answers COMMIT before the messages are stored, and each message when it is.
+        for receipt in self._receipts:
+            self._engine.sender.await_receipt(receipt, deadline, what)
 
     def commit_async(self, timeout: float | None = DEFAULT, headers: Mapping[str, str] | None = None) -> Future[Frame]:
         """COMMIT, without waiting for the broker's receipt.
@@ -150,12 +147,18 @@ class Transaction:
             ConnectionLost: the transaction was lost with its connection.
             TimedOut: nothing was written, and nothing will be.
         """
-        return self._commit(timeout, headers)
+        return self._commit(self._seconds(timeout), headers)
 
-    def _commit(self, timeout: float | None, headers: Mapping[str, str] | None) -> Answer:
-        answer = self._core.new_answer()
-        self._say(lambda session: session.commit(self.entry, headers, context=answer), "COMMIT", timeout)
-        return answer
+    def _commit(self, seconds: float | None, headers: Mapping[str, str] | None) -> Receipt:
+        receipt, entry = self._engine.new_receipt(), self.entry
+        checked = arguments.headers(headers)
+
+        def note(session: Session) -> Frame | None:
+            return session.commit(entry, checked, context=receipt)
+
+        self._check_open()
+        self._engine.sender.transmit(None, seconds, "COMMIT", note=note, begun=True, context=receipt)
+        return receipt
 
     def abort(self, headers: Mapping[str, str] | None = None) -> None:
         """ABORT. Where the connection is gone the broker has done so already: then nothing is written.
@@ -163,7 +166,12 @@ class Transaction:
         Args:
             headers: more headers for the frame.
         """
-        self._core.say_now(lambda session: session.abort(self.entry, headers))
+        entry, checked = self.entry, arguments.headers(headers)
+        self._engine.sender.transmit_now(lambda session: session.abort(entry, checked))
+        with self._engine.context.lock:
+            for message in entry.settled:
+                if isinstance(message, Message):
+                    message.state = MessageState.UNSETTLED
 
     def run(self, function: Callable[[Transaction], T]) -> T:
         """Begin, call ``function`` with this transaction, commit; run it all again if the connection is lost.
@@ -198,20 +206,15 @@ class Transaction:
         if kind is None:
             self.commit()
             return
-        # In the child of a fork there is nothing to abort, and what passes through must get through.
-        with suppress(ClosedAfterFork):
+        # What passes through must get through. Where ABORT cannot be sent, the end of the connection does it.
+        with suppress(StompError):
             self.abort()
 
-    def _say(self, make: Callable[[Session], Frame | None], what: str, timeout: float | None) -> None:
-        def checked(session: Session) -> Frame | None:
-            session.check_transaction(self.entry)
-            return make(session)
-
-        with self._core.lock:
-            # At once, and not only when a connection is back: waiting cannot bring this transaction back.
+    def _check_open(self) -> None:
+        """Raise at once, and not only when a connection is back: waiting cannot bring this transaction back."""
+        with self._engine.context.lock:
             if self.entry.state is not TransactionState.OPEN:
-                self._core.session.check_transaction(self.entry)
-        self._core.say(checked, self._deadline(timeout), what, begun=True)
+                self._engine.context.session.check_transaction(self.entry)
 
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self._core.config.seconds(timeout))
+    def _seconds(self, timeout: Any) -> float | None:
+        return self._engine.context.config.seconds(timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from stomplistener._util.locks import Changes
 from stomplistener.errors import ClosedAfterFork
 
 ADVICE = "this connection was made before fork(): call connect() in the child"
@@ -20,18 +21,15 @@ class ParentsLock:
 
     def __exit__(self, *_error: object) -> None: ...
 
-    def attempt(self) -> NoReturn:
-        raise ClosedAfterFork(ADVICE)
-
-    @property
-    def free(self) -> NoReturn:
-        """That of a ``Turn``."""
-        raise ClosedAfterFork(ADVICE)
+    def _is_owned(self) -> bool:
+        return False
 
 
 def disown(*parts: object) -> None:
     """Make every method of these objects raise ``ClosedAfterFork`` where it would take a lock. Takes none itself."""
     for part in parts:
-        for name, value in vars(part).items():
-            if hasattr(value, "acquire"):
+        for name, value in tuple(vars(part).items()):
+            if isinstance(value, Changes):
+                value.disown(ParentsLock())
+            elif hasattr(value, "acquire"):
                 setattr(part, name, ParentsLock())

@@ -1,7 +1,8 @@
 """One thread for everything in this process that is to happen at a time: heart-beats and delayed retries.
 
 What is called must not block: a heart-beat of one connection never waits for another. The thread starts with the first
-entry and ends with the last, so an idle process has none.
+entry and ends with the last, so an idle process has none. It is also the thread that looks after what a signal handler
+asked for, since a handler may take no lock and start no thread: ``poke`` does neither.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 _log = logging.getLogger(__name__)
 
@@ -22,9 +24,16 @@ _LONGEST = 3600.0
 _SLACK = 0.02
 """Seconds that an entry may be early, so that many connections with equal intervals share one wake-up."""
 
+_JOIN_SECONDS = 1.0
+
 
 class Entry:
-    """Something to call at a time on the monotonic clock. It returns when to be called again, or None."""
+    """Something to call at a time on the monotonic clock.
+
+    Args:
+        at: when.
+        function: returns when to be called again, or None.
+    """
 
     __slots__ = ("at", "cancelled", "function")
 
@@ -38,76 +47,152 @@ class Timer:
     """Calls functions at their time, in a daemon thread of its own. All methods are thread-safe."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.RLock()
+        # Opened by whoever changes what the thread waits for; ``poke`` may open it at any moment.
+        self._gate = threading.Lock()
         self._heap: list[tuple[float, int, Entry]] = []
         self._order = itertools.count()
         self._live = 0
         self._thread: threading.Thread | None = None
+        self._watches: dict[object, Callable[[], object]] = {}
 
     def call_at(self, at: float, function: Callable[[], float | None]) -> Entry:
         """Call ``function`` at ``at``, and again at the time that it returns until that is None."""
         entry = Entry(at, function)
-        with self._changed:
+        self.add(entry)
+        return entry
+
+    def add(self, entry: Entry) -> None:
+        """Call the entry's function at its time.
+
+        Raises:
+            RuntimeError: the system refuses the thread; the entry is cancelled.
+        """
+        with self._lock:
             self._live += 1
             self._push(entry)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="stomplistener-timer", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-        return entry
+        try:
+            self._ensure_thread()
+        except BaseException:
+            self.cancel(entry)
+            raise
 
     def cancel(self, entry: Entry) -> None:
         """Do not call it any more; a call that runs now is not waited for. Idempotent."""
-        with self._changed:
+        with self._lock:
             if entry.cancelled:
                 return
             entry.cancelled = True
             self._live -= 1
-            thread = self._thread
-            last = self._live == 0
-            if last:
-                self._changed.notify()
-        # With its last entry the thread ends at once: whoever disconnects finds nothing left behind.
-        if last and thread is not None and thread is not threading.current_thread():
-            thread.join(timeout=1.0)
+        self._end_if_idle()
+
+    def watch(self, key: object, look: Callable[[], object]) -> None:
+        """Call ``look`` after each ``poke``, until ``unwatch``.
+
+        Raises:
+            RuntimeError: the system refuses the thread.
+        """
+        with self._lock:
+            self._watches[key] = look
+        try:
+            self._ensure_thread()
+        except BaseException:
+            self.unwatch(key)
+            raise
+
+    def unwatch(self, key: object) -> None:
+        """Undo ``watch``. Idempotent."""
+        with self._lock:
+            self._watches.pop(key, None)
+        self._end_if_idle()
+
+    def poke(self) -> None:
+        """Have all watches looked at. Takes no lock and starts no thread, so that a signal handler may call it."""
+        # It may be open already.
+        with suppress(RuntimeError):
+            self._gate.release()
+
+    @property
+    def _is_needed(self) -> bool:
+        return bool(self._live or self._watches)
+
+    def _ensure_thread(self) -> None:
+        with self._lock:
+            thread = None
+            if self._thread is None and self._is_needed:
+                self._thread = thread = threading.Thread(target=self._run, name="stomplistener-timer", daemon=True)
+        if thread is None:
+            self.poke()
+            return
+        try:
+            thread.start()
+        except BaseException:
+            with self._lock:
+                if self._thread is thread and thread.ident is None:
+                    self._thread = None
+            raise
+
+    def _end_if_idle(self) -> None:
+        with self._lock:
+            thread, idle = self._thread, not self._is_needed
+        if idle and thread is not None:
+            self.poke()
+            # With its last entry the thread ends at once: after disconnect() nothing is left behind.
+            if thread is not threading.current_thread() and thread.ident is not None:
+                thread.join(_JOIN_SECONDS)
 
     def _push(self, entry: Entry) -> None:
         heapq.heappush(self._heap, (entry.at, next(self._order), entry))
 
     def _run(self) -> None:
-        while due := self._wait():
+        me = threading.current_thread()
+        while True:
+            with self._lock:
+                if self._thread is not me:
+                    return
+                if not self._is_needed:
+                    self._heap.clear()
+                    self._thread = None
+                    return
+                due = self._due()
+                looks = tuple(self._watches.values())
+                wait = min(self._heap[0][0] - time.monotonic(), _LONGEST) if self._heap else _LONGEST
+            for look in looks:
+                _call(look)
             for entry in due:
-                again = None
-                try:
-                    again = entry.function()
-                except Exception:
-                    _log.exception("a timed call failed")
-                with self._changed:
-                    if entry.cancelled:
-                        continue
-                    if again is None:
-                        entry.cancelled = True
-                        self._live -= 1
-                    else:
-                        entry.at = again
-                        self._push(entry)
+                self._call(entry)
+            if not due:
+                self._gate.acquire(timeout=max(wait, 0.0))
 
-    def _wait(self) -> list[Entry]:
-        """The entries that are due, as soon as there are any; none when the thread is to end."""
-        with self._changed:
-            while self._live:
-                now = time.monotonic()
-                due = []
-                while self._heap and (self._heap[0][0] <= now + _SLACK or self._heap[0][2].cancelled):
-                    entry = heapq.heappop(self._heap)[2]
-                    if not entry.cancelled:
-                        due.append(entry)
-                if due:
-                    return due
-                self._changed.wait(min(self._heap[0][0] - now, _LONGEST) if self._heap else None)
-            self._heap.clear()
-            self._thread = None
-            return []
+    def _due(self) -> list[Entry]:
+        now = time.monotonic()
+        due = []
+        while self._heap and (self._heap[0][0] <= now + _SLACK or self._heap[0][2].cancelled):
+            entry = heapq.heappop(self._heap)[2]
+            if not entry.cancelled:
+                due.append(entry)
+        return due
+
+    def _call(self, entry: Entry) -> None:
+        again = _call(entry.function)
+        with self._lock:
+            if entry.cancelled:
+                return
+            if isinstance(again, (int, float)):
+                entry.at = again
+                self._push(entry)
+            else:
+                entry.cancelled = True
+                self._live -= 1
+
+
+def _call(function: Callable[[], object]) -> object:
+    try:
+        return function()
+    except BaseException:  # the beats of all other connections hang on this thread
+        with suppress(BaseException):
+            _log.exception("a timed call failed")
+        return None
 
 
 _timer = Timer()

@@ -6,6 +6,7 @@ from stomplistener.brokers.profile import Profile, Spelling
 
 _AMQ = "https://activemq.apache.org/components/classic/documentation/stomp"
 _AMQ_DELAY = "https://activemq.apache.org/components/classic/documentation/delay-and-schedule-message-delivery"
+_AMQ_BROWSE = "http://timbish.blogspot.com/2012/05, Queue Browsing"
 
 PROFILE = Profile(
     name="activemq",
@@ -19,6 +20,9 @@ PROFILE = Profile(
         ),
         "prefetch": Spelling({"activemq.prefetchSize": "{count}"}, f"{_AMQ}, ActiveMQ Extensions to STOMP"),
         "selector": Spelling({"selector": "{condition}"}, f"{_AMQ}, ActiveMQ Extensions to STOMP"),
+        "browse": Spelling(
+            {"browser": "true"}, _AMQ_BROWSE, "shows the first 400 at the most, unless maxBrowsePageSize says otherwise"
+        ),
         "persistent": Spelling({"persistent": "true"}, f"{_AMQ}, Message Persistence"),
         "expires": Spelling({"expires": "{at}"}, f"{_AMQ}, Working with Destinations with STOMP"),
         "priority": Spelling(
@@ -35,6 +39,8 @@ PROFILE = Profile(
     },
     client_id=True,
     length_means_bytes=True,
+    settles_in_transactions=True,
+    browse_page=400,
     # With the name alone it answers that the durable consumer is in use.
     forget=({}, {"activemq.subscriptionName": "{name}"}),
 )

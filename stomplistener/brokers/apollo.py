@@ -14,6 +14,7 @@ PROFILE = Profile(
         "durable": Spelling({"persistent": "true"}, f"{_APOLLO}, Topic Durable Subscriptions"),
         "prefetch": Spelling({"credit": "{count},0"}, f"{_APOLLO}, Subscription Flow Control"),
         "selector": Spelling({"selector": "{condition}"}, f"{_APOLLO}, Message Selectors"),
+        "browse": Spelling({"browser": "true"}, f"{_APOLLO}, Browsing Subscriptions"),
         "persistent": Spelling({"persistent": "true"}, f"{_APOLLO}, Reliable Messaging"),
         "expires": Spelling({"expires": "{at}"}, f"{_APOLLO}, Message Expiration"),
         "priority": Spelling(None, _APOLLO, "its queues keep the order of arrival"),

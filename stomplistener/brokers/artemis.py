@@ -19,6 +19,7 @@ PROFILE = Profile(
             "counts bytes: 1 is one message, more are as many KiB",
         ),
         "selector": Spelling({"selector": "{condition}"}, f"{_ARTEMIS}, Selector/Filter expressions"),
+        "browse": Spelling(None, _ARTEMIS, "it ignores the header browser and hands the messages out to be consumed"),
         "persistent": Spelling({"persistent": "true"}, f"{_ARTEMIS}, Sending"),
         "expires": Spelling({"expires": "{at}"}, f"{_ARTEMIS}, Message expiration"),
         "priority": Spelling({"priority": "{number}"}, f"{_ARTEMIS}, Sending"),
@@ -34,4 +35,5 @@ PROFILE = Profile(
     forget=({"durable-subscription-name": "{name}"},),
     # It has no temporary queues over STOMP; the queue of a subscription to a topic goes with its connection.
     reply_to="/topic/{name}",
+    origin={"_AMQ_ORIG_ADDRESS": "{value}"},
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stomplistener._util import arguments
 from stomplistener.brokers.profile import Profile
 from stomplistener.brokers.table import PROFILES, profile_of
 from stomplistener.errors import ProtocolError
@@ -30,6 +31,11 @@ class Dialect:
         self._duplicate_header = duplicate_header
 
     @property
+    def name(self) -> str | None:
+        """The broker that was named, whatever CONNECTED says; None goes by CONNECTED."""
+        return self._fixed.name if self._fixed is not None else None
+
+    @property
     def is_fixed(self) -> bool:
         """Whether the broker is known without asking it."""
         return self._fixed is not None
@@ -38,6 +44,31 @@ class Dialect:
         """Whether a text has to go without content-length to stay one; False where the broker is not known."""
         profile = self._fixed or profile_of(connected)
         return profile is not None and profile.length_means_bytes
+
+    def commit_confirms(self, connected: Frame | None) -> bool:
+        """Whether the answer to COMMIT says that the messages are stored."""
+        profile = self._known(connected)
+        return profile is None or profile.commit_confirms
+
+    def reject_headers(self, connected: Frame | None, headers: Mapping[str, str] | None) -> Mapping[str, str]:
+        """The headers of a NACK; those that the application gave win."""
+        profile = self._known(connected)
+        own = profile.reject if profile is not None else {}
+        return {**own, **headers} if headers else own
+
+    def delivery_number(self, headers: Mapping[str, str], connected: Frame | None) -> int | None:
+        """The number of this delivery of a message, from 1, by the broker's own count; None if it has none."""
+        profile = self._known(connected)
+        told = headers.get(profile.redeliveries) if profile is not None and profile.redeliveries else None
+        return int(told) + 1 if told is not None and told.isdecimal() and told.isascii() else None
+
+    def renames_redelivered(self, connected: Frame | None) -> bool:
+        """Whether a message that is delivered again has another message-id."""
+        profile = self._known(connected)
+        return profile is not None and profile.renames_redelivered
+
+    def _known(self, connected: Frame | None) -> Profile | None:
+        return self._fixed or profile_of(connected)
 
     def profile(self, connected: Frame | None, what: str) -> Profile:
         """The profile of the broker.
@@ -130,14 +161,14 @@ class Dialect:
         headers: dict[str, str] = {}
         # Not kept is the default of all; RabbitMQ 3.10 takes persistent:false for the wish to declare another queue
         # than the one that is there, and answers ERROR.
-        if persistent:
+        if persistent is not None and arguments.flag("persistent", persistent):
             headers |= self.profile(connected, "persistent").headers("persistent")
         if expires is not None:
             wait = _milliseconds("expires", expires)
             at = round(now * 1000) + wait
             headers |= self.profile(connected, "expires").headers("expires", milliseconds=wait, at=at)
         if priority is not None:
-            if priority not in range(10):
+            if arguments.count("priority", priority, 0) not in range(10):
                 raise ValueError(f"priority must be 0 to 9, not {priority!r}")
             headers |= self.profile(connected, "priority").headers("priority", number=priority)
         if delay is not None:
@@ -147,6 +178,7 @@ class Dialect:
         return headers
 
     def _duplicate_header_of(self, connected: Frame | None, id: str) -> dict[str, str]:
+        id = arguments.text("duplicate_id", id)
         if not id:
             raise ValueError("duplicate_id must not be empty: every message without one is another")
         if self._duplicate_header is not None:
@@ -155,6 +187,6 @@ class Dialect:
 
 
 def _milliseconds(option: str, seconds: float) -> int:
-    if not seconds > 0:
+    if not (arguments.seconds(option, seconds) or 0) > 0:
         raise ValueError(f"{option} must be more than 0 seconds, not {seconds!r}")
     return max(1, round(seconds * 1000))

@@ -36,7 +36,17 @@ class Profile(Record):
         forget: the headers of each UNSUBSCRIBE that it takes to delete a durable subscription.
         reply_to: the destination for replies, with ``{name}`` for a name that no other has.
         length_means_bytes: whether it makes a JMS BytesMessage of what has a content-length, a TextMessage of the rest.
+        browse_page: how many messages of a queue a browser is shown, unless the broker is configured otherwise; None
+            for all of them.
+        settles_in_transactions: whether an ACK belongs to its transaction, so that COMMIT takes and sends at once, and
+            its receipt says that both are stored.
+        origin: headers of a dead letter that name where the message was before, with ``{value}`` for theirs, beside
+            ``original-destination``.
         replies_by_itself: whether the broker subscribes the sender to ``reply-to`` without a SUBSCRIBE.
+        commit_confirms: whether the answer to COMMIT says that the messages are stored.
+        reject: the headers of a NACK without which the broker would deliver the message again at once, for ever.
+        redeliveries: the header that counts how often a message was delivered before; None where there is none.
+        renames_redelivered: whether a message that is delivered again has another message-id.
     """
 
     name: str
@@ -48,8 +58,15 @@ class Profile(Record):
     forget: Sequence[Mapping[str, str]] = ({},)
     reply_to: str = "/temp-queue/{name}"
     length_means_bytes: bool = False
+    browse_page: int | None = None
+    settles_in_transactions: bool = False
+    origin: Mapping[str, str] = {}
     replies_by_itself: bool = False
     hints: Mapping[str, str] = {}
+    commit_confirms: bool = True
+    reject: Mapping[str, str] = {}
+    redeliveries: str | None = None
+    renames_redelivered: bool = False
 
     def headers(self, option: str, **values: object) -> dict[str, str]:
         """The headers that say an option here.

@@ -14,6 +14,11 @@ PROFILE = Profile(
         "durable": Spelling({"durable": "true", "auto-delete": "false"}, f"{_RABBIT}, Durable Topic Subscriptions"),
         "prefetch": Spelling({"prefetch-count": "{count}"}, f"{_RABBIT}, Message Acks"),
         "selector": Spelling(None, f"{_RABBIT}, Protocol Extensions", "every message of the queue goes to a consumer"),
+        "browse": Spelling(
+            None,
+            f"{_RABBIT}, Protocol Extensions",
+            "it ignores the header browser and hands the messages out to be consumed",
+        ),
         "persistent": Spelling({"persistent": "true"}, f"{_RABBIT}, Message Persistence"),
         "expires": Spelling({"expiration": "{milliseconds}"}, f"{_RABBIT}, Message Properties"),
         "priority": Spelling(
@@ -31,5 +36,12 @@ PROFILE = Profile(
     named_by_id=True,
     forget=({"durable": "true", "auto-delete": "false"},),
     replies_by_itself=True,
+    # Seen with a broker killed right behind the receipt: the messages of the transaction were gone.
+    commit_confirms=False,
+    reject={"requeue": "false"},
+    # Of quorum queues (https://www.rabbitmq.com/docs/quorum-queues, Poison Message Handling).
+    redeliveries="x-delivery-count",
+    renames_redelivered=True,
+    origin={"x-first-death-queue": "/queue/{value}"},
     hints={"Virtual host": "RabbitMQ takes the host header as the name of its virtual host"},
 )

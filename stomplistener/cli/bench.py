@@ -8,14 +8,18 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import click
 
-from stomplistener import Connection, Message, TimedOut
-from stomplistener.cli.histogram import histogram
+from stomplistener import Connection, Message, StompError, TimedOut
+from stomplistener.cli import terminal
+from stomplistener.cli.histogram import BLOCKS, PLAIN, histogram
 from stomplistener.cli.target import Target, with_target
 
+SILENCE = 1.0
+"""Seconds without a message after which a queue counts as empty."""
 BATCH = 500
 """Messages whose answers are waited for together: fewer than may be unconfirmed."""
 
@@ -161,20 +165,36 @@ def bench(target: Target, messages: int, samples: int, size: int, destination: s
 
     Exit codes: 0 measured; 1 the broker refused; 2 wrong use; 3 no connection; 4 something did not come in time.
     """
-    with target.connection(name="bench") as connection:
+    queue = destination or f"/queue/stomplistener-bench-{secrets.token_hex(4)}"
+    connection = target.connection(name="bench").connect()
+    try:
         work = Bench(
             connection,
-            destination or f"/queue/stomplistener-bench-{secrets.token_hex(4)}",
+            queue,
             messages=messages,
             samples=samples,
             body=os.urandom((size + 1) // 2).hex()[:size].encode(),
             timeout=target.timeout,
         )
         latencies, rates = work.latencies(), work.rates()
+    except BaseException:
+        connection.close()
+        _empty(target, queue)
+        raise
+    connection.disconnect()
     if as_json:
         click.echo(_json(rates, latencies))
     else:
         _show(rates, latencies)
+
+
+def _empty(target: Target, queue: str) -> None:
+    """Take back what an interrupted run has left in its queue; a second Ctrl-C ends that, too."""
+    terminal.say(f"emptying {queue} …")
+    with suppress(StompError), target.connection(name="bench-end") as connection:
+        with connection.consume(queue, ack="auto") as consumer:
+            while consumer.receive(SILENCE) is not None:
+                pass
 
 
 def _json(rates: list[Rate], latencies: list[Latencies]) -> str:
@@ -189,10 +209,9 @@ def _json(rates: list[Rate], latencies: list[Latencies]) -> str:
 
 
 def _show(rates: list[Rate], latencies: list[Latencies]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = terminal.console()
     table = Table("rate", "messages/s", "MB/s", title=f"{rates[0].count:,} messages of {rates[0].size:,} bytes")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -202,5 +221,7 @@ def _show(rates: list[Rate], latencies: list[Latencies]) -> None:
     for each in latencies:
         marks = "  ".join(f"p{percent} {each.at(percent) * 1000:.2f} ms" for percent in (50, 95, 99))
         console.print(f"\n{each.name}: {marks}", highlight=False)
-        for low, high, count, bar in histogram(each.seconds):
-            console.print(f"  {low * 1000:8.2f} – {high * 1000:8.2f} ms {count:6,} {bar}", highlight=False)
+        blocks = terminal.encodes(BLOCKS)
+        for low, high, count, bar in histogram(each.seconds, bars=BLOCKS if blocks else PLAIN):
+            dash = "–" if blocks else "-"
+            console.print(f"  {low * 1000:8.2f} {dash} {high * 1000:8.2f} ms {count:6,} {bar}", highlight=False)

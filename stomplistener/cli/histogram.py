@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_BARS = " ▏▎▍▌▋▊▉█"
+BLOCKS = " ▏▎▍▌▋▊▉█"
+"""Bars in eighths of a character; needs a terminal with Unicode."""
+PLAIN = " #"
+"""Bars in whole characters."""
 
 
-def histogram(values: Sequence[float], *, rows: int = 10, width: int = 40) -> list[tuple[float, float, int, str]]:
+def histogram(
+    values: Sequence[float], *, rows: int = 10, width: int = 40, bars: str = BLOCKS
+) -> list[tuple[float, float, int, str]]:
     """Sort values into classes of equal width; what lies past the 99th per cent goes into the last one.
 
     Args:
         values: at least one.
         rows: how many classes.
         width: of the longest bar, in characters.
+        bars: the characters for the parts of a bar, from none to a whole one.
 
     Returns:
         for each class its lower and upper end, its count, its bar.
@@ -22,16 +28,18 @@ def histogram(values: Sequence[float], *, rows: int = 10, width: int = 40) -> li
     least, most = ordered[0], ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
     step = (most - least) / rows
     if step == 0:
-        return [(least, ordered[-1], len(ordered), _bar(1.0, width))]
+        return [(least, ordered[-1], len(ordered), _bar(1.0, width, bars))]
     counts = [0] * rows
     for value in ordered:
         counts[min(rows - 1, int((value - least) / step))] += 1
     ends = [least + step * (row + 1) for row in range(rows - 1)] + [ordered[-1]]
     return [
-        (least + step * row, ends[row], count, _bar(count / max(counts), width)) for row, count in enumerate(counts)
+        (least + step * row, ends[row], count, _bar(count / max(counts), width, bars))
+        for row, count in enumerate(counts)
     ]
 
 
-def _bar(share: float, width: int) -> str:
-    whole, eighths = divmod(round(share * width * 8), 8)
-    return _BARS[8] * whole + (_BARS[eighths] if eighths else "")
+def _bar(share: float, width: int, bars: str) -> str:
+    parts = len(bars) - 1
+    whole, rest = divmod(round(share * width * parts), parts)
+    return bars[-1] * whole + (bars[rest] if rest else "")

@@ -14,7 +14,7 @@ from stomplistener._util.deadline import Deadline
 from stomplistener.cli.target import Target
 from stomplistener.failover import Broker
 from stomplistener.options import ConnectOptions
-from stomplistener.protocol import VERSIONS, Decoder, Session, SessionState, commands, encode
+from stomplistener.protocol import Decoder, Session, SessionState, commands, encode
 from stomplistener.protocol.frame import without
 from stomplistener.transport import Transport, connect, tls
 
@@ -54,7 +54,7 @@ class Probe:
     def __init__(self, broker: Broker, target: Target) -> None:
         self.findings = Findings()
         self._broker = broker
-        self._session = Session(tuple(VERSIONS), target.heartbeat)
+        self._session = Session(target.versions, target.heartbeat)
         self._options = ConnectOptions.of(broker, target.login, target.passcode, target.host, {})
         self._decoder = Decoder(secrets=self._options.secrets)
         self._deadline = Deadline(target.timeout)

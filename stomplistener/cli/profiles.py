@@ -26,6 +26,8 @@ from typing import Any
 
 import click
 
+from stomplistener.cli.terminal import say
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -96,6 +98,9 @@ def read(path: Path | None) -> Profiles:
 
 
 def _profile(values: Any, where: str) -> Profile:
+    if isinstance(values, dict) and "uri" in values and "url" not in values:
+        say(f"{where}: the key uri is called url now; the old name will go")
+        values = {("url" if name == "uri" else name): value for name, value in values.items()}
     if not isinstance(values, dict) or not isinstance(values.get("url"), str):
         raise click.UsageError(f"{where} has no url")
     _check_names(values, [each.name for each in fields(Profile)], where)

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -13,10 +14,19 @@ import click
 from stomplistener import __version__
 from stomplistener.cli.bench import bench
 from stomplistener.cli.broker import broker
+from stomplistener.cli.browse import browse
 from stomplistener.cli.completion import completion
+from stomplistener.cli.dump import dump
 from stomplistener.cli.listen import listen
+from stomplistener.cli.move import move
 from stomplistener.cli.ping import ping
+from stomplistener.cli.purge import purge
+from stomplistener.cli.reply import reply
+from stomplistener.cli.request import request
+from stomplistener.cli.restore import restore
 from stomplistener.cli.send import send
+from stomplistener.cli.shell import shell
+from stomplistener.cli.target import environment_name
 from stomplistener.cli.top import top
 from stomplistener.cli.worker import worker
 from stomplistener.errors import StompError
@@ -50,6 +60,17 @@ class Root(click.Group):
             ctx.exit(exit_of(error))
         return result
 
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, which then takes ``-v`` too: nobody remembers on which side of the command it belongs.
+
+        Each of its options can be set by a variable ``STOMPLISTENER_COMMAND_OPTION``.
+        """
+        super().add_command(cmd, name)
+        cmd.params.append(_verbose_option())
+        for option in cmd.params:
+            if isinstance(option, click.Option):
+                option.envvar = [environment_name(option.opts[-1], cmd.name or ""), *_listed(option.envvar)]
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         """In the order in which they were added: the first one to need comes first."""
         return list(self.commands)
@@ -62,10 +83,38 @@ def leave_pipe() -> None:
     os.close(nowhere)
 
 
-@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("-v", "--verbose", count=True, help="Log to stderr what the library does; -vv with every frame.")
+def _listed(names: str | Sequence[str] | None) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names or ()
+
+
+def _log(ctx: click.Context, _param: click.Parameter, verbose: int) -> None:
+    if verbose:
+        level = "DEBUG" if verbose > 1 else "INFO"
+        logs.configure("text", level)
+        # A worker sets up its log once more, as its own options say; this is the least of them.
+        default = {"log_level": level.lower()}
+        ctx.default_map = {**(ctx.default_map or {}), **default, "worker": default}
+
+
+def _verbose_option() -> click.Option:
+    # Eager: what the other options do may have something to log.
+    return click.Option(
+        ["-v", "--verbose"],
+        count=True,
+        is_eager=True,
+        envvar=environment_name("--verbose"),
+        expose_value=False,
+        callback=_log,
+        help="Log to stderr what the library does; -vv with every frame.",
+    )
+
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=Root, context_settings=_SETTINGS, params=[_verbose_option()])
 @click.version_option(__version__, "-V", "--version", prog_name="stomplistener")
-def cli(verbose: int) -> None:
+def cli() -> None:
     """Listen to STOMP brokers, send to them, find out what is wrong with them, and run workers.
 
     \b
@@ -77,7 +126,14 @@ def cli(verbose: int) -> None:
       export STOMP_URL=tcp://user@mq1:61613 STOMP_PASSCODE=...
       stomplistener listen /queue/orders            follow a queue
       stomplistener send /queue/orders '{"id": 1}'  send, and wait for the receipt
+      stomplistener browse /queue/orders            look at a queue, take nothing
+      stomplistener move /queue/DLQ                 dead letters back to where they came from
       stomplistener worker shop.handlers:app        run an application of listeners
+
+    \b
+    Every option can come from the environment:
+      STOMPLISTENER_TIMEOUT=3          those that name the broker and how to talk to it
+      STOMPLISTENER_LISTEN_COUNT=10    those of one command
 
     \b
     Exit codes:
@@ -88,12 +144,12 @@ def cli(verbose: int) -> None:
       4    out of time
       130  interrupted by Ctrl-C (past 128: a signal's number + 128)
     """
-    if verbose:
-        logs.configure("text", "DEBUG" if verbose > 1 else "INFO")
-    else:
-        # Failures are told by what is raised; Python would print the library's warnings besides.
-        logging.getLogger("stomplistener").addHandler(logging.NullHandler())
+    # Failures are told by what is raised; Python would print the library's warnings besides.
+    logging.getLogger("stomplistener").addHandler(logging.NullHandler())
 
 
-for command in (ping, listen, send, bench, top, broker, worker, completion):
+for command in (
+    *(ping, listen, send, browse, move, purge, dump, restore),
+    *(request, reply, shell, bench, top, broker, worker, completion),
+):
     cli.add_command(command)

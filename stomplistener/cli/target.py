@@ -12,10 +12,14 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from stomplistener import Connection
+from stomplistener import Connection, Frame
+from stomplistener.brokers import PROFILES, profile_of
+from stomplistener.brokers import Profile as BrokerProfile
 from stomplistener.cli import profiles
 from stomplistener.cli.profiles import Profile, read_passcode
+from stomplistener.cli.terminal import say
 from stomplistener.failover import BrokerURI, parse
+from stomplistener.protocol import VERSIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +32,33 @@ class Target:
     host: str | None = None
     heartbeat: tuple[float, float] = (10.0, 10.0)
     timeout: float = 10.0
+    version: str | None = None
+    broker: str | None = None
 
     @property
     def uri(self) -> BrokerURI:
         """The URL, read; InvalidURI if it is none."""
         return parse(self.url)
 
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The STOMP versions to offer."""
+        return (self.version,) if self.version is not None else tuple(VERSIONS)
+
+    def profile(self, connection: Connection) -> BrokerProfile | None:
+        """What is known of the broker that a connection is on; None for a broker that nobody knows."""
+        if self.broker is not None:
+            return PROFILES[self.broker]
+        return profile_of(Frame("CONNECTED", {"server": connection.session.server}))
+
     def connection(self, **options: Any) -> Connection:
         """A connection to it, not connected yet."""
-        own: dict[str, Any] = {"heartbeat": self.heartbeat, "timeout": self.timeout}
+        own: dict[str, Any] = {
+            "heartbeat": self.heartbeat,
+            "timeout": self.timeout,
+            "versions": self.versions,
+            "broker": self.broker,
+        }
         return Connection(self.url, self.login, self.passcode, self.host, **own | options)
 
 
@@ -50,28 +72,49 @@ def _complete_profile(_ctx: click.Context, _param: click.Parameter, incomplete: 
     ]
 
 
+def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option that many commands share: one variable of the environment sets it for all of them."""
+    own = settings.pop("envvar", ())
+    return click.option(*names, envvar=[environment_name(names[-1]), *own], **settings)
+
+
+def environment_name(option: str, command: str = "") -> str:
+    """The variable that sets an option of one command, or of all where none is named."""
+    words = ("stomplistener", command, option.removeprefix("--"))
+    return "_".join(filter(None, words)).replace("-", "_").upper()
+
+
 _OPTIONS = (
-    click.option("-u", "--url", metavar="URI", help="The broker: tcp://host:61613, ssl://, failover:(…)."),
-    click.option(
-        "-p", "--profile", metavar="NAME", envvar="STOMP_PROFILE", shell_complete=_complete_profile,
+    _option("-u", "--url", metavar="URI", help="The broker: tcp://host:61613, ssl://, failover:(…). Or STOMP_URL."),
+    _option(
+        "-p", "--profile", metavar="NAME", envvar=["STOMP_PROFILE"], shell_complete=_complete_profile,
         help="A broker of the profile file.",
     ),
-    click.option(
-        "--config", metavar="FILE", envvar="STOMP_CONFIG", type=click.Path(dir_okay=False, path_type=Path),
+    _option(
+        "--config", metavar="FILE", envvar=["STOMP_CONFIG"], type=click.Path(dir_okay=False, path_type=Path),
         help="The profile file, instead of ~/.config/stomplistener.toml.",
     ),
-    click.option("--login", metavar="NAME", help="The user's name. Or STOMP_LOGIN."),
-    click.option(
+    _option("--login", metavar="NAME", help="The user's name. Or STOMP_LOGIN."),
+    _option(
         "--passcode-file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
-        help="A file whose first line is the passcode. Or STOMP_PASSCODE.",
+        help="A file whose first line is the passcode. Or STOMP_PASSCODE_FILE, or STOMP_PASSCODE itself.",
     ),
-    click.option("--ask-passcode", is_flag=True, help="Ask for the passcode, without showing it."),
-    click.option("--host", metavar="NAME", help="The virtual host, such as / for RabbitMQ."),
-    click.option(
+    _option("--ask-passcode", is_flag=True, help="Ask for the passcode, without showing it."),
+    _option("--host", metavar="NAME", help="The virtual host, such as / for RabbitMQ."),
+    _option("--stomp-version", type=click.Choice(list(VERSIONS)), help="Offer this version of STOMP alone."),
+    _option(
+        "--broker", type=click.Choice([name for name in PROFILES if name != "testing"]),
+        help="Which broker it is, where it does not say so itself.",
+    ),
+    _option(
         "--timeout", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
         help="How long to wait for each answer.",
     ),
 )  # fmt: skip
+_NAMES = (
+    *("url", "profile", "config", "login", "passcode_file", "ask_passcode", "host"),
+    *("stomp_version", "broker", "timeout"),
+)
 
 
 def with_target(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,8 +122,7 @@ def with_target(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **values: Any) -> Any:
-        names = ("url", "profile", "config", "login", "passcode_file", "ask_passcode", "host", "timeout")
-        given = {name: values.pop(name) for name in names}
+        given = {name: values.pop(name) for name in _NAMES}
         given["url"] = values.pop("uri", None) or given["url"]
         return command(*args, target=choose(**given), **values)
 
@@ -98,6 +140,8 @@ def choose(
     passcode_file: Path | None,
     ask_passcode: bool,
     host: str | None,
+    stomp_version: str | None,
+    broker: str | None,
     timeout: float,
 ) -> Target:
     """The broker that options, environment and profile file name, in this order.
@@ -105,14 +149,12 @@ def choose(
     Raises:
         UsageError: they name none, or contradict each other.
     """
-    if (
-        url is not None
-        and profile is not None
-        and click.get_current_context().get_parameter_source("profile") is click.core.ParameterSource.COMMANDLINE
-    ):
-        raise click.UsageError("give --url or --profile, not both")
+    if url is not None and profile is not None and _is_typed("profile"):
+        if _is_typed("url", "uri"):
+            raise click.UsageError("give --url or --profile, not both")
+        url = None
     chosen = _profile(url, profile, config)
-    passcode = chosen.secret or os.environ.get("STOMP_PASSCODE")
+    passcode = chosen.secret or os.environ.get("STOMP_PASSCODE") or _passcode_of_file()
     if passcode_file is not None:
         passcode = read_passcode(passcode_file)
     elif ask_passcode:
@@ -124,7 +166,28 @@ def choose(
         host=host or chosen.host,
         heartbeat=chosen.heartbeat or (10.0, 10.0),
         timeout=timeout,
+        version=stomp_version,
+        broker=broker,
     )
+
+
+def _is_typed(*names: str) -> bool:
+    """Whether one of these parameters stands on the command line."""
+    context = click.get_current_context()
+    return any(context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in names)
+
+
+def _passcode_of_file() -> str | None:
+    path = os.environ.get("STOMP_PASSCODE_FILE")
+    return read_passcode(Path(path).expanduser()) if path else None
+
+
+def environment_url() -> str | None:
+    """The broker that the environment names; an old name works, and is told."""
+    url = os.environ.get("STOMP_URL")
+    if not url and (url := os.environ.get("STOMP_URI")):
+        say("STOMP_URI is called STOMP_URL now; the old name will go")
+    return url or None
 
 
 def _profile(url: str | None, name: str | None, config: Path | None) -> Profile:
@@ -132,7 +195,7 @@ def _profile(url: str | None, name: str | None, config: Path | None) -> Profile:
         return Profile(url=url)
     if name is not None:
         return profiles.read(config).get(name)
-    if url := os.environ.get("STOMP_URL"):
+    if url := environment_url():
         return Profile(url=url)
     known = profiles.read(config)
     if known.default is not None:

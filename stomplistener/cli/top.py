@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stomplistener.cli import terminal
 from stomplistener.errors import ConnectFailed
 from stomplistener.worker.metrics import PREFIX
 
@@ -22,6 +23,8 @@ _SAMPLE = re.compile(rf"{PREFIX}(\w+)\{{([^}}]*)\}} (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 COLUMNS = ("received/s", "sent/s", "pending", "unconfirmed", "handled/s", "errors", "reconnects", "mean time")
+WIDE = 120
+"""Characters that a terminal needs for the names of all columns side by side."""
 
 Key = tuple[str, str]
 """A worker's address, and the name of one of its connections."""
@@ -95,19 +98,39 @@ def cells(row: Row, before: Row | None) -> list[str]:
     ]
 
 
-def table(rows: dict[Key, Row | None], before: dict[Key, Row | None]) -> Table:
-    """The table of one moment."""
-    from rich.table import Table
+def table(rows: dict[Key, Row | None], before: dict[Key, Row | None], width: int) -> Table:
+    """The table of one moment.
 
-    shown = Table("worker", "connection", "state")
-    for name in COLUMNS:
-        shown.add_column(name, justify="right")
+    Args:
+        width: of the terminal. In a narrow one two lines stand for each connection, with every number in full.
+    """
+    shown = _empty(wide=width >= WIDE)
     for key, row in sorted(rows.items()):
         if row is None:
-            shown.add_row(key[0], "", "[red]no answer")
+            shown.add_row(key[0], *[""] * (width >= WIDE), "[red]no answer")
+            continue
+        state = "[green]connected" if row.connected else "[red]cut off"
+        values = cells(row, before.get(key))
+        if width >= WIDE:
+            shown.add_row(*key, state, *values)
         else:
-            state = "[green]connected" if row.connected else "[red]cut off"
-            shown.add_row(*key, state, *cells(row, before.get(key)))
+            first, second = (f"{key[0]}\n{key[1]}", state), zip(values[::2], values[1::2], strict=True)
+            shown.add_row(*first, *("\n".join(pair) for pair in second))
+    return shown
+
+
+def _empty(*, wide: bool) -> Table:
+    from rich.table import Table
+
+    names: Sequence[str] = COLUMNS
+    if wide:
+        shown = Table("worker", "connection", "state")
+    else:
+        # Lines between the rows, since each is two lines high; no frame at the sides, for its columns are needed.
+        shown = Table("worker\nconnection", "state", show_lines=True, show_edge=False, pad_edge=False)
+        names = ["\n".join(pair) for pair in zip(COLUMNS[::2], COLUMNS[1::2], strict=True)]
+    for name in names:
+        shown.add_column(name, justify="right", no_wrap=True)
     return shown
 
 
@@ -129,7 +152,6 @@ def top(workers: tuple[str, ...], interval: float, count: int | None) -> None:
 
     Exit codes: 0 all tables are shown; 2 wrong use; 3 no worker answers at the start; 130 Ctrl-C.
     """
-    from rich.console import Console
     from rich.live import Live
 
     addresses: Sequence[str] = workers or ("9100",)
@@ -137,14 +159,14 @@ def top(workers: tuple[str, ...], interval: float, count: int | None) -> None:
     rows = fetch(addresses, timeout=2.0)
     if not any(rows.values()):
         raise ConnectFailed(f"no worker answers at {', '.join(map(_url, addresses))}: start one with --metrics-port")
-    console = Console()
+    console = terminal.console()
     with Live(console=console, auto_refresh=False, screen=False) as live:
         shown = 0
         while True:
             if console.is_terminal:
-                live.update(table(rows, before), refresh=True)
+                live.update(table(rows, before, console.width), refresh=True)
             else:
-                console.print(table(rows, before))
+                console.print(table(rows, before, console.width))
             shown += 1
             if shown == count:
                 return

@@ -80,10 +80,18 @@ class Schedule:
         is no broker at all, the file of brokers being unreadable; one pass is made in any case.
         """
         self._back_off.restart()
+        return self._passes(self._start_limit(), lost=None)
+
+    def is_last_start(self, number: int) -> bool:
+        """Whether a start ends with the pass of this number."""
+        limit = self._start_limit()
+        return 0 <= limit <= number
+
+    def _start_limit(self) -> int:
         limit = self._options.startup_max_reconnect_attempts
         if limit < 0:
             limit = self._options.max_reconnect_attempts
-        return self._passes(limit if limit < 0 else max(limit, 1), lost=None)
+        return limit if limit < 0 else max(limit, 1)
 
     def outage(self, lost: Broker, lived: float) -> Iterator[Attempt]:
         """The attempts after the loss of a connection, the broker just lost last in each pass.

@@ -20,10 +20,19 @@ if TYPE_CHECKING:
     from stomplistener.testing.fleet import Fleet
     from stomplistener.testing.inbox import Inbox
     from stomplistener.testing.proxy import FaultProxy
+    from stomplistener.testing.recorded import RecordedMessage, message
 
-__all__ = ["AnyBroker", "Broker", "FaultProxy", "Fleet", "Inbox"]
+__all__ = ["AnyBroker", "Broker", "FaultProxy", "Fleet", "Inbox", "RecordedMessage", "message"]
 
-_MODULES = {"AnyBroker": "any_broker", "Broker": "broker", "FaultProxy": "proxy", "Fleet": "fleet", "Inbox": "inbox"}
+_MODULES = {
+    "AnyBroker": "any_broker",
+    "Broker": "broker",
+    "FaultProxy": "proxy",
+    "Fleet": "fleet",
+    "Inbox": "inbox",
+    "RecordedMessage": "recorded",
+    "message": "recorded",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -42,7 +42,8 @@ class Broker:
     acknowledged when it is written to the socket. A NACK has the message delivered again, until it was rejected
     ``max_deliveries`` times; then it goes to the dead letters. SUBSCRIBE understands ``selector`` (comparisons, ``IS
     NULL``, ``AND``, ``OR``, ``NOT``), ``prefetch``, and on topics ``durable:true`` with the subscription's id and the
-    connection's ``client-id``; UNSUBSCRIBE with ``durable:true`` removes such a subscription. ``expires`` is obeyed.
+    connection's ``client-id``; UNSUBSCRIBE with ``durable:true`` removes such a subscription. With ``browser:true`` it
+    shows copies of what waits in a queue, and a message with ``browser:end`` behind them. ``expires`` is obeyed.
 
     All methods may be called from any thread. Times are seconds. Connections are numbered from 1 in the order in which
     they came, over restarts too; where a fault takes ``connection``, it is that number, and None means any.

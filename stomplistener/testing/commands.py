@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stomplistener.protocol import Frame
+from stomplistener.protocol import Frame, Headers
 from stomplistener.protocol.spec import version_rules
 from stomplistener.testing import handshake, selector
 from stomplistener.testing.destinations import absolute, owner
-from stomplistener.testing.messages import Delivery
+from stomplistener.testing.messages import Delivery, Stored
+from stomplistener.testing.queues import Queue
 from stomplistener.testing.refusal import Refusal
 from stomplistener.testing.subscriptions import Subscription, Terms
 from stomplistener.testing.topics import DurableName, Topic
@@ -69,7 +70,9 @@ def _subscribe(client: Client, frame: Frame) -> None:
     if owner(name) not in (None, client.session):
         raise Refusal("not your destination", f"Only the connection that {name} belongs to may subscribe to it")
     found = destinations.find(name)
-    if isinstance(found, Topic):
+    if terms.browses:
+        queue = _shown(found, terms)
+    elif isinstance(found, Topic):
         durable = _durable_name(client, terms.durable)
         if durable is not None and found.is_in_use(durable):
             raise Refusal("already subscribed", f"The durable subscription {terms.durable} is in use")
@@ -80,6 +83,19 @@ def _subscribe(client: Client, frame: Frame) -> None:
     subscription = Subscription(client, terms, queue, destinations.bury, limit)
     client.subscriptions[key] = subscription
     queue.add(subscription)
+
+
+def _shown(found: Queue | Topic, terms: Terms) -> Queue:
+    """A queue for one browser alone: copies of what waits, and behind them a message that says so."""
+    if isinstance(found, Topic):
+        raise Refusal("not a queue", f"{found.name} is a topic, and keeps nothing to browse")
+    shown = Queue(found.name)
+    for message in found.waiting:
+        if terms.wants(Headers(message.pairs)):
+            shown.put(message.shown())
+    # No message has the number 0.
+    shown.put(Stored(0, found.name, [("browser", "end")], b""))
+    return shown
 
 
 def _terms(client: Client, frame: Frame) -> Terms:
@@ -98,8 +114,10 @@ def _terms(client: Client, frame: Frame) -> Terms:
         raise Refusal("bad header", str(error)) from None
     if prefetch < 1:
         raise Refusal("bad header", f"A prefetch of {prefetch} gives no message")
-    durable = _durable(headers)
-    return Terms(id, destination, ack, prefetch, headers.get("selector"), wants, durable)
+    if headers.get("browser") == "true":
+        # A browser acknowledges nothing, and its selector has chosen already what is in its queue.
+        return Terms(id, destination, "auto", prefetch, None, wants, None, True)
+    return Terms(id, destination, ack, prefetch, headers.get("selector"), wants, _durable(headers), False)
 
 
 def _durable(headers: Mapping[str, str]) -> str | None:

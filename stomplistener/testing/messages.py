@@ -87,6 +87,12 @@ class Stored:
         """The same message for another queue."""
         return Stored(self.number, self.destination, self.pairs, self.body)
 
+    def shown(self) -> Stored:
+        """A copy for a browser, which says as much about earlier deliveries as the next delivery will."""
+        copy = self.copy()
+        copy.deliveries = self.deliveries
+        return copy
+
     @property
     def is_expired(self) -> bool:
         """Whether ``expires``, a time of the clock in milliseconds and 0 for never, has passed."""

@@ -38,6 +38,7 @@ class Terms(NamedTuple):
     selector: str | None
     wants: Selector
     durable: str | None
+    browses: bool
 
 
 class Subscription:

@@ -23,7 +23,7 @@ In a test, ``with app.running(): ...`` has it listen for as long as the block la
 ===================  =====================================================================
 """
 
-from stomplistener.delivery import TryAgain
+from stomplistener.policy import TryAgain
 from stomplistener.worker.application import Application, Around, Handler
 from stomplistener.worker.exits import Exit
 from stomplistener.worker.loading import LoadError, load

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from stomplistener._util.deadline import Deadline
 from stomplistener.connection import Connection
-from stomplistener.delivery import TryAgain
 from stomplistener.errors import NotConnected, StompError
 from stomplistener.message import Message
+from stomplistener.policy import TryAgain
 from stomplistener.protocol import SubscriptionState
 from stomplistener.subscription import Subscription
 

@@ -1,11 +1,23 @@
 """stomp.py's public names and signatures on a :class:`stomplistener.Connection`.
 
-``import stomplistener.compat.stomp as stomp`` runs a program that was written for stomp.py 9, and restores its
+``import stomplistener.compat.stomp as stomp`` runs a program that was written for stomp.py, and restores its
 connection and subscriptions after every loss. What differs is a table in the manual, *Come from stomp.py*.
 """
 
-from stomplistener.compat.stomp import adapter, connect, constants, exception, listener, log, utils
+from stomplistener.compat.stomp import (
+    adapter,
+    colours,
+    connect,
+    constants,
+    exception,
+    listener,
+    log,
+    protocol,
+    transport,
+    utils,
+)
 from stomplistener.compat.stomp.adapter.ws import WSStompConnection
+from stomplistener.compat.stomp.arguments import restore_by_default
 from stomplistener.compat.stomp.connect import StompConnection10, StompConnection11, StompConnection12
 from stomplistener.compat.stomp.listener import (
     ConnectionListener,
@@ -31,15 +43,26 @@ __all__ = [
     "WSStompConnection",
     "WaitingListener",
     "adapter",
+    "colours",
     "connect",
     "constants",
     "exception",
     "listener",
     "log",
     "logging",
+    "protocol",
+    "restore",
+    "transport",
     "tuple_version",
     "utils",
 ]
+
+restore = restore_by_default()
+"""Whether lost connections are restored: the default of connections that are made from now on.
+
+False where the environment variable ``STOMPLISTENER_COMPAT_RESTORE`` is 0. A connection can be told otherwise by its
+argument ``restore``. Without restoring a lost connection stays lost until the program connects, as in stomp.py.
+"""
 
 __version__ = "9.0.0"
 """The version of stomp.py whose names these are: programs compare with it."""

@@ -1,9 +1,10 @@
-"""The connections: what a program says, on a transport that restores itself.
+"""The connections: what a program sends, on a transport that restores itself.
 
-Their arguments are stomp.py's, and mean the same with these exceptions: ``reconnect_attempts_max`` bounds the first
-connect alone; ``timeout`` (30 s where None) bounds an attempt as a whole; ``keepalive`` as a tuple only switches on;
-``heart_beat_receive_scale`` has no effect, silence means a loss after two and a half intervals, whatever listeners do;
-``bind_host_port`` raises ValueError.
+Their arguments are stomp.py's, and mean the same with these exceptions: ``timeout`` (30 s where None) bounds an attempt
+as a whole; ``keepalive`` as a tuple only switches on; ``heart_beat_receive_scale`` has no effect, silence means a loss
+after two and a half intervals, whatever listeners do. Three more arguments are given by keyword: ``restore``, whether a
+lost connection is restored (``stomp.restore`` where it is not given), ``ssl_context`` and ``proxy``, as in
+:class:`stomplistener.Connection` and its URIs.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from stomplistener.compat.stomp.listener import Publisher
+from stomplistener.compat.stomp.arguments import with_more_arguments
+from stomplistener.compat.stomp.listener import Publisher, WaitingListener
+from stomplistener.compat.stomp.protocol import *  # noqa: F403
 from stomplistener.compat.stomp.protocol import Protocol10, Protocol11, Protocol12
 from stomplistener.compat.stomp.settings import HostAndPort
+from stomplistener.compat.stomp.transport import *  # noqa: F403
 from stomplistener.compat.stomp.transport import Transport
 from stomplistener.compat.stomp.utils import get_uuid
+from stomplistener.connection import Connection
 
 
 class BaseConnection(Publisher):
@@ -25,16 +30,34 @@ class BaseConnection(Publisher):
     Thread-safe, listeners included.
     """
 
+    transport: Any
+
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
 
+    @property
+    def stomplistener(self) -> Connection:
+        """The :class:`stomplistener.Connection` that does the work, from ``connect()`` to ``disconnect()``.
+
+        What stomp.py has not, ``request()``, ``consume()``, ``statistics()``, is there. A connection that the program
+        makes anew after a loss is another object.
+
+        Raises:
+            NotConnectedException: there is none.
+        """
+        engine: Connection = self.transport.engine
+        return engine
+
     def __enter__(self) -> Self:
+        self.disconnect_receipt_id = get_uuid()
+        self.disconnect_listener = WaitingListener(self.disconnect_receipt_id)
+        self.set_listener("ZZZZZ-disconnect-listener", self.disconnect_listener)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.disconnect(get_uuid())
+        self.disconnect(self.disconnect_receipt_id)
 
     def disconnect(self, receipt: str | None = None, headers: Any = None, **keyword_headers: Any) -> None:
         raise NotImplementedError
@@ -50,7 +73,7 @@ class BaseConnection(Publisher):
 
     def is_connected(self) -> bool:
         """Whether the connection is ready now; not while it is being restored."""
-        return self.transport.is_connected()
+        return bool(self.transport.is_connected())
 
     def set_receipt(self, receipt_id: str, value: Any) -> None:
         """Have ``on_receipt`` tell of this receipt; with a false value, not."""
@@ -62,12 +85,14 @@ class BaseConnection(Publisher):
 
     def get_ssl(self, host_and_port: HostAndPort | None = None) -> dict[str, Any] | None:
         """What ``set_ssl`` was told for a broker, that of the connection where None."""
-        return self.transport.get_ssl(host_and_port)
+        settings: dict[str, Any] | None = self.transport.get_ssl(host_and_port)
+        return settings
 
 
 class StompConnection10(Protocol10, BaseConnection):
     """A connection of STOMP 1.0."""
 
+    @with_more_arguments
     def __init__(
         self,
         host_and_ports: Iterable[HostAndPort] | None = None,
@@ -77,7 +102,7 @@ class StompConnection10(Protocol10, BaseConnection):
         reconnect_sleep_increase: float = 0.5,
         reconnect_sleep_jitter: float = 0.1,
         reconnect_sleep_max: float = 60.0,
-        reconnect_attempts_max: int = 3,
+        reconnect_attempts_max: float = 3,
         timeout: float | None = None,
         keepalive: Any = None,
         auto_decode: bool = True,
@@ -87,18 +112,18 @@ class StompConnection10(Protocol10, BaseConnection):
     ) -> None:
         transport = Transport(
             host_and_ports,
-            version="1.0",
-            prefer_localhost=prefer_localhost,
-            try_loopback_connect=try_loopback_connect,
-            reconnect_sleep_initial=reconnect_sleep_initial,
-            reconnect_sleep_increase=reconnect_sleep_increase,
-            reconnect_sleep_jitter=reconnect_sleep_jitter,
-            reconnect_sleep_max=reconnect_sleep_max,
-            reconnect_attempts_max=reconnect_attempts_max,
-            timeout=timeout,
-            keepalive=keepalive,
-            auto_decode=auto_decode,
-            encoding=encoding,
+            prefer_localhost,
+            try_loopback_connect,
+            reconnect_sleep_initial,
+            reconnect_sleep_increase,
+            reconnect_sleep_jitter,
+            reconnect_sleep_max,
+            reconnect_attempts_max,
+            timeout,
+            keepalive,
+            None,
+            auto_decode,
+            encoding,
             bind_host_port=bind_host_port,
         )
         BaseConnection.__init__(self, transport)
@@ -108,6 +133,7 @@ class StompConnection10(Protocol10, BaseConnection):
 class StompConnection11(Protocol11, BaseConnection):
     """A connection of STOMP 1.1, or 1.0 where the broker knows no more."""
 
+    @with_more_arguments
     def __init__(
         self,
         host_and_ports: Iterable[HostAndPort] | None = None,
@@ -117,7 +143,7 @@ class StompConnection11(Protocol11, BaseConnection):
         reconnect_sleep_increase: float = 0.5,
         reconnect_sleep_jitter: float = 0.1,
         reconnect_sleep_max: float = 60.0,
-        reconnect_attempts_max: int = 3,
+        reconnect_attempts_max: float = 3,
         timeout: float | None = None,
         heartbeats: tuple[int, int] = (0, 0),
         keepalive: Any = None,
@@ -128,31 +154,33 @@ class StompConnection11(Protocol11, BaseConnection):
         heart_beat_receive_scale: float = 1.5,
         bind_host_port: HostAndPort | None = None,
     ) -> None:
-        transport = Transport(
+        transport = self._make_transport(
             host_and_ports,
-            version=self.version,
-            prefer_localhost=prefer_localhost,
-            try_loopback_connect=try_loopback_connect,
-            reconnect_sleep_initial=reconnect_sleep_initial,
-            reconnect_sleep_increase=reconnect_sleep_increase,
-            reconnect_sleep_jitter=reconnect_sleep_jitter,
-            reconnect_sleep_max=reconnect_sleep_max,
-            reconnect_attempts_max=reconnect_attempts_max,
-            timeout=timeout,
-            heartbeats=heartbeats,
-            keepalive=keepalive,
-            vhost=vhost,
-            auto_decode=auto_decode,
-            encoding=encoding,
+            prefer_localhost,
+            try_loopback_connect,
+            reconnect_sleep_initial,
+            reconnect_sleep_increase,
+            reconnect_sleep_jitter,
+            reconnect_sleep_max,
+            reconnect_attempts_max,
+            timeout,
+            keepalive,
+            vhost,
+            auto_decode,
+            encoding,
             bind_host_port=bind_host_port,
-            **self._transport_options(),
         )
         BaseConnection.__init__(self, transport)
         Protocol11.__init__(self, transport, heartbeats, auto_content_length, heart_beat_receive_scale)
 
-    def _transport_options(self) -> dict[str, Any]:
-        return {}
+    def _make_transport(self, *args: Any, **kwargs: Any) -> Transport:
+        return Transport(*args, **kwargs)
 
 
 class StompConnection12(Protocol12, StompConnection11):
     """A connection of STOMP 1.2, or an older version where the broker knows no more."""
+
+    @staticmethod
+    def is_eol(c: bytes) -> bool:
+        """Whether this is the end of a line."""
+        return c in (b"\n", b"\r\n")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from stomplistener.errors import ConnectFailed, ConnectionLost, NotConnected, StompError, TimedOut
 
 
@@ -12,12 +9,15 @@ class StompException(Exception):
     """Base of them all."""
 
 
-class ConnectionClosedException(StompException):
-    """What the call belongs to was lost with its connection."""
-
-
 class NotConnectedException(StompException):
     """There is no connection."""
+
+
+class ConnectionClosedException(NotConnectedException):
+    """What the call belongs to, a transaction, was lost with its connection.
+
+    In stomp.py such a call raises NotConnectedException or OSError, so programs catch that one.
+    """
 
 
 class ConnectFailedException(StompException):
@@ -25,7 +25,7 @@ class ConnectFailedException(StompException):
 
 
 class InterruptedException(StompException):
-    """Never raised: a read that is interrupted goes on by itself."""
+    """Never raised: a read that is interrupted goes on automatically."""
 
 
 _KINDS: tuple[tuple[type[StompError], type[StompException]], ...] = (
@@ -37,11 +37,7 @@ _KINDS: tuple[tuple[type[StompError], type[StompException]], ...] = (
 )
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise what stomp.py would raise where something is sent."""
-    try:
-        yield
-    except StompError as error:
-        kind = next(theirs for ours, theirs in _KINDS if isinstance(error, ours))
-        raise kind(str(error)) from error
+def translation(error: StompError) -> StompException:
+    """What stomp.py would raise where something is sent."""
+    kind = next(theirs for ours, theirs in _KINDS if isinstance(error, ours))
+    return kind(str(error))

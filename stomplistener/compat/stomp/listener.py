@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import sys  # noqa: F401  # programs that import * find it here
 import threading
 import time
+from time import monotonic
 from typing import Any
 
-from stomplistener.compat.stomp import log, utils
+from stomplistener.compat.stomp import exception, log, utils  # noqa: F401
+from stomplistener.compat.stomp.constants import *  # noqa: F403
+from stomplistener.compat.stomp.constants import CMD_CONNECT, CMD_STOMP, HDR_HEARTBEAT
 from stomplistener.compat.stomp.utils import Frame
 
 HostAndPort = tuple[str, int]
 
 
 class Publisher:
-    """What listeners can be registered with."""
+    """What listeners can be registered with; this one forgets them."""
 
     def set_listener(self, name: str, listener: Any) -> None:
         """Register a listener under a name, in the place of an older one."""
-        raise NotImplementedError
 
     def remove_listener(self, name: str) -> None:
-        """Forget the listener of that name; KeyError if there is none."""
-        raise NotImplementedError
+        """Forget the listener of that name."""
 
     def get_listener(self, name: str) -> Any:
         """The listener of that name, or None."""
-        raise NotImplementedError
+        return None
 
 
 class ConnectionListener:
     """Override what you need; each method does nothing.
 
-    All are called by one thread, in the order of the wire, but for ``on_send``, which the sending thread calls.
+    All hooks of one connection are called by one thread, in the order of the wire, but for ``on_send``, which the
+    sending thread calls. The next connection has a thread of its own, which begins when that one has ended, or as soon
+    as ``connect()`` is called on a lost connection: a hook may wait there for what the next hooks do.
     """
 
     def on_connecting(self, host_and_port: HostAndPort) -> None:
@@ -72,20 +76,77 @@ class ConnectionListener:
 
 
 class HeartbeatListener(ConnectionListener):
-    """Knows what heart-beats were agreed on. The connection sends and watches them by itself.
+    """Asks for heart-beats, and knows what was agreed on. The connection sends and watches them automatically.
+
+    Args:
+        transport: of the connection.
+        heartbeats: milliseconds between the beats that we send, and that we want.
+        heart_beat_receive_scale: has no effect.
 
     Attributes:
-        heartbeats: milliseconds between the beats that we send, and that we await; before CONNECTED, what is wanted.
+        heartbeats: the wish, and from CONNECTED on what was agreed on.
+        received_heartbeat: when the broker was heard last, on the clock of ``time.monotonic()``, or a little later
+            right after CONNECTED; None without heart-beats.
+        heartbeat_thread: None unless there are heart-beats now.
+        running, disconnecting, heartbeat_terminate_event, next_outbound_heartbeat, send_sleep, receive_sleep: as in
+            stomp.py, to be read.
     """
 
-    def __init__(self, transport: Any, heartbeats: tuple[int, int], heart_beat_receive_scale: float = 1.5) -> None:
+    def __init__(self, transport: Any, heartbeats: tuple[Any, Any], heart_beat_receive_scale: float = 1.5) -> None:
         self.transport = transport
-        self.heartbeats = self._wanted = heartbeats
+        self.heartbeats: tuple[int, int] = (int(heartbeats[0]), int(heartbeats[1]))
+        self._wanted = self.heartbeats
         self.heart_beat_receive_scale = heart_beat_receive_scale
+        self.running = False
+        self.disconnecting = False
+        self.received_heartbeat: float | None = None
+        self.heartbeat_thread: Any = None
+        self.next_outbound_heartbeat: float | None = None
+        self.heartbeat_terminate_event = threading.Event()
+        self.send_sleep = self.receive_sleep = 0.0
 
     def on_connected(self, frame: Frame) -> None:
-        answered = frame.headers.get("heart-beat", "0,0").replace(" ", "").split(",")
+        self.disconnecting = False
+        answered = frame.headers.get(HDR_HEARTBEAT, "0,0").replace(" ", "").split(",")
         self.heartbeats = utils.calculate_heartbeats(answered, self._wanted)
+        if self.heartbeats == (0, 0):
+            return
+        self.send_sleep = self.heartbeats[0] / 1000
+        self.receive_sleep = self.heartbeats[1] / 1000 * self.heart_beat_receive_scale
+        self.received_heartbeat = monotonic() + self.receive_sleep
+        self.running = True
+        self.heartbeat_terminate_event.clear()
+        self.heartbeat_thread = threading.current_thread()
+
+    def on_disconnected(self) -> None:
+        self.running = False
+        self.heartbeat_terminate_event.set()
+        self.heartbeat_thread = None
+
+    def on_disconnecting(self) -> None:
+        self.disconnecting = True
+
+    def on_message(self, frame: Frame) -> None:
+        if self.received_heartbeat is not None:
+            self._heard()
+
+    def on_receipt(self, frame: Frame) -> None:
+        self._heard()
+
+    def on_error(self, frame: Frame) -> None:
+        self._heard()
+
+    def on_heartbeat(self) -> None:
+        self._heard()
+
+    def on_send(self, frame: Frame) -> None:
+        if frame.cmd in (CMD_CONNECT, CMD_STOMP) and self._wanted != (0, 0):
+            frame.headers[HDR_HEARTBEAT] = f"{self._wanted[0]},{self._wanted[1]}"
+
+    def _heard(self) -> None:
+        # It may lie in the future, see on_connected.
+        if self.received_heartbeat is not None:
+            self.received_heartbeat = max(self.received_heartbeat, monotonic())
 
 
 class WaitingListener(ConnectionListener):
@@ -95,7 +156,7 @@ class WaitingListener(ConnectionListener):
         self.receipt = receipt
         self.received = False
         self.disconnected = False
-        self._changed = threading.Condition()
+        self._changed = self.receipt_condition = self.disconnect_condition = threading.Condition()
 
     def on_receipt(self, frame: Frame) -> None:
         if frame.headers.get("receipt-id") == self.receipt:
@@ -109,7 +170,7 @@ class WaitingListener(ConnectionListener):
             self._changed.notify_all()
 
     def wait_on_receipt(self) -> None:
-        """Wait, without a limit, until the receipt has come; again for the next one."""
+        """Wait, without a limit, until the receipt has come; the next call waits for the next one."""
         with self._changed:
             self._changed.wait_for(lambda: self.received)
             self.received = False
@@ -232,6 +293,7 @@ class TestListener(StatsListener, WaitingListener, PrintingListener):
         StatsListener.__init__(self)
         WaitingListener.__init__(self, receipt)
         PrintingListener.__init__(self, print_to_log)
+        self.message_condition = self.heartbeat_condition = self._changed
         self.message_list: list[tuple[dict[str, Any], Any]] = []
         self.message_received = False
         self.heartbeat_received = False

@@ -1,4 +1,4 @@
-"""What each frame that a program sends becomes on the connection."""
+"""What each frame that a program sends becomes on the connection of this library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from stomplistener.compat.stomp.exception import StompException
 from stomplistener.compat.stomp.unsettled import Unsettled
 from stomplistener.compat.stomp.utils import Frame, encode
 from stomplistener.connection import Connection
+from stomplistener.errors import StompError
 from stomplistener.message import Message
+from stomplistener.options import AckMode
 from stomplistener.protocol import Frame as WireFrame
 from stomplistener.protocol import TransactionState
 from stomplistener.subscription import Subscription
@@ -27,27 +29,31 @@ class _Subscribed:
     """A subscription with all that tells whether another SUBSCRIBE asks for the same."""
 
     destination: str
-    ack: str
+    ack: AckMode
     headers: Headers
     handle: Subscription
     epoch: int
 
-    def is_as(self, destination: str, ack: str, headers: Headers) -> bool:
+    def is_as(self, destination: str, ack: AckMode, headers: Headers) -> bool:
         return (self.destination, self.ack, self.headers) == (destination, ack, headers) and not self.handle.has_ended
 
 
 class Outgoing:
-    """Says what a program says, in any thread.
+    """Sends what a program sends, in any thread.
 
     Args:
-        connection: where to say it.
-        unsettled: the messages that can be acknowledged.
+        connection: where to send.
+        unsettled: gives the messages that can be acknowledged now.
         tell_receipt: called with the name of a receipt that the program asked for, when it has come.
         encoding: of bodies in ``str``.
     """
 
     def __init__(
-        self, connection: Connection, unsettled: Unsettled, tell_receipt: Callable[[str], None], encoding: str
+        self,
+        connection: Connection,
+        unsettled: Callable[[], Unsettled],
+        tell_receipt: Callable[[str], None],
+        encoding: str,
     ) -> None:
         self._connection = connection
         self._unsettled = unsettled
@@ -68,15 +74,17 @@ class Outgoing:
             "ABORT": self._abort,
         }
 
-    def say(self, frame: Frame) -> str | None:
-        """Send a frame of any command but CONNECT and DISCONNECT.
+    def knows(self, command: str | None) -> bool:
+        """Whether ``send`` can send a frame of this command."""
+        return command in self._commands
+
+    def send(self, frame: Frame) -> str | None:
+        """Send a frame of any command of a client but CONNECT and DISCONNECT.
 
         Returns:
             a receipt that the program asks for and that has come before.
         """
-        command = self._commands.get(frame.cmd or "")
-        if command is None:
-            raise StompException(f"{frame.cmd!r} is no command of a client; there are {', '.join(self._commands)}")
+        command = self._commands[frame.cmd or ""]
         headers = written(frame.headers)
         if frame.cmd != "SEND" or "transaction" in headers:
             self.ask(headers.get("receipt"), True)
@@ -125,7 +133,7 @@ class Outgoing:
         id, message_id = headers.pop("id", None), headers.pop("message-id", None)
         name = id or message_id or ""
         transaction = self._transaction(command, headers.pop("transaction", None))
-        messages = self._unsettled.take(name, headers.pop("subscription", None))
+        messages = self._unsettled().take(name, headers.pop("subscription", None))
         if not messages:
             log.info("%s of %s is not sent: it is settled already, or its connection is gone", command, name)
             return
@@ -146,19 +154,19 @@ class Outgoing:
         with self._lock:
             known = self._subscriptions.get(key)
             epoch = self._connection.session.epoch
-            if known is not None and known.is_as(destination, ack, headers):
+            if known is not None and known.is_as(destination, ack, headers):  # type: ignore[arg-type]
                 # What the program restores by itself after a loss is there already.
                 known.epoch = epoch
                 return receipt if receipt is not None and self.is_asked(receipt) else None
-            for name in self._outdated(key, destination, ack, headers, epoch):
+            for name in self._outdated(key, destination, ack, headers, epoch):  # type: ignore[arg-type]
                 self._subscriptions.pop(name).handle.unsubscribe()
-                self._unsettled.forget(name)
+                self._unsettled().forget(name)
             said = headers if receipt is None else {**headers, "receipt": receipt}
-            handle = self._connection.subscribe(destination, id=id, ack=ack, headers=said)
-            self._subscriptions[key] = _Subscribed(destination, ack, headers, handle, epoch)
+            handle = self._connection.subscribe(destination, id=id, ack=ack, headers=said)  # type: ignore[arg-type]
+            self._subscriptions[key] = _Subscribed(destination, ack, headers, handle, epoch)  # type: ignore[arg-type]
         return None
 
-    def _outdated(self, key: str, destination: str, ack: str, headers: Headers, epoch: int) -> list[str]:
+    def _outdated(self, key: str, destination: str, ack: AckMode, headers: Headers, epoch: int) -> list[str]:
         """Which subscriptions a new one replaces: that of its id, and one for the same on an older connection.
 
         Programs that restore their subscriptions by themselves may do it under new ids.
@@ -178,7 +186,7 @@ class Outgoing:
             log.info("UNSUBSCRIBE from %s is not sent: there is no such subscription", key)
             return
         known.handle.unsubscribe(headers=headers)
-        self._unsettled.forget(known.handle.id)
+        self._unsettled().forget(known.handle.id)
 
     def ended(self) -> None:
         """The program is done with the connection, and the connection with what was on it."""
@@ -211,9 +219,15 @@ class Outgoing:
         transaction.commit(headers=headers)
 
     def _abort(self, headers: Headers, _body: Any) -> None:
-        transaction, taken = self._over("ABORT", headers)
-        transaction.abort(headers)
-        self._unsettled.put_back(taken)
+        # Programs abort in an ``except``: an exception here would hide the one that they handle. A transaction that
+        # the connection took with it is aborted all the same.
+        try:
+            transaction, taken = self._over("ABORT", headers)
+            transaction.abort(headers)
+        except (StompException, StompError) as error:
+            log.warning("%s", error)
+            return
+        self._unsettled().put_back(taken)
 
     def _over(self, command: str, headers: Headers) -> tuple[Transaction, list[Message]]:
         name = headers.pop("transaction")
@@ -226,5 +240,11 @@ class Outgoing:
 
 def written(headers: dict[str, Any]) -> Headers:
     """The headers as text: None is left out, and of several values the first one counts, as STOMP 1.2 has it."""
-    first = {key: value[0] if isinstance(value, tuple) and value else value for key, value in headers.items()}
-    return {key: str(value) for key, value in first.items() if value is not None}
+    text: Headers = {}
+    for key, given in headers.items():
+        value = given[0] if type(given) is tuple and given else given
+        if type(value) is str:
+            text[key] = value
+        elif value is not None:
+            text[key] = str(value)
+    return text

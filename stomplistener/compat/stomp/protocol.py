@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stomplistener.compat.stomp.arguments import warn_of
+from stomplistener.compat.stomp.base import BaseTransport
 from stomplistener.compat.stomp.constants import (
     CMD_ABORT,
     CMD_ACK,
@@ -20,8 +22,10 @@ from stomplistener.compat.stomp.constants import (
     CMD_SUBSCRIBE,
     CMD_UNSUBSCRIBE,
 )
+from stomplistener.compat.stomp.exception import ConnectFailedException  # noqa: F401  # programs find it here
+from stomplistener.compat.stomp.listener import *  # noqa: F403
 from stomplistener.compat.stomp.listener import ConnectionListener, HeartbeatListener
-from stomplistener.compat.stomp.transport import Transport
+from stomplistener.compat.stomp.settings import BrokerHost
 from stomplistener.compat.stomp.utils import Frame, get_uuid, merge_headers
 
 Headers = dict[str, Any] | None
@@ -36,12 +40,16 @@ def required(**arguments: Any) -> None:
 class _Commands:
     """What all versions have in common."""
 
-    transport: Transport
+    transport: Any
     auto_content_length: bool
     version: str
 
+    def start(self) -> None:
+        """Do nothing. Up to stomp.py 5 it had to be called before ``connect()``."""
+        warn_of("start()", "connect() does it")
+
     def send_frame(self, cmd: str, headers: Headers = None, body: Any = "") -> None:
-        """Send any frame of a client."""
+        """Send any frame; one whose command STOMP does not have goes to the broker as it is."""
         self.transport.transmit(Frame(cmd, headers, body))
 
     def _say(self, cmd: str, headers: Headers, keyword_headers: dict[str, Any], **own: Any) -> None:
@@ -49,9 +57,14 @@ class _Commands:
         self.send_frame(cmd, merge_headers([headers, keyword_headers, given]))
 
     def _connect(self, cmd: str, username: Any, passcode: Any, wait: bool, headers: Headers, keywords: Any) -> None:
-        self._say(cmd, headers, keywords, accept_version=self.version, login=username, passcode=passcode)
+        own = {"accept_version": self.version, "host": self._host(), "login": username, "passcode": passcode}
+        self._say(cmd, headers, keywords, **own)
         if wait:
             self.transport.wait_for_connection()
+
+    def _host(self) -> str | None:
+        """The ``host`` header that goes before the program's; None leaves that to the program."""
+        return None
 
     def begin(self, transaction: str | None = None, headers: Headers = None, **keyword_headers: Any) -> str:
         """Begin a transaction; returns its id, which is made up where it is None."""
@@ -96,7 +109,7 @@ class Protocol10(_Commands, ConnectionListener):
 
     version = "1.0"
 
-    def __init__(self, transport: Transport, auto_content_length: bool = True) -> None:
+    def __init__(self, transport: BaseTransport, auto_content_length: bool = True) -> None:
         self.transport = transport
         self.auto_content_length = auto_content_length
         transport.set_listener("protocol-listener", self)
@@ -140,7 +153,7 @@ class Protocol11(_Commands, HeartbeatListener):
 
     def __init__(
         self,
-        transport: Transport,
+        transport: BaseTransport,
         heartbeats: tuple[int, int] = (0, 0),
         auto_content_length: bool = True,
         heart_beat_receive_scale: float = 1.5,
@@ -148,6 +161,9 @@ class Protocol11(_Commands, HeartbeatListener):
         HeartbeatListener.__init__(self, transport, heartbeats, heart_beat_receive_scale)
         self.auto_content_length = auto_content_length
         transport.set_listener("protocol-listener", self)
+
+    def _host(self) -> str | None:
+        return self.transport.vhost or None
 
     def connect(
         self,
@@ -158,18 +174,22 @@ class Protocol11(_Commands, HeartbeatListener):
         with_connect_command: bool = False,
         **keyword_headers: Any,
     ) -> None:
-        """Connect, and wait until the connection is ready; while it is being restored, until that is done.
+        """Connect; while a lost connection is being restored, wait until that is done.
+
+        In 1.0 and 1.1 no ``host`` is sent unless there is a vhost, in 1.2 that of the broker.
 
         Args:
-            username: the login.
+            username: the login; goes before the header.
             passcode: likewise.
-            wait: raise if the broker refuses the login; without it only ``on_error`` tells.
-            headers: more headers for CONNECT, on this and every later connection.
+            wait: raise if there is no login, and return when ``on_connected`` has run.
+            headers: more headers for CONNECT, on this connection and on those that restore it.
             with_connect_command: has no effect: the command is always CONNECT, which every broker knows.
             keyword_headers: more headers.
 
         Raises:
-            ConnectFailedException: no broker could be reached, as often as ``reconnect_attempts_max`` says.
+            ConnectFailedException: no broker could be reached, as often as ``reconnect_attempts_max`` says, also if the
+                connection was lost before; it is not restored any more then. With ``wait`` also: the broker refused
+                the login, or is none.
         """
         cmd = CMD_CONNECT if with_connect_command else CMD_STOMP
         self._connect(cmd, username, passcode, wait, headers, keyword_headers)
@@ -211,6 +231,10 @@ class Protocol12(Protocol11):
     """The commands of STOMP 1.2."""
 
     version = "1.2"
+
+    def _host(self) -> str | None:
+        hosts = getattr(self.transport, "host_and_ports", None)
+        return self.transport.vhost or (BrokerHost(hosts[0][0] or "localhost") if hosts else None)
 
     def ack(self, id: str, transaction: str | None = None, receipt: str | None = None) -> None:  # type: ignore[override]
         """Acknowledge the message with this ``ack`` header; its message-id will do as well."""

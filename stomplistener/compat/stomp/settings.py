@@ -4,12 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
 
 from stomplistener.compat.stomp.utils import is_localhost
 
-HostAndPort = tuple[str, int]
+HostAndPort = tuple[Any, Any]
 DEFAULT_HOSTS = [("localhost", 61613)]
 _MOST = 2**31 - 1
+
+
+class BrokerHost(str):
+    """The host of the broker as the virtual host: a connection that is restored elsewhere sends that one's."""
+
+
+def passes(attempts_max: float, brokers: int) -> int:
+    """How often to pass over all brokers: stomp.py counts brokers, and looks after each pass; -1 is for ever."""
+    return -1 if attempts_max < 0 else max(1, math.ceil(attempts_max / brokers))
+
+
+def ordered(
+    host_and_ports: Iterable[HostAndPort] | None, prefer_localhost: bool, try_loopback_connect: bool
+) -> list[HostAndPort]:
+    """The brokers in the order in which they are tried, this machine's own first if that is wanted."""
+    hosts = [(host, port) for host, port in host_and_ports or DEFAULT_HOSTS]
+    if prefer_localhost:
+        hosts.sort(key=is_localhost)
+    named = {(host, port) for host, port in hosts if host in ("localhost", "127.0.0.1")}
+    local = [port for host, port in hosts if is_localhost((host, port)) == 1]
+    loopback = [("127.0.0.1", port) for port in local if named.isdisjoint({("localhost", port), ("127.0.0.1", port)})]
+    return (loopback if try_loopback_connect else []) + hosts
+
+
+def normal(host_and_port: HostAndPort) -> tuple[str, int]:
+    """The place as the engine names it: without a host it is this machine."""
+    host, port = host_and_port
+    return (str(host).lower() if host else "localhost", int(port))
 
 
 def broker_uri(
@@ -23,37 +53,31 @@ def broker_uri(
     reconnect_sleep_increase: float,
     reconnect_sleep_jitter: float,
     reconnect_sleep_max: float,
-    reconnect_attempts_max: int,
+    reconnect_attempts_max: float,
     timeout: float | None,
     keepalive: object,
+    restore: bool = True,
+    proxy: str | None = None,
 ) -> str:
-    """The URI of these brokers. The attempts bound the first connect alone: a lost connection is restored for ever."""
-    hosts = _ordered(list(host_and_ports or DEFAULT_HOSTS), prefer_localhost, try_loopback_connect)
-    brokers = ",".join(f"{scheme}://{_written(host)}:{port}{path}" for host, port in hosts)
-    # stomp.py counts brokers, a URI passes over all of them.
-    passes = -1 if reconnect_attempts_max < 0 else math.ceil(reconnect_attempts_max / len(hosts))
-    options = {
+    """The URI of these brokers. The attempts bound each ``connect()``; what restores a lost connection has no bound."""
+    hosts = ordered(host_and_ports, prefer_localhost, try_loopback_connect)
+    brokers = ",".join(f"{scheme}://{_written(host)}:{port}{path}" for host, port in map(normal, hosts))
+    options: dict[str, Any] = {
         "randomize": "false",
         "initialReconnectDelay": _milliseconds(reconnect_sleep_initial),
         "maxReconnectDelay": _milliseconds(reconnect_sleep_max),
         "reconnectDelayExponent": 1 + reconnect_sleep_increase,
         "reconnectDelayJitter": _milliseconds(reconnect_sleep_jitter * reconnect_sleep_initial),
-        "startupMaxReconnectAttempts": passes,
+        "startupMaxReconnectAttempts": passes(reconnect_attempts_max, len(hosts)),
+        "maxReconnectAttempts": -1 if restore else 0,
     }
     if timeout is not None:
         options["nested.connectionTimeout"] = max(1, _milliseconds(timeout))
     if keepalive is not None:
         options["nested.keepAlive"] = str(bool(keepalive)).lower()
+    if proxy is not None:
+        options["nested.proxy"] = quote(proxy, safe="")
     return f"failover:({brokers})?" + "&".join(f"{name}={value}" for name, value in options.items())
-
-
-def _ordered(hosts: list[HostAndPort], prefer_localhost: bool, try_loopback_connect: bool) -> list[HostAndPort]:
-    if prefer_localhost:
-        hosts.sort(key=is_localhost)
-    named = {(host, port) for host, port in hosts if host in ("localhost", "127.0.0.1")}
-    local = [port for host, port in hosts if is_localhost((host, port)) == 1]
-    loopback = [("127.0.0.1", port) for port in local if named.isdisjoint({("localhost", port), ("127.0.0.1", port)})]
-    return (loopback if try_loopback_connect else []) + hosts
 
 
 def _written(host: str) -> str:
@@ -61,4 +85,4 @@ def _written(host: str) -> str:
 
 
 def _milliseconds(seconds: float) -> int:
-    return min(round(seconds * 1000), _MOST)
+    return min(round(float(seconds) * 1000), _MOST)

@@ -1,57 +1,56 @@
-"""What ``set_ssl`` is told, and the contexts that it asks for."""
+"""The contexts that the settings of ``set_ssl`` ask for."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 Validator = Callable[[Any, str], tuple[bool, str]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TLSSettings:
-    """The arguments of ``set_ssl`` for one broker."""
+def context_of(settings: dict[str, Any]) -> ssl.SSLContext:
+    """The context for one attempt, made anew so that a renewed file counts.
 
-    key_file: str | None
-    cert_file: str | None
-    ca_certs: str | None
-    cert_validator: Validator | None
-    verify: bool
-    ssl_version: int
-    password: Any
+    Args:
+        settings: what ``get_ssl()`` gives. A program may change it, and put a context of its own there, as
+            ``ssl_context`` or ``ssl_version``: that one is used as it is, and only ``cert_validator`` counts beside it.
+    """
+    validator = settings.get("cert_validator")
+    own = next((each for each in map(settings.get, ("ssl_context", "ssl_version")) if _is_context(each)), None)
+    context = own if own is not None else _made(settings)
+    if validator is not None:
+        context.sslobject_class = _ValidatedObject
+        cast(Any, context).stomp_validator = validator
+    return context
 
-    def context(self) -> ssl.SSLContext:
-        """Made anew for each attempt, so that a renewed file counts."""
-        context = _Context(self.ssl_version)
-        context.validator = self.cert_validator
-        if self.ca_certs:
-            context.load_verify_locations(self.ca_certs)
-        else:
-            context.load_default_certs()
-        if not self.verify:
-            context.check_hostname = False
-        context.verify_mode = ssl.CERT_REQUIRED if self.verify else ssl.CERT_NONE
-        if self.cert_file:
-            # A function, since without a password OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(self.cert_file, self.key_file or self.cert_file, lambda: self.password or "")
-        return context
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+def _is_context(value: object) -> bool:
+    return isinstance(value, ssl.SSLContext)
+
+
+def _made(settings: dict[str, Any]) -> ssl.SSLContext:
+    context = ssl.SSLContext(settings.get("ssl_version") or ssl.PROTOCOL_TLS_CLIENT)
+    if settings.get("ca_certs"):
+        context.load_verify_locations(settings["ca_certs"])
+    else:
+        context.load_default_certs()
+    verify = settings.get("verify", True)
+    if not verify:
+        context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    certificate = settings.get("cert_file")
+    if certificate:
+        password = settings.get("password") or ""
+        # A function, since without a password OpenSSL would ask for one on the terminal.
+        asked = password if callable(password) else lambda: password
+        context.load_cert_chain(certificate, settings.get("key_file") or certificate, asked)
+    return context
 
 
 class _ValidatedObject(ssl.SSLObject):
     def do_handshake(self) -> None:
         super().do_handshake()
-        validator = cast("_Context", self.context).validator
-        if validator is not None:
-            valid, why = validator(self.getpeercert(), self.server_hostname or "")
-            if not valid:
-                raise OSError(f"cert_validator refused the certificate of {self.server_hostname}: {why}")
-
-
-class _Context(ssl.SSLContext):
-    sslobject_class = _ValidatedObject
-    validator: Validator | None = None
+        valid, why = cast(Any, self.context).stomp_validator(self.getpeercert(), self.server_hostname or "")
+        if not valid:
+            raise OSError(f"cert_validator refused the certificate of {self.server_hostname}: {why}")

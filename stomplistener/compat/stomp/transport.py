@@ -1,252 +1,283 @@
-"""What stands in the place of stomp.py's transport: a :class:`stomplistener.Connection`, and its listeners."""
+"""What stands in the place of stomp.py's transport: a life of a :class:`stomplistener.Connection` after another."""
 
 from __future__ import annotations
 
+import errno  # noqa: F401  # programs that import * find these here
+import math  # noqa: F401
+import random  # noqa: F401
+import selectors  # noqa: F401
 import ssl
+import sys  # noqa: F401
 import threading
+import time
+from collections import deque  # noqa: F401
 from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO  # noqa: F401
+from socket import IPPROTO_TCP, SOL_SOCKET  # noqa: F401
+from ssl import SSLError  # noqa: F401
+from time import monotonic  # noqa: F401
+from types import MappingProxyType
 from typing import Any
 
-from stomplistener.compat.stomp import log
-from stomplistener.compat.stomp.exception import ConnectFailedException, translated
-from stomplistener.compat.stomp.listener import Publisher
-from stomplistener.compat.stomp.outgoing import Outgoing, written
-from stomplistener.compat.stomp.settings import HostAndPort, broker_uri
-from stomplistener.compat.stomp.threads import Call, ListenerThread
-from stomplistener.compat.stomp.tls import TLSSettings, Validator
-from stomplistener.compat.stomp.unsettled import Unsettled
-from stomplistener.compat.stomp.utils import Frame
+import stomplistener.compat.stomp as stomp
+from stomplistener.compat.stomp import exception, log  # noqa: F401
+from stomplistener.compat.stomp.arguments import with_old_ssl_arguments
+from stomplistener.compat.stomp.base import BaseTransport
+from stomplistener.compat.stomp.dialing import dial, socket_of
+from stomplistener.compat.stomp.exception import ConnectFailedException, NotConnectedException, translation
+from stomplistener.compat.stomp.hooks import HookEnded
+from stomplistener.compat.stomp.life import Event, Life, Plan
+from stomplistener.compat.stomp.listener import Publisher  # noqa: F401
+from stomplistener.compat.stomp.outgoing import written
+from stomplistener.compat.stomp.settings import BrokerHost, HostAndPort, broker_uri, normal, ordered, passes
+from stomplistener.compat.stomp.tls import Validator, context_of
+from stomplistener.compat.stomp.utils import *  # noqa: F403
+from stomplistener.compat.stomp.utils import Frame, convert_frame, encode, is_eol_default, pack
 from stomplistener.connection import Connection
-from stomplistener.errors import BrokerError, ConnectFailed, StompError
+from stomplistener.errors import StompError
 from stomplistener.failover import Broker
-from stomplistener.listener import Listener
-from stomplistener.message import Message
 from stomplistener.options import ConnectOptions
 from stomplistener.protocol import VERSIONS
 from stomplistener.protocol import Frame as WireFrame
-from stomplistener.states import ConnectionState
 from stomplistener.transport import Transport as Bytes
-from stomplistener.transport import connect as connect_transport
 
-_SECURE = {"tcp": "ssl", "ws": "wss"}
-_TIMEOUT = 30.0
-_OURS = {"accept-version", "host", "login", "passcode"}
+try:
+    from socket import SO_KEEPALIVE, SOL_TCP, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL  # noqa: F401
+
+    LINUX_KEEPALIVE_AVAIL = True
+except ImportError:
+    LINUX_KEEPALIVE_AVAIL = False
+
+MAC_KEEPALIVE_AVAIL = True
+DEFAULT_SSL_VERSION = getattr(ssl, "PROTOCOL_TLS_CLIENT", None)
+
+# These headers of CONNECT have an argument of their own.
+_OURS = {"accept-version", "heart-beat", "host", "login", "passcode"}
+# A listener that connects in a loop, after the program has ended, ends here; if it cannot be ended, not too often.
+_PATIENCE_IN_LOOPS = 0.5
 
 
-class Transport(Publisher):
-    """The connection behind a stomp.py connection. The other arguments are those of stomp.py's connections.
+class Transport(BaseTransport):
+    """The connection behind a stomp.py connection; the arguments are described there.
 
     Attributes:
-        listeners: by name; they are called in the order of their names.
-        current_host_and_port: of the broker that was reached last, None without a connection.
         vhost: the virtual host.
+        restore: whether a lost connection is restored; counts from the next ``connect()``.
+        proxy: as in the options of a broker URI; None for none; counts likewise.
     """
+
+    _scheme = "tcp"
+    _path = ""
+    _http_headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
         host_and_ports: Iterable[HostAndPort] | None = None,
-        *,
-        version: str,
-        scheme: str = "tcp",
-        path: str = "",
-        http_headers: Mapping[str, str] | None = None,
-        heartbeats: tuple[int, int] = (0, 0),
+        prefer_localhost: bool = True,
+        try_loopback_connect: bool = True,
+        reconnect_sleep_initial: float = 0.1,
+        reconnect_sleep_increase: float = 0.5,
+        reconnect_sleep_jitter: float = 0.1,
+        reconnect_sleep_max: float = 60.0,
+        reconnect_attempts_max: float = 3,
+        timeout: float | None = None,
+        keepalive: Any = None,
         vhost: str | None = None,
         auto_decode: bool = True,
         encoding: str = "utf-8",
+        recv_bytes: int = 1024,
+        is_eol_fc: Callable[[bytes], bool] = is_eol_default,
         bind_host_port: HostAndPort | None = None,
-        **reconnecting: Any,
     ) -> None:
-        if bind_host_port is not None:
-            raise ValueError("bind_host_port: the local address cannot be chosen here; leave it out")
-        self.listeners: dict[str, Any] = {}
-        self.current_host_and_port: HostAndPort | None = None
+        super().__init__(auto_decode, encoding, is_eol_fc)
+        # Under the names of stomp.py, since programs read and set them; each counts from the next connect().
+        self.__host_and_ports = ordered(host_and_ports, prefer_localhost, try_loopback_connect)
+        self.__reconnect_sleep_initial = reconnect_sleep_initial
+        self.__reconnect_sleep_increase = reconnect_sleep_increase
+        self.__reconnect_sleep_jitter = reconnect_sleep_jitter
+        self.__reconnect_sleep_max = reconnect_sleep_max
+        self.__reconnect_attempts_max = reconnect_attempts_max
+        self.__timeout = timeout
+        self.__keepalive = keepalive
+        self.__bind_host_port = bind_host_port
+        self.__ssl_params: dict[HostAndPort, dict[str, Any]] = {}
         self.vhost = vhost
-        self._tls: dict[HostAndPort, TLSSettings] = {}
-        self._http_headers = dict(http_headers or {})
-        self._connect_headers: dict[str, str] = {}
-        self._auto_decode = auto_decode
-        self._encoding = encoding
-        self._lock = threading.Lock()
-        self._ready = threading.Event()
-        self._ending = False
-        self._over = False
-        self._refused: StompError | None = None
+        self.restore = bool(stomp.restore)
+        self.proxy: str | None = None
+        self._connect_headers: dict[str, Any] = {}
+        self._lock = threading.RLock()
         self._local = threading.local()
-        self._listener_thread: ListenerThread | None = None
-        self._connection = Connection(
-            broker_uri(host_and_ports, scheme=scheme, path=path, **reconnecting),
-            host=vhost,
-            versions=[each for each in VERSIONS if each <= version],
-            heartbeat=(heartbeats[0] / 1000, heartbeats[1] / 1000),
-            before_connect=self._before_connect,
-            timeout=_TIMEOUT,
-            transport=self._dial,
-        )
-        self._connection.add_listener(_Incoming(self))
-        self.unsettled = Unsettled()
-        self.outgoing = Outgoing(self._connection, self.unsettled, self._tell_receipt, encoding)
+        self._life: Life | None = None
+        self._is_called_off = False
 
-    # Listeners
-
-    def set_listener(self, name: str, listener: Any) -> None:
-        if listener is None:
-            raise AssertionError("'listener' is required")
-        with self._lock:
-            self.listeners[name] = listener
-
-    def remove_listener(self, name: str) -> None:
-        with self._lock:
-            del self.listeners[name]
-
-    def get_listener(self, name: str) -> Any:
-        return self.listeners.get(name)
-
-    def notify(self, frame_type: str, *args: Any) -> None:
-        """Call a hook of all listeners; what one raises is logged, and the next one is called."""
-        with self._lock:
-            listeners = sorted(self.listeners.items())
-        for name, listener in listeners:
-            hook = getattr(listener, f"on_{frame_type}", None)
-            if hook is None:
-                continue
-            try:
-                hook(*args)
-            except (Exception, SystemExit):
-                log.error("listener %r: on_%s raised", name, frame_type, exc_info=True)
-
-    def tell(self, frame_type: str, *args: Any) -> None:
-        """The same, in the thread of the listeners; from the dispatcher."""
-        if self._listener_thread is None or self._is_in_listener:
-            self._tell_here(frame_type, *args)
-        else:
-            self._listener_thread.call(lambda: self._tell_here(frame_type, *args))
-
-    def _tell_here(self, frame_type: str, *args: Any) -> None:
-        before, self._local.in_listener = self._is_in_listener, True
-        try:
-            self.notify(frame_type, *args)
-        finally:
-            self._local.in_listener = before
+    # What a program can read
 
     @property
-    def _is_in_listener(self) -> bool:
-        return getattr(self._local, "in_listener", False)
+    def host_and_ports(self) -> list[HostAndPort]:
+        """The brokers, in the order in which they are tried."""
+        return self.__host_and_ports
 
-    def override_threading(self, create_thread_fc: Callable[[Call], object]) -> None:
-        """Call listeners in a thread of the program's own making; before ``connect()``.
+    @property
+    def engine(self) -> Connection:
+        """See ``stomplistener`` of the connection."""
+        return self._alive().engine
 
-        Args:
-            create_thread_fc: is called with a function at each connect, and has to have it run elsewhere.
-        """
-        self._listener_thread = ListenerThread(create_thread_fc)
+    @property
+    def running(self) -> bool:
+        return self._life is not None and self._life.is_alive
+
+    @property
+    def connected(self) -> bool:
+        return self.is_connected()
+
+    @property
+    def connection_error(self) -> bool:
+        return self._life is not None and self._life.is_refused
+
+    @property
+    def disconnecting(self) -> bool:
+        return self._life is not None and self._life.is_ending
+
+    @property
+    def socket(self) -> Any:
+        """The socket in use, None without a connection. Read what it knows; do not use it up."""
+        return None if self._life is None else socket_of(self._life.bytes)
+
+    @property
+    def io_thread(self) -> Any:
+        return None if self._life is None else self._life.thread
+
+    @property
+    def bind_host_port(self) -> Any:
+        return self.__bind_host_port
+
+    def is_connected(self) -> bool:
+        """Whether the connection is ready now; not while it is being restored."""
+        return self._life is not None and self._life.is_connected
 
     # Life
 
-    def connect(self, headers: dict[str, Any]) -> None:
-        """Connect, or wait until the connection that is being restored is ready."""
-        if self._is_called_off():
+    def _connect(self, headers: dict[str, Any]) -> None:
+        """Connect, or wait until the connection that another thread makes, or that is restored, is ready."""
+        if self._is_over_for_hooks():
             return
-        self._over = False
-        self._refused = None
-        self._connect_headers = written(headers)
-        if self._listener_thread is not None:
-            self._listener_thread.start()
-        try:
-            self._connection.connect(timeout=None)
-        except StompError as error:
-            if self._is_called_off():
-                return
-            self._stop_listener_thread()
-            if not (isinstance(error, ConnectFailed) and any(isinstance(e, BrokerError) for _, e in error.attempts)):
-                raise ConnectFailedException(str(error)) from error
-            # The listeners hear it; who waits for the connection is told then.
-            self._refused = error
+        self._is_called_off = False
+        self._connect_headers = headers
+        while True:
+            with self._lock:
+                life, is_new = self._life, False
+                if life is None or not life.is_alive:
+                    life = self._life = self._new_life(None if life is None else life.last_loop)
+                    is_new = True
+            if not life.is_connected and life.last_loop is not None:
+                life.last_loop.let_pass()
+            try:
+                if is_new:
+                    life.start()
+                    return
+                if life.is_connected or life.join():
+                    return
+            except ConnectFailedException:
+                if self._is_over_for_hooks():
+                    return
+                raise
 
-    def _is_called_off(self) -> bool:
-        """Whether this is a listener that restores what the program has just ended: that would undo its end."""
-        if self._over and self._is_in_listener:
-            log.info("not restored by a listener: the program has called disconnect()")
-            return True
-        return False
+    def _new_life(self, after: Any) -> Life:
+        version = self._connect_headers.get("accept-version", "1.0")
+        hosts = self.__host_and_ports
+        turns = passes(self.__reconnect_attempts_max, len(hosts))
+        plan = Plan(
+            uri=broker_uri(
+                hosts,
+                scheme=self._scheme,
+                path=self._path,
+                prefer_localhost=False,
+                try_loopback_connect=False,
+                reconnect_sleep_initial=self.__reconnect_sleep_initial,
+                reconnect_sleep_increase=self.__reconnect_sleep_increase,
+                reconnect_sleep_jitter=self.__reconnect_sleep_jitter,
+                reconnect_sleep_max=self.__reconnect_sleep_max,
+                reconnect_attempts_max=self.__reconnect_attempts_max,
+                timeout=self.__timeout,
+                keepalive=self.__keepalive,
+                restore=self.restore,
+                proxy=self.proxy,
+            ),
+            versions=tuple(each for each in VERSIONS if each <= version),
+            heartbeat=(0.0, 0.0) if version == "1.0" else _heartbeat(self._connect_headers.get("heart-beat")),
+            attempts=None if turns < 0 else turns * len(hosts),
+            restores=self.restore,
+            encoding=self._encoding,
+        )
+        return Life(
+            plan, self._deliver, self._before_connect, self._dial, lambda run: self.create_thread_fc(run), after
+        )
 
-    def disconnect(self, headers: dict[str, Any]) -> None:
-        """End gracefully, and tell the listeners."""
+    def _is_over_for_hooks(self) -> bool:
+        """Whether this is a hook that restores what the program has just ended: that would undo its end."""
+        if not (self._is_called_off and self._is_in_hook):
+            return False
+        log.info("not connected by a listener: the program has called disconnect()")
+        self._local.refusals += 1
+        if self._local.refusals > 1:
+            # It loops until there is a connection, and there will be none.
+            time.sleep(_PATIENCE_IN_LOOPS)
+            raise HookEnded("the program has called disconnect()")
+        return True
+
+    def _disconnect(self, headers: dict[str, Any]) -> None:
         said = written(headers)
-        self.outgoing.ask(said.get("receipt"), True)
-        self._end(lambda: self._connection.disconnect(headers=said))
+        life = self._life
+        if life is not None:
+            life.outgoing.ask(said.get("receipt"), True)
+        self._end(said)
 
     def stop(self) -> None:
         """End gracefully."""
-        self.disconnect({})
+        self._end({})
 
     def disconnect_socket(self) -> None:
         """End at once."""
-        self._end(self._connection.close)
+        self._end(None)
 
-    def _end(self, end: Call) -> None:
-        if not self._is_alive:
+    def _end(self, headers: dict[str, str] | None) -> None:
+        life = self._life
+        if life is None or not life.is_alive:
             log.debug("not sending disconnect, already disconnected")
             return
         # A listener that disconnects may want to connect anew; a program that does is about to end.
-        self._over = not self._is_in_listener
-        self._ending = True
-        try:
-            if self._listener_thread is not None and self._listener_thread.is_mine:
-                self._listener_thread.elsewhere(end)
-            else:
-                end()
-        finally:
-            self._ending = False
-        self.outgoing.ended()
+        self._is_called_off = not self._is_in_hook
+        life.end(headers, self._is_in_hook)
         self.current_host_and_port = None
-        self.lost(self._tell_here)
-        if not self._is_alive:
-            self._stop_listener_thread()
-
-    def _stop_listener_thread(self) -> None:
-        if self._listener_thread is not None:
-            self._listener_thread.stop()
-
-    def lost(self, tell: Callable[..., None]) -> None:
-        """A connection has ended: tell the listeners, once for each that they were told of."""
-        with self._lock:
-            was_ready = self._ready.is_set()
-            self._ready.clear()
-        self.unsettled.forget()
-        if was_ready:
-            tell("receiver_loop_completed", None)
-            tell("disconnected")
-
-    @property
-    def _is_alive(self) -> bool:
-        """Whether there is a connection, or one is being made or restored."""
-        return self._connection.state not in (ConnectionState.NEW, ConnectionState.CLOSED)
-
-    def is_connected(self) -> bool:
-        """Whether the connection is ready now."""
-        return self._connection.is_connected
 
     def wait_for_connection(self, timeout: float | None = None) -> None:
-        """Wait until the connection is ready.
+        """Wait until the connection is ready and ``on_connected`` has run.
 
         Args:
-            timeout: seconds to wait; None waits for ever.
+            timeout: seconds to wait; None waits as long as ``connect()`` does.
 
         Raises:
             ConnectFailedException: it is not ready by then, or nobody has called ``connect()``.
         """
-        if self.is_connected() or (self._over and self._is_in_listener):
+        if self._is_called_off and self._is_in_hook:
             return
-        if not self._is_alive:
-            raise ConnectFailedException(str(self._refused or "not connected: call connect()")) from self._refused
-        if timeout is None:
-            self.connect(self._connect_headers)
-        elif not self._ready.wait(timeout):
+        life = self._life
+        if life is None or not life.is_alive:
+            error = None if life is None else life.error
+            raise ConnectFailedException(str(error or "not connected: call connect()")) from error
+        if timeout is not None and not life.wait_ready(timeout):
             raise ConnectFailedException(f"not connected within {timeout} s")
+        if not life.is_connected:
+            self._connect(self._connect_headers)
+        life.wait_told()
+
+    @property
+    def _is_in_hook(self) -> bool:
+        return getattr(self._local, "in_hook", False)
 
     # TLS
 
+    @with_old_ssl_arguments
     def set_ssl(
         self,
         for_hosts: Iterable[HostAndPort] = (),
@@ -254,7 +285,7 @@ class Transport(Publisher):
         cert_file: str | None = None,
         ca_certs: str | None = None,
         cert_validator: Validator | None = None,
-        ssl_version: int = ssl.PROTOCOL_TLS_CLIENT,
+        ssl_version: Any = DEFAULT_SSL_VERSION,
         password: Any = None,
         verify: bool = True,
     ) -> None:
@@ -266,122 +297,148 @@ class Transport(Publisher):
             cert_file: our own certificate.
             ca_certs: a file of authorities to trust; those of the system where None.
             cert_validator: called with the broker's certificate and host; returns whether it is good, and why not.
-            ssl_version: a protocol of the ``ssl`` module.
+            ssl_version: a protocol of the ``ssl`` module, or a context of one's own, which is used as it is.
             password: opens the key.
             verify: check the certificate, and with PROTOCOL_TLS_CLIENT the name in it.
         """
-        settings = TLSSettings(
-            key_file=key_file,
-            cert_file=cert_file,
-            ca_certs=ca_certs,
-            cert_validator=cert_validator,
-            verify=verify,
-            ssl_version=ssl_version,
-            password=password,
-        )
-        self._tls.update({(host.lower(), int(port)): settings for host, port in for_hosts})
+        for host_and_port in for_hosts:
+            self.__ssl_params[host_and_port] = {
+                "key_file": key_file,
+                "cert_file": cert_file,
+                "ca_certs": ca_certs,
+                "cert_validator": cert_validator,
+                "verify": verify,
+                "ssl_version": ssl_version,
+                "password": password,
+            }
 
     def get_ssl(self, host_and_port: HostAndPort | None = None) -> dict[str, Any] | None:
-        """What ``set_ssl`` was told for a broker, that of the connection where None."""
-        place = host_and_port or self.current_host_and_port
-        settings = None if place is None else self._tls.get((place[0].lower(), int(place[1])))
-        return None if settings is None else settings.as_dict()
+        """The settings for a broker, that of the connection where None. What is changed in them counts."""
+        return self.__ssl_params.get(host_and_port or self.current_host_and_port or ("", 0))
 
     # Sending
 
     def transmit(self, frame: Frame) -> None:
         """Send a frame; listeners may change it before."""
-        if frame.cmd == "SUBSCRIBE" and self._is_called_off():
+        if frame.cmd == "SUBSCRIBE" and self._is_called_off and self._is_in_hook:
             return
         self.notify("send", frame)
         if frame.cmd in ("CONNECT", "STOMP"):
-            self.connect(frame.headers)
+            self._connect(frame.headers)
         elif frame.cmd == "DISCONNECT":
-            self.disconnect(frame.headers)
+            self._disconnect(frame.headers)
         else:
-            with translated():
-                answered = self.outgoing.say(frame)
-            if answered is not None:
-                self._tell_here("receipt", self._receipt(answered))
+            self._send_frame(frame)
+
+    def _send_frame(self, frame: Frame) -> None:
+        if frame.body and not isinstance(frame.body, (str, bytes)):
+            encode(frame.body)  # raises, also without a connection
+        life = self._alive()
+        if not life.outgoing.knows(frame.cmd):
+            # Whatever it is: a heart-beat, or a command that only this broker knows.
+            self.send(pack(convert_frame(frame)))
+            return
+        try:
+            answered = life.outgoing.send(frame)
+        except StompError as error:
+            raise translation(error) from error
+        if answered is not None:
+            life.tell("receipt", WireFrame("RECEIPT", {"receipt-id": answered}))
+
+    def send(self, encoded_frame: bytes) -> None:
+        """Write bytes to the broker behind what was sent before. Nothing checks them.
+
+        Raises:
+            NotConnectedException: there is no connection.
+        """
+        life = self._alive()
+        transport = life.bytes
+        try:
+            life.engine.flush()
+        except StompError as error:
+            raise translation(error) from error
+        if transport is None or transport is not life.bytes:
+            raise NotConnectedException("not connected")
+        rest = memoryview(encoded_frame)
+        while rest:
+            rest = rest[transport.send(rest) :]
 
     def set_receipt(self, receipt_id: str, value: Any) -> None:
-        """Have ``on_receipt`` tell of this receipt; with a false value, not."""
-        self.outgoing.ask(receipt_id, bool(value))
+        """Have ``on_receipt`` called for this receipt; with a false value, not."""
+        super().set_receipt(receipt_id, value)
+        if self._life is not None:
+            self._life.outgoing.ask(receipt_id, bool(value))
 
-    # What the connection asks and tells: the receiver and the dispatcher
+    def _alive(self) -> Life:
+        life = self._life
+        if life is None or not life.is_alive:
+            raise NotConnectedException("not connected: call connect()")
+        return life
+
+    # What a life asks and tells
 
     def _before_connect(self, options: ConnectOptions) -> None:
-        said = self._connect_headers
+        said = written(self._connect_headers)
+        host = self._connect_headers.get("host")
         options.login, options.passcode = said.get("login"), said.get("passcode")
-        options.host = said.get("host", options.host)
+        if not isinstance(host, BrokerHost):
+            options.host = said.get("host")
         options.headers.update({key: value for key, value in said.items() if key not in _OURS})
+        if said.get("accept-version") == "1.0" and "heart-beat" in said:
+            # No header of this version, so it means whatever the broker takes it for.
+            options.headers["heart-beat"] = said["heart-beat"]
         options.http_headers.update(self._http_headers)
 
     def _dial(self, broker: Broker, **arguments: Any) -> Bytes:
-        settings = self._tls.get((broker.host, broker.port))
-        if settings is not None:
-            broker = broker.replace(scheme=_SECURE[broker.scheme])
-            arguments["ssl_context"] = settings.context()
-        transport = connect_transport(broker, **arguments)
-        self.current_host_and_port = (broker.host, broker.port)
+        place = next((each for each in self.__host_and_ports if normal(each) == (broker.host, broker.port)), None)
+        settings = self._ssl_params_of(broker)
+        context = None if settings is None else context_of(settings)
+        transport = dial(broker, self.__bind_host_port, context, arguments)
+        self.current_host_and_port = place or (broker.host, broker.port)
         return transport
 
-    def _tell_receipt(self, receipt: str) -> None:
-        self.tell("receipt", self._receipt(receipt))
+    def _ssl_params_of(self, broker: Broker) -> dict[str, Any] | None:
+        found = (each for key, each in self.__ssl_params.items() if normal(key) == (broker.host, broker.port))
+        return next(found, None)
 
-    def _receipt(self, receipt: str) -> Frame:
-        return self.received(WireFrame("RECEIPT", {"receipt-id": receipt}))
+    def _deliver(self, event: Event) -> None:
+        """Call the hooks for one event; in the thread of a receiver loop."""
+        local = self._local
+        local.in_hook, local.refusals = True, 0
+        try:
+            self._call_hooks(event)
+        finally:
+            local.in_hook = False  # the thread may be an executor's
 
-    def ready(self, frame: WireFrame) -> None:
-        """A connection is ready: tell the listeners."""
-        with self._lock:
-            self._ready.set()
-        self.tell("connecting", self.current_host_and_port)
-        self.tell("connected", self.received(frame))
+    def _call_hooks(self, event: Event) -> None:
+        hook, value = event.hook, event.value
+        if hook == "message":
+            frame = self._received(value.frame)
+            event.link.unsettled.add(value)
+            self.notify("before_message", frame)
+            self.notify("message", frame)
+        elif hook == "lost":
+            event.link.unsettled.forget()
+            self.notify("receiver_loop_completed")
+            self.notify("disconnected")
+        elif hook == "connected":
+            try:
+                self.notify(hook, self._received(value))
+            finally:
+                event.link.is_told.set()
+        else:
+            self.notify(hook, self._received(value) if isinstance(value, WireFrame) else None)
 
-    def received(self, frame: WireFrame) -> Frame:
-        """A frame of the broker as listeners get it."""
+    def _received(self, frame: WireFrame) -> Frame:
         body: str | bytes = frame.body
         if self._auto_decode:
             body = frame.body.decode(self._encoding, errors="replace")
-        return Frame(frame.command, dict(frame.headers), body)
-
-    @property
-    def is_ending(self) -> bool:
-        return self._ending
+        return Frame.received(frame.command, frame.headers, body)
 
 
-class _Incoming(Listener):
-    """Hears what the connection does, in its dispatcher thread."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def on_connected(self, frame: WireFrame) -> None:
-        self._transport.ready(frame)
-
-    def on_disconnecting(self) -> None:
-        self._transport.tell("disconnecting")
-
-    def on_disconnected(self) -> None:
-        if not self._transport.is_ending:
-            self._transport.lost(self._transport.tell)
-
-    def on_heartbeat(self) -> None:
-        self._transport.tell("heartbeat")
-
-    def on_heartbeat_timeout(self) -> None:
-        self._transport.tell("heartbeat_timeout")
-
-    def on_message(self, message: Message) -> None:
-        frame = self._transport.received(message.frame)
-        self._transport.unsettled.add(message)
-        self._transport.tell("before_message", frame)
-        self._transport.tell("message", frame)
-
-    def on_receipt(self, frame: WireFrame) -> None:
-        if self._transport.outgoing.is_asked(frame.headers.get("receipt-id", "")):
-            self._transport.tell("receipt", self._transport.received(frame))
-
-    def on_error(self, frame: WireFrame) -> None:
-        self._transport.tell("error", self._transport.received(frame))
+def _heartbeat(header: Any) -> tuple[float, float]:
+    """What a heart-beat header of CONNECT asks for, in seconds."""
+    if not header:
+        return (0.0, 0.0)
+    ours, theirs = str(header).split(",")
+    return (int(ours) / 1000, int(theirs) / 1000)

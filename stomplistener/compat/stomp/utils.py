@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-import copy
+import copy  # noqa: F401  # programs that import * find it here
+import os
+import queue
+import re
 import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from stomplistener.protocol import Decoder
+from stomplistener.compat.stomp.constants import *  # noqa: F403  # programs find them here, too
 
 NULL = b"\x00"
-LOCALHOST_NAMES = ["localhost", "127.0.0.1", socket.gethostname()]
+ENC_NULL = NULL
+ENC_NEWLINE = b"\n"
+
+HEADER_LINE_RE = re.compile(r"(?P<key>[^:]+):(?P<value>.*)")
+PREAMBLE_END_RE = re.compile(rb"\r?\n\r?\n")
+LINE_END_RE = re.compile(r"\r?\n")
+PASSCODE_RE = re.compile(r"passcode:\s*[^' ]+")
+
+LOCALHOST_NAMES = ["localhost", "127.0.0.1"]
+if not os.environ.get("STOMP_SKIP_HOSTNAME_SCAN"):
+    # The name alone: to look up its addresses may take as long as the name server likes.
+    LOCALHOST_NAMES.append(socket.gethostname())
+
 _HIDDEN = "********"
+_HEADER_ESCAPES = {"\r": "\\r", "\n": "\\n", ":": "\\c", "\\": "\\\\"}
+_HEADER_UNESCAPES = {escaped: plain for plain, escaped in _HEADER_ESCAPES.items()}
 
 
 class Frame:
@@ -27,10 +44,17 @@ class Frame:
     """
 
     def __init__(self, cmd: str | None, headers: dict[str, Any] | None = None, body: Any = None) -> None:
-        self.cmd = cmd
+        self.cmd: str | None = cmd
         self.headers: dict[str, Any] = headers if headers is not None else {}
-        self.original_headers = copy.copy(self.headers)
+        self.original_headers: Mapping[str, Any] = dict(self.headers)
         self.body = body
+
+    @classmethod
+    def received(cls, cmd: str, headers: Mapping[str, str], body: Any) -> Frame:
+        """A frame that came, whose headers nobody changes: they are copied once, not twice."""
+        frame = cls.__new__(cls)
+        frame.cmd, frame.headers, frame.original_headers, frame.body = cmd, dict(headers), headers, body
+        return frame
 
     def __str__(self) -> str:
         return f"{{cmd={self.cmd},headers=[{clean_headers(self.headers)}],body={self.body}}}"
@@ -55,6 +79,16 @@ def encode(char_data: str | bytes, encoding: str = "utf-8") -> bytes:
 def decode(byte_data: bytes | None, encoding: str = "utf-8") -> str | None:
     """Bytes as text, with U+FFFD for what is none."""
     return None if byte_data is None else byte_data.decode(encoding, errors="replace")
+
+
+def is_eol_default(c: bytes) -> bool:
+    """Whether this is the end of a line."""
+    return c == b"\n"
+
+
+def get_errno(e: Any) -> Any:
+    """The number of an error of the system, or the first argument of another one."""
+    return e.errno if hasattr(e, "errno") else e.args[0]
 
 
 def pack(pieces: Iterable[bytes] = ()) -> bytes:
@@ -82,6 +116,11 @@ def clean_headers(headers: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**headers, "passcode": _HIDDEN} if "passcode" in headers else headers
 
 
+def clean_lines(lines: Any) -> str:
+    """The pieces of a frame as text without the passcode, to be shown."""
+    return PASSCODE_RE.sub(f"passcode:{_HIDDEN}", str(lines))
+
+
 def is_localhost(host_and_port: tuple[str, int]) -> int:
     """1 for this machine, 2 for another one: a key to sort by."""
     return 1 if host_and_port[0] in LOCALHOST_NAMES else 2
@@ -89,7 +128,7 @@ def is_localhost(host_and_port: tuple[str, int]) -> int:
 
 def calculate_heartbeats(shb: Sequence[str], chb: Sequence[int]) -> tuple[int, int]:
     """The intervals that hold between what a server answered and a client wanted, in milliseconds."""
-    (server_sends, server_wants), (client_sends, client_wants) = map(int, shb), chb
+    (server_sends, server_wants), (client_sends, client_wants) = map(int, shb), map(int, chb)
     return (
         max(client_sends, server_wants) if client_sends and server_wants else 0,
         max(client_wants, server_sends) if client_wants and server_sends else 0,
@@ -116,16 +155,51 @@ def convert_frame(frame: Frame) -> list[bytes]:
     return [*(line.encode() for line in lines), b"\n", body, NULL if frame.cmd else b""]
 
 
-def parse_frame(frame: bytes) -> Frame | None:
-    """The frame in these bytes, None if there is none; its body stays bytes."""
-    data = frame.lstrip(b"\r\n").removesuffix(NULL)
-    if not data:
-        return None
-    found = Decoder("1.2").feed(data + NULL)[0]
-    return Frame(found.command, dict(found.headers), found.body)
+def _unescape_header(matchobj: re.Match[str]) -> str:
+    """One escape as what it stands for; one that STOMP does not know stays."""
+    return _HEADER_UNESCAPES.get(matchobj.group(0), matchobj.group(0))
 
 
 def parse_headers(lines: Sequence[str], offset: int = 0) -> dict[str, str]:
-    """The headers in these lines, the first of those that repeat."""
-    frame = parse_frame("\n".join(["MESSAGE", *lines[offset:], "", ""]).encode())
-    return frame.headers if frame else {}
+    """The headers in these lines, the first of those that repeat; lenient, as in stomp.py."""
+    headers: dict[str, str] = {}
+    for line in lines[offset:]:
+        found = HEADER_LINE_RE.match(line)
+        if found is not None:
+            key, value = (re.sub(r"\\.", _unescape_header, text) for text in found.groups())
+            headers.setdefault(key, value)
+    return headers
+
+
+def parse_frame(frame: bytes) -> Frame | None:
+    """The frame in these bytes, None if there is none; its body stays bytes; lenient, as in stomp.py."""
+    frame = frame.lstrip(b"\r\n")
+    end = PREAMBLE_END_RE.search(frame)
+    preamble, body = (frame, b"") if end is None else (frame[: end.start()], frame[end.end() :])
+    if not frame:
+        return None
+    lines = LINE_END_RE.split(preamble.decode(errors="replace"))
+    return Frame(lines[0], parse_headers(lines, 1), body)
+
+
+class PollableQueue(queue.Queue[Any]):
+    """A queue with a descriptor that can be read when something is in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._getsocket, self._putsocket = socket.socketpair()
+
+    def fileno(self) -> int:
+        return self._getsocket.fileno()
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._putsocket.send(b"x")
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        self._getsocket.recv(1)
+        return super().get(block, timeout)
+
+    def shutdown(self, immediate: bool = False) -> None:
+        self._putsocket.close()
+        self._getsocket.close()

@@ -1,4 +1,4 @@
-"""The outbox in the admin: to look at, and to have rows tried again."""
+"""The outbox and the inbox in the admin: to look at, and to have rows of the outbox tried again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 
 from stomplistener._util.masking import masked
-from stomplistener.contrib.django.models import OutboxMessage
+from stomplistener.contrib.django.models import InboxMessage, OutboxMessage
 from stomplistener.contrib.django.outbox import requeue
 
 SHOWN = 4096
@@ -22,14 +22,14 @@ SHOWN = 4096
 class OutboxMessageAdmin(admin.ModelAdmin):
     """Nothing can be edited; what failed, or waits for another attempt, can be requeued."""
 
-    list_display = ("id", "destination", "key", "state", "attempts", "short_error", "created")
-    list_filter = ("state", "destination", "created")
+    list_display = ("id", "destination", "key", "state", "attempts", "refusals", "short_error", "created")
+    list_filter = ("state", "connection", "destination", "created")
     search_fields = ("destination", "key", "uuid", "error")
     ordering = ("-id",)
     actions = ("requeue_rows",)
     fieldsets = (
-        (None, {"fields": ("uuid", "destination", "key", "shown_headers", "preview")}),
-        ("Delivery", {"fields": ("state", "attempts", "error", "created", "due", "settled")}),
+        (None, {"fields": ("uuid", "connection", "destination", "key", "options", "shown_headers", "preview")}),
+        ("Delivery", {"fields": ("state", "attempts", "refusals", "error", "created", "due", "settled")}),
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 (Django's signature)
@@ -57,6 +57,22 @@ class OutboxMessageAdmin(admin.ModelAdmin):
         left = rows.count() - count
         note = f" Published already and left alone: {left}." if left else ""
         self.message_user(request, f"Queued again: {count}.{note}", messages.SUCCESS)
+
+
+@admin.register(InboxMessage)
+class InboxMessageAdmin(admin.ModelAdmin):
+    """Nothing can be edited. A message whose row is deleted is handled again if it comes again."""
+
+    list_display = ("id", "handler", "destination", "message", "handled")
+    list_filter = ("handler", "destination", "handled")
+    search_fields = ("message",)
+    ordering = ("-id",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 (Django's signature)
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: InboxMessage | None = None) -> bool:  # noqa: ARG002
+        return False
 
 
 def body_preview(body: bytes) -> str:

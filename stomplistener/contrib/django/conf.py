@@ -18,6 +18,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from stomplistener.brokers.table import PROFILES
 from stomplistener.connection import Connection
 from stomplistener.errors import InvalidURI
 from stomplistener.worker.application import DEFAULT, uri_variable
@@ -37,8 +38,13 @@ _ROOT: Mapping[str, tuple[type, ...]] = {
     "CONNECTIONS": (Mapping,),
     "ATOMIC": (bool,),
     "PUBLISH_TIMEOUT": _NUMBER,
+    "BACKEND": (str,),
     "OUTBOX": (Mapping,),
+    "INBOX": (Mapping,),
 }
+
+BACKENDS = ("broker", "locmem")
+"""What ``BACKEND`` may say: send to the broker, or keep messages in memory for tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +56,7 @@ class OutboxSettings:
         poll: the pause when nothing is due.
         timeout: how long a row may wait for its receipt.
         attempts: how often the broker may refuse a row before it is parked as failed.
-        first_delay: the pause after the first failure of a row; it doubles with each further one.
+        first_delay: the pause after the first refusal of a row; it doubles with each further one.
         most_delay: up to this.
         keep: how long published rows stay; None keeps them.
     """
@@ -63,11 +69,15 @@ class OutboxSettings:
     most_delay: float = 300.0
     keep: float | None = 7 * 24 * 3600.0
 
-    def delay(self, attempts: int) -> float:
-        """The pause after so many failed attempts."""
-        return min(self.first_delay * 2.0 ** min(attempts - 1, 60), self.most_delay)
+    def delay(self, refusals: int) -> float:
+        """The pause after so many refusals."""
+        return min(self.first_delay * 2.0 ** min(refusals - 1, 60), self.most_delay)
 
 
+KEEP_INBOX = 7 * 24 * 3600.0
+"""Seconds that rows of the inbox stay, unless ``INBOX`` says otherwise."""
+
+_INBOX: Mapping[str, tuple[type, ...]] = {"KEEP": _NUMBER}
 _OUTBOX: Mapping[str, tuple[type, ...]] = {
     each.name.upper(): (int,) if each.name in ("batch", "attempts") else _NUMBER for each in fields(OutboxSettings)
 }
@@ -91,6 +101,14 @@ class ConnectionSettings:
             raise ImproperlyConfigured(f"connection {self.name!r} has no broker URI: {_where(self.name)}")
         return self.uri
 
+    @property
+    def detects_duplicates(self) -> bool | None:
+        """Whether the options say that the broker detects duplicates; None leaves it to what CONNECTED names."""
+        if self.options.get("duplicate_header"):
+            return True
+        profile = PROFILES.get(self.options.get("broker", ""))
+        return None if profile is None else profile.options["duplicate_id"].headers is not None
+
     def make(self) -> Connection:
         """A connection that is not connected yet; raises as ``broker_uri``."""
         return Connection(self.broker_uri(), **self.options)
@@ -98,12 +116,30 @@ class ConnectionSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class StompSettings:
-    """The whole setting."""
+    """The whole setting.
+
+    Attributes:
+        backend: one of ``BACKENDS``; None lets the environment decide.
+        keep_inbox: seconds that rows of the inbox stay; None keeps them.
+    """
 
     connections: Mapping[str, ConnectionSettings]
     atomic: bool
     publish_timeout: float
+    backend: str | None
     outbox: OutboxSettings
+    keep_inbox: float | None
+
+    def connection(self, name: str) -> ConnectionSettings:
+        """Return the connection of that name.
+
+        Raises:
+            ImproperlyConfigured: there is none.
+        """
+        if name not in self.connections:
+            known = ", ".join(self.connections)
+            raise ImproperlyConfigured(f"{NAME}['CONNECTIONS'] has no connection {name!r}: there is {known}")
+        return self.connections[name]
 
 
 @functools.cache
@@ -122,7 +158,9 @@ def stomp_settings() -> StompSettings:
         connections={name: _connection(name, each) for name, each in _connections(raw)},
         atomic=raw.get("ATOMIC", False),
         publish_timeout=raw.get("PUBLISH_TIMEOUT", 10.0),
+        backend=raw.get("BACKEND"),
         outbox=OutboxSettings(**outbox),
+        keep_inbox=raw.get("INBOX", {}).get("KEEP", KEEP_INBOX),
     )
 
 
@@ -158,7 +196,10 @@ def problems(raw: object) -> list[CheckMessage]:
     if found:
         return found
     found += _shape(raw.get("OUTBOX", {}), _OUTBOX, f"{NAME}['OUTBOX']")
+    found += _shape(raw.get("INBOX", {}), _INBOX, f"{NAME}['INBOX']")
     found += _range(raw)
+    if raw.get("BACKEND", "broker") not in (*BACKENDS, None):
+        found.append(_error("E007", f"{NAME}['BACKEND'] is {raw['BACKEND']!r}", f"There are {', '.join(BACKENDS)}."))
     for name, each in _connections(raw):
         path = NAME if name == DEFAULT else f"{NAME}['CONNECTIONS'][{name!r}]"
         if not isinstance(each, Mapping):
@@ -177,14 +218,18 @@ def _shape(raw: Mapping[str, Any], allowed: Mapping[str, tuple[type, ...]], path
             yield _error("E002", f"{path} has no key {key!r}", hint)
             continue
         wanted = allowed[key]
-        optional = value is None and key not in ("OPTIONS", "CONNECTIONS", "OUTBOX", "ATOMIC")
+        optional = value is None and key not in ("OPTIONS", "CONNECTIONS", "OUTBOX", "INBOX", "ATOMIC")
         if not optional and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
             names = "a dict" if wanted == (Mapping,) else " or ".join(each.__name__ for each in wanted)
             yield _error("E003", f"{path}[{key!r}] is {type(value).__name__}, not {names}", None)
 
 
 def _range(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    numbers = {f"{NAME}['OUTBOX'][{key!r}]": (key, value) for key, value in raw.get("OUTBOX", {}).items()}
+    numbers = {
+        f"{NAME}[{part!r}][{key!r}]": (key, value)
+        for part in ("OUTBOX", "INBOX")
+        for key, value in raw.get(part, {}).items()
+    }
     if "PUBLISH_TIMEOUT" in raw:
         numbers[f"{NAME}['PUBLISH_TIMEOUT']"] = ("PUBLISH_TIMEOUT", raw["PUBLISH_TIMEOUT"])
     for path, (key, value) in numbers.items():

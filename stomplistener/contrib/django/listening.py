@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,8 +13,10 @@ from django.utils.module_loading import autodiscover_modules
 from stomplistener.contrib.django import publishing
 from stomplistener.contrib.django.conf import stomp_settings
 from stomplistener.contrib.django.database import DatabaseCare
+from stomplistener.contrib.django.housekeeping import Housekeeper
 from stomplistener.message import Message
 from stomplistener.worker import Application, Around, Handler
+from stomplistener.worker.application import DEFAULT
 
 H = TypeVar("H", bound=Handler)
 
@@ -21,9 +24,10 @@ app = Application(name="django")
 """The application of this project: for more managers around messages, hooks, and ``app.running()`` in tests."""
 
 _care = DatabaseCare(app)
+_inboxes: set[str | None] = set()
+"""The databases that have rows of handlers with ``once``."""
+
 app.around(_care.around)
-app.on_stop(_care.close)
-app.on_stop(publishing.close)
 
 
 def listener(
@@ -31,6 +35,7 @@ def listener(
     *,
     atomic: bool | None = None,
     using: str | None = None,
+    once: bool | str = False,
     around: Sequence[Around] = (),
     **options: Any,
 ) -> Callable[[H], H]:
@@ -43,6 +48,9 @@ def listener(
         destination: as the broker spells it, such as ``/queue/orders``.
         atomic: whether to run it in ``transaction.atomic``; the setting ``ATOMIC`` where None.
         using: the database of that transaction; the default one where None.
+        once: whether to call the handler once for a message that comes several times: True knows it by its
+            ``outbox-id``, a name by that header. Needs the transaction, which writes a row to the inbox. See ``inbox``
+            for messages without such a header.
         around: more context managers, inside of that transaction.
         **options: as for ``Application.listener``: ``workers=``, ``retries=``, ``error_destination=``, …
 
@@ -51,7 +59,28 @@ def listener(
     """
     if using is not None and using not in connections:
         raise ValueError(f"there is no database {using!r} in DATABASES, which has {', '.join(connections)}")
+    if not once:
+        return app.listener(destination, around=(_in_transaction(atomic, using), *around), **options)
+    if atomic is False:
+        raise ValueError("once writes a row in the handler's transaction: leave atomic=False out")
+    # Models can be imported when the apps are ready, as they are for a module with listeners.
+    from stomplistener.contrib.django.inbox import Inbox
 
+    name = options.get("connection", DEFAULT)
+    inbox = Inbox(destination, once, using, functools.partial(_server, name))
+    _inboxes.add(using)
+    declare: Callable[[H], H] = app.listener(
+        destination, around=(inbox.unless_repeated, inbox.noted, *around), **options
+    )
+
+    def declared(handler: H) -> H:
+        inbox.handler = f"{handler.__module__}.{handler.__qualname__}"
+        return declare(handler)
+
+    return declared
+
+
+def _in_transaction(atomic: bool | None, using: str | None) -> Around:
     @contextmanager
     def in_transaction(_message: Message) -> Iterator[None]:
         if stomp_settings().atomic if atomic is None else atomic:
@@ -60,7 +89,44 @@ def listener(
         else:
             yield
 
-    return app.listener(destination, around=(in_transaction, *around), **options)
+    return in_transaction
+
+
+def _server(name: str) -> str:
+    """The broker's name for itself; empty where the application does not run, or it has none."""
+    connection = app.connections.get(name)
+    return "" if connection is None else connection.session.server or ""
+
+
+class InboxCare:
+    """Purges the inbox while the worker runs, if a handler has one."""
+
+    def __init__(self) -> None:
+        self._housekeepers: list[Housekeeper] = []
+
+    def start(self) -> None:
+        keep = stomp_settings().keep_inbox
+        if keep is None or not _inboxes:
+            return
+        from stomplistener.contrib.django.inbox import handled_rows_deleted
+
+        purges = {
+            f"inbox of {using or 'the default database'}": functools.partial(handled_rows_deleted, keep, using)
+            for using in _inboxes
+        }
+        self._housekeepers.append(Housekeeper(dict(purges)))
+        self._housekeepers[-1].start()
+
+    def stop(self) -> None:
+        while self._housekeepers:
+            self._housekeepers.pop().stop()
+
+
+_inbox_care = InboxCare()
+app.on_start(_inbox_care.start)
+app.on_stop(_inbox_care.stop)
+app.on_stop(_care.close)
+app.on_stop(publishing.close)
 
 
 def load() -> Application:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 from django.db import router
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from stomplistener.connection import Body
+from stomplistener.contrib.django.conf import stomp_settings
 from stomplistener.contrib.django.models import OutboxMessage
-from stomplistener.protocol import commands, encode
+from stomplistener.contrib.outgoing import UNSET, checked_frame, traced, with_json
+from stomplistener.worker.application import DEFAULT
 
 State = OutboxMessage.State
 
 _OF_THE_RELAY = ("destination", "content-length", "outbox-id")
+
+TEXT = "text"
+"""The option of a row whose body was given as text: some brokers make another kind of message of it."""
 
 
 def enqueue(
@@ -22,46 +29,72 @@ def enqueue(
     body: Body = b"",
     headers: Mapping[str, str] | None = None,
     *,
-    key: str = "",
+    key: str | None = None,
+    connection: str = DEFAULT,
+    persistent: bool = True,
+    expires: float | None = None,
+    priority: int | None = None,
+    delay: float | None = None,
+    duplicate_id: str | None = None,
+    json: Any = UNSET,
     content_type: str | None = None,
+    auto_content_length: bool | None = None,
     using: str | None = None,
 ) -> OutboxMessage:
     """Write a message to the outbox, in the transaction that is open; ``manage.py stomp_outbox`` publishes it.
 
-    It is published at least once if the transaction commits, and never if it does not. Its header ``outbox-id`` is the
-    same each time, so that consumers can leave out what they have seen.
+    The relay publishes it at least once if the transaction commits, and never if it does not. Its header ``outbox-id``
+    is the same each time, so that consumers can recognize a message that they have seen.
 
     Args:
         destination: as the broker spells it; at most 255 characters.
         body: bytes, or text, which goes as UTF-8.
-        headers: more headers.
-        key: messages with the same destination and key are published in the order of their rows, each when its
-            predecessor is confirmed; those without one are not held up by any other. At most 255 characters.
+        headers: more headers; they win over the arguments.
+        key: messages with the same connection, destination and key are published in the order of their rows, each when
+            its predecessor is confirmed; those without one are not held up by any other. At most 255 characters.
+        connection: by which connection of the settings.
+        persistent: whether the broker keeps the message on disk.
+        expires: seconds from now after which nobody is to get it any more. If the relay comes to it later, the broker
+            gets it as good as expired, and does with it what it does with expired messages.
+        priority: 0 to 9, 9 first, where the broker's queue has priorities.
+        delay: seconds from now before the broker delivers it.
+        duplicate_id: identifies the message for a broker that detects duplicates; the row's id where None.
+        json: a value to send as JSON in the place of ``body``.
         content_type: the MIME type of the body.
+        auto_content_length: as for ``Connection.send``.
         using: the database; where None, the one that models are written to.
 
     Returns:
         the row.
 
     Raises:
-        ValueError: there is no destination, or it or the key is too long.
+        ImproperlyConfigured: there is no such connection.
+        ValueError: there is no destination, it or the key is too long, or an option is out of range.
         InvalidHeader: a header cannot be sent in STOMP.
         TypeError: the body is neither bytes nor text, or a header is no text.
     """
-    for name, text in (("destination", destination), ("key", key)):
+    for name, text in (("destination", destination), ("key", key or "")):
         if len(text) > 255:
             raise ValueError(f"the {name} of an outbox message has at most 255 characters, not {len(text)}")
-    for name, value in (headers or {}).items():
-        if not isinstance(value, str):
-            raise TypeError(f"header {name!r} is {type(value).__name__}, not str")
-    frame = commands.send(destination, body, headers, content_type=content_type)
-    encode(frame, "1.2")
-    return OutboxMessage.objects.using(using or router.db_for_write(OutboxMessage)).create(
-        destination=destination,
-        key=key,
-        headers={name: value for name, value in frame.headers.items() if name not in _OF_THE_RELAY},
-        body=bytes(frame.body),
-    )
+    stomp_settings().connection(connection)
+    body, content_type = with_json(body, json, content_type)
+    counted: dict[str, Any] = {} if auto_content_length is None else {"auto_content_length": auto_content_length}
+    about: dict[str, Any] = {"expires": expires, "priority": priority, "delay": delay, "duplicate_id": duplicate_id}
+    options: dict[str, Any] = {name: value for name, value in about.items() if value is not None} | counted
+    if not persistent:
+        options["persistent"] = False
+    if isinstance(body, str):
+        options[TEXT] = True
+    with traced(destination, body, headers or {}) as carried:
+        frame = checked_frame(destination, body, carried, content_type=content_type, **about, **counted)
+        return _rows(using).create(
+            connection=connection,
+            destination=destination,
+            key=key or "",
+            headers={name: value for name, value in frame.headers.items() if name not in _OF_THE_RELAY},
+            body=bytes(frame.body),
+            options=options,
+        )
 
 
 def requeue(ids: Iterable[int], using: str | None = None) -> int:
@@ -71,8 +104,8 @@ def requeue(ids: Iterable[int], using: str | None = None) -> int:
         ids: primary keys; published rows among them are left alone.
         using: the database; where None, the one that models are written to.
     """
-    rows = OutboxMessage.objects.using(using or router.db_for_write(OutboxMessage)).filter(pk__in=list(ids))
-    return rows.exclude(state=State.PUBLISHED).update(state=State.PENDING, attempts=0, due=timezone.now(), settled=None)
+    rows = _rows(using).filter(pk__in=list(ids)).exclude(state=State.PUBLISHED)
+    return rows.update(state=State.PENDING, attempts=0, refusals=0, due=timezone.now(), settled=None)
 
 
 def purge(keep: float, using: str | None = None, chunk: int = 1000) -> int:
@@ -83,9 +116,20 @@ def purge(keep: float, using: str | None = None, chunk: int = 1000) -> int:
         using: the database; where None, the one that models are written to.
         chunk: how many at a time.
     """
-    rows = OutboxMessage.objects.using(using or router.db_for_write(OutboxMessage))
-    old = rows.filter(state=State.PUBLISHED, settled__lte=timezone.now() - timedelta(seconds=keep)).order_by("pk")
-    deleted = 0
-    while ids := list(old.values_list("pk", flat=True)[:chunk]):
-        deleted += rows.filter(pk__in=ids).delete()[0]
-    return deleted
+    return sum(old_rows_deleted(keep, using, chunk))
+
+
+def old_rows_deleted(keep: float, using: str | None = None, chunk: int = 1000) -> Iterator[int]:
+    """Delete as ``purge`` does, and yield after each chunk how many rows it had."""
+    old = _rows(using).filter(state=State.PUBLISHED, settled__lte=timezone.now() - timedelta(seconds=keep))
+    yield from deleted_in_chunks(old.order_by("settled"), chunk)
+
+
+def deleted_in_chunks(rows: QuerySet[Any], chunk: int) -> Iterator[int]:
+    """Delete rows, a chunk in each transaction, and yield after each how many it had."""
+    while ids := list(rows.values_list("pk", flat=True)[:chunk]):
+        yield rows.model.objects.using(rows.db).filter(pk__in=ids).delete()[0]
+
+
+def _rows(using: str | None) -> QuerySet[OutboxMessage]:
+    return OutboxMessage.objects.using(using or router.db_for_write(OutboxMessage))

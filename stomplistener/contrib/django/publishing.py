@@ -5,17 +5,19 @@ The connection is made at the first message; a forked process (gunicorn, multipr
 
 from __future__ import annotations
 
+import contextvars
 import functools
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import transaction
 
 from stomplistener._util.deadline import Deadline
 from stomplistener.connection import Body
+from stomplistener.contrib.django import test
 from stomplistener.contrib.django.conf import NAME, stomp_settings
+from stomplistener.contrib.outgoing import UNSET, kept, traced, with_json, with_persistence
 from stomplistener.contrib.publisher import GOODBYE, Publisher
 from stomplistener.worker.application import DEFAULT
 
@@ -24,10 +26,8 @@ _made: list[Publisher] = []
 
 @functools.cache
 def _publisher(name: str) -> Publisher:
-    known = stomp_settings().connections
-    if name not in known:
-        raise ImproperlyConfigured(f"{NAME}['CONNECTIONS'] has no connection {name!r}")
-    publisher = Publisher(known[name].broker_uri(), **known[name].options)
+    known = stomp_settings().connection(name)
+    publisher = Publisher(known.broker_uri(), **known.options)
     _made.append(publisher)
     return publisher
 
@@ -38,26 +38,43 @@ def publish(
     headers: Mapping[str, str] | None = None,
     *,
     connection: str = DEFAULT,
+    persistent: bool = True,
+    json: Any = UNSET,
+    content_type: str | None = None,
     timeout: float | None = None,
     **options: Any,
 ) -> None:
     """Send a message now, whatever becomes of the transaction, and wait until the broker has confirmed it.
 
+    In tests the message is kept in ``stomplistener.contrib.django.test.outbox`` instead. Thread-safe.
+
     Args:
         destination: as the broker spells it.
         body: bytes, or text, which goes as UTF-8.
-        headers: more headers.
+        headers: more headers; they win over the arguments.
         connection: by which connection of the settings.
+        persistent: whether the broker keeps the message on disk.
+        json: a value to send as JSON in the place of ``body``.
+        content_type: the MIME type of the body.
         timeout: seconds to wait for a connection and the receipt together; the setting ``PUBLISH_TIMEOUT`` where None.
-        **options: as for ``Connection.send``: ``content_type=``, ``persistent=``, …
+        **options: as for ``Connection.send``: ``expires=``, ``priority=``, ``delay=``, ``duplicate_id=``, …
 
     Raises:
         StompError: it was not confirmed; as for ``Connection.connect`` and ``Connection.send``.
         ImproperlyConfigured: there is no such connection, or it has no URI.
     """
-    deadline = Deadline(stomp_settings().publish_timeout if timeout is None else timeout)
-    sender = _publisher(connection).connection(timeout=deadline.remaining())
-    sender.send(destination, body, headers, confirm=True, timeout=deadline.remaining(), **options)
+    settings = stomp_settings()
+    settings.connection(connection)
+    body, content_type = with_json(body, json, content_type)
+    if content_type is not None:
+        options["content_type"] = content_type
+    with traced(destination, body, with_persistence(headers, persistent)) as carried:
+        if test.keeps_messages():
+            test.outbox.append(kept(connection, destination, body, carried, options))
+            return
+        deadline = Deadline(settings.publish_timeout if timeout is None else timeout)
+        sender = _publisher(connection).connection(timeout=deadline.remaining())
+        sender.send(destination, body, carried, confirm=True, timeout=deadline.remaining(), **options)
 
 
 def publish_on_commit(
@@ -72,7 +89,7 @@ def publish_on_commit(
     """Send a message when the transaction commits, and not at all when it is rolled back; outside of one, now.
 
     The transaction is committed by then: a broker that cannot be reached does not undo it, and a process that ends
-    between the two sends nothing. What must not be lost goes by the outbox instead.
+    between the two sends nothing. A message that must not be lost goes by the outbox instead.
 
     Args:
         using: the database of the transaction; the default one where None.
@@ -83,9 +100,12 @@ def publish_on_commit(
         StompError: where the transaction ends, with ``robust=False``: it was not confirmed.
     """
 
+    # The span of the caller may have ended when the transaction commits, and is still what caused the message.
+    context = contextvars.copy_context()
+
     # Django logs a robust one by its name, which a partial has not.
     def send() -> None:
-        publish(destination, body, headers, **options)
+        context.run(publish, destination, body, headers, **options)
 
     transaction.on_commit(send, using=using, robust=robust)
 

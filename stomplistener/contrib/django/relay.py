@@ -1,60 +1,66 @@
 """From the outbox to the broker.
 
 A relay takes rows that are due, sends them, waits for the receipts and marks the rows, all in one transaction that
-holds the rows' locks (``SELECT … FOR UPDATE SKIP LOCKED``): others see which rows are taken, and when a relay dies its
-rows are free again at once. Databases without such locks, SQLite among them, must have one relay only.
+holds the rows' locks: other relays see which rows are taken, and when a relay dies its rows are free again at once.
+Two *lanes* do so side by side, each a thread with its own database connection: while one waits for receipts or for the
+database, the other one sends. Databases without ``SKIP LOCKED``, SQLite among them, must have one relay only, and it
+has one lane.
 
-Order: of the rows with the same destination and key only the first one that is pending, the *head*, is ever taken, so
-its lock guards the whole group. Who has it may send the followers, too, each when its predecessor was confirmed.
+Order: see ``claims``. The lock of a head guards its whole group, against other lanes as against other relays.
 
-Failures: what the broker refuses counts against the row, is tried again after a growing delay, and is parked as failed
-at last. When the broker is away rows are tried again for ever. What failed before is sent alone: where one message
-makes the broker hang up, the others do not suffer for it again.
+Failures: a message that the broker refuses is tried again after a growing delay, and is parked as failed at last. A
+connection loss is no refusal: the row stays due, and it is sent again as soon as there is a connection. Only a message
+that was sent alone when the connection was lost is left alone for up to five seconds: it may be what makes the broker
+close the connection, and the others need some time between.
 """
 
 from __future__ import annotations
 
 import logging
 import queue
+import threading
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, Error, close_old_connections, connections, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import F
 from django.utils import timezone
 
-from stomplistener._util.deadline import Deadline
 from stomplistener.connection import Connection
+from stomplistener.contrib.django.claims import Claims
 from stomplistener.contrib.django.conf import OutboxSettings
+from stomplistener.contrib.django.housekeeping import Housekeeper
 from stomplistener.contrib.django.models import OutboxMessage
-from stomplistener.contrib.django.outbox import State, purge
-from stomplistener.errors import BrokerError, ProtocolError, StompError, TimedOut
+from stomplistener.contrib.django.outbox import State, old_rows_deleted
+from stomplistener.contrib.django.sending import Outcomes, Sender, is_loss, is_refusal, reason
+from stomplistener.errors import StompError
 from stomplistener.worker import signals
 from stomplistener.worker.alive import AliveFile
+from stomplistener.worker.application import DEFAULT
 from stomplistener.worker.backoff import BackOff
 
 _log = logging.getLogger("stomplistener.django")
 
-PURGE_EVERY = 600.0
-"""Seconds between two looks for old rows."""
+LANES = 2
+TICK = 1.0
+"""Seconds between two looks at the lanes."""
 
-Outcomes = dict[int, Exception | None]
-"""What came of each row that was sent, by its primary key; None: the broker has confirmed it."""
+LONGEST_PAUSE = 2.0
+"""Seconds at most until broker or database are tried again: rows are to leave soon after an outage."""
 
 
 class Relay:
-    """Publishes what is in the outbox of one database. One thread uses it.
+    """Publishes what is in the outbox of one database for one connection. ``run`` is called in the main thread.
 
     Args:
         connection: to the broker; the relay connects it.
         options: from the settings.
         using: the database.
-        alive: touched after each look at the outbox that went well.
+        name: of the connection; only rows for it are published.
+        alive: touched while looks at the outbox go well.
+        detects_duplicates: whether the ids of rows go as ``duplicate_id``; None asks the broker in use.
     """
 
     def __init__(
@@ -63,51 +69,88 @@ class Relay:
         options: OutboxSettings,
         *,
         using: str = DEFAULT_DB_ALIAS,
+        name: str = DEFAULT,
         alive: AliveFile | None = None,
+        detects_duplicates: bool | None = None,
     ) -> None:
         self._connection = connection
         self._options = options
         self._using = using
+        self._name = name
         self._alive = alive or AliveFile(None)
-        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._sender = Sender(connection, options.timeout, detects_duplicates)
+        self._events: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
         self._locks = connections[using].features.has_select_for_update_skip_locked
-        self._purged = -PURGE_EVERY
+        self._claims = Claims(using, name)
+        self._suspects = Suspects()
+        self._outage = Outage()
+        self._ending = threading.Event()
+        self._all_is_well = False
+        self._life = 0
+        self._life_lock = threading.Lock()
+        self.counts = Counts()
+
+    # Running
 
     def run(self) -> None:
         """Publish until SIGTERM, SIGINT or SIGHUP; what is under way then is finished."""
         if not self._locks:
             _log.warning("database %s has no SKIP LOCKED: run this relay only once", self._using)
-        with signals.handled(self._signals.put):
-            back_off = BackOff()
-            pause = 0.0
-            while not self._is_told_to_end(pause):
-                try:
-                    pause = 0.0 if self.publish_due() else self._options.poll
-                    self._purge_now_and_then()
-                    back_off = BackOff()
-                    self._alive.touch()
-                except (StompError, Error) as error:
-                    pause = back_off.delay(0.0)
-                    _log.warning("the outbox waits %g s: %s", pause, str(error).strip())
-                close_old_connections()
+        keep = self._options.keep
+        housekeeper = Housekeeper({} if keep is None else {"outbox": lambda: old_rows_deleted(keep, self._using)})
+        lanes = [
+            threading.Thread(target=self._lane, name=f"outbox-{number}", daemon=True)
+            for number in range(LANES if self._locks else 1)
+        ]
+        with signals.handled(self._events.put):
+            for thread in lanes:
+                thread.start()
+            housekeeper.start()
+            failure = self._watch()
+            self._ending.set()
+            for thread in lanes:
+                thread.join()
+            housekeeper.stop()
         self._alive.remove()
         self._connection.disconnect(timeout=self._options.timeout)
         connections.close_all()
+        if failure is not None:
+            raise failure
 
-    def _is_told_to_end(self, pause: float) -> bool:
+    def _watch(self) -> BaseException | None:
+        """Touch the alive-file until a signal comes, or a lane fails as it should not; then what it raised."""
+        while True:
+            try:
+                event = self._events.get(timeout=TICK)
+            except queue.Empty:
+                # Set again by each look that goes well; a lane that sends writes it often.
+                if self._all_is_well:
+                    self._all_is_well = False
+                    self._alive.touch()
+                continue
+            if isinstance(event, BaseException):
+                return event
+            _log.info("ending: signal %d", event)
+            return None
+
+    def _lane(self) -> None:
+        claims, back_off = Claims(self._using, self._name), BackOff(most=LONGEST_PAUSE)
+        pause = 0.0
         try:
-            number = self._signals.get(timeout=pause)
-        except queue.Empty:
-            return False
-        _log.info("ending: signal %d", number)
-        return True
-
-    def _purge_now_and_then(self) -> None:
-        if self._options.keep is None or time.monotonic() - self._purged < PURGE_EVERY:
-            return
-        self._purged = time.monotonic()
-        if count := purge(self._options.keep, self._using):
-            _log.info("purged %d rows", count)
+            while not self._ending.wait(pause):
+                try:
+                    pause = 0.0 if self._publish_from(claims) else self._options.poll
+                    self._outage.ends()
+                    self._all_is_well = True
+                    back_off = BackOff(most=LONGEST_PAUSE)
+                except (StompError, Error) as error:
+                    pause = back_off.delay(0.0)
+                    self._outage.begins(error)
+                close_old_connections()
+        except BaseException as error:
+            self._events.put(error)
+        finally:
+            connections.close_all()
 
     def publish_due(self) -> int:
         """Publish one batch of what is due.
@@ -119,113 +162,139 @@ class Relay:
             StompError: the broker is away; what was confirmed before is marked.
             Error: the database is away: what it does not know as published is published again.
         """
+        return self._publish_from(self._claims)
+
+    def _publish_from(self, claims: Claims) -> int:
         self._connection.connect(timeout=self._options.timeout)
+        life = self._life
         with self._holding():
-            outcomes = self._publish(self._claim())
+            outcomes = self._sender.send(claims.take(self._options.batch, self._suspects.shunned()))
             self._note(outcomes)
         for outcome in outcomes.values():
-            if outcome is not None and not _is_refusal(outcome):
-                # A send that was not confirmed must not go out later, behind its successors.
-                self._connection.close()
+            if outcome is not None and is_loss(outcome):
+                self._end_connection(life)
                 raise outcome
         return len(outcomes)
 
-    # Taking
+    def _end_connection(self, life: int) -> None:
+        """Close the connection: a send that was not confirmed must not go out later, behind its successors.
+
+        The lanes notice the same loss one after the other. The second one must not close the connection that the first
+        one has made meanwhile.
+        """
+        with self._life_lock:
+            if self._life == life:
+                self._life += 1
+                self._connection.close()
 
     def _holding(self) -> AbstractContextManager[Any]:
         """What the locks last for; without locks a transaction would only keep others from writing."""
         return transaction.atomic(using=self._using) if self._locks else nullcontext()
 
-    @property
-    def _rows(self) -> QuerySet[OutboxMessage]:
-        return OutboxMessage.objects.using(self._using)
-
-    def _claim(self) -> list[deque[OutboxMessage]]:
-        """Rows to send, those that have to be sent one after the other together."""
-        pending = self._rows.filter(state=State.PENDING)
-        earlier = pending.filter(destination=OuterRef("destination"), key=OuterRef("key"), pk__lt=OuterRef("pk"))
-        due = pending.filter(Q(key="") | ~Exists(earlier), due__lte=timezone.now()).order_by("pk")
-        if self._locks:
-            due = due.select_for_update(skip_locked=True)
-        groups = [deque([row]) for row in due[: self._options.batch]]
-        keyed = {(group[0].destination, group[0].key): group for group in groups if group[0].key}
-        room = self._options.batch - len(groups)
-        if keyed and room:
-            heads = [group[0].pk for group in keyed.values()]
-            followers = pending.filter(
-                destination__in={destination for destination, _ in keyed}, key__in={key for _, key in keyed}
-            )
-            for row in followers.exclude(pk__in=heads).order_by("pk")[:room]:
-                if (group := keyed.get((row.destination, row.key))) is not None:
-                    group.append(row)
-        return groups
-
-    # Sending
-
-    def _publish(self, groups: list[deque[OutboxMessage]]) -> Outcomes:
-        """Send the first of each group, then, where it was confirmed, the next; up to the first sign of an outage."""
-        outcomes: Outcomes = {}
-        while groups:
-            heads = [group.popleft() for group in groups]
-            fresh = [row for row in heads if not row.attempts]
-            suspects = [[row] for row in heads if row.attempts]
-            for together in filter(None, [fresh, *suspects]):
-                outcomes |= self._send(together)
-                if any(outcome is not None and not _is_refusal(outcome) for outcome in outcomes.values()):
-                    return outcomes
-            groups = [group for group, head in zip(groups, heads, strict=True) if group and outcomes[head.pk] is None]
-        return outcomes
-
-    def _send(self, rows: Sequence[OutboxMessage]) -> Outcomes:
-        deadline = Deadline(self._options.timeout)
-        with self._connection.batch():
-            answers = {row.pk: self._begin(row, deadline) for row in rows}
-        return {pk: _outcome(answer, deadline) for pk, answer in answers.items()}
-
-    def _begin(self, row: OutboxMessage, deadline: Deadline) -> Future[Any] | Exception:
-        headers: Mapping[str, str] = {**row.headers, "outbox-id": str(row.uuid)}
-        try:
-            return self._connection.send_async(row.destination, bytes(row.body), headers, timeout=deadline.remaining())
-        except (StompError, ValueError, TypeError) as error:
-            return error
-
     # Marking
 
     def _note(self, outcomes: Outcomes) -> None:
         now = timezone.now()
+        rows = OutboxMessage.objects.using(self._using)
         published = [pk for pk, outcome in outcomes.items() if outcome is None]
         failed = {pk: outcome for pk, outcome in outcomes.items() if outcome is not None}
         with transaction.atomic(using=self._using):
             if published:
-                self._rows.filter(pk__in=published).update(
+                rows.filter(pk__in=published).update(
                     state=State.PUBLISHED, settled=now, attempts=F("attempts") + 1, error=""
                 )
-            for row in self._rows.filter(pk__in=failed):
-                row.attempts += 1
-                row.error = f"{type(failed[row.pk]).__name__}: {failed[row.pk]}"[:2000]
-                if _is_refusal(failed[row.pk]) and row.attempts >= self._options.attempts:
-                    row.state, row.settled = State.FAILED, now
-                    _log.error("%s is given up after %d attempts: %s", row, row.attempts, row.error)
-                else:
-                    row.due = now + timedelta(seconds=self._options.delay(row.attempts))
-                    _log.warning("%s was not published: %s", row, row.error)
-                row.save(update_fields=["attempts", "error", "state", "settled", "due"])
+            for row in rows.filter(pk__in=failed) if failed else ():
+                self._note_failure(row, failed[row.pk])
+                row.save(update_fields=["attempts", "refusals", "error", "state", "settled", "due"])
+        self.counts.add("published", len(published))
+        self._suspects.note(outcomes)
+
+    def _note_failure(self, row: OutboxMessage, error: Exception) -> None:
+        now = timezone.now()
+        row.error = f"{type(error).__name__}: {error}"[:2000]
+        row.attempts += 1
+        if not is_refusal(error):
+            # It stays due. The loss itself is logged once, not for each row.
+            if row.attempts > 1:
+                self._suspects.add(row.pk)
+            return
+        row.refusals += 1
+        self.counts.add("refused")
+        if row.refusals >= self._options.attempts:
+            row.state, row.settled = State.FAILED, now
+            _log.error("%s is given up after %d attempts: %s", row, row.refusals, reason(error))
+        else:
+            row.due = now + timedelta(seconds=self._options.delay(row.refusals))
+            _log.warning("%s was refused and is tried again at %s: %s", row, row.due, reason(error))
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Whether it is about this message, and not about the way to the broker."""
-    return isinstance(error, (BrokerError, ProtocolError, TypeError)) or (
-        isinstance(error, ValueError) and not isinstance(error, TimedOut)
-    )
+class Counts:
+    """How many rows this relay published, and how many refusals it met. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = {"published": 0, "refused": 0}
+
+    def add(self, outcome: str, number: int = 1) -> None:
+        with self._lock:
+            self._counts[outcome] += number
+
+    def snapshot(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._counts)
 
 
-def _outcome(answer: Future[Any] | Exception, deadline: Deadline) -> Exception | None:
-    if isinstance(answer, Exception):
-        return answer
-    try:
-        answer.result(deadline.remaining())
-    except TimeoutError:
-        return TimedOut(f"no receipt from the broker for {deadline.timeout} s")
-    except Exception as error:
-        return error
-    return None
+class Suspects:
+    """Rows that were sent alone when the connection was lost; each is left alone for a while. Thread-safe."""
+
+    FIRST = 1.0
+    MOST = 5.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[int, tuple[float, float]] = {}
+        """By primary key: until when, by the monotonic clock, and for how long."""
+
+    def add(self, pk: int) -> None:
+        """Leave a row alone, twice as long as the last time."""
+        with self._lock:
+            _, last = self._held.get(pk, (0.0, self.FIRST / 2))
+            wait = min(2 * last, self.MOST)
+            self._held[pk] = (time.monotonic() + wait, wait)
+
+    def note(self, outcomes: Outcomes) -> None:
+        """Forget the rows that were answered."""
+        with self._lock:
+            for pk, outcome in outcomes.items():
+                if pk in self._held and not is_loss(outcome):
+                    del self._held[pk]
+
+    def shunned(self) -> set[int]:
+        """The rows to leave alone now."""
+        now = time.monotonic()
+        with self._lock:
+            # Another relay may have published a row, which this one then hears nothing of.
+            self._held = {pk: held for pk, held in self._held.items() if held[0] + self.MOST > now}
+            return {pk for pk, (until, _) in self._held.items() if until > now}
+
+
+class Outage:
+    """Logs the beginning and the end of an outage once, though each lane meets it at each try. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._began: float | None = None
+
+    def begins(self, error: Exception) -> None:
+        with self._lock:
+            if self._began is not None:
+                return
+            self._began = time.monotonic()
+        _log.warning("the outbox waits, and no row is lost: %s", str(error).strip().partition("\n")[0])
+
+    def ends(self) -> None:
+        with self._lock:
+            if self._began is None:
+                return
+            lasted, self._began = time.monotonic() - self._began, None
+        _log.info("the outbox is published again after %.1f s", lasted)

@@ -15,6 +15,7 @@ from stomplistener.worker.application import DEFAULT
 
 PREFIX = "STOMP_"
 CONNECTIONS = "STOMP_CONNECTIONS"
+SUPPRESS_SEND = "STOMP_SUPPRESS_SEND"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,18 @@ _KEYS: Mapping[str, Callable[[object], object]] = {
     "HEADERS": _headers,
 }
 """What a key means: the argument of ``Connection`` of the same name."""
+
+
+def suppresses_send(config: Mapping[str, Any]) -> bool:
+    """Whether messages are kept in memory instead of being sent; where the configuration is silent, while testing.
+
+    Raises:
+        ValueError: the value is neither True, False nor None.
+    """
+    value = config.get(SUPPRESS_SEND)
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"app.config[{SUPPRESS_SEND!r}] must be True, False or None, not {value!r}")
+    return bool(config.get("TESTING")) if value is None else value
 
 
 def read(config: Mapping[str, Any]) -> dict[str, ConnectionConfig]:

@@ -11,6 +11,7 @@ from flask import Flask
 from stomplistener.connection import Body, Connection
 from stomplistener.contrib.flask.commands import stomp_commands
 from stomplistener.contrib.flask.site import KEY, Site, current_site
+from stomplistener.contrib.outgoing import UNSET, SentMessage, with_json, with_persistence
 from stomplistener.options import DEFAULT as DEFAULT_TIMEOUT
 from stomplistener.worker import Application
 from stomplistener.worker.application import DEFAULT
@@ -73,20 +74,37 @@ class Stomp:
         headers: Mapping[str, str] | None = None,
         *,
         connection: str = DEFAULT,
+        persistent: bool = True,
+        json: Any = UNSET,
+        content_type: str | None = None,
         **options: Any,
     ) -> None:
         """Send a message by this process' connection. Needs an application context.
 
+        While ``app.testing`` is true, the message is kept in ``outbox`` instead, unless a worker runs in this process;
+        ``STOMP_SUPPRESS_SEND`` in the configuration decides otherwise.
+
         Args:
-            destination, body, headers: as for ``Connection.send``.
+            destination, body, headers, content_type: as for ``Connection.send``.
             connection: ``default``, or one of ``STOMP_CONNECTIONS``.
-            **options: likewise: ``confirm=``, ``content_type=``, …; ``timeout=`` counts for the connecting, too, where
-                that is needed.
+            persistent: whether the broker keeps the message on disk.
+            json: a value to send as JSON in the place of ``body``.
+            **options: as for ``Connection.send``: ``confirm=``, ``expires=``, …; ``timeout=`` counts for the
+                connecting, too, where that is needed.
 
         Raises:
             StompError: as ``connection()`` and ``Connection.send`` do.
+            KeyError: there is no connection of that name.
         """
-        current_site().send(destination, body, headers, connection, options)
+        body, content_type = with_json(body, json, content_type)
+        if content_type is not None:
+            options["content_type"] = content_type
+        current_site().send(destination, body, with_persistence(headers, persistent), connection, options)
+
+    @property
+    def outbox(self) -> list[SentMessage]:
+        """The messages that the current application kept instead of sending them. Needs an application context."""
+        return current_site().outbox
 
     def close(self) -> None:
         """Disconnect this process' publishers gracefully; the next use connects anew. Needs an application context.

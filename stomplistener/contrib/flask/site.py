@@ -9,6 +9,7 @@ from flask import Flask, current_app
 
 from stomplistener.connection import Body, Connection
 from stomplistener.contrib.flask import config
+from stomplistener.contrib.outgoing import SentMessage, kept, traced
 from stomplistener.contrib.publisher import Publisher
 from stomplistener.options import DEFAULT
 from stomplistener.worker import Application
@@ -31,6 +32,10 @@ def current_site() -> Site:
 class Site:
     """What one Flask application holds, in ``app.extensions["stomp"]``. Thread-safe.
 
+    Attributes:
+        configs: how each connection is made, by name.
+        outbox: messages that were kept instead of being sent, oldest first.
+
     Args:
         app: the application.
         declared: what is declared for it, now or later.
@@ -45,6 +50,8 @@ class Site:
         self.configs = config.read(app.config)
         self._publishers = {name: Publisher(each.uri, **each.options) for name, each in self.configs.items()}
         self._worker: Application | None = None
+        self.outbox: list[SentMessage] = []
+        config.suppresses_send(app.config)
 
     def worker(self) -> Application:
         """A worker of all that is declared by now, each handler in an application context; sends go by it from now."""
@@ -64,19 +71,27 @@ class Site:
     def connection(self, name: str, timeout: float | None) -> Connection:
         if (worker := self._running) is not None:
             return worker.connection(name)
-        if name not in self._publishers:
-            raise KeyError(f"{config.CONNECTIONS} has no connection {name!r}: there is {', '.join(self._publishers)}")
+        self._check(name)
         return self._publishers[name].connection(timeout)
 
+    def _check(self, name: str) -> None:
+        if name not in self._publishers:
+            raise KeyError(f"{config.CONNECTIONS} has no connection {name!r}: there is {', '.join(self._publishers)}")
+
     def send(
-        self, destination: str, body: Body, headers: Mapping[str, str] | None, name: str, options: Mapping[str, Any]
+        self, destination: str, body: Body, headers: Mapping[str, str], name: str, options: Mapping[str, Any]
     ) -> None:
-        if (worker := self._running) is not None:
-            # It carries the trace of the message that is being handled on.
+        if (worker := self._running) is not None and worker.tracing is not None:
+            # It makes the span itself.
             worker.send(destination, body, headers, connection=name, **options)
-        else:
+            return
+        with traced(destination, body, headers) as carried:
+            if worker is None and config.suppresses_send(self._app.config):
+                self._check(name)
+                self.outbox.append(kept(name, destination, body, carried, options))
+                return
             connection = self.connection(name, options.get("timeout", DEFAULT))
-            connection.send(destination, body, headers, **options)
+            connection.send(destination, body, carried, **options)
 
     def close(self) -> None:
         for publisher in self._publishers.values():

@@ -115,23 +115,19 @@ class LoopConnection:
 
     async def ack(self, message: Message, transaction: Transaction | None = None) -> bool:
         """Acknowledge a message: see :meth:`stomplistener.Message.ack`. Said at once; waits where bytes pile up."""
-        return await self._settled(message.ack(transaction, timeout=0))
+        return await self._settled(partial(message.ack, transaction, timeout=0))
 
     async def nack(self, message: Message, transaction: Transaction | None = None) -> bool:
         """Reject a message: see :meth:`stomplistener.Message.nack`."""
-        return await self._settled(message.nack(transaction, timeout=0))
+        return await self._settled(partial(message.nack, transaction, timeout=0))
 
-    async def _settled(self, said: bool) -> bool:
-        if self.connection.is_full:
-            await self.blocking(self._make_room)
-        return said
-
-    def _make_room(self) -> None:
-        try:
-            self.connection.flush()
-        except TimedOut as late:
-            # Said all the same: it goes out as soon as the broker reads.
-            _log.info("%s", late)
+    async def _settled(self, settle: Callable[[], bool]) -> bool:
+        while not settle():
+            if not self.connection.is_full:
+                return False
+            # The broker does not read: nothing was sent, and it is tried again when there is room.
+            await self.blocking(self.connection.flush)
+        return True
 
     # What the parts need
 

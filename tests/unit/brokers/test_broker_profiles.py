@@ -37,7 +37,7 @@ def test_the_server_header_chooses(server: str, name: str | None) -> None:
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 def test_each_profile_spells_each_option_or_says_why_not_and_where_that_stands(profile: Profile) -> None:
     assert set(profile.options) == {
-        *("durable", "prefetch", "selector"),
+        *("durable", "prefetch", "selector", "browse"),
         *("persistent", "expires", "priority", "delay", "duplicate_id"),
     }
     for spelling in profile.options.values():
@@ -158,6 +158,8 @@ def test_what_a_broker_cannot_do_raises_where_it_is_connected_and_rejects_where_
     with Broker(server_name="RabbitMQ/3.10.8") as broker:
         connection = Connection(broker.uri)
         declared = connection.subscribe("/queue/a", selector="colour = 'red'")
+        with pytest.raises(ProtocolError, match="RabbitMQ cannot do selector"):
+            connection.connect()
         with connection:
             with pytest.raises(ProtocolError, match="RabbitMQ cannot do selector"):
                 declared.wait_active()
@@ -192,7 +194,7 @@ def test_raw_headers_win() -> None:
 
 
 def test_an_unknown_virtual_host_is_explained() -> None:
-    session = Session()
+    session = Session(refusal_hint=refusal_hint)
     session.connect(host="mq1")
     error = Frame("ERROR", {"message": "Bad CONNECT"}, b"Virtual host 'mq1' access denied")
     with pytest.raises(BrokerError, match=r"host header as the name of its virtual host, here 'mq1'.*host="):

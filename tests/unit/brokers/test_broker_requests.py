@@ -46,7 +46,9 @@ def test_many_threads_share_one_subscription_and_get_their_own_answers(broker: B
 
 def test_no_answer_is_a_timeout_and_a_late_one_is_dropped(broker: Broker, server: Connection) -> None:
     with client(broker) as connection:
-        with pytest.raises(TimedOut, match=r"request to /queue/ask: sent, but no answer came for 0\.05 s"):
+        with pytest.raises(
+            TimedOut, match=r"request to /queue/ask timed out after 0\.05 s: it was sent, but no answer came"
+        ):
             connection.request(ASK, "never", timeout=0.05)
         assert connection.request(ASK, "again").text == "AGAIN"
 

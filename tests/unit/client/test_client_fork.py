@@ -14,7 +14,6 @@ import pytest
 from client_support import QUEUE, nothing_left_behind
 
 from stomplistener import ClosedAfterFork, Connection
-from stomplistener.core import answer as answers
 from stomplistener.testing import Broker
 
 pytestmark = [
@@ -93,11 +92,10 @@ def test_in_a_child_every_handle_of_the_parents_says_that_it_is_the_parents(brok
             "wait of concurrent.futures": lambda: [each.result() for each in wait(futures)[0]],
             "commit_async().result": commit.result,
         }
-        core = connection._core
+        engine = connection._engine
         with ExitStack() as held:
-            held.enter_context(core.outbox._writing)
-            held.enter_context(core.lock)
-            held.enter_context(core.bound.lock)
+            held.enter_context(engine._life_lock)
+            held.enter_context(engine.context.lock)
             child = os.fork()
             if child == 0:
                 in_the_child(uses)
@@ -139,7 +137,7 @@ def test_a_child_connects_anew_whatever_locks_other_threads_held_at_the_fork(bro
             heard.append(None)
 
     with Connection(broker.uri) as connection:
-        with answers._making, connection._listeners._lock:
+        with connection._listeners._lock:
             child = os.fork()
             if child == 0:
                 wrong = 1

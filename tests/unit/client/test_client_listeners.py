@@ -51,7 +51,7 @@ def test_all_hooks_are_called_with_their_arguments() -> None:
 
         with connection:
             connection.subscribe(QUEUE, fails, confirm=True)
-            connection.send(QUEUE, "x", confirm=True)
+            connection.send(QUEUE, "x", {"receipt": "mine"}, confirm=True)
             eventually(lambda: len(heard.args("on_heartbeat")) >= 2, "heart-beats")
             broker.error_next("SEND", "refused")
             with pytest.raises(Exception, match="refused"):
@@ -71,7 +71,7 @@ def test_all_hooks_are_called_with_their_arguments() -> None:
     attempt, delay = heard.args("on_reconnecting")[0]
     assert (attempt, delay) == (1, 0.001)
     assert [frame.header("message") for (frame,) in heard.args("on_error")] == ["refused"]
-    assert {frame.command for (frame,) in heard.args("on_receipt")} == {"RECEIPT"}
+    assert [frame.header("receipt-id") for (frame,) in heard.args("on_receipt")] == ["mine"]
     assert [message.text for (message,) in heard.args("on_message")] == ["x"]
     ((message, error),) = heard.args("on_listener_error")
     assert (message.text, str(error)) == ("x", "x")

@@ -131,8 +131,9 @@ def test_scenario_05_a_limit_of_zero_makes_a_loss_final() -> None:
     with Broker() as one, Broker() as two:
         connection = Connection(failover(one.uri, two.uri, options="maxReconnectAttempts=0"), transport=dialer)
         connection.add_listener(recorder)
-        move = connection._core.move
-        connection._core.move = lambda state: (states.append(state), move(state))  # type: ignore[func-returns-value,assignment,method-assign]
+        context = connection._engine.context
+        move = context.move
+        context.move = lambda state: (states.append(state), move(state))  # type: ignore[func-returns-value,assignment,method-assign]
         connection.connect()
         one.stop()
         assert connection.wait(5)
@@ -221,7 +222,7 @@ def test_scenario_08_count_and_delay_are_per_outage(broker: Broker) -> None:
         for times in (1, 2):
             failures[0] = 2
             # The connection lasted, without a second's wait here.
-            connection._core.ready_since -= 60
+            connection._engine.context.ready_since -= 60
             broker.drop_connections()
             reconnected(connection, times)
         eventually(lambda: recorder.count("connected") == 2, "the end of the second outage")

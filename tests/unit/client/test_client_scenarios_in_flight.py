@@ -34,6 +34,7 @@ from stomplistener import (
     SubscriptionState,
     TransactionState,
 )
+from stomplistener.options import AckMode
 from stomplistener.testing import Broker, FaultProxy
 
 OTHER = "/queue/other"
@@ -140,7 +141,7 @@ def test_scenario_19_an_open_transaction_is_lost_whole(broker: Broker, connectio
 
 @pytest.mark.parametrize("ack", ["client", "client-individual"])
 def test_scenario_20_the_old_acknowledgement_is_not_sent_and_the_new_one_is(
-    broker: Broker, connection: Connection, ack: str
+    broker: Broker, connection: Connection, ack: AckMode
 ) -> None:
     recorder, collector = Recorder(), Collector(block=True, ack=True)
     connection.add_listener(recorder)
@@ -162,7 +163,7 @@ def test_scenario_20_the_old_acknowledgement_is_not_sent_and_the_new_one_is(
 
 
 @pytest.mark.parametrize("ack", ["auto", "client", "client-individual"])
-def test_scenario_21_unread_messages_at_a_loss(broker: Broker, connection: Connection, ack: str) -> None:
+def test_scenario_21_unread_messages_at_a_loss(broker: Broker, connection: Connection, ack: AckMode) -> None:
     collector = Collector(block=True, ack=ack != "auto")
     connection.subscribe(QUEUE, collector, ack=ack, confirm=True)
     broker.publish(QUEUE, "begun")

@@ -21,8 +21,9 @@ from client_support import (
 )
 
 from stomplistener import Connection, ConnectionState, Message
+from stomplistener._engine import standby
+from stomplistener.options import AckMode
 from stomplistener.testing import Broker
-from stomplistener.threads import standby
 
 OTHER = "/queue/other"
 RETURN = "initialReconnectDelay=20&maxReconnectDelay=100&priorityBackup=true"
@@ -42,7 +43,7 @@ def brokers() -> Iterator[list[Broker]]:
 
 def on(connection: Connection, broker: Broker) -> bool:
     """Whether the connection is ready, and on this broker."""
-    current = connection._core.broker
+    current = connection._engine.context.broker
     return connection.is_connected and current is not None and current.port == broker.port
 
 
@@ -77,7 +78,7 @@ def test_scenario_30_back_to_the_preferred_broker_each_time(brokers: list[Broker
 
 
 @pytest.mark.parametrize("ack", ["auto", "client", "client-individual"])
-def test_scenario_31_the_return_loses_and_repeats_nothing(brokers: list[Broker], ack: str) -> None:
+def test_scenario_31_the_return_loses_and_repeats_nothing(brokers: list[Broker], ack: AckMode) -> None:
     a, b, _ = brokers
     recorder = Recorder()
     got: list[tuple[str, bool]] = []
@@ -134,7 +135,7 @@ def test_scenario_31_what_is_begun_is_settled_before_the_move_and_no_more_is_beg
 
     def take(message: Message) -> None:
         begun.append(message.text)
-        eventually(lambda: connection.state is ConnectionState.SUSPENDED, "the move", 20)
+        eventually(lambda: connection.state is ConnectionState.MIGRATING, "the move", 20)
         answers.append(message.ack())
 
     a.refuse_connections()
@@ -162,7 +163,7 @@ def test_scenario_31_an_open_transaction_delays_the_move(brokers: list[Broker]) 
         transaction.send(QUEUE, "first half")
         a.accept_connections()
         a.wait_for(lambda: a.connections)
-        eventually(lambda: connection.state is ConnectionState.SUSPENDED, "the move")
+        eventually(lambda: connection.state is ConnectionState.MIGRATING, "the move")
         # The transaction goes on, on B, while others wait.
         waiting = in_thread(lambda: connection.send(OTHER, "held back", confirm=True))
         transaction.send(QUEUE, "second half")
@@ -177,7 +178,7 @@ def test_scenario_31_an_open_transaction_delays_the_move(brokers: list[Broker]) 
 def test_scenario_31_past_the_limit_everything_goes_on_here(
     brokers: list[Broker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standby, "MOVE_PATIENCE", 0.3)
+    monkeypatch.setattr(standby, "MOVE_PATIENCE_SECONDS", 0.3)
     a, b, _ = brokers
     a.refuse_connections()
     collector, retried = Collector(ack=True), Collector()
@@ -193,7 +194,7 @@ def test_scenario_31_past_the_limit_everything_goes_on_here(
         connection.subscribe(OTHER, fails_once, ack="client-individual", settle=True, retries=1, retry_delay=0.1)
         transaction = connection.transaction().begin()
         a.accept_connections()
-        eventually(lambda: connection.state is ConnectionState.SUSPENDED, "the move")
+        eventually(lambda: connection.state is ConnectionState.MIGRATING, "the move")
         # These come on B while the move waits, and B will not deliver them again as long as it has us.
         for number in range(20):
             b.publish(QUEUE, str(number))
@@ -212,7 +213,7 @@ def test_scenario_31_past_the_limit_everything_goes_on_here(
 
 
 def test_scenario_31_the_old_broker_dies_on_the_way(brokers: list[Broker], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standby, "MOVE_PATIENCE", 0.5)
+    monkeypatch.setattr(standby, "MOVE_PATIENCE_SECONDS", 0.5)
     a, b, _ = brokers
     a.refuse_connections()
     recorder = Recorder()
@@ -222,7 +223,7 @@ def test_scenario_31_the_old_broker_dies_on_the_way(brokers: list[Broker], monke
     with connection:
         transaction = connection.transaction().begin()
         a.accept_connections()
-        eventually(lambda: connection.state is ConnectionState.SUSPENDED, "the move")
+        eventually(lambda: connection.state is ConnectionState.MIGRATING, "the move")
         moved = time.monotonic()
         b.stop()
         eventually(lambda: on(connection, a), "the other connection")
@@ -241,7 +242,7 @@ def test_close_during_the_move_ends_it_at_once(brokers: list[Broker]) -> None:
     connection = Connection(failover(a.uri, b.uri, options=RETURN)).connect()
     connection.transaction().begin()
     a.accept_connections()
-    eventually(lambda: connection.state is ConnectionState.SUSPENDED, "the move")
+    eventually(lambda: connection.state is ConnectionState.MIGRATING, "the move")
     begin = time.monotonic()
     with nothing_left_behind(1.0):
         connection.close()
@@ -257,7 +258,7 @@ def test_disconnect_during_the_move_is_graceful(brokers: list[Broker]) -> None:
     b.publish(QUEUE, "held")
     assert collector.begun.wait(5)
     a.accept_connections()
-    eventually(lambda: connection.state is ConnectionState.SUSPENDED, "the move")
+    eventually(lambda: connection.state is ConnectionState.MIGRATING, "the move")
     ending = in_thread(lambda: connection.disconnect(timeout=10))
     collector.release.set()
     ending.value()
@@ -273,7 +274,8 @@ def test_scenario_32_the_pool_shrinks_as_brokers_vanish(brokers: list[Broker]) -
         connection.add_listener(recorder)
 
         def pool() -> list[int]:
-            held = connection._lifecycle._standby
+            life = connection._engine.life
+            held = life.standby if life is not None else None
             assert held is not None
             return sorted(each.port for each in held.held)
 
@@ -300,7 +302,8 @@ def test_scenario_32_connecting_and_closing_leaves_no_connection_on_any_broker(b
         with nothing_left_behind():
             connection = Connection(uri).connect()
             if number % 2:
-                standing = connection._lifecycle._standby
+                life = connection._engine.life
+                standing = life.standby if life is not None else None
                 assert standing is not None
                 eventually(lambda: len(standing.held) == 2, "two spares")  # noqa: B023
             connection.close()

@@ -137,7 +137,7 @@ def test_tracked_messages_that_are_lost_at_the_end_are_told(broker: Broker, capl
     broker.withhold_receipts("SEND")
     connection.send(QUEUE, "x")
     connection.close()
-    assert "1 message(s) kept by trackMessages" in caplog.text
+    assert "1 messages kept by trackMessages" in caplog.text
 
 
 def test_before_connect_renews_login_and_headers_at_each_attempt() -> None:
@@ -234,7 +234,7 @@ def test_a_batch_leaves_together_and_flush_waits(broker: Broker, connection: Con
 def test_flush_has_a_deadline(broker: Broker, connection: Connection) -> None:
     broker.stop_reading()
     sending = in_thread(lambda: connection.send(QUEUE, b"x" * 30_000_000, timeout=30))
-    eventually(lambda: connection.statistics().bytes_sent > 10_000_000, "a write that blocks")
+    eventually(lambda: connection.statistics().bytes_sent > 1_000_000, "a write that blocks")
     with pytest.raises(TimedOut, match="takes no more bytes"):
         connection.flush(0.1)
     broker.resume_reading()
@@ -248,7 +248,7 @@ def test_what_the_socket_refuses_goes_out_on_the_next_connection(broker: Broker,
         def send_nowait(self, data: bytes) -> bool:
             raise ConnectionResetError("the network is gone")
 
-    transport = connection._core._transport
+    transport = connection._engine.cycle._transport
     assert isinstance(transport, SocketTransport)
     connection.send(QUEUE, "before")
     broker.wait_for(lambda: broker.depth(QUEUE) == 1, 5)
@@ -259,13 +259,14 @@ def test_what_the_socket_refuses_goes_out_on_the_next_connection(broker: Broker,
     assert connection.statistics().messages_sent == 2
 
 
-@pytest.mark.parametrize("say", ["send", "send_async", "ack"])
-def test_between_a_loss_and_the_word_of_it_nothing_is_said(broker: Broker, connection: Connection, say: str) -> None:
+@pytest.mark.parametrize("say", ["send", "ack"])
+def test_between_a_loss_and_its_report_nothing_is_sent(broker: Broker, connection: Connection, say: str) -> None:
     held = Collector()
     connection.subscribe(QUEUE, held, ack="client-individual")
     broker.publish(QUEUE, "held")
     eventually(lambda: len(held.messages) == 1, "the message")
-    core, lost = connection._core, connection._core.lost
+    engine = connection._engine
+    fail = engine.cycle.fail
 
     def meanwhile() -> None:
         if say == "ack":
@@ -273,16 +274,17 @@ def test_between_a_loss_and_the_word_of_it_nothing_is_said(broker: Broker, conne
         else:
             with pytest.raises(TimedOut, match="nothing was written"):
                 getattr(connection, say)("/queue/late", "late", timeout=0)
-        assert core.outbox.is_empty
-        assert core.session.unconfirmed == 0
+        assert engine.writer.is_empty
+        assert engine.context.session.unconfirmed == 0
 
-    def late(reason: Exception, unanswered: Sequence[tuple[Request, Outcome]]) -> bool:
-        said.append(in_thread(meanwhile))
-        said[0].join(5)
-        return lost(reason, unanswered)
+    def late(unanswered: Sequence[tuple[Request, Outcome]]) -> None:
+        if not said:
+            said.append(in_thread(meanwhile))
+            said[0].join(5)
+        fail(unanswered)
 
     said: list[Thread] = []
-    core.lost = late  # type: ignore[method-assign]
+    engine.cycle.fail = late  # type: ignore[method-assign]
     broker.drop_connections()
     reconnected(connection)
     said[0].value(5)
@@ -374,7 +376,7 @@ def test_the_classics_with_threads_that_switch_all_the_time(broker: Broker, kind
 
         with Connection(failover(broker.uri), limits=Limits(max_pending_messages=5), timeout=20) as client:
             client.add_listener(recorder)
-            client.subscribe(QUEUE, work, ack=kind, workers=2, confirm=True)
+            client.subscribe(QUEUE, work, ack=kind, workers=2, confirm=True)  # type: ignore[arg-type]
 
             def produce(name: int) -> None:
                 for number in range(40):

@@ -20,7 +20,7 @@ from client_support import (
 )
 
 from stomplistener import Connection, Message, NotConnected
-from stomplistener.delivery import TryAgain
+from stomplistener.policy import TryAgain
 from stomplistener.testing import Broker, Inbox
 
 ERRORS = "/queue/errors"
@@ -77,7 +77,7 @@ def test_nothing_is_settled_twice(broker: Broker, connection: Connection, inbox:
     (message,) = inbox.expect(1)
     assert message.ack()
     assert message.ack()
-    assert message.nack()
+    assert not message.nack()
     with connection.transaction() as transaction:
         assert transaction.ack(message)
     connection.flush()
@@ -336,7 +336,7 @@ def test_a_listener_that_calls_exit_is_an_error_of_its_message(broker: Broker, c
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"settle": True},
+        {"settle": True, "ack": "auto"},
         {"settle": True, "ack": "client"},
         {"retries": 1},
         {"error_destination": ERRORS},

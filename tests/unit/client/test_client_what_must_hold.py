@@ -22,8 +22,8 @@ from stomplistener import (
     Message,
     TimedOut,
 )
+from stomplistener._engine import inline_dispatch
 from stomplistener.testing import Broker, FaultProxy
-from stomplistener.threads import lending
 
 QUEUE = "/queue/test"
 
@@ -41,7 +41,7 @@ def _threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """What must hold does so whoever reads, and whenever one thread gives way to another."""
     interval = sys.getswitchinterval()
     if request.param != "as usual":
-        monkeypatch.setattr(lending, "TRUST", 1)
+        monkeypatch.setattr(inline_dispatch, "QUICK_BATCHES", 1)
     if request.param.startswith("threads"):
         sys.setswitchinterval(1e-5)
     yield
@@ -192,7 +192,7 @@ def test_a_backlog_is_held_back_at_the_broker(broker: Broker) -> None:
     with Connection(broker.uri, limits=Limits(max_pending_messages=20)) as connection:
         connection.subscribe(QUEUE, slow)
         assert begun.wait(5)
-        eventually(lambda: connection._core.bound.paused, "the receiver's pause")
+        eventually(lambda: connection._engine.flow.is_paused, "the receiver's pause")
         # One read may carry a few more messages than the bound, but not the backlog of 50 MB.
         assert connection.statistics().pending < 100
         release.set()

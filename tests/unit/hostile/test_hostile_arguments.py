@@ -109,7 +109,7 @@ DEEDS: dict[str, Deed] = {
     "send later": lambda connection, text: connection.send_async(text),
     "subscribe to": lambda connection, text: connection.subscribe(text),
     "subscribe as": lambda connection, text: connection.subscribe("/queue/a", id=text),
-    "subscribe with a mode": lambda connection, text: connection.subscribe("/queue/a", ack=text),
+    "subscribe with a mode": lambda connection, text: connection.subscribe("/queue/a", ack=text),  # type: ignore[arg-type]
     "subscribe with a selector": lambda connection, text: connection.subscribe("/queue/a", selector=text),
     "subscribe with a value": lambda connection, text: connection.subscribe("/queue/a", headers={"name": text}),
     "subscribe with a name": lambda connection, text: connection.subscribe("/queue/a", headers={text: "value"}),

@@ -187,10 +187,10 @@ JUNK = {
     "not a STOMP frame": b"%b",
     "no name or no colon": b"ERROR\nno-colon %b\n\n\0",
     "no colon": b"ERROR\n:%b\n\n\0",
-    "undefined escape": b"RECEIPT\nasked:%b\\t\n\n\0",
+    "undefined escape": b"SEND\nasked:%b\\t\n\n\0",
     "is not a number": b"ERROR\ncontent-length:%b\n\n\0",
     "no NUL follows": b"ERROR\ncontent-length:1\n\na%b\0",
-    "carriage return": b"\r%b",
+    "STOMP frame: it begins": b"\r%b",
     "not UTF-8": b"ERROR\nasked:%b\xff\n\n\0",
     "max_header_line": b"ERROR\nasked:%b" + b"x" * 70_000 + b"\n\n\0",
 }
@@ -238,10 +238,11 @@ def test_a_spare_that_is_refused_and_one_that_quotes_when_it_is_used(output: Out
         options = "randomize=false&backup=true&initialReconnectDelay=10&maxReconnectAttempts=1"
         connection = Connection(f"failover:({brokers})?{options}", "guest", before_connect=own_passcode)
         connection.connect(timeout=5)
-        standby = connection._lifecycle._standby
+        life = connection._engine.life
+        standby = life.standby if life is not None else None
         assert standby is not None
         eventually(lambda: standby.held, "a second spare", timeout=30)
-        assert "no spare connection" in output.stream.getvalue()
+        assert "no standby connection" in output.stream.getvalue()
         lost.set()
         eventually(lambda: connection.statistics().reconnects, "the spare in use")
         connection.send("/queue/a", "text")
@@ -325,7 +326,7 @@ def test_a_proxy_without_an_address(output: Output) -> None:
 def test_the_search_finds_what_it_is_for() -> None:
     connection = Connection(f"failover:(tcp://guest:{URI_PASSCODE}@host:1)", "guest", PASSCODE)
     found = {type(each).__name__ for each in reachable(connection)}
-    assert found >= {"Config", "Core", "Session", "BrokerURI", "Broker", "Limits", "Outbox", "Listeners"}
+    assert found >= {"Config", "Engine", "Session", "BrokerURI", "Broker", "Limits", "Writer", "Listeners"}
     output = Output()
     output.exception(StompError(PASSCODE))
     with pytest.raises(AssertionError):

@@ -70,8 +70,8 @@ def nul_storm(peer: Peer) -> None:
     peer.flood(b"\0" * 65536)
 
 
-def undefined_escape(peer: Peer) -> None:
-    peer.say(b"MESSAGE\nsubscription:1\nname:\\t\n\n\0")
+def no_end(peer: Peer) -> None:
+    peer.say(b"MESSAGE\nsubscription:1\ncontent-length:3\n\n\0hello\0")
     peer.wait()
 
 
@@ -108,7 +108,7 @@ KINDS = {
     "huge content-length": Kind(huge_content_length, "Limits.max_body"),
     "endless body": Kind(endless_body, "Limits.max_body"),
     "NUL storm": Kind(nul_storm, "begins with an unknown command"),
-    "undefined escape": Kind(undefined_escape, "undefined escape"),
+    "no end": Kind(no_end, "no NUL follows its body"),
     "a frame of clients": Kind(clients_frame, "a client's frame"),
     "half a frame, then the end": Kind(half_a_frame, "closed the connection"),
     "RST in the middle of a frame": Kind(resets, ""),
@@ -132,7 +132,7 @@ def test_the_next_broker_is_reached_at_little_cost(kind: Kind) -> None:
     with Server(after_welcome(kind.script)) as bad, Server(good) as fine, memory_below(BOUND):
         uri = f"failover:({bad.uri},{fine.uri})?randomize=false"
         with Connection(uri, limits=LIMITS, heartbeat=(0, 0)) as connection:
-            eventually(lambda: connection.is_connected and connection.session.epoch >= 2, "the other broker")
+            eventually(lambda: connection.is_connected and connection.session.broker == fine.uri, "the other broker")
             connection.send("/queue/a", "text", confirm=True, timeout=5)
             assert fine.connections == 1
 
@@ -179,7 +179,7 @@ def test_a_broker_that_answers_every_connect_with_error_is_not_asked_for_ever() 
 def test_a_broker_that_accepts_and_closes_is_tried_ever_more_rarely() -> None:
     with Server(lambda peer: None) as bad:
         connection = Connection(f"failover:({bad.uri})")
-        with cpu_below(0.6), pytest.raises(StompError, match="within 1"):
+        with cpu_below(0.6), pytest.raises(StompError, match="after 1"):
             connection.connect(timeout=1.0)
         assert bad.connections < 20
 

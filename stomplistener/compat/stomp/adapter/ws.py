@@ -5,8 +5,47 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stomplistener.compat.stomp.arguments import with_more_arguments
+from stomplistener.compat.stomp.connect import *  # noqa: F403
 from stomplistener.compat.stomp.connect import StompConnection12
+from stomplistener.compat.stomp.exception import *  # noqa: F403
 from stomplistener.compat.stomp.settings import HostAndPort
+from stomplistener.compat.stomp.transport import Transport
+
+
+class WSTransport(Transport):
+    """A transport over WebSocket.
+
+    Attributes:
+        ws_path: the path of the URL.
+        header: more headers of the HTTP request.
+    """
+
+    _scheme = "ws"
+
+    def __init__(
+        self,
+        *args: Any,
+        ws_path: str | None = None,
+        header: Mapping[str, str] | Iterable[str] | None = None,
+        binary_mode: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.ws_path = ws_path
+        self.header = header
+
+    @property
+    def _WSTransport__host_and_ports(self) -> list[HostAndPort]:  # programs read it
+        return self.host_and_ports
+
+    @property
+    def _path(self) -> str:  # type: ignore[override]
+        return "/" + (self.ws_path or "").lstrip("/")
+
+    @property
+    def _http_headers(self) -> Mapping[str, str]:  # type: ignore[override]
+        return _headers(self.header)
 
 
 class WSStompConnection(StompConnection12):
@@ -21,6 +60,7 @@ class WSStompConnection(StompConnection12):
     The others are those of :class:`~stomplistener.compat.stomp.connect.StompConnection12`.
     """
 
+    @with_more_arguments
     def __init__(
         self,
         host_and_ports: Iterable[HostAndPort] | None = None,
@@ -30,7 +70,7 @@ class WSStompConnection(StompConnection12):
         reconnect_sleep_increase: float = 0.5,
         reconnect_sleep_jitter: float = 0.1,
         reconnect_sleep_max: float = 60.0,
-        reconnect_attempts_max: int = 3,
+        reconnect_attempts_max: float = 3,
         timeout: float | None = None,
         heartbeats: tuple[int, int] = (0, 0),
         keepalive: Any = None,
@@ -45,7 +85,7 @@ class WSStompConnection(StompConnection12):
         header: Mapping[str, str] | Iterable[str] | None = None,
         binary_mode: bool = False,
     ) -> None:
-        self._websocket = {"scheme": "ws", "path": _path(ws_path), "http_headers": _headers(header)}
+        self._websocket: dict[str, Any] = {"ws_path": ws_path, "header": header, "binary_mode": binary_mode}
         super().__init__(
             host_and_ports,
             prefer_localhost,
@@ -66,12 +106,8 @@ class WSStompConnection(StompConnection12):
             bind_host_port,
         )
 
-    def _transport_options(self) -> dict[str, Any]:
-        return self._websocket
-
-
-def _path(ws_path: str | None) -> str:
-    return "/" + (ws_path or "").lstrip("/")
+    def _make_transport(self, *args: Any, **kwargs: Any) -> Transport:
+        return WSTransport(*args, **kwargs, **self._websocket)
 
 
 def _headers(header: Mapping[str, str] | Iterable[str] | None) -> dict[str, str]:

@@ -1,0 +1,440 @@
+"""One connection after the other: what begins and what ends with each. Called by the receiver thread.
+
+An *epoch* counts connections. When one ends nothing of it is written any more; a message remembers its epoch and can be
+settled in it or not at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from stomplistener._engine.context import Context
+from stomplistener._engine.dispatch_queue import DispatchQueue, Event
+from stomplistener._engine.flow_control import FlowControl
+from stomplistener._engine.heartbeater import Heartbeater
+from stomplistener._engine.inbound import Inbound
+from stomplistener._engine.login import LoggedIn
+from stomplistener._engine.receipts import Answer
+from stomplistener._engine.request_reply import RequestReply
+from stomplistener._engine.sender import Sender
+from stomplistener._engine.settlement import Settlement
+from stomplistener._engine.writer import Writer, unsent_frames
+from stomplistener._util.deadline import Deadline
+from stomplistener.errors import (
+    BrokerError,
+    ConnectionLost,
+    InvalidHeader,
+    NotConnected,
+    ProtocolError,
+    TimedOut,
+)
+from stomplistener.listener import call_all
+from stomplistener.protocol import Frame, Outcome, Request, SubscriptionEntry, encode
+from stomplistener.states import ConnectionState, SettlementState
+from stomplistener.transport import Transport
+
+ENDED = "the connection was ended by disconnect(); connect() starts again"
+
+REPLAY_SILENCE_SECONDS = 5.0
+"""How long a broker may owe the receipts of subscriptions on a connection that lives, before they count as active.
+
+Spring's simple broker never sends them. A broker that is only slow loses nothing by it: the subscription is written.
+"""
+
+LAST_WRITE_SECONDS = 1.0
+"""How long the end of a connection waits for a thread that is inside a write on the broken transport."""
+
+Unsendable = tuple[Frame, Request | None, Exception]
+
+
+class ConnectionCycle:
+    """Begins and ends the connections of one client. See the module's text.
+
+    Attributes:
+        rejections: how many subscriptions were refused so far.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        flow: FlowControl,
+        writer: Writer,
+        sender: Sender,
+        inbound: Inbound,
+        settlement: Settlement,
+        requests: RequestReply,
+        queues: Callable[[], Sequence[DispatchQueue]],
+        call: Callable[[Event], None],
+    ) -> None:
+        self._context = context
+        self._flow = flow
+        self._writer = writer
+        self._sender = sender
+        self._inbound = inbound
+        self._settlement = settlement
+        self._requests = requests
+        self._queues = queues
+        self._call = call
+        self._transport: Transport | None = None
+        self._broken_by: Exception | None = None
+        self._heartbeater: Heartbeater | None = None
+        self._lost_at = 0.0
+        self.rejections = 0
+        self.rejected_at_start: list[Exception] = []
+        """Why subscriptions were refused before the first connection was ready: ``connect()`` raises it."""
+
+    def begin_life(self) -> None:
+        """A life begins."""
+        self.rejected_at_start = []
+        self._lost_at = 0.0
+
+    def notify(self, hook: str, *args: object) -> None:
+        """Let the dispatcher call a hook of the connection's listeners."""
+        listeners = self._context.listeners
+        if listeners.hear(hook):
+            self._call(partial(listeners.call, hook, *args))
+
+    # A connection begins
+
+    def begin(self, logged_in: LoggedIn, is_wanted: Callable[[], bool], deadline: Deadline) -> Transport:
+        """Make a connection that is logged in the one of this client: restore the subscriptions, then open it to all.
+
+        Args:
+            logged_in: the connection.
+            is_wanted: whether the life that made it goes on; asked with the lock held.
+            deadline: for the answers of the broker.
+
+        Raises:
+            OSError, StompError: it ended, or the broker was too slow. The session is as after any loss.
+        """
+        self._attach(logged_in, is_wanted)
+        try:
+            self._watch(logged_in)
+            self._replay(logged_in.transport, deadline)
+            self._open(is_wanted)
+        except BaseException as error:
+            self.fail(self._end(logged_in.transport, explained=not isinstance(error, (BrokerError, ConnectionLost))))
+            self._settlement.lost()
+            raise
+        return logged_in.transport
+
+    def _attach(self, logged_in: LoggedIn, is_wanted: Callable[[], bool]) -> None:
+        context, session = self._context, self._context.session
+        with context.lock:
+            _check(is_wanted)
+            context.broker = logged_in.broker
+            context.last_received = logged_in.last_received
+            self._transport = logged_in.transport
+            self._broken_by = None
+            self._inbound.attach(logged_in.transport, logged_in.decoder, logged_in.secrets)
+            session.adopt(logged_in.connect, logged_in.connected)
+            dialect = context.config.dialect
+            context.length_means_bytes = dialect.length_means_bytes(logged_in.connected)
+            context.commit_confirms = dialect.commit_confirms(logged_in.connected)
+            self._writer.attach(logged_in.transport)
+            self._flow.open()
+
+    def _watch(self, logged_in: LoggedIn) -> None:
+        self._heartbeater = Heartbeater(self, self._context.session.heartbeat)
+        if logged_in.early:
+            self._inbound.dispatch(logged_in.early)
+
+    def _replay(self, transport: Transport, deadline: Deadline) -> None:
+        session = self._context.session
+        self._send_subscriptions(transport, deadline)
+        patience = deadline.sooner(REPLAY_SILENCE_SECONDS)
+        while not session.is_replayed:
+            silence = self._receive(transport, deadline, patience)
+            if silence:
+                self._assume_active()
+            self._send_subscriptions(transport, deadline)
+
+    def _send_subscriptions(self, transport: Transport, deadline: Deadline) -> None:
+        context = self._context
+        with context.lock:
+            replay = context.session.replay()
+            unsendable = self._append(replay.frames)
+        for entry in replay.rejected:
+            self.rejected(entry)
+        self._give_back(unsendable)
+        for frame in replay.frames:
+            self.notify("on_send", frame)
+        transport.settimeout(deadline.remaining())
+        self._writer.write_all()
+
+    def _receive(self, transport: Transport, deadline: Deadline, patience: Deadline) -> bool:
+        """Read once. True if nothing came for so long that the receipts will not come at all."""
+        what = "the receipts of the subscriptions"
+        # The receipts may lie behind any number of messages.
+        waiting = object()
+        try:
+            self._flow.expect(waiting)
+            room = self._inbound.wait_for_room(deadline)
+        finally:
+            self._flow.unexpect(waiting)
+        if deadline.expired or not room:
+            raise TimedOut(f"the broker did not send {what} within {deadline.timeout:g} s (connectionTimeout)")
+        transport.settimeout(max(patience.remaining() or 0.0, 0.001))
+        try:
+            ended = self._inbound.read()
+        except TimeoutError:
+            return True
+        if ended is not None:
+            raise self.reason(ended)
+        return patience.expired
+
+    def _assume_active(self) -> None:
+        with self._context.lock:
+            entries = self._context.session.assume_active()
+            self._context.changes.notify_all()
+        if entries:
+            names = ", ".join(sorted(entry.destination for entry in entries))
+            self._context.log.warning(
+                "the broker sends no receipt for SUBSCRIBE to %s; the subscriptions count as active", names
+            )
+
+    def _open(self, is_wanted: Callable[[], bool]) -> None:
+        """Open the connection to all, behind the SENDs that are resent."""
+        context = self._context
+        with context.lock:
+            _check(is_wanted)
+            if self._broken_by is not None:
+                raise self._broken_by
+            resent = context.session.restored()
+            unsendable = self._append(resent)
+            self._settlement.move(SettlementState.RUNNING)
+            context.move(ConnectionState.CONNECTED)
+            context.counters.connects += 1
+            first = context.counters.connects == 1
+            context.ready_since = time.monotonic()
+            connected = context.session.connected_frame
+        if self._transport is not None:
+            self._transport.settimeout(None)
+        self._give_back(unsendable)
+        self._log_return(first, len(resent))
+        self.notify("on_connected", connected)
+        self._settlement.restored()
+        self._writer.wake()
+
+    def _log_return(self, first: bool, resent: int) -> None:
+        context = self._context
+        if first or not self._lost_at:
+            context.log.info("connected to %s", context.where)
+        else:
+            context.log.info(
+                "connected again to %s after %.1f s: %d subscriptions replayed, %d messages resent",
+                context.where,
+                time.monotonic() - self._lost_at,
+                len(context.session.subscriptions),
+                resent,
+            )
+        self._lost_at = 0.0
+
+    def _append(self, frames: Sequence[Frame]) -> list[Unsendable]:
+        """Line up frames of the session. What this version of STOMP cannot write must not keep back the others."""
+        session = self._context.session
+        unsendable: list[Unsendable] = []
+        for frame in frames:
+            try:
+                self._writer.append(encode(frame, session.version))
+            except (InvalidHeader, ProtocolError, TypeError, ValueError) as error:
+                unsendable.append((frame, session.retract(frame, error), error))
+        return unsendable
+
+    def _give_back(self, unsendable: Sequence[Unsendable]) -> None:
+        for frame, request, error in unsendable:
+            if request is not None and request.subscription is not None:
+                self.rejected(request.subscription)
+            elif request is not None and isinstance(request.context, Answer):
+                request.context.complete(error)
+            else:
+                self._context.log.error("%s cannot be sent on this connection: %s", frame.info, error)
+
+    # A connection ends
+
+    def broken(self, reason: BaseException) -> None:
+        """The connection is of no use any more: make the reading thread notice. Any thread, waits for nothing."""
+        error = reason if isinstance(reason, Exception) else ConnectionLost(f"{type(reason).__name__}: {reason}")
+        with self._context.lock:
+            if self._broken_by is None:
+                self._broken_by = error
+            transport = self._transport
+        if transport is not None:
+            _shut_down(transport)
+        self._flow.interrupt()
+
+    def reason(self, noticed: Exception) -> Exception:
+        """Why the connection ended: an ERROR, or what another thread reported, goes before what its reader saw."""
+        return self._inbound.last_error or self._broken_by or noticed
+
+    def lost(self, transport: Transport, noticed: Exception) -> bool:
+        """A connection that was open has ended; whether to connect again."""
+        context = self._context
+        if self._transport is not transport:
+            # That of an old life, whose thread was held up in code of the application.
+            return False
+        reason = self.reason(noticed)
+        unconfirmed = context.session.unconfirmed
+        closing = context.state in (ConnectionState.CLOSING, ConnectionState.CLOSED)
+        lived = time.monotonic() - context.ready_since
+        explained = self._broken_by is not None and not isinstance(self._broken_by, BrokerError)
+        unanswered, restore, moving = self._end_open(transport, reason, explained)
+        if not closing and not moving:
+            self._lost_at = time.monotonic()
+            context.log.warning(
+                "the connection to %s was lost after %.1f s: %s; %d messages are unconfirmed%s",
+                context.where,
+                lived,
+                reason,
+                unconfirmed,
+                "" if restore else "; it is not restored",
+            )
+            self.notify("on_connection_lost", reason)
+        self.fail(unanswered)
+        self._requests.lost()
+        self._settlement.lost()
+        for queue in self._queues():
+            queue.discard(self._settlement.is_stale)
+        self.notify("on_disconnected")
+        return restore
+
+    def _end_open(
+        self, transport: Transport, reason: Exception, explained: bool
+    ) -> tuple[list[tuple[Request, Outcome]], bool, bool]:
+        """End the epoch and change the state in one step: no thread sees one without the other."""
+        context = self._context
+        self._stop_using(transport)
+        with context.lock:
+            unanswered = self._lose(explained)
+            moving = context.state is ConnectionState.MIGRATING
+            restore = moving or (context.state is ConnectionState.CONNECTED and context.config.restores)
+            if restore:
+                context.move(ConnectionState.SUSPENDED)
+            elif context.state is ConnectionState.CLOSING:
+                # The broker may close as soon as it has answered DISCONNECT: that is the end that was asked for.
+                context.failure = NotConnected(ENDED)
+                context.move(ConnectionState.CLOSED)
+            elif context.state is not ConnectionState.CLOSED:
+                context.failure = ConnectionLost(f"the connection to {context.where} was lost: {reason}")
+                context.move(ConnectionState.CLOSED)
+            if (not moving and context.state is not ConnectionState.CLOSED) or isinstance(
+                context.failure, ConnectionLost
+            ):
+                context.last_error = reason
+            self._sender.notify_window()
+        return unanswered, restore, moving
+
+    def _end(self, transport: Transport, *, explained: bool) -> list[tuple[Request, Outcome]]:
+        """End the epoch of a connection that was not open yet."""
+        if self._transport is not transport:
+            return []
+        self._stop_using(transport)
+        with self._context.lock:
+            return self._lose(explained)
+
+    def _stop_using(self, transport: Transport) -> None:
+        heartbeater, self._heartbeater = self._heartbeater, None
+        if heartbeater is not None:
+            heartbeater.stop()
+        _shut_down(transport)
+        # A thread inside a write finds the transport broken; one that a signal handler interrupted there may not come
+        # back soon, and is not waited for any longer.
+        self._writer.wait_not_writing(Deadline(LAST_WRITE_SECONDS))
+
+    def _lose(self, explained: bool) -> list[tuple[Request, Outcome]]:
+        session = self._context.session
+        unsent, begun = self._writer.detach()
+        self._transport = None
+        return session.lost(unsent_frames(unsent, session.version), explained=explained, begun=begun)
+
+    def fail(self, unanswered: Sequence[tuple[Request, Outcome]]) -> None:
+        """Answer in the broker's place, as the loss of the connection means for each request."""
+        receipt = Frame("RECEIPT")
+        for request, outcome in unanswered:
+            if not isinstance(request.context, Answer):
+                continue
+            if outcome is Outcome.DONE:
+                request.context.complete(receipt)
+            else:
+                request.context.complete(request.error or self._outcome(request, outcome))
+
+    def _outcome(self, request: Request, outcome: Outcome) -> ConnectionLost:
+        what = f"{request.command}: the connection to {self._context.where} was lost before the broker's answer"
+        then = {
+            Outcome.NOT_CONFIRMED: "the message may come again",
+            Outcome.LOST: "nothing of the transaction was done",
+            Outcome.IN_DOUBT: "it is in doubt whether the broker carried it out",
+        }.get(outcome, "it is not sent again")
+        return ConnectionLost(f"{what}; {then}", outcome_unknown=outcome is Outcome.IN_DOUBT)
+
+    def rejected(self, entry: SubscriptionEntry) -> None:
+        """A subscription was refused; without the lock."""
+        context = self._context
+        subscription: Any = entry.context
+        self.rejections += 1
+        if entry.error is not None and context.state is ConnectionState.CONNECTING:
+            self.rejected_at_start.append(entry.error)
+        context.log.error("subscription %s to %s was rejected: %s", entry.id, entry.destination, entry.error)
+        with context.lock:
+            context.changes.notify_all()
+            is_final = context.session.subscriptions.get(entry.id) is not entry
+        if is_final and subscription.queue is not self._queues()[0]:
+            subscription.queue.stop()
+        if isinstance(entry.error, BrokerError):
+            self._call(partial(call_all, subscription.hook("on_error"), entry.error.frame))
+
+    def abandon(self) -> None:
+        """In the child of a fork: give up the parent's socket without a word. Takes no lock."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abandon()
+
+    def stop(self) -> None:
+        """The client ends: break the transport and every wait of the receiver. Any thread, waits for nothing."""
+        transport = self._transport
+        if transport is not None:
+            _shut_down(transport)
+        self._flow.interrupt()
+        self._settlement.lost()
+
+    # What the heartbeater needs
+
+    @property
+    def last_write(self) -> float:
+        return self._writer.last_write
+
+    @property
+    def last_received(self) -> float:
+        return self._context.last_received
+
+    @last_received.setter
+    def last_received(self, now: float) -> None:
+        self._context.last_received = now
+
+    def beat(self) -> None:
+        self._writer.beat()
+
+    def has_unread(self) -> bool:
+        return self._inbound.has_unread()
+
+    def overdue(self, now: float) -> tuple[float, ProtocolError | None]:
+        return self._inbound.overdue(now)
+
+    def heartbeat_missed(self, silence: float) -> None:
+        self.notify("on_heartbeat_timeout")
+        self.broken(ConnectionLost(f"{self._context.where} sent nothing for {silence:.1f} s, not even a heart-beat"))
+
+
+def _check(is_wanted: Callable[[], bool]) -> None:
+    if not is_wanted():
+        raise NotConnected("the connection was closed meanwhile")
+
+
+def _shut_down(transport: Transport) -> None:
+    # A transport of the application may raise; the receiver closes it all the same.
+    with suppress(BaseException):
+        transport.shutdown()

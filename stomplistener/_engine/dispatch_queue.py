@@ -1,0 +1,285 @@
+"""From the receiver to the listeners: queues of messages and events, and the threads that run application code.
+
+The main queue has one thread, the dispatcher, so all in it happens in the order of the wire. A subscription with
+``workers=N`` has a queue of its own with N threads. A consumer has one from which the application takes messages
+itself.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Protocol
+
+from stomplistener._engine.context import Context
+from stomplistener._engine.flow_control import FlowControl
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.locks import Changes
+from stomplistener.message import Message
+from stomplistener.states import QueueState
+
+Event = Callable[[], object]
+Item = Message | Event
+Batch = Sequence[Item]
+
+
+QUICK_SECONDS = 0.005
+"""A batch is quick that begins and ends within the interpreter's switch interval of the one before."""
+
+
+class Runner(Protocol):
+    """Works off what is in a queue."""
+
+    def run(self, items: Batch) -> None:
+        """Work off items in order; pass over what has become stale. Never raises."""
+
+
+class DispatchQueue:
+    """A queue and its threads, which are started when there is something to do.
+
+    Args:
+        context: whose lock guards all of it.
+        flow: counts what waits or runs here.
+        runner: works off what was put.
+        broken: called when a thread cannot be started, or its last safety net caught something.
+        name: for the threads.
+        workers: how many threads; 0 where the application takes the items itself.
+        notify: called without the lock whenever something was put, and at the end. It must not raise.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        flow: FlowControl,
+        runner: Runner,
+        broken: Callable[[BaseException], None],
+        name: str,
+        workers: int = 1,
+        notify: Event | None = None,
+    ) -> None:
+        self._lock = context.lock
+        self._flow = flow
+        self._runner = runner
+        self._broken = broken
+        self._name = name
+        self._workers = workers
+        self._notify = notify
+        self._changes = Changes(context.lock)
+        self._state = QueueState.RUNNING
+        self._waiting: collections.deque[tuple[Batch, int]] = collections.deque()
+        self._threads: set[threading.Thread] = set()
+        self._busy: set[threading.Thread] = set()
+        self._idle: list[threading.Lock] = []
+        self.idle_work: Event | None = None
+        """What the one thread does while nothing waits, in place of sleeping; see ``inline_dispatch``."""
+        self.quick_batches = 0
+        """How many batches in a row followed the one before at once and were worked off at once."""
+        self._began: float | None = None
+        self._ended = 0.0
+
+    def put(self, batch: list[Item]) -> None:
+        """Line up items in order. They count towards the bound until they are worked off. Call without the lock."""
+        single = self._workers == 1
+        parts: list[list[Item]] = [batch] if single else [[item] for item in batch]
+        start: list[threading.Thread] = []
+        with self._lock:
+            for part in parts:
+                size = weight(part)
+                self._flow.add(len(part), size)
+                self._waiting.append((part, size))
+                if self._idle:
+                    self._idle.pop().release()
+                elif len(self._threads) < self._workers:
+                    start.append(self._new_thread())
+            if not self._workers:
+                self._changes.notify_all()
+        for thread in start:
+            self._start(thread)
+        if self._notify is not None:
+            self._notify()
+
+    def call(self, event: Event) -> None:
+        """Let a thread of the queue call something, behind all that it has to do already."""
+        self.put([event])
+
+    def take(self, deadline: Deadline) -> Item | None:
+        """The next item for a thread of the application; None when the time is over or the queue is stopped."""
+        taken: list[Item] = []
+
+        def ready() -> bool:
+            if self._waiting:
+                batch, size = self._waiting.popleft()
+                self._flow.remove(len(batch), size)
+                taken.extend(batch)
+                return True
+            return self._state is QueueState.STOPPED
+
+        self._changes.wait_for(ready, deadline)
+        return taken[0] if taken else None
+
+    def discard(self, unwanted: Callable[[Item], bool]) -> None:
+        """Drop the items that wait and for which ``unwanted`` is true; it is called with the lock held."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, collections.deque()
+            for batch, size in waiting:
+                kept = [item for item in batch if not unwanted(item)]
+                kept_size = weight(kept)
+                if kept:
+                    self._waiting.append((kept, kept_size))
+                self._flow.remove(len(batch) - len(kept), size - kept_size)
+            self._changes.notify_all()
+
+    def drain(self, deadline: Deadline, called_off: Callable[[], bool]) -> bool:
+        """Wait until nothing waits and nothing runs but the caller itself; whether it came to that.
+
+        Args:
+            called_off: whether to wait no longer; ``stop`` makes it be asked.
+        """
+        me = threading.current_thread()
+
+        def is_drained() -> bool:
+            # What waits behind a listener that calls this comes after it, and cannot be waited for.
+            follows = self._workers == 1 and me in self._busy
+            return not (self._busy - {me}) and (not self._workers or not self._waiting or follows)
+
+        self._changes.wait_for(lambda: is_drained() or called_off(), deadline)
+        with self._lock:
+            return is_drained()
+
+    def stop(self) -> None:
+        """Let the threads end when the queue is empty; ``restart`` undoes it."""
+        with self._lock:
+            self._state = QueueState.STOPPED
+            self._changes.notify_all()
+            self._wake_all()
+        if self._notify is not None:
+            self._notify()
+
+    def restart(self) -> None:
+        """Undo ``stop``."""
+        with self._lock:
+            self._state = QueueState.RUNNING
+            self._changes.notify_all()
+
+    def join(self, deadline: Deadline) -> bool:
+        """Wait until the threads have ended, but for the calling one, or ``restart`` let them go on."""
+        me = threading.current_thread()
+        return self._changes.wait_for(lambda: not (self._threads - {me}) or self._state is QueueState.RUNNING, deadline)
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread is one of this queue's."""
+        return threading.current_thread() in self._threads
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was stopped and its threads have ended."""
+        return self._state is QueueState.STOPPED and not self._threads
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something waits to be worked off."""
+        return bool(self._waiting)
+
+    def offer_idle_work(self, work: Event) -> None:
+        """Let the one thread call ``work`` whenever it has nothing else to do. Call without the lock."""
+        thread = None
+        with self._lock:
+            self.idle_work = work
+            self._wake_all()
+            if not self._threads:
+                thread = self._new_thread()
+        if thread is not None:
+            self._start(thread)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a batch is being worked off; exact with the lock held."""
+        return self._began is not None
+
+    def is_kept(self, patience: float) -> bool:
+        """Whether a batch has run for so many seconds already."""
+        began = self._began
+        return began is not None and monotonic() - began >= patience
+
+    def _note_begin(self) -> None:
+        self._began = began = monotonic()
+        if began - self._ended >= QUICK_SECONDS:
+            self.quick_batches = 0
+
+    def _note_end(self) -> None:
+        if self._began is not None:
+            self._ended = ended = monotonic()
+            quick = ended - self._began < QUICK_SECONDS
+            self.quick_batches = self.quick_batches + 1 if quick else 0
+            self._began = None
+
+    # Threads
+
+    def _wake_all(self) -> None:
+        idle, self._idle = self._idle, []
+        for gate in idle:
+            gate.release()
+
+    def _new_thread(self) -> threading.Thread:
+        number = f"-{len(self._threads) + 1}" if self._workers > 1 else ""
+        thread = threading.Thread(target=self._work, name=f"{self._name}{number}", daemon=True)
+        self._threads.add(thread)
+        return thread
+
+    def _start(self, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except BaseException as error:
+            with self._lock:
+                # A thread that began all the same removes itself at its end.
+                if thread.ident is None:
+                    self._threads.discard(thread)
+            if not isinstance(error, Exception):
+                raise
+            # Messages wait for a thread that the system refuses: the broker gives them again on the next connection.
+            self._broken(error)
+
+    def _work(self) -> None:
+        me = threading.current_thread()
+        batch: Batch = ()
+        size = 0
+        gate = threading.Lock()
+        gate.acquire()
+        while True:
+            with self._lock:
+                if batch:
+                    self._flow.remove(len(batch), size)
+                    self._busy.discard(me)
+                    self._note_end()
+                    # Nothing is held on to in idleness, least of all the last message.
+                    batch, size = (), 0
+                work = None
+                if self._waiting:
+                    batch, size = self._waiting.popleft()
+                    self._busy.add(me)
+                    self._note_begin()
+                else:
+                    self._changes.notify_all()
+                    if self._state is QueueState.STOPPED or me not in self._threads:
+                        self._threads.discard(me)
+                        return
+                    work = self.idle_work
+                    if work is None:
+                        self._idle.append(gate)
+            try:
+                if batch:
+                    self._runner.run(batch)
+                elif work is not None:
+                    work()
+                else:
+                    gate.acquire()
+            except BaseException as error:  # a bug, or memory refused: the thread lives on, the connection does not
+                self._broken(error)
+
+
+def weight(batch: Batch) -> int:
+    """The bytes that a batch counts for, those of its messages."""
+    return sum([item.frame.size for item in batch if type(item) is Message])

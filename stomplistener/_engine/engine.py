@@ -1,0 +1,340 @@
+"""The running client: its parts are made and joined here, and nowhere else.
+
+A frame's way in: ``inbound`` (read, decode, sort) → ``dispatch_queue`` → ``settlement`` → listener.
+A frame's way out: ``sender`` (check, encode, note) → ``writer`` (line up, write).
+What happens around them: ``life`` (the receiver thread) uses ``reconnector`` and ``login`` to connect,
+``connection_cycle`` to begin and end each connection, ``standby`` and ``migration`` for other brokers; ``shutdown``
+ends it all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stomplistener._engine.connection_cycle import ConnectionCycle
+from stomplistener._engine.context import Context
+from stomplistener._engine.dead_letters import DeadLetters
+from stomplistener._engine.dispatch_queue import DispatchQueue, Event
+from stomplistener._engine.flow_control import FlowControl
+from stomplistener._engine.inbound import Inbound
+from stomplistener._engine.inline_dispatch import InlineDispatch
+from stomplistener._engine.life import Life
+from stomplistener._engine.migration import Migration
+from stomplistener._engine.read_coalescer import ReadCoalescer
+from stomplistener._engine.receipts import Answer, Receipt
+from stomplistener._engine.request_reply import RequestReply
+from stomplistener._engine.sender import Sender
+from stomplistener._engine.settlement import Settlement
+from stomplistener._engine.shutdown import Shutdown
+from stomplistener._engine.writer import Writer
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.fork import ADVICE, disown
+from stomplistener._util.locks import is_owned
+from stomplistener._util.timer import timer
+from stomplistener.errors import ClosedAfterFork, ConnectFailed, ConnectionLost, NotConnected, StompError
+from stomplistener.listener import Listeners
+from stomplistener.message import Message
+from stomplistener.options import Config, SendOptions
+from stomplistener.protocol import TransactionEntry
+from stomplistener.states import ConnectionState
+from stomplistener.statistics import SessionSnapshot, Statistics
+
+END_SECONDS = 0.4
+"""How long an end waits for the threads of the life that ends; only code of the application can hold them longer."""
+
+
+_live: set[Engine] = set()
+"""The engines that have a life: their threads go on even if the application has let go of its connection."""
+
+
+def live_engines() -> tuple[Engine, ...]:
+    """All engines of this process that have a life."""
+    return tuple(_live)
+
+
+class Engine:
+    """The parts of one client. Thread-safe."""
+
+    def __init__(self, config: Config, listeners: Listeners) -> None:
+        self.context = context = Context(config, listeners)
+        self.flow = flow = FlowControl(context)
+        self.writer = Writer(context, self._broken)
+        self.settlement = Settlement(context, flow, self.call)
+        self.main = DispatchQueue(context, flow, self.settlement, self._broken, config.name)
+        self._queues: tuple[DispatchQueue, ...] = (self.main,)
+        self.sender = Sender(context, self.writer, flow, self.settlement)
+        self.settlement.dead_letters = DeadLetters(context, self.sender, self.new_receipt)
+        self.requests = RequestReply(self, context, self.sender)
+        self._inbound = Inbound(
+            context, flow, self.writer, self.sender, self.main, self, self._rejected, ReadCoalescer()
+        )
+        self.cycle = ConnectionCycle(
+            context,
+            flow,
+            self.writer,
+            self.sender,
+            self._inbound,
+            self.settlement,
+            self.requests,
+            self.queues,
+            self.call,
+        )
+        self._inline = InlineDispatch(context, flow, self._inbound, self.main, self.queues)
+        self._migration = Migration(context, self.writer, self.sender, self.settlement, self.new_receipt, self._broken)
+        self.shutdown = Shutdown(
+            context,
+            self.cycle,
+            self.writer,
+            self.sender,
+            self.settlement,
+            self.new_receipt,
+            self.queues,
+            lambda: self.life,
+            self._end_life,
+        )
+        self.life: Life | None = None
+        # Beginning and ending a life exclude each other; first in the order of locks, see ``context``.
+        self._life_lock = threading.RLock()
+
+    # What parts need of each other
+
+    def _broken(self, reason: BaseException) -> None:
+        self.cycle.broken(reason)
+
+    def _rejected(self, entry: object) -> None:
+        self.cycle.rejected(entry)  # type: ignore[arg-type]
+
+    def call(self, event: Event) -> None:
+        """Let the dispatcher call something, behind all that it has to do already."""
+        self.main.call(event)
+
+    def queues(self) -> Sequence[DispatchQueue]:
+        """All dispatch queues, the dispatcher's first."""
+        return self._queues
+
+    def new_queue(self, name: str, workers: int, notify: Event | None = None) -> DispatchQueue:
+        """A queue for one subscription."""
+        queue = DispatchQueue(self.context, self.flow, self.settlement, self._broken, name, workers, notify)
+        with self.context.lock:
+            main, *others = self._queues
+            self._queues = (main, *(each for each in others if not each.is_over), queue)
+        return queue
+
+    def new_receipt(self) -> Receipt:
+        """What becomes the broker's answer to one frame."""
+        return Receipt(self)
+
+    def withdraw(self, future: object) -> bool:
+        """Wait for no answer any more, and do not send again what it is to; False if it was answered."""
+        if self.requests.forget(future):
+            return True
+        with self.context.lock:
+            request = self.context.session.forget(future)
+            self.sender.notify_window()
+        return request is not None
+
+    def settle(
+        self,
+        message: Message,
+        transaction: TransactionEntry | None,
+        headers: Mapping[str, str] | None,
+        *,
+        negative: bool,
+        timeout: float | None,
+    ) -> bool:
+        """ACK or NACK a message: see ``Message.ack``."""
+        return self.sender.settle(
+            message, transaction, headers, negative=negative, timeout=self.context.config.seconds(timeout)
+        )
+
+    def reply(
+        self, message: Message, body: Any, headers: Mapping[str, str] | None, timeout: Any, options: SendOptions
+    ) -> None:
+        """Send an answer to a request: see ``Message.reply``."""
+        destination = message.reply_to
+        if destination is None:
+            raise ValueError(f"{message!r} has no reply-to: nobody waits for an answer")
+        id = message.headers.get("correlation-id")
+        merged = {**({"correlation-id": id} if id is not None else {}), **(headers or {})}
+        seconds = self.context.config.seconds(timeout)
+        self.sender.send(self.sender.make_send(destination, body, merged, None, seconds, options), seconds)
+
+    # Lives
+
+    def begin_life(self) -> Life | None:
+        """Begin to connect, in the background. None if that was begun already, and goes on.
+
+        Raises:
+            ConnectFailed: the system refuses a thread.
+        """
+        context = self.context
+        with self._life_lock:
+            with context.lock:
+                if context.state not in (ConnectionState.NEW, ConnectionState.CLOSED):
+                    return None
+            if self.life is not None:
+                self.life.join(Deadline(END_SECONDS))
+            for queue in self._queues:
+                queue.restart()
+            self.shutdown.begin_life()
+            self.cycle.begin_life()
+            life = Life(
+                context,
+                self.cycle,
+                self._inbound,
+                self._inline,
+                self._migration,
+                lambda life: self.life is life,
+                self._life_ended,
+            )
+            with context.lock:
+                self.life = life
+                context.move(ConnectionState.CONNECTING)
+            _live.add(self)
+            try:
+                timer().watch(self, self.shutdown.look_for_stop)
+                life.start()
+            except BaseException as error:
+                failure = ConnectFailed(f"the system refuses a thread: {error}")
+                life.give_up(failure)
+                if life.thread.ident is None:
+                    self._life_ended(life)
+                if isinstance(error, Exception):
+                    raise failure from error
+                raise
+            return life
+
+    def end_life(self, life: Life, failure: StompError) -> None:
+        """End this life at once, unless it is over."""
+        life.give_up(failure)
+        life.interrupt.set()
+        with self._life_lock:
+            life.join(Deadline(END_SECONDS))
+
+    def _end_life(self, life: Life | None, failure: StompError) -> None:
+        """End a life and its subscriptions, unless another one has begun since."""
+        context = self.context
+        if life is not None:
+            self.end_life(life, failure)
+        with self._life_lock:
+            if self.life is not life:
+                return
+            for queue in self._queues:
+                queue.stop()
+            with context.lock:
+                if context.state is ConnectionState.NEW:
+                    context.failure = failure
+                    context.move(ConnectionState.CLOSED)
+                for entry in tuple(context.session.subscriptions.values()):
+                    context.session.unsubscribe(entry)
+                context.changes.notify_all()
+
+    def _life_ended(self, life: Life) -> None:
+        """In the receiver thread: nothing is read or connected any more."""
+        context = self.context
+        life.give_up(NotConnected("the connection has ended"))
+        with context.lock:
+            if self.life is not life:
+                return
+            abandoned = context.session.abandon()
+            self.sender.notify_window()
+        for request in abandoned.requests:
+            if isinstance(request.context, Answer):
+                request.context.complete(
+                    ConnectionLost(
+                        f"SEND: the connection was closed before the broker's receipt came: {context.failure}",
+                        outcome_unknown=request.issued,
+                    )
+                )
+        tracked = sum(request.context is None for request in abandoned.requests)
+        if tracked:
+            context.log.error("%d messages kept by trackMessages had no receipt at the end", tracked)
+        if abandoned.unsent:
+            context.log.warning("%d messages were not sent before the end", len(abandoned.unsent))
+        _live.discard(self)
+        timer().unwatch(self)
+        self.writer.stop()
+        for queue in self._queues:
+            queue.stop()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the calling thread is a signal handler that interrupted a call of this very connection."""
+        return is_owned(self.context.lock) or is_owned(self._life_lock) or self.writer.is_writing_here
+
+    def finish(self, seconds: float) -> int:
+        """The program ends: see written what was sent, within so many seconds; how many messages were not."""
+        context, deadline = self.context, Deadline(seconds)
+        ready = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
+        context.wait_until(lambda: context.state in ready or not self._has_unsent(), deadline)
+        if context.state is ConnectionState.CONNECTED:
+            self.writer.flush(deadline)
+            self.sender.wait_for_answers(lambda: not context.session.unconfirmed, deadline)
+        with context.lock:
+            left = max(context.session.unsent, self.writer.waiting)
+        if left:
+            self.shutdown.close()
+        else:
+            self.shutdown.disconnect(deadline)
+        return left
+
+    def _has_unsent(self) -> bool:
+        return bool(self.context.session.unsent or self.writer.waiting)
+
+    # Snapshots
+
+    def statistics(self) -> Statistics:
+        """The counts, at one moment."""
+        context, writer, flow = self.context, self.writer, self.flow
+        with context.lock:
+            counters, session = context.counters, context.session
+            return Statistics(
+                messages_received=counters.messages_received,
+                messages_sent=counters.messages_sent,
+                bytes_received=counters.bytes_received,
+                bytes_sent=writer.bytes_written,
+                pending=flow.messages,
+                pending_bytes=flow.bytes,
+                unconfirmed=session.unconfirmed,
+                unconfirmed_bytes=session.unconfirmed_bytes,
+                reconnects=max(0, counters.connects - 1),
+                listener_errors=counters.listener_errors,
+                last_received=context.last_received,
+                last_sent=writer.last_write,
+            )
+
+    def session_snapshot(self) -> SessionSnapshot:
+        """What was negotiated and is registered, at one moment."""
+        context = self.context
+        with context.lock:
+            session = context.session
+            headers = session.connected_frame.headers if session.connected_frame else {}
+            return SessionSnapshot(
+                state=session.state,
+                epoch=session.epoch,
+                version=session.version,
+                server=headers.get("server", ""),
+                id=headers.get("session", ""),
+                heartbeat=session.heartbeat,
+                subscriptions=tuple(session.subscriptions),
+                transactions=tuple(session.transactions),
+                broker=context.broker_name or None,
+            )
+
+    # Forks
+
+    def abandon(self) -> None:
+        """In the child of a fork: give up the parent's socket without a word, and let every handle on it say so.
+
+        Takes no lock: a thread of the parent may hold it.
+        """
+        _live.discard(self)
+        self.cycle.abandon()
+        error = ClosedAfterFork(ADVICE)
+        for request in tuple(self.context.session.awaited()):
+            if isinstance(request.context, Answer):
+                request.context.abandon(error)
+        self.requests.abandon(error)
+        disown(self.context, self, self.flow, self.writer, self.settlement, self.sender, self.requests, *self._queues)

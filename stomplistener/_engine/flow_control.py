@@ -1,0 +1,108 @@
+"""How much is received and not worked off yet, and when the receiver stops reading for it.
+
+When a bound in messages or bytes is reached, the receiver pauses and TCP holds the broker back. It reads on while a
+thread waits for an answer of the broker, since that may lie behind the messages that are still unread.
+"""
+
+from __future__ import annotations
+
+from stomplistener._engine.context import Context
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.locks import Changes
+
+OVERSHOOT_BYTES = 8
+LEAST_OVERSHOOT_BYTES = 64 * 1024 * 1024
+OVERSHOOT_MESSAGES = 100_000
+"""How far the bound may be exceeded while a thread waits for an answer: so many times the bytes, or 64 MiB if that is
+more, and so many messages more.
+
+A listener that waits for a receipt for every message reads a piece of the broker's backlog into memory each time; past
+this the wait ends by its own deadline.
+"""
+
+RESUME_SHARE = 0.5
+"""Once paused, this share of the bound has to be left before reading resumes: else each single message would wake the
+receiver."""
+
+
+class FlowControl:
+    """The bound that all dispatch queues of a connection share; guarded by the lock of the connection."""
+
+    def __init__(self, context: Context) -> None:
+        limits = context.config.limits
+        self._lock = context.lock
+        self._max_messages = limits.max_pending_messages
+        self._max_bytes = limits.max_pending_bytes
+        self._most_bytes = max(limits.max_pending_bytes * OVERSHOOT_BYTES, LEAST_OVERSHOOT_BYTES)
+        self._changes = Changes(context.lock)
+        self._awaiting: set[object] = set()
+        self._is_open = True
+        self.messages = 0
+        self.bytes = 0
+        self.has_room = True
+        """Whether the receiver may read; exact with the lock held."""
+
+    # With the lock held
+
+    def add(self, messages: int, size: int) -> None:
+        """Count what was received."""
+        self.messages += messages
+        self.bytes += size
+        if self.messages >= self._max_messages or self.bytes >= self._max_bytes:
+            self.has_room = False
+
+    def remove(self, messages: int, size: int) -> None:
+        """Count what was worked off."""
+        self.messages -= messages
+        self.bytes -= size
+        if not self.has_room and self._is_below(RESUME_SHARE):
+            self.has_room = True
+            self._changes.notify_all()
+
+    def _is_below(self, share: float) -> bool:
+        return self.messages < self._max_messages * share and self.bytes < self._max_bytes * share
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a thread waits for an answer that may be unread, or the receiver is to look at the connection."""
+        return bool(self._awaiting) or not self._is_open
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the receiver does not read because of the bound."""
+        return self._changes.has_waiters
+
+    # Without it
+
+    def wait_for_room(self, deadline: Deadline) -> bool:
+        """Block while the bound is reached: the receiver's only wait for listeners. Whether there is room."""
+        return self._changes.wait_for(self._may_read, deadline)
+
+    def _may_read(self) -> bool:
+        if self.has_room or not self._is_open:
+            return True
+        return bool(self._awaiting) and (
+            self.messages < self._max_messages + OVERSHOOT_MESSAGES and self.bytes < self._most_bytes
+        )
+
+    def open(self) -> None:
+        """A connection begins."""
+        with self._lock:
+            self._is_open = True
+
+    def interrupt(self) -> None:
+        """End the receiver's pause: the connection broke or is to be closed."""
+        with self._lock:
+            self._is_open = False
+            self._changes.notify_all()
+
+    def expect(self, waiting: object) -> None:
+        """Read on for the sake of ``waiting`` until ``unexpect``; call it inside the ``try`` of that. Idempotent."""
+        with self._lock:
+            self._awaiting.add(waiting)
+            self._changes.notify_all()
+
+    def unexpect(self, waiting: object) -> None:
+        """Undo ``expect``, if that was called."""
+        with self._lock:
+            self._awaiting.discard(waiting)

@@ -1,0 +1,288 @@
+"""The way in: bytes from the transport, frames from the decoder, and whom each frame concerns.
+
+One thread at a time reads: the receiver, or the dispatcher while it does so in the receiver's place
+(``inline_dispatch``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from stomplistener._engine.context import Context
+from stomplistener._engine.dispatch_queue import DispatchQueue, Event, Item
+from stomplistener._engine.flow_control import FlowControl
+from stomplistener._engine.frame_pace import FramePace
+from stomplistener._engine.receipts import Answer
+from stomplistener._engine.sender import Sender
+from stomplistener._engine.writer import Writer
+from stomplistener._util.deadline import Deadline
+from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError
+from stomplistener.message import Message
+from stomplistener.protocol import HEARTBEAT, Decoder, Frame, Request, Session, SubscriptionEntry, encode
+from stomplistener.protocol.frame import without
+from stomplistener.protocol.session import error_text
+from stomplistener.transport import Guided, Transport
+
+LOOK_SECONDS = 0.05
+"""Between two looks at a frame that takes too long, at least."""
+
+
+class Pause(Protocol):
+    """Decides when bytes are let gather before the next read."""
+
+    def before_read(self) -> None: ...
+    def after_read(self, size: int, *, answers: bool) -> None: ...
+
+
+class Sorted:
+    """What the frames of one read mean, found out under the lock and acted upon without it."""
+
+    __slots__ = ("batches", "events", "reports", "to_publish")
+
+    def __init__(self) -> None:
+        self.batches: dict[DispatchQueue, list[Item]] = {}
+        self.to_publish: list[Answer[Any]] = []
+        self.events: list[Event] = []
+        self.reports: list[BrokerError] = []
+
+
+class Inbound:
+    """Reads, decodes and dispatches.
+
+    Args:
+        context: of the connection.
+        flow: holds reading back.
+        writer: tells whether something was sent since the last read.
+        sender: threads wait there for receipts.
+        main: the queue of the dispatcher.
+        settler: settles messages; handed to each.
+        rejected: called without the lock for a subscription that the broker refused.
+        pause: lets bytes gather.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        flow: FlowControl,
+        writer: Writer,
+        sender: Sender,
+        main: DispatchQueue,
+        settler: Any,
+        rejected: Callable[[SubscriptionEntry], None],
+        pause: Pause,
+    ) -> None:
+        self._context = context
+        self._lock = context.lock
+        self._session: Session = context.session
+        self._flow = flow
+        self._writer = writer
+        self._sender = sender
+        self._main = main
+        self._settler = settler
+        self._rejected = rejected
+        self._pause = pause
+        self._secrets: tuple[str, ...] = ()
+        self._transport: Transport | None = None
+        self._guided: Guided | None = None
+        self._decoder = Decoder(limits=context.config.limits)
+        self._pace = FramePace(context.config.limits.frame_timeout)
+        self._errors = 0
+        self.last_error: BrokerError | None = None
+        """The last ERROR of this connection."""
+
+    def attach(self, transport: Transport, decoder: Decoder, secrets: tuple[str, ...]) -> None:
+        """Read from this transport from now on; the decoder has taken what came with CONNECTED."""
+        self._transport = transport
+        self._guided = transport if isinstance(transport, Guided) else None
+        self._decoder = decoder
+        self._secrets = secrets
+        self._pace = FramePace(self._context.config.limits.frame_timeout)
+        # A frame may have begun behind CONNECTED.
+        self._pace.note(time.monotonic(), complete=True, partial=decoder.partial)
+        self._errors = 0
+        self.last_error = None
+        self._sender.note_unexplained(0.0, None)
+
+    # Reading
+
+    def read(self) -> Exception | None:
+        """Read once and dispatch what came; why the connection has ended, if it has.
+
+        Raises:
+            TimeoutError: nothing came in the time that the transport was given.
+        """
+        transport = self._transport
+        assert transport is not None
+        try:
+            self._pause.before_read()
+            data = transport.receive()
+            if not data:
+                return ConnectionLost("the broker closed the connection")
+            self._take(data)
+        except (TimeoutError, BlockingIOError):
+            raise TimeoutError("nothing came in time") from None
+        except Exception as error:
+            return error
+        except BaseException as error:  # a transport of the application may raise anything
+            return ConnectionLost(f"the transport raised {type(error).__name__}: {error}")
+        return None
+
+    def _take(self, data: bytes) -> None:
+        context = self._context
+        before, context.last_received = context.last_received, (now := time.monotonic())
+        self._pause.after_read(len(data), answers=self._writer.last_write > before)
+        context.counters.bytes_received += len(data)
+        failure: ProtocolError | None = None
+        decoder = self._decoder
+        try:
+            frames = decoder.feed(data)
+        except ProtocolError as error:
+            frames, failure = error.frames, error
+        if frames:
+            self.dispatch(frames)
+        if failure is not None:
+            raise failure
+        partial = decoder.partial
+        if partial and decoder.missing and self._guided is not None:
+            self._guided.expect(decoder.missing)
+        self._pace.note(now, complete=bool(frames), partial=partial)
+
+    def wait_for_room(self, deadline: Deadline) -> bool:
+        """Hold the reading back while the bound of what is received is reached; whether there is room."""
+        if self._flow.has_room:
+            return True
+        room = self._flow.wait_for_room(deadline)
+        self._pace.restart(time.monotonic())
+        return room
+
+    def overdue(self, now: float) -> tuple[float, ProtocolError | None]:
+        """When to look again at a frame that takes long to come, and what is wrong if it takes too long. Any thread."""
+        at = self._pace.overdue_at()
+        if now <= at:
+            # Looked at again in time also for a frame that begins only now.
+            return max(min(at, now + self._context.config.limits.frame_timeout), now + LOOK_SECONDS), None
+        slow = None if self._flow.is_paused or self.has_unread() else self._pace.offence()
+        return now + LOOK_SECONDS, slow
+
+    def has_unread(self) -> bool:
+        """Whether bytes wait that nobody has read yet: a sign of life, too."""
+        transport = self._transport
+        try:
+            return transport is not None and transport.unread()
+        except Exception:
+            return False
+
+    # Dispatching
+
+    def dispatch(self, frames: list[Frame]) -> None:
+        """Note frames in the session, and pass on what they mean."""
+        context = self._context
+        # An idle connection receives nothing else.
+        if frames[0] is HEARTBEAT and len(frames) == 1 and not context.listeners.hear("on_heartbeat"):
+            return
+        if self._secrets:
+            frames = [without(frame, self._secrets) for frame in frames]
+        if context.log.shows_frames:
+            for frame in frames:
+                if frame is not HEARTBEAT:
+                    context.log.frame("<", frame)
+        found = Sorted()
+        try:
+            with self._lock:
+                self._sort(frames, found)
+        finally:
+            # Also what came before a frame that breaks the protocol: the broker will not deliver it again.
+            for answer in found.to_publish:
+                answer.publish()
+            for queue, batch in found.batches.items():
+                if batch:
+                    queue.put(batch)
+            self._report(found)
+
+    def _sort(self, frames: list[Frame], found: Sorted) -> None:
+        session, context, main = self._session, self._context, self._main
+        epoch, subscriptions = session.epoch, session.subscriptions
+        items = found.batches[main] = []
+        answered = False
+        for frame in frames:
+            command = frame.command
+            if command == "MESSAGE" and session.is_open:
+                context.counters.messages_received += 1
+                entry = subscriptions.get(frame.header("subscription") or "") or session.subscription(frame)
+                subscription: Any = None if entry is None else entry.context
+                message = Message(frame, subscription, epoch, self._settler)
+                if subscription is None or subscription.queue is main:
+                    items.append(message)
+                else:
+                    found.batches.setdefault(subscription.queue, []).append(message)
+            elif command == "RECEIPT":
+                answered = True
+                self._sort_receipt(frame, items, found)
+            else:
+                self._sort_other(frame, items, found)
+        if answered:
+            self._sender.notify_window()
+            self._resend()
+
+    def _sort_receipt(self, frame: Frame, items: list[Item], found: Sorted) -> None:
+        session = self._session
+        request = session.confirmed(frame) or session.receive(frame)
+        # Receipts that the library asked for are its own affair.
+        asked = request.own_receipt if isinstance(request, Request) else not self._context.has_issued(frame)
+        if asked and self._context.listeners.hear("on_receipt"):
+            items.append(partial(self._context.listeners.call, "on_receipt", frame))
+        if isinstance(request, Request):
+            self._answer(request, frame, found)
+
+    def _answer(self, request: Request, answer: Frame | BrokerError, found: Sorted) -> None:
+        if request.command == "SUBSCRIBE":
+            self._context.changes.notify_all()
+        receipt = request.context
+        if isinstance(receipt, Answer) and receipt.finish(answer):
+            found.to_publish.append(receipt)
+
+    def _sort_other(self, frame: Frame, items: list[Item], found: Sorted) -> None:
+        context, session = self._context, self._session
+        if frame is HEARTBEAT:
+            if context.listeners.hear("on_heartbeat") and not any(_is_beat(item) for item in items):
+                # One for all of a read: a flood of them says no more than one.
+                items.append(partial(context.listeners.call, "on_heartbeat"))
+            return
+        request = session.receive(frame)
+        if frame.command != "ERROR":
+            return
+        refused = BrokerError(f"{context.where} answered ERROR: {error_text(frame)}", frame=frame)
+        found.reports.append(refused)
+        self.last_error = context.last_error = refused
+        if context.listeners.hear("on_error"):
+            items.append(partial(context.listeners.call, "on_error", frame))
+        if not isinstance(request, Request):
+            self._sender.note_unexplained(context.last_received, refused)
+            return
+        if request.subscription is not None and request.command == "SUBSCRIBE":
+            found.events.append(partial(self._rejected, request.subscription))
+        self._sender.notify_window()
+        self._answer(request, refused, found)
+
+    def _resend(self) -> None:
+        """Messages under suspicion are resent one at a time, each after the answer to the one before."""
+        for frame in self._session.next_resend():
+            self._writer.append(encode(frame, self._session.version))
+
+    def _report(self, found: Sorted) -> None:
+        for refused in found.reports:
+            # One line is news; a broker that goes on and on must not fill the disk.
+            self._errors += 1
+            log = self._context.log.warning if self._errors == 1 else self._context.log.debug
+            log("%s", refused)
+        for event in found.events:
+            event()
+        if not self._writer.is_empty:
+            self._writer.schedule()
+
+
+def _is_beat(item: Item) -> bool:
+    return isinstance(item, partial) and item.args == ("on_heartbeat",)

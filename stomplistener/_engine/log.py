@@ -1,0 +1,160 @@
+"""What a connection logs: one place that names connection and broker, and that no log handler can break.
+
+A handler may do anything: send over this connection, wait, or want a lock that another thread holds while it calls the
+library. So neither our threads nor the application's, inside a call, ever wait for one. A record is made at once, with
+the time and the thread that it is of, and written by a thread that exists only while there are some.
+"""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import logging
+import os
+import threading
+from contextlib import suppress
+from typing import Any, Protocol
+
+from stomplistener.protocol import Frame
+from stomplistener.protocol.frame import printable
+
+logger = logging.getLogger("stomplistener")
+frame_logger = logging.getLogger("stomplistener.frames")
+"""Every frame, at DEBUG: switch it on alone, or off while the rest is at DEBUG."""
+
+END_SECONDS = 1.0
+"""How long the end of the program waits for records that a handler holds up."""
+
+
+class Named(Protocol):
+    """Whose log it is."""
+
+    @property
+    def broker_name(self) -> str:
+        """The broker in use, without secrets; empty where there is none."""
+
+
+class ConnectionLog:
+    """The log of one connection. Call its methods without any lock.
+
+    Each record has ``connection`` and ``broker`` as attributes (``extra``), for formatters and filters.
+
+    Args:
+        name: of the connection.
+        where: knows the broker.
+    """
+
+    __slots__ = ("_name", "_where")
+
+    def __init__(self, name: str, where: Named) -> None:
+        self._name = name
+        self._where = where
+
+    def debug(self, text: str, *values: object) -> None:
+        self._write(logger, logging.DEBUG, text, values)
+
+    def info(self, text: str, *values: object) -> None:
+        self._write(logger, logging.INFO, text, values)
+
+    def warning(self, text: str, *values: object) -> None:
+        self._write(logger, logging.WARNING, text, values)
+
+    def error(self, text: str, *values: object, exc_info: BaseException | None = None) -> None:
+        self._write(logger, logging.ERROR, text, values, exc_info)
+
+    @property
+    def shows_frames(self) -> bool:
+        """Whether anybody wants to see frames."""
+        return frame_logger.isEnabledFor(logging.DEBUG)
+
+    def frame(self, direction: str, frame: Frame) -> None:
+        """One frame, sent (``>``) or received (``<``)."""
+        if self.shows_frames:
+            self._write(frame_logger, logging.DEBUG, f"{direction} %s", (frame.info,))
+
+    def _write(
+        self,
+        target: logging.Logger,
+        level: int,
+        text: str,
+        values: tuple[Any, ...],
+        exc_info: BaseException | None = None,
+    ) -> None:
+        if not target.isEnabledFor(level):
+            return
+        caught = (type(exc_info), exc_info, exc_info.__traceback__) if exc_info is not None else None
+        record = target.makeRecord(
+            target.name,
+            level,
+            __file__,
+            0,
+            f"%s: {text}",
+            (printable(self._name), *values),
+            caught,
+            extra={"connection": self._name, "broker": self._where.broker_name},
+        )
+        _deferred.add(target, record)
+
+
+def _handle(target: logging.Logger, record: logging.LogRecord) -> None:
+    # A handler that raises is the application's: its record is lost, and nothing else.
+    with suppress(BaseException):
+        target.handle(record)
+
+
+class _Deferred:
+    """Records that wait to be written, and the thread that does it while there are some."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._records: collections.deque[tuple[logging.Logger, logging.LogRecord]] = collections.deque()
+        self._thread: threading.Thread | None = None
+
+    def add(self, target: logging.Logger, record: logging.LogRecord) -> None:
+        with self._lock:
+            self._records.append((target, record))
+            if self._thread is not None:
+                return
+            self._thread = thread = threading.Thread(target=self._run, name="stomplistener-log", daemon=True)
+        try:
+            thread.start()
+        except Exception:
+            # No thread can be had: the next record tries again.
+            with self._lock:
+                self._thread = None
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._records:
+                    self._thread = None
+                    return
+                target, record = self._records.popleft()
+            _handle(target, record)
+
+    def finish(self, seconds: float) -> None:
+        """Let the thread write what waits, within so many seconds."""
+        thread = self._thread
+        if thread is not None:
+            # It may not have started yet, or be the one that asks.
+            with suppress(RuntimeError):
+                thread.join(seconds)
+
+
+_deferred = _Deferred()
+
+
+def flush(seconds: float = END_SECONDS) -> None:
+    """Wait until what was logged is written, or so many seconds: at the end of the program, and for tests."""
+    _deferred.finish(seconds)
+
+
+def _forget_after_fork() -> None:
+    # The thread stayed with the parent, and its lock may have been held at the moment of the fork.
+    global _deferred
+    _deferred = _Deferred()
+
+
+atexit.register(flush)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

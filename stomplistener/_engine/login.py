@@ -1,0 +1,217 @@
+"""Logging in: from a broker's address to a connection on which CONNECTED came. One way for all that connects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from stomplistener._engine.frame_pace import FramePace
+from stomplistener._engine.log import ConnectionLog
+from stomplistener._util.deadline import Deadline
+from stomplistener.brokers import refusal_hint
+from stomplistener.errors import ConnectFailed, ProtocolError, StompError, TimedOut
+from stomplistener.failover import Broker
+from stomplistener.options import Config, ConnectOptions
+from stomplistener.protocol import HEARTBEAT, Decoder, Frame, Session, SessionState, encode
+from stomplistener.protocol.frame import without
+from stomplistener.transport import Interrupt, Transport, foreign_protocol
+
+_FIRST_BYTES = 64
+"""What is kept of an answer to tell which protocol it is, if it is not STOMP."""
+
+
+class LoggedIn:
+    """A connection on which CONNECTED was received and nothing was sent since.
+
+    Attributes:
+        broker: which one.
+        transport: without a timeout.
+        decoder: has taken all that was received.
+        connect: the CONNECT frame that was sent.
+        connected: the answer.
+        early: frames that came behind it.
+        secrets: what no text may show.
+        last_received: ``time.monotonic()`` of the last bytes.
+    """
+
+    def __init__(self, broker: Broker, transport: Transport, decoder: Decoder, secrets: tuple[str, ...]) -> None:
+        self.broker = broker
+        self.transport = transport
+        self.decoder = decoder
+        self.secrets = secrets
+        self.connect: Frame
+        self.connected: Frame
+        self.early: list[Frame] = []
+        self.last_received = time.monotonic()
+
+
+def log_in(
+    config: Config,
+    broker: Broker,
+    number: int,
+    deadline: Deadline,
+    interrupt: Interrupt,
+    log: ConnectionLog,
+    sent: Callable[[Frame], object] = lambda _frame: None,
+) -> LoggedIn:
+    """Connect a transport, send CONNECT and wait for CONNECTED.
+
+    Args:
+        config: of the connection.
+        broker: where to.
+        number: of the attempt, for ``before_connect``.
+        deadline: for all of it.
+        interrupt: ends it from another thread.
+        log: shows the frames.
+        sent: called with the CONNECT frame.
+
+    Raises:
+        OSError, StompError, ValueError: it failed.
+    """
+    options = _options(config, broker, number)
+    transport = _dial(config, broker, options, deadline, interrupt)
+    try:
+        with interrupt.doing(transport.shutdown):
+            return _log_in(config, broker, transport, options, deadline, log, sent)
+    except BaseException:
+        transport.close()
+        raise
+
+
+def _options(config: Config, broker: Broker, number: int) -> ConnectOptions:
+    options = config.connect_options(broker, number)
+    if config.before_connect is not None:
+        try:
+            config.before_connect(options)
+        except (OSError, StompError, ValueError):
+            raise
+        except BaseException as error:
+            # Whatever the application raises fails this attempt, and no more than that.
+            raise ConnectFailed(f"before_connect raised {type(error).__name__}: {error}") from error
+    options.check()
+    return options
+
+
+def _dial(
+    config: Config, broker: Broker, options: ConnectOptions, deadline: Deadline, interrupt: Interrupt
+) -> Transport:
+    assert deadline.at is not None
+    try:
+        return config.connect_transport(
+            broker,
+            deadline=deadline.at,
+            interrupt=interrupt,
+            ssl_context=config.ssl_context,
+            headers=options.http_headers,
+        )
+    except Exception:
+        raise
+    except BaseException as error:
+        raise ConnectFailed(f"the transport raised {type(error).__name__}: {error}") from error
+
+
+def _log_in(
+    config: Config,
+    broker: Broker,
+    transport: Transport,
+    options: ConnectOptions,
+    deadline: Deadline,
+    log: ConnectionLog,
+    sent: Callable[[Frame], object],
+) -> LoggedIn:
+    session = Session(config.versions, config.heartbeat, refusal_hint=refusal_hint)
+    decoder = Decoder(limits=config.limits, secrets=options.secrets)
+    found = LoggedIn(broker, transport, decoder, options.secrets)
+    found.connect = session.connect(
+        # None is what before_connect asked for: all four brokers accept a CONNECT without a host.
+        options.host,
+        options.login,
+        options.passcode,
+        options.headers,
+        host_required=False,
+    )
+    data = memoryview(encode(found.connect))
+    log.frame(">", found.connect)
+    while len(data):
+        _limit(transport, deadline)
+        data = data[transport.send(data) :]
+    sent(found.connect)
+    first = b""
+    pace = FramePace(config.limits.frame_timeout)
+    while session.state is SessionState.CONNECTING:
+        data_in = _receive(transport, deadline, config, broker, first)
+        first = (first + data_in)[:_FIRST_BYTES]
+        found.last_received = time.monotonic()
+        _take(session, found, data_in, first, log)
+        pace.note(found.last_received, complete=False, partial=decoder.partial)
+    transport.settimeout(None)
+    assert session.connected_frame is not None
+    found.connected = session.connected_frame
+    return found
+
+
+def _limit(transport: Transport, deadline: Deadline) -> None:
+    remaining = deadline.remaining()
+    if remaining == 0.0:
+        raise _silent(deadline)
+    transport.settimeout(remaining)
+
+
+def _receive(transport: Transport, deadline: Deadline, config: Config, broker: Broker, first: bytes) -> bytes:
+    _limit(transport, deadline)
+    try:
+        data = transport.receive()
+    except TimeoutError:
+        raise _silent(deadline) from None
+    if not data:
+        foreign = _foreign(first)
+        why = foreign or "the broker closed the connection instead of answering CONNECT"
+        raise ConnectFailed(f"{why}{'' if foreign else _certificate_advice(config, broker)}")
+    return data
+
+
+def _take(session: Session, found: LoggedIn, data: bytes, first: bytes, log: ConnectionLog) -> None:
+    try:
+        frames = found.decoder.feed(data)
+    except ProtocolError as error:
+        if not error.frames:
+            foreign = _foreign(first)
+            if foreign is not None:
+                raise ConnectFailed(foreign) from None
+            raise
+        # What came before decides: an ERROR is the reason, whatever stands behind it.
+        frames = error.frames
+        for frame in frames:
+            if session.state is SessionState.CONNECTING:
+                _answer(session, without(frame, found.secrets), log)
+        raise
+    for position, frame in enumerate(frames, 1):
+        _answer(session, without(frame, found.secrets), log)
+        if session.state is not SessionState.CONNECTING:
+            found.early = frames[position:]
+            return
+
+
+def _answer(session: Session, frame: Frame, log: ConnectionLog) -> None:
+    if frame is not HEARTBEAT:
+        log.frame("<", frame)
+    session.receive(frame)
+
+
+def _foreign(first: bytes) -> str | None:
+    """The protocol that answers here, if it is not STOMP."""
+    return None if first.startswith((b"CONNECTED", b"ERROR", b"\n", b"\r")) else foreign_protocol(first)
+
+
+def _silent(deadline: Deadline) -> TimedOut:
+    return TimedOut(
+        f"no answer to CONNECT within {deadline.timeout:g} s (connectionTimeout); the port accepts connections, but "
+        "does it speak STOMP, without TLS?"
+    )
+
+
+def _certificate_advice(config: Config, broker: Broker) -> str:
+    """For a broker that demands a certificate and says so by closing, without an alert (Apollo 1.7.1)."""
+    if broker.scheme not in ("ssl", "wss") or config.ssl_context is not None or broker.options.cert_file is not None:
+        return ""
+    return "; over TLS it may want a client certificate (certFile)"

@@ -1,0 +1,249 @@
+"""Request and reply: a message that names where its answer goes, and the wait for that answer.
+
+The answers to all requests of a connection come by one subscription, made for the first request and again after a loss:
+a temporary queue lives as long as its connection. What waits for an answer when the connection is lost raises
+``ConnectionLost``, since nobody can answer to a queue that is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from stomplistener._engine.context import Context
+from stomplistener._engine.dispatch_queue import Item
+from stomplistener._engine.receipts import Answer, Desk
+from stomplistener._engine.sender import Sender
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.locks import Changes
+from stomplistener.errors import ConnectionLost, TimedOut
+from stomplistener.listener import Hook
+from stomplistener.message import Message
+from stomplistener.policy import SettlePolicy
+from stomplistener.protocol import Frame, Session, SubscriptionEntry
+from stomplistener.states import SubscriptionState
+
+MakeFrame = Callable[[Mapping[str, str]], Frame]
+
+
+class Reply(Answer[Message]):
+    """What becomes the answer to a request."""
+
+
+class ReplyDesk(Desk, Protocol):
+    """What requests need of the engine."""
+
+
+class RequestReply:
+    """The requests of one connection that wait for an answer; the lock of the connection guards them.
+
+    Args:
+        desk: makes futures work.
+        context: of the connection.
+        sender: the way out.
+    """
+
+    def __init__(self, desk: Desk, context: Context, sender: Sender) -> None:
+        self._desk = desk
+        self._context = context
+        self._lock = context.lock
+        self._sender = sender
+        self._changes = Changes(context.lock)
+        self._waiting: dict[str, Reply] = {}
+        self._subscription: ReplySubscription | None = None
+
+    def request(self, make: MakeFrame, deadline: Deadline, what: str) -> Message:
+        """Send a request and wait for its answer; arguments as for ``start``, the deadline for all of it."""
+        reply = self.start(make, deadline, what)
+        try:
+            if reply.wait(deadline):
+                return reply.result(0)
+        finally:
+            self.forget(reply)
+        raise TimedOut(f"{what} timed out after {deadline.timeout} s: it was sent, but no answer came")
+
+    def start(self, make: MakeFrame, deadline: Deadline, what: str) -> Reply:
+        """Send a request.
+
+        Args:
+            make: makes the SEND frame with the headers that it is given.
+            deadline: for the sending.
+            what: for messages.
+
+        Returns:
+            what becomes the answer.
+        """
+        subscription = self._ready(deadline, what)
+        entry = subscription.entry
+        frame = make({"reply-to": subscription.reply_to, "correlation-id": os.urandom(16).hex()})
+        # An id that the application chose is the one that comes back.
+        id = frame.headers["correlation-id"]
+        reply = Reply(self._desk)
+
+        def note(session: Session) -> Frame | None:
+            if session.epoch != entry.epoch:
+                raise self._lost(what)
+            if id in self._waiting:
+                raise ValueError(f"another request with the correlation-id {id!r} waits for its answer")
+            self._waiting[id] = reply
+            return session.send(frame)
+
+        try:
+            self._sender.transmit(frame, deadline.remaining(), "SEND", note=note)
+        except BaseException:
+            self.forget(reply)
+            raise
+        return reply
+
+    def forget(self, reply: object) -> bool:
+        """Wait for this answer no more; False if nobody waited."""
+        with self._lock:
+            for id, waiting in tuple(self._waiting.items()):
+                if waiting is reply:
+                    del self._waiting[id]
+                    return True
+        return False
+
+    def lost(self) -> None:
+        """The connection is over, and the temporary queue with it: whoever waits raises."""
+        with self._lock:
+            subscription, self._subscription = self._subscription, None
+            if subscription is not None and subscription.is_bound:
+                self._context.session.unsubscribe(subscription.entry)
+            waiting, self._waiting = self._waiting, {}
+            self._changes.notify_all()
+        for reply in waiting.values():
+            reply.complete(self._lost("request"))
+
+    def abandon(self, error: BaseException) -> None:
+        """In the child of a fork: nobody waits for an answer any more. Takes no lock."""
+        for reply in self._waiting.values():
+            reply.abandon(error)
+
+    def _lost(self, what: str) -> ConnectionLost:
+        return ConnectionLost(
+            f"{what}: the connection was lost, and the queue for the answer with it; the request may have arrived",
+            outcome_unknown=True,
+        )
+
+    # The subscription that answers come by
+
+    def _ready(self, deadline: Deadline, what: str) -> ReplySubscription:
+        """The subscription of this connection; one thread makes it, the others wait, each within its own time."""
+        while True:
+            with self._lock:
+                subscription = self._subscription
+                mine = subscription is None or subscription.has_ended
+                if mine:
+                    subscription = self._subscription = ReplySubscription(self._answered)
+            assert subscription is not None
+            if mine:
+                self._subscribe(subscription, deadline, what)
+            if self._is_decided(subscription, deadline, what):
+                return subscription
+
+    def _is_decided(self, subscription: ReplySubscription, deadline: Deadline, what: str) -> bool:
+        def is_decided() -> bool:
+            return subscription is not self._subscription or subscription.is_active or subscription.has_ended
+
+        waiting = object()
+        try:
+            self._desk.flow.expect(waiting)
+            decided = self._context.wait_until(is_decided, deadline)
+        finally:
+            self._desk.flow.unexpect(waiting)
+        if not decided:
+            raise TimedOut(f"{what} timed out after {deadline.timeout} s without a queue for the answer")
+        with self._lock:
+            self._sender.check_usable()
+        error = subscription.entry.error if subscription.is_bound else None
+        if error is not None:
+            raise error
+        return subscription is self._subscription and subscription.is_active
+
+    def _subscribe(self, subscription: ReplySubscription, deadline: Deadline, what: str) -> None:
+        context = self._context
+
+        def note(session: Session) -> Frame | None:
+            profile = context.config.dialect.profile(session.connected_frame, what)
+            name = f"stomplistener.{os.urandom(16).hex()}"
+            subscription.reply_to = destination = profile.reply_to.format(name=name)
+            if profile.replies_by_itself:
+                subscription.bind(session.expect(destination, destination, subscription))
+                return None
+            entry, frame = session.subscribe(destination, id=name, context=subscription)
+            subscription.bind(entry)
+            return frame
+
+        try:
+            self._sender.transmit(None, deadline.remaining(), what, note=note, context=subscription)
+        except BaseException:
+            with self._lock:
+                if self._subscription is subscription:
+                    self._subscription = None
+                context.changes.notify_all()
+            raise
+
+    def _answered(self, message: Message) -> None:
+        id = message.headers.get("correlation-id", "")
+        with self._lock:
+            reply = self._waiting.pop(id, None)
+        if reply is None:
+            self._context.log.info("an answer that nobody waits for any more: %r", message)
+        else:
+            reply.complete(message)
+
+
+class ReplySubscription:
+    """The subscription that answers come by. It is its own queue, which holds nothing: the thread that reads gives each
+    answer to the thread that waits for it, so a listener may wait for an answer while it holds up everything behind.
+    """
+
+    ack = "auto"
+    policy = SettlePolicy()
+    on_message: Hook | None = None
+
+    def __init__(self, answered: Callable[[Message], None]) -> None:
+        self._answered = answered
+        self._entry: SubscriptionEntry | None = None
+        self.reply_to = ""
+        self.queue: Any = self
+
+    def bind(self, entry: SubscriptionEntry) -> None:
+        """Note what the session keeps of it."""
+        self._entry = entry
+
+    @property
+    def is_bound(self) -> bool:
+        return self._entry is not None
+
+    @property
+    def entry(self) -> SubscriptionEntry:
+        assert self._entry is not None
+        return self._entry
+
+    @property
+    def is_active(self) -> bool:
+        return self._entry is not None and self._entry.state is SubscriptionState.ACTIVE
+
+    @property
+    def has_ended(self) -> bool:
+        ended = (SubscriptionState.ENDED, SubscriptionState.REJECTED)
+        return self._entry is not None and self._entry.state in ended
+
+    @property
+    def destination(self) -> str:
+        return self.entry.destination
+
+    def hook(self, _name: str) -> tuple[Hook, ...]:
+        return ()
+
+    # As a queue
+
+    def put(self, batch: list[Item]) -> None:
+        for item in batch:
+            if isinstance(item, Message):
+                self._answered(item)
+
+    def stop(self) -> None: ...

@@ -1,0 +1,491 @@
+"""The one way out: every frame that an application sends passes through ``transmit``.
+
+A frame is checked and encoded before the lock is taken, for the version of the moment; under the lock the session notes
+what it has to, and the bytes are lined up. A thread that loses the interpreter while it holds a lock makes all others
+queue up behind it, so as little as possible is done there.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from stomplistener._engine.context import Context
+from stomplistener._engine.flow_control import FlowControl
+from stomplistener._engine.receipts import Receipt
+from stomplistener._engine.writer import Writer
+from stomplistener._util.deadline import Deadline
+from stomplistener.errors import BrokerError, ConnectionLost, NotConnected, StompError, TimedOut
+from stomplistener.message import Message
+from stomplistener.options import BROKER_OPTIONS, SendOptions, json_body, refuse_unknown
+from stomplistener.protocol import Frame, Session, SessionState, TransactionEntry, commands, encode
+from stomplistener.states import ConnectionState, MessageState
+
+Note = Callable[[Session], Frame | None]
+"""Makes or notes a frame, with the lock held; None where nothing is to be written."""
+
+_NOTING = frozenset({ConnectionState.CONNECTED, ConnectionState.CONNECTING, ConnectionState.SUSPENDED})
+"""States in which a confirmed SEND may be noted, to be written by this connection or the next.
+
+MIGRATING is none: written there, a steady stream of messages would keep the connection from ever being left.
+"""
+
+
+class Listening(Protocol):
+    """Whether a listener runs in the calling thread."""
+
+    def is_in_listener(self) -> bool: ...
+
+
+class Sender:
+    """Sends frames, and waits until they may be sent. Thread-safe.
+
+    Args:
+        context: of the connection.
+        writer: lines up and writes the bytes.
+        flow: lets the receiver read on while this waits for receipts.
+        listening: what a listener holds may still be settled while the connection moves to another broker.
+    """
+
+    def __init__(self, context: Context, writer: Writer, flow: FlowControl, listening: Listening) -> None:
+        self._context = context
+        self._session = context.session
+        self._writer = writer
+        self._flow = flow
+        self._listening = listening
+        self._max_unconfirmed = context.config.limits.max_unconfirmed_messages
+        self._max_unconfirmed_bytes = context.config.max_unconfirmed_bytes
+        self.tracks_messages = context.config.track_messages
+        """Whether every SEND asks for a receipt and is kept until that came (``trackMessages``)."""
+        self._unexplained: tuple[float, BrokerError] | None = None
+
+    # The one way
+
+    def transmit(
+        self,
+        frame: Frame | None,
+        timeout: float | None,
+        what: str,
+        *,
+        note: Note | None = None,
+        begun: bool = False,
+        admits: Callable[[], bool] | None = None,
+        context: object = None,
+    ) -> Frame | None:
+        """Wait until a frame may be sent, note it in the session and see it written.
+
+        Args:
+            frame: what to send; None where ``note`` makes it.
+            timeout: seconds to wait for a connection and for a broker that reads.
+            what: the command, for exceptions.
+            note: called with the session when the frame may be sent; returns what is to be written.
+            begun: it belongs to something open that has to end before the connection moves to another broker.
+            admits: whether it may be sent, with the lock held, if more is needed for that than a connection.
+            context: what the session knows the frame by; it is withdrawn if this call is broken off.
+
+        Returns:
+            the frame that is being written; None if nothing is.
+        """
+        shared, session, writer = self._context, self._session, self._writer
+        deadline = None
+        try:
+            while True:
+                version = session.version
+                data = encode(frame, version) if frame is not None else b""
+                with shared.lock:
+                    if admits is not None:
+                        free = admits()
+                    else:
+                        ready = shared.state is ConnectionState.CONNECTED or self._may_finish(begun)
+                        free = ready and not writer.is_full
+                    if free and version == session.version:
+                        out = frame if note is None else note(session)
+                        if out is not None:
+                            writer.append(data if out is frame else self._encoded(out))
+                        if what == "SEND":
+                            shared.counters.messages_sent += 1
+                        break
+                deadline = deadline or Deadline(timeout)
+                self._wait_until_free(admits or partial(self._is_open, begun), deadline, what)
+        except BaseException:
+            if context is not None:
+                self._withdraw(context)
+            raise
+        if out is not None:
+            self._announce(out)
+        return out
+
+    def transmit_now(self, note: Note, context: object = None) -> bool:
+        """Let ``note`` make a frame and see it written, if one may be sent now; never waits for a connection.
+
+        Returns:
+            whether there was a frame.
+        """
+        try:
+            with self._context.lock:
+                frame = note(self._session)
+                if frame is not None:
+                    self._writer.append(self._encoded(frame))
+        except BaseException:
+            if context is not None:
+                self._withdraw(context)
+            raise
+        if frame is None:
+            return False
+        self._announce(frame)
+        return True
+
+    def _encoded(self, frame: Frame) -> bytes:
+        """The bytes of a frame that the session has noted; one that cannot be written is taken back."""
+        try:
+            return encode(frame, self._session.version)
+        except (StompError, TypeError, ValueError) as error:
+            self._session.retract(frame, error)
+            raise
+
+    def _announce(self, frame: Frame) -> None:
+        listeners = self._context.listeners
+        try:
+            if listeners.on_send:
+                listeners.call("on_send", frame)
+        finally:
+            self._writer.schedule()
+
+    def _withdraw(self, context: object) -> None:
+        with self._context.lock:
+            self._session.withdraw(context)
+            self.notify_window()
+
+    # Waiting until something may be sent
+
+    def _is_open(self, begun: bool) -> bool:
+        return self._context.state is ConnectionState.CONNECTED or self._may_finish(begun)
+
+    def _may_finish(self, begun: bool) -> bool:
+        """Whether a connection that is being left still takes this: what was begun, and what listeners hold."""
+        if not self._session.is_connected:
+            return False
+        state = self._context.state
+        return state is ConnectionState.CLOSING or (
+            state is ConnectionState.MIGRATING and (begun or self._listening.is_in_listener())
+        )
+
+    def _wait_until_free(self, is_free: Callable[[], bool], deadline: Deadline, what: str) -> None:
+        """Wait until it is worth trying again.
+
+        Raises:
+            TimedOut: the time is over; nothing was written, and nothing will be.
+            NotConnected: there is no connection, nor is one being made.
+        """
+        context, writer = self._context, self._writer
+        if writer.is_full:
+            # More waits than may: the broker does not read.
+            if not writer.wait_for_room(deadline):
+                raise TimedOut(
+                    f"{what} timed out after {deadline.timeout} s: {context.where} takes no more bytes; "
+                    "the message was not sent"
+                )
+            return
+        if self._window_is_full():
+            self._wait_for_window(deadline, what)
+            return
+
+        def is_worth_a_look() -> bool:
+            # With a connection back, another thread may have filled the window or the queue first.
+            return is_free() or self._unusable() is not None or self._window_is_full() or writer.is_full
+
+        if not context.wait_until(is_worth_a_look, deadline):
+            raise TimedOut(
+                f"{what} timed out after {deadline.timeout} s without a connection; nothing was written, and nothing "
+                "will be"
+            )
+        with context.lock:
+            self.check_usable()
+
+    def _unusable(self) -> StompError | None:
+        """Why nothing can be sent, however long one waits; None where waiting may help."""
+        context = self._context
+        if context.state in (ConnectionState.NEW, ConnectionState.CLOSED):
+            return context.failure
+        if context.state is ConnectionState.CLOSING and not self._session.is_connected:
+            return NotConnected("the connection is closing: DISCONNECT was already sent")
+        return None
+
+    def check_usable(self) -> None:
+        """Raise if nothing can be sent, however long one waits; the lock is held."""
+        failure = self._unusable()
+        if failure is not None:
+            # A fresh copy each time: many threads may raise it, and each adds its own traceback.
+            raise copy.copy(failure)
+
+    def _window_is_full(self) -> bool:
+        session = self._session
+        return session.unconfirmed >= self._max_unconfirmed or session.unconfirmed_bytes >= self._max_unconfirmed_bytes
+
+    def notify_window(self) -> None:
+        """Receipts came, or messages were given up: let threads that wait for that look again; the lock is held."""
+        self._context.answers.notify_all()
+
+    def _wait_for_window(self, deadline: Deadline, what: str) -> None:
+        self._writer.flush(deadline)
+        if not self.wait_for_answers(lambda: not self._window_is_full() or self._unusable() is not None, deadline):
+            raise TimedOut(
+                f"{what} timed out after {deadline.timeout} s: {self._session.unconfirmed} messages wait for their "
+                "receipt, as many as Limits allows; nothing was written"
+            )
+
+    def wait_for_answers(self, condition: Callable[[], bool], deadline: Deadline) -> bool:
+        """Wait for what becomes true by an answer of the broker, the end of a transaction or of the connection.
+
+        Args:
+            condition: called with the lock held.
+
+        Returns:
+            whether it became true.
+        """
+        waiting = object()
+        try:
+            self._flow.expect(waiting)
+            return self._context.answers.wait_for(condition, deadline)
+        finally:
+            self._flow.unexpect(waiting)
+
+    def wait_ready(self, deadline: Deadline) -> None:
+        """Wait until a SEND, confirmed or not, can be sent without waiting; another one may come before."""
+        while True:
+            with self._context.lock:
+                if self._admits_confirmed():
+                    return
+            self._wait_until_free(self._admits_confirmed, deadline, "SEND")
+
+    # SEND
+
+    def make_send(
+        self,
+        destination: str,
+        body: Any,
+        headers: Mapping[str, str] | None,
+        transaction: str | None,
+        timeout: float | None,
+        options: SendOptions,
+    ) -> Frame:
+        """The SEND frame of a message with its options, in the words of the broker in use.
+
+        Args:
+            transaction: the name of one.
+            timeout: seconds to wait for a connection, where the broker has to be known.
+        """
+        content_type, counted = None, None
+        if headers is not None and type(headers) is not dict and not isinstance(headers, Mapping):
+            raise TypeError(f"headers must be a mapping of str to str, not {type(headers).__name__}")
+        if options:
+            body, headers, content_type, counted = self._apply(body, headers, timeout, options)
+        if counted is None:
+            counted = not (self._context.length_means_bytes and isinstance(body, str) and "\0" not in body)
+        return commands.send(
+            destination,
+            body,
+            headers,
+            content_type=content_type,
+            transaction=transaction,
+            auto_content_length=counted,
+        )
+
+    def _apply(
+        self, body: Any, headers: Mapping[str, str] | None, timeout: float | None, options: SendOptions
+    ) -> tuple[Any, Mapping[str, str] | None, str | None, bool | None]:
+        """Body, headers, content type and ``auto_content_length`` as the options want them."""
+        refuse_unknown(options)
+        content_type, counted = options.get("content_type"), options.get("auto_content_length")
+        if "json" in options:
+            if body:
+                raise ValueError("give body or json=, not both")
+            body = json_body(options["json"])
+            content_type = content_type or "application/json"
+        asked = {name: options.get(name) for name in BROKER_OPTIONS if options.get(name) is not None}
+        if asked:
+            headers = self._in_words_of_broker(headers, timeout, asked)
+        return body, headers, content_type, counted
+
+    def _in_words_of_broker(
+        self, headers: Mapping[str, str] | None, timeout: float | None, asked: dict[str, Any]
+    ) -> Mapping[str, str]:
+        dialect, session = self._context.config.dialect, self._session
+        if session.connected_frame is None and not dialect.is_fixed:
+            # Only a broker that answered says what it is.
+            deadline = Deadline(timeout)
+            while session.connected_frame is None:
+                self._wait_until_free(partial(self._is_open, False), deadline, "SEND")
+        own = dialect.send_headers(session.connected_frame, time.time(), **asked)
+        return {**own, **headers} if headers else own
+
+    def send(self, frame: Frame, timeout: float | None) -> None:
+        """Send a SEND whose receipt nobody waits for."""
+        self.transmit(frame, timeout, "SEND")
+        if self._writer.has_failed:
+            self._await_fate(Deadline(timeout))
+
+    def send_in(self, transaction: TransactionEntry, frame: Frame, timeout: float | None, context: object) -> None:
+        """Send a SEND as a part of a transaction.
+
+        Args:
+            context: of its receipt, where the broker's answer to COMMIT alone confirms nothing.
+        """
+
+        def note(session: Session) -> Frame | None:
+            session.check_transaction(transaction)
+            return session.send(frame, confirm=context is not None, context=context)
+
+        self.transmit(frame, timeout, "SEND", note=note, begun=True, context=context)
+
+    def send_confirmed(self, frame: Frame, receipt: Receipt | None, timeout: float | None, *, wait: bool) -> None:
+        """Send a SEND that is kept until its receipt has come, and sent again after every loss.
+
+        Args:
+            frame: without a receipt.
+            receipt: what becomes the answer; None if nobody asks for it.
+            timeout: seconds to wait for room among the unconfirmed messages, and for a connection.
+            wait: wait for a connection; otherwise the frame is noted while there is none.
+        """
+        own = "receipt" in frame.headers
+        asking = frame if own else frame.adding("receipt", self._context.new_id())
+
+        def note(session: Session) -> Frame | None:
+            return session.send(asking, confirm=True, context=receipt, own_receipt=own)
+
+        admits = self._admits_confirmed if wait else self._admits_noted
+        self.transmit(asking, timeout, "SEND", note=note, admits=admits, context=receipt)
+
+    def _admits_confirmed(self) -> bool:
+        return self._is_open(False) and not self._window_is_full() and not self._writer.is_full
+
+    def _admits_noted(self) -> bool:
+        # What waits to be written is within the bound on what is unconfirmed: a broker that does not read holds nobody.
+        if self._window_is_full():
+            return False
+        return self._context.state in _NOTING or self._may_finish(False)
+
+    def _await_fate(self, deadline: Deadline) -> None:
+        """A write has just failed, maybe of this thread's frame: wait until the frame is on a connection again.
+
+        Raises:
+            ConnectionLost: there is no later connection, or not in time; the broker may have got the message or not.
+        """
+        context = self._context
+        settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
+        context.wait_until(lambda: context.state in settled and not self._writer.has_failed, deadline)
+        if context.state is not ConnectionState.CONNECTED:
+            raise ConnectionLost(
+                f"SEND failed: the connection to {context.where} broke while it was written; the broker may have the "
+                "message or not",
+                outcome_unknown=True,
+            )
+
+    # ACK and NACK
+
+    def settle(
+        self,
+        message: Message,
+        transaction: TransactionEntry | None,
+        headers: Mapping[str, str] | None,
+        *,
+        negative: bool,
+        timeout: float | None,
+    ) -> bool:
+        """ACK or NACK a message; False when its epoch is over, or the other was sent already.
+
+        Raises:
+            ConnectionLost: the transaction ended with its connection.
+            ProtocolError: the version has no NACK.
+        """
+        context, session = self._context, self._session
+        wanted = MessageState.NACKED if negative else MessageState.ACKED
+        if transaction is not None:
+            with context.lock:
+                session.check_transaction(transaction)
+        if message.state is not MessageState.UNSETTLED:
+            # Some brokers close the connection if a message is acknowledged twice.
+            return message.state is wanted and context.is_current(message.epoch)
+        if context.state is ConnectionState.CLOSED or not context.is_current(message.epoch):
+            return False
+        command = commands.ack
+        if negative:
+            command, headers = commands.nack, context.config.dialect.reject_headers(session.connected_frame, headers)
+        frame = command(
+            message.frame, transaction.id if transaction is not None else None, headers, version=session.version or ""
+        )
+
+        def note(session: Session) -> Frame | None:
+            if message.epoch != session.epoch or not session.is_open or message.state is not MessageState.UNSETTLED:
+                return None
+            if transaction is None:
+                message.state = wanted
+            else:
+                session.check_transaction(transaction)
+                transaction.settled.append(message)
+                message.state = MessageState.IN_TRANSACTION
+            return frame
+
+        def admits() -> bool:
+            # Never waits for a connection: without one the note sees that the message is stale.
+            return not self._writer.is_full or not context.is_current(message.epoch)
+
+        try:
+            return self.transmit(frame, timeout, frame.command, note=note, admits=admits) is not None
+        except TimedOut as late:
+            # The broker does not read: nothing was noted, and nothing will be written.
+            context.log.warning("%s; %r is not settled", late, message)
+            return False
+
+    # Answers
+
+    def await_receipt(self, receipt: Receipt, deadline: Deadline, what: str) -> Frame:
+        """Wait for the broker's answer.
+
+        Raises:
+            TimedOut: the time is over, on a connection that lives.
+            ConnectionLost: the time is over, and the connection was lost meanwhile.
+            BrokerError: the broker refused.
+        """
+        self._writer.flush(deadline)
+        if receipt.wait(deadline):
+            return receipt.result(0)
+        with self._context.lock:
+            request = self._session.forget(receipt)
+            cut_off = self._session.state is not SessionState.CONNECTED
+            self.notify_window()
+        if receipt.done():
+            return receipt.result(0)
+        where = self._context.where
+        if request is not None and not request.issued:
+            raise TimedOut(
+                f"{what} timed out after {deadline.timeout} s without a connection; nothing was written, and nothing "
+                "will be"
+            )
+        if cut_off:
+            raise ConnectionLost(
+                f"{what} was written, but the connection to {where} was lost and is not back after "
+                f"{deadline.timeout} s; the broker may have taken it or not",
+                outcome_unknown=True,
+            )
+        raise TimedOut(
+            f"{what} timed out after {deadline.timeout} s: {where} sent no receipt; it may have taken it or not"
+            f"{self.meanwhile(deadline.began)}"
+        )
+
+    def note_unexplained(self, at: float, error: BrokerError | None) -> None:
+        """Remember an ERROR of this connection that names no frame; None when a connection begins."""
+        self._unexplained = None if error is None else (at, error)
+
+    def meanwhile(self, since: float) -> str:
+        """For the text of a time-out: what the broker refused since then without saying which frame it meant.
+
+        RabbitMQ does so to some frames and keeps the connection. It may have been another frame, so this is all that
+        can be said.
+        """
+        if self._unexplained is None or self._unexplained[0] < since:
+            return ""
+        return f"; meanwhile {self._unexplained[1]} (the broker did not say which frame it refused)"

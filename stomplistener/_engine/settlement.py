@@ -1,0 +1,367 @@
+"""One message to its listeners, and what their end means for it: acknowledged, tried again, forwarded or rejected.
+
+One rule holds in every state of the session: what cannot be sent now, because subscriptions are still being restored,
+is sent when they are; if the connection ends before, the broker has the message back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+from stomplistener._engine.context import Context
+from stomplistener._engine.dead_letters import DeadLetters
+from stomplistener._engine.deliveries import Deliveries
+from stomplistener._engine.dispatch_queue import Batch, DispatchQueue, Event, Item
+from stomplistener._engine.flow_control import FlowControl
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.locks import Changes
+from stomplistener._util.timer import Entry, timer
+from stomplistener.errors import ConnectionLost, ProtocolError, StompError
+from stomplistener.listener import Hook, call_all, name_of, refuse_unawaited
+from stomplistener.message import Message
+from stomplistener.policy import SettlePolicy, TryAgain
+from stomplistener.protocol import Frame
+from stomplistener.states import ConnectionState, MessageState, SettlementState
+
+
+class Subscribed(Protocol):
+    """What the engine needs of a subscription."""
+
+    policy: SettlePolicy
+    ack: str
+    queue: DispatchQueue
+    on_message: Hook | None
+
+    @property
+    def has_ended(self) -> bool: ...
+    @property
+    def destination(self) -> str: ...
+    def hook(self, name: str) -> tuple[Hook, ...]: ...
+
+
+class TooManyDeliveries(StompError):
+    """The broker delivered a message more often than ``max_deliveries`` allows."""
+
+
+class Settlement:
+    """Runs in the threads of the dispatch queues; many at a time where a subscription has workers.
+
+    Args:
+        context: of the connection; its lock guards what is noted here.
+        flow: messages that wait for another try count there.
+        call: lets the dispatcher call something.
+    """
+
+    def __init__(self, context: Context, flow: FlowControl, call: Callable[[Event], None]) -> None:
+        self._context = context
+        self._lock = context.lock
+        self._flow = flow
+        self._call = call
+        self._changes = Changes(context.lock)
+        self._state = SettlementState.RUNNING
+        # The threads that run listeners, each with its message.
+        self._running: dict[int, Message] = {}
+        self._retries: dict[Entry, Message] = {}
+        # What waits until the subscriptions are restored.
+        self._deferred: list[tuple[Message, Event]] = []
+        self._deliveries = Deliveries(context.config.dialect)
+        self._unheard: set[str] = set()
+        # What is to be done when the listener that a thread runs has ended and its message is settled.
+        self._afterwards: dict[int, list[Event]] = {}
+        self.dead_letters: DeadLetters
+
+    def run(self, items: Batch) -> None:
+        """Work off items of a queue in order. Never raises."""
+        for item in items:
+            if isinstance(item, Message):
+                if self._begin(item):
+                    try:
+                        self._deliver(item)
+                    finally:
+                        self._end()
+            else:
+                self._run_event(item)
+
+    # What runs
+
+    def _begin(self, message: Message) -> bool:
+        """Note that a listener begins; False if the message is not to be begun any more."""
+        while True:
+            with self._lock:
+                if self._state is not SettlementState.HELD or not needs_settling(message):
+                    if self.is_stale(message):
+                        return False
+                    self._running[threading.get_ident()] = message
+                    return True
+            self._changes.wait_for(lambda: self._state is not SettlementState.HELD, Deadline(None))
+
+    def _end(self) -> None:
+        ident = threading.get_ident()
+        with self._lock:
+            del self._running[ident]
+            afterwards = self._afterwards.pop(ident, ())
+            self._changes.notify_all()
+        for event in afterwards:
+            self._run_event(event)
+
+    def after_listener(self, subscription: object, event: Event) -> bool:
+        """Do something when the listener that this thread runs has ended and its message is settled.
+
+        Returns:
+            False if this thread runs no listener on a message of this subscription.
+        """
+        ident = threading.get_ident()
+        with self._lock:
+            message = self._running.get(ident)
+            if message is None or message.subscription is not subscription:
+                return False
+            self._afterwards.setdefault(ident, []).append(event)
+        return True
+
+    def is_in_listener(self) -> bool:
+        """Whether the calling thread is one that runs a listener on a message."""
+        return threading.get_ident() in self._running
+
+    def is_stale(self, item: Item) -> bool:
+        """Whether the broker will deliver it again, so that it must not be begun here (ack mode ``auto``: never)."""
+        if not isinstance(item, Message) or not needs_settling(item):
+            return False
+        if self._state is SettlementState.DRAINING or not self._context.is_current(item.epoch):
+            return True
+        return item.subscription is not None and item.subscription.has_ended
+
+    def move(self, state: SettlementState) -> None:
+        """Hold back, drain, or go on."""
+        with self._lock:
+            self._state = state
+            self._changes.notify_all()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no further message is begun that the broker would deliver again."""
+        return self._state is SettlementState.DRAINING
+
+    def wait_settled(self, deadline: Deadline) -> bool:
+        """Wait until no listener runs on a message that has to be acknowledged; whether it came to that."""
+        return self._changes.wait_for(lambda: not any(map(needs_settling, tuple(self._running.values()))), deadline)
+
+    def wait_listeners(self, subscription: object, deadline: Deadline) -> bool:
+        """Wait until no thread runs a listener on a message of this subscription; whether it came to that.
+
+        In such a thread itself there is no wait: two of them would wait for each other.
+        """
+
+        def is_over() -> bool:
+            running = [ident for ident, message in self._running.items() if message.subscription is subscription]
+            is_mine = threading.get_ident() in running
+            return not running or is_mine or self._context.state is ConnectionState.CLOSED
+
+        return self._changes.wait_for(is_over, deadline)
+
+    # Listeners
+
+    def _run_event(self, event: Event) -> None:
+        try:
+            event()
+        except BaseException as error:  # a callback may raise anything, and the next one is called all the same
+            self._context.log.error("a callback raised", exc_info=error)
+
+    def _deliver(self, message: Message) -> None:
+        subscription: Subscribed | None = message.subscription
+        hooks = self._context.listeners.on_message
+        if subscription is not None:
+            if subscription.on_message is not None:
+                hooks = (*hooks, subscription.on_message) if hooks else (subscription.on_message,)
+            if subscription.policy.max_deliveries is not None and self._is_over_delivered(message, subscription):
+                return
+        if not hooks:
+            self._warn_unheard(message)
+            return
+        error: BaseException | None = None
+        culprit: Hook | None = None
+        for hook in hooks:
+            try:
+                returned = hook(message)
+                if returned is not None:
+                    refuse_unawaited(hook, returned)
+            except BaseException as raised:  # sys.exit(), a test's failure, a green thread's time-out: all the same
+                error, culprit = raised, hook
+                if not isinstance(raised, TryAgain) or subscription is None or not subscription.policy.settle:
+                    self._note_error(message, raised)
+        try:
+            if subscription is not None and subscription.policy.settle:
+                if message.state is MessageState.UNSETTLED:
+                    self._settle(message, subscription, error, culprit)
+                elif error is not None:
+                    self._log_error(message, error, culprit, "it was settled by its listener")
+            elif error is not None:
+                self._log_error(message, error, culprit, "")
+        except StompError as failure:
+            # The connection is going or gone: unsettled, the message comes again.
+            self._context.log.warning("could not settle %r: %s", message, failure)
+
+    def _note_error(self, message: Message, error: BaseException) -> None:
+        context = self._context
+        with self._lock:
+            context.counters.listener_errors += 1
+        context.listeners.call("on_listener_error", message, error)
+        if message.subscription is not None:
+            call_all(message.subscription.hook("on_listener_error"), message, error)
+
+    def _log_error(self, message: Message, error: BaseException, hook: Hook | None, then: str) -> None:
+        after = f"; {then}" if then else ""
+        self._context.log.error("%s raised on %r%s", name_of(hook), message, after, exc_info=error)
+
+    def _warn_unheard(self, message: Message) -> None:
+        with self._lock:
+            known = message.destination in self._unheard or len(self._unheard) >= 1000
+            self._unheard.add(message.destination)
+        if not known:
+            what = "is not acknowledged" if needs_settling(message) else "is dropped"
+            self._context.log.warning("no listener for messages of %s: each %s", message.destination, what)
+
+    # Settling
+
+    def _settle(
+        self, message: Message, subscription: Subscribed, error: BaseException | None, hook: Hook | None
+    ) -> None:
+        policy = subscription.policy
+        if error is None:
+            message.ack()
+        elif isinstance(error, TryAgain):
+            message.postponed += 1
+            self._context.log.warning("%r is tried again: %s", message, error)
+            self._try_again(message, subscription, error.delay)
+        elif message.attempts < policy.retries and not isinstance(error, policy.dead_letter_on):
+            message.attempts += 1
+            self._context.log.warning(
+                "%s raised %s: %s; attempt %d of %d follows for %r",
+                name_of(hook),
+                type(error).__name__,
+                error,
+                message.attempts + 1,
+                policy.retries + 1,
+                message,
+            )
+            self._try_again(message, subscription, policy.backoff.delay(message.attempts))
+        else:
+            then = self._give_up(message, subscription, error)
+            attempts = f"attempt {message.attempts + 1} of {policy.retries + 1} failed" if policy.retries else ""
+            self._log_error(message, error, hook, "; ".join(filter(None, (attempts, then))))
+
+    def _give_up(self, message: Message, subscription: Subscribed, error: BaseException) -> str:
+        """Forward or reject; returns what becomes of the message, for the log."""
+        destination = subscription.policy.error_destination
+        if destination is None:
+            self._when_restored(message, lambda: self._reject(message))
+            return "it is rejected"
+        self._when_restored(message, lambda: self._forward(message, destination, error))
+        return f"it goes to {destination}"
+
+    def _is_over_delivered(self, message: Message, subscription: Subscribed) -> bool:
+        most = subscription.policy.max_deliveries or 0
+        with self._lock:
+            number = self._deliveries.number(message, self._context.session.connected_frame)
+        if number <= most:
+            return False
+        error = TooManyDeliveries(f"the broker delivered it for the {number}th time; max_deliveries is {most}")
+        then = self._give_up(message, subscription, error)
+        self._context.log.error("%r was delivered more than %d times; %s", message, most, then)
+        return True
+
+    def _reject(self, message: Message) -> None:
+        try:
+            message.nack()
+        except ProtocolError:
+            self._context.log.warning("STOMP 1.0 cannot reject %r; it stays unacknowledged", message)
+
+    def _forward(self, message: Message, destination: str, error: BaseException) -> None:
+        receipt = self.dead_letters.forward(message, destination, error)
+        if receipt is not None:
+            receipt.add_done_callback(lambda future: self._forwarded(message, destination, future))
+
+    def _forwarded(self, message: Message, destination: str, future: Future[Frame]) -> None:
+        """The broker has answered to the copy of a message, or cannot any more."""
+        failure = future.exception()
+        if failure is None:
+            if message.state is MessageState.UNSETTLED:
+                message.ack()
+        elif isinstance(failure, ConnectionLost):
+            self._context.log.warning("%r comes again: on its way to %s %s", message, destination, failure)
+        else:
+            self._context.log.error("%r is rejected: %s does not take it: %s", message, destination, failure)
+            self._reject(message)
+
+    # What cannot be done now
+
+    def _when_restored(self, message: Message, action: Event) -> None:
+        """Do it now, or when the subscriptions are restored, or never if the connection ends before."""
+        with self._lock:
+            if self._context.session.is_open and not self._context.session.is_connected:
+                self._keep(message)
+                self._deferred.append((message, action))
+                return
+        action()
+
+    def restored(self) -> None:
+        """The subscriptions are restored: do what waited for that, in the dispatcher."""
+        with self._lock:
+            deferred, self._deferred = self._deferred, []
+            for message, _ in deferred:
+                self._let_go(message)
+        for message, action in deferred:
+            self._call(lambda message=message, action=action: self._do_deferred(message, action))  # type: ignore[misc]
+
+    def _do_deferred(self, message: Message, action: Event) -> None:
+        try:
+            action()
+        except StompError as failure:
+            self._context.log.warning("could not settle %r: %s", message, failure)
+
+    def _try_again(self, message: Message, subscription: Subscribed, delay: float) -> None:
+        if delay <= 0:
+            subscription.queue.put([message])
+            return
+        entry = Entry(time.monotonic() + delay, lambda: self._put_back(entry, subscription))
+        with self._lock:
+            if not self._context.is_current(message.epoch):
+                return
+            self._retries[entry] = message
+            self._keep(message)
+        timer().add(entry)
+
+    def _put_back(self, entry: Entry, subscription: Subscribed) -> None:
+        with self._lock:
+            message = self._retries.pop(entry, None)
+            if message is None:
+                return
+            self._let_go(message)
+        subscription.queue.put([message])
+
+    def lost(self) -> None:
+        """The connection is over: the broker has back what waits here."""
+        with self._lock:
+            retries, self._retries = self._retries, {}
+            deferred, self._deferred = self._deferred, []
+            for message in (*retries.values(), *(message for message, _ in deferred)):
+                self._let_go(message)
+            self._changes.notify_all()
+        for entry in retries:
+            timer().cancel(entry)
+
+    def _keep(self, message: Message) -> None:
+        """A message that waits here counts towards the bound as one in a queue."""
+        self._flow.add(1, message.frame.size)
+
+    def _let_go(self, message: Message) -> None:
+        self._flow.remove(1, message.frame.size)
+
+
+def needs_settling(message: Message) -> bool:
+    """Whether the broker waits for an acknowledgement of this message."""
+    subscription = message.subscription
+    return subscription is not None and subscription.ack != "auto"

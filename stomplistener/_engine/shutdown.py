@@ -1,0 +1,149 @@
+"""The ends of a client: graceful, at once, or asked for by a signal handler."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from stomplistener._engine.connection_cycle import ENDED, ConnectionCycle
+from stomplistener._engine.context import Context
+from stomplistener._engine.dispatch_queue import DispatchQueue
+from stomplistener._engine.life import Life
+from stomplistener._engine.migration import end_auto_subscriptions
+from stomplistener._engine.receipts import Receipt
+from stomplistener._engine.sender import Sender
+from stomplistener._engine.settlement import Settlement
+from stomplistener._engine.writer import Writer
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.timer import timer
+from stomplistener.errors import NotConnected, StompError
+from stomplistener.protocol import Frame, Session
+from stomplistener.states import ConnectionState, SettlementState
+
+CLOSED = "the connection was closed; connect() starts again"
+
+
+class Shutdown:
+    """Ends a client.
+
+    Args:
+        context: of the connection.
+        life: gives the current life.
+        end: ends a life with a failure, if it is still the current one, and waits a moment for its threads.
+        queues: all dispatch queues.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        cycle: ConnectionCycle,
+        writer: Writer,
+        sender: Sender,
+        settlement: Settlement,
+        new_receipt: Callable[[], Receipt],
+        queues: Callable[[], Sequence[DispatchQueue]],
+        life: Callable[[], Life | None],
+        end: Callable[[Life | None, StompError], None],
+    ) -> None:
+        self._context = context
+        self._cycle = cycle
+        self._writer = writer
+        self._sender = sender
+        self._settlement = settlement
+        self._new_receipt = new_receipt
+        self._queues = queues
+        self._end = end
+        self._life = life
+        self._at_once = False
+        self._stop_asked = False
+
+    def begin_life(self) -> None:
+        """A life begins: what was asked of the last one is over."""
+        self._at_once = self._stop_asked = False
+
+    def disconnect(self, deadline: Deadline, headers: Mapping[str, str] | None = None) -> None:
+        """End gracefully: see ``Connection.disconnect``."""
+        context, life = self._context, self._life()
+        with context.lock:
+            under_way = context.state is ConnectionState.CLOSING
+            # Also on the way to another broker: the old one can still be left in good order.
+            graceful = context.session.is_connected and context.state in (
+                ConnectionState.CONNECTED,
+                ConnectionState.MIGRATING,
+            )
+            if graceful:
+                context.move(ConnectionState.CLOSING)
+        if under_way:
+            self._await_end(deadline, life)
+            return
+        if graceful:
+            self._cycle.notify("on_disconnecting")
+            try:
+                self._settle_accounts(deadline)
+                self._say_disconnect(deadline, headers)
+            except StompError as error:
+                context.log.warning("the connection ended before its graceful end: %s", error)
+        # A hook may have begun another life meanwhile, which is not this call's to end.
+        self._end(life, NotConnected(ENDED))
+        if not self._at_once:
+            for queue in self._queues():
+                queue.join(deadline)
+
+    def close(self) -> None:
+        """End everything at once, from any thread; a graceful end that is under way, too."""
+        life = self._life()
+        self._at_once = True
+        self._end(life, NotConnected(CLOSED))
+
+    def stop(self) -> None:
+        """Ask for the graceful end. Takes no lock and starts no thread."""
+        self._stop_asked = True
+        timer().poke()
+
+    def look_for_stop(self) -> None:
+        """In the timer thread: begin the end that ``stop`` asked for, in a thread of its own."""
+        if not self._stop_asked:
+            return
+        self._stop_asked = False
+        timeout = self._context.config.timeout
+        thread = threading.Thread(
+            target=lambda: self.disconnect(Deadline(timeout)), name=f"{self._context.config.name}-stop", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The system refuses the thread: better an abrupt end than none.
+            self._context.log.error("closing at once: no thread for a graceful end: %s", error)
+            if (life := self._life()) is not None:
+                life.give_up(NotConnected(CLOSED))
+
+    def _await_end(self, deadline: Deadline, life: Life | None) -> None:
+        """Let the graceful end of another thread come to its own end, unless it waits for this very thread."""
+        context = self._context
+        if any(queue.is_mine for queue in self._queues()):
+            return
+        context.wait_until(lambda: context.state is ConnectionState.CLOSED, deadline)
+        self._end(life, NotConnected(ENDED))
+
+    def _settle_accounts(self, deadline: Deadline) -> None:
+        """Take no more messages, let listeners end what they began, and wait for the receipts of confirmed sends."""
+        context, session = self._context, self._context.session
+        self._settlement.move(SettlementState.DRAINING)
+        end_auto_subscriptions(context, self._sender, self._new_receipt, deadline, for_good=True)
+        for queue in self._queues():
+            queue.discard(self._settlement.is_stale)
+        for queue in self._queues():
+            if not queue.drain(deadline, lambda: self._at_once or context.state is ConnectionState.CLOSED):
+                context.log.warning("a listener has not ended within %s s", deadline.timeout)
+        self._writer.flush(deadline)
+        self._sender.wait_for_answers(lambda: not session.unconfirmed or not session.is_connected, deadline)
+
+    def _say_disconnect(self, deadline: Deadline, headers: Mapping[str, str] | None) -> None:
+        context, receipt = self._context, self._new_receipt()
+
+        def note(session: Session) -> Frame | None:
+            closing = context.state is ConnectionState.CLOSING and session.is_connected
+            return session.disconnect(receipt, headers) if closing else None
+
+        if self._sender.transmit_now(note, receipt):
+            self._sender.await_receipt(receipt, deadline, "DISCONNECT")

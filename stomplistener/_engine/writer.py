@@ -1,0 +1,442 @@
+"""Frames on their way to the socket: their order, their bound, and which thread writes them when.
+
+The queue is filled under the lock of the connection, together with the change of the session that the frame stands
+for, so the order on the wire is the order of these changes.
+
+A frame is written by the thread that appends it if nobody waits longer for that than for a system call:
+
+- something was received since the last write, so the frame may answer it, or wait for an answer; or
+- the last write ended longer ago than ``GATHER_FACTOR`` times what it took, so writes are rare.
+
+Otherwise frames follow each other in a burst: they gather, and the writer thread sends them together. No thread with a
+deadline of its own is ever inside a write that blocks.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+from stomplistener._engine.context import Context
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.locks import Changes, cannot_wait
+from stomplistener.protocol import Decoder, Frame, Limits
+from stomplistener.states import WRITE_MOVES, WRITER_MOVES, WriterState, WriteState, check_move
+from stomplistener.transport import Owing, Transport
+from stomplistener.transport.base import FEW
+
+GATHER_FACTOR = 4
+"""Frames gather while one that is written at once would follow the last write within so many times its duration.
+
+Written one by one such frames would spend more than a fifth of their sender's time in system calls.
+"""
+
+MAX_WAITING_BYTES = 256 * 1024
+"""Bytes that may wait to be written. Past this a sender waits, which holds it back to the speed of the wire."""
+
+JOIN_SECONDS = 1.0
+"""How long ``stop`` waits for the writer thread."""
+
+
+class Writer:
+    """The outgoing half of a connection.
+
+    Args:
+        context: whose lock guards everything here.
+        broken: called without the lock when a write failed; it has to break the connection.
+    """
+
+    def __init__(self, context: Context, broken: Callable[[BaseException], None]) -> None:
+        self._context = context
+        self._lock = context.lock
+        self._broken = broken
+        self._progress = Changes(context.lock)
+        self._transport: Transport | None = None
+        self._owing: Owing | None = None
+        self._state = WriteState.DETACHED
+        # The thread that writes, and the frames that it took.
+        self._owner = 0
+        self._in_flight: list[bytes] = []
+        self._accepted = 0
+        self._frames: list[bytes] = []
+        self._size = 0
+        self.is_full = False
+        """Whether more bytes wait than may."""
+        # How many frames were ever appended, and how many of these are over: a flush compares the two.
+        self._appended = self._done = 0
+        self._corked: dict[int, int] = {}
+        self._thread: threading.Thread | None = None
+        self._gate = threading.Lock()
+        self._thread_state = WriterState.ABSENT
+        self._write_seconds = 0.0
+        self.last_write = 0.0
+        self.bytes_written = 0
+
+    # With the lock held
+
+    def append(self, data: bytes) -> None:
+        """Line up the bytes of one frame; call ``schedule`` when the lock is released."""
+        size = len(data)
+        self._frames.append(data)
+        self._appended += 1
+        self._size += size
+        if self._size > MAX_WAITING_BYTES:
+            self.is_full = True
+
+    def attach(self, transport: Transport) -> None:
+        """Write to this transport from now on."""
+        self._move(WriteState.IDLE)
+        self._transport = transport
+        self._owing = transport if isinstance(transport, Owing) else None
+
+    def detach(self) -> tuple[list[bytes], bool]:
+        """Stop writing; returns the frames that were not, or not wholly, written, and whether the first was begun.
+
+        A thread that is still inside a write has lost it: what it reports later is ignored.
+        """
+        # What a thread is inside of may have left already, whatever it has reported.
+        begun = bool(self._in_flight)
+        unsent, position = [], 0
+        for data in self._in_flight:
+            position += len(data)
+            # One that was cut in the middle may have arrived whole, or not: it counts as not written.
+            if position > self._accepted:
+                unsent.append(data)
+        unsent += self._frames
+        if self._state is not WriteState.DETACHED:
+            self._move(WriteState.DETACHED)
+        self._transport = self._owing = None
+        self._owner = 0
+        self._frames, self._in_flight = [], []
+        self._size = self._accepted = 0
+        self.is_full = False
+        self._done = self._appended
+        self._progress.notify_all()
+        return unsent, begun and bool(unsent)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._frames and not self._in_flight
+
+    @property
+    def waiting(self) -> int:
+        """How many frames wait to be written, or are being written."""
+        return self._appended - self._done
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a write failed and the connection has not been ended yet."""
+        return self._state is WriteState.FAILED
+
+    @property
+    def is_writing_here(self) -> bool:
+        """Whether the calling thread is inside a write: then this is a signal handler that interrupted it."""
+        return self._owner == threading.get_ident()
+
+    def _move(self, state: WriteState) -> None:
+        check_move(WRITE_MOVES, self._state, state)
+        self._state = state
+
+    # Without it
+
+    def schedule(self) -> None:
+        """See what was appended written: now and here, or soon by the writer thread. Never blocks."""
+        if self._thread_state is WriterState.AWAKE:
+            return
+        if self._corked and threading.get_ident() in self._corked and not self.is_full:
+            return
+        if self._is_lone() and self._write_now():
+            return
+        self.wake()
+
+    def _is_lone(self) -> bool:
+        """Whether no burst is under way; see the module's text."""
+        since = monotonic() - self.last_write
+        return self._context.last_received > self.last_write or since > GATHER_FACTOR * self._write_seconds
+
+    def wake(self) -> None:
+        """Let the writer thread write what was appended."""
+        try:
+            with self._lock:
+                if self._transport is None or not self._frames or self._thread_state is WriterState.AWAKE:
+                    # Nothing to write, or nothing to write to: the end of the epoch takes over what was appended.
+                    return
+                starting = self._thread is None
+                if starting:
+                    self._thread = threading.Thread(
+                        target=self._run, name=f"{self._context.config.name}-writer", daemon=True
+                    )
+                    self._gate = threading.Lock()
+                    self._gate.acquire()
+                check_move(WRITER_MOVES, self._thread_state, WriterState.AWAKE)
+                self._thread_state = WriterState.AWAKE
+                if not starting:
+                    self._gate.release()
+            if starting:
+                self._start()
+        except BaseException:
+            # A signal handler raised: a thread that never began must not be waited for.
+            self._forget_unborn()
+            raise
+
+    def _start(self) -> None:
+        thread = self._thread
+        if thread is None:
+            return
+        try:
+            thread.start()
+        except Exception as error:
+            # The system refuses another thread: without one nothing more can be written here.
+            self._forget_unborn()
+            self._broken(error)
+
+    def _forget_unborn(self) -> None:
+        with self._lock:
+            if self._thread is not None and self._thread.ident is None:
+                self._thread = None
+                self._thread_state = WriterState.ABSENT
+
+    def flush(self, deadline: Deadline) -> bool:
+        """See all that was appended before written; False if that took longer.
+
+        Where the connection broke, what was appended goes out on the next one or never: nothing to wait for here.
+        """
+        self.check_may_wait()
+        with self._lock:
+            mine = self._appended
+            if self._done >= mine:
+                return True
+        if not self._write_now():
+            self.wake()
+        return self._progress.wait_for(lambda: self._done >= mine or not self._is_usable, deadline)
+
+    def check_may_wait(self) -> None:
+        """Raise TimedOut in a signal handler that interrupted a write of this thread."""
+        if self.is_writing_here:
+            raise cannot_wait()
+
+    def wait_for_room(self, deadline: Deadline) -> bool:
+        """Wait until no more bytes wait than may, or the connection broke; False if that took longer."""
+        self.check_may_wait()
+        self.wake()
+        return self._progress.wait_for(lambda: not self.is_full or not self._is_usable, deadline)
+
+    def wait_not_writing(self, deadline: Deadline) -> bool:
+        """Wait until no other thread is inside a write; False if that took longer."""
+        return self._progress.wait_for(
+            lambda: self._state is not WriteState.WRITING or self._owner == threading.get_ident(), deadline
+        )
+
+    @property
+    def _is_usable(self) -> bool:
+        return self._state in (WriteState.IDLE, WriteState.WRITING)
+
+    def write_all(self) -> None:
+        """Write what was appended, in this thread, however long that takes: for the receiver, before it reads."""
+        while self._begin_write(block=True):
+            self._write_taken()
+
+    def beat(self) -> None:
+        """Send a heart-beat unless bytes are on their way. Never waits."""
+        try:
+            with self._lock:
+                transport = self._transport
+                if self._state is not WriteState.IDLE or self._frames or transport is None:
+                    return
+                self._own()
+            sent = transport.send_nowait(b"\n")
+            with self._lock:
+                if self._owner == threading.get_ident():
+                    self._end_write(1 if sent else 0, 0.0)
+        except BaseException as error:
+            self._fail(error)
+
+    def cork(self) -> None:
+        """Begin a batch: what this thread appends gathers until ``uncork``."""
+        ident = threading.get_ident()
+        try:
+            with self._lock:
+                self._corked[ident] = self._corked.get(ident, 0) + 1
+        except BaseException:
+            self.uncork()
+            raise
+
+    def uncork(self) -> None:
+        """End a batch, and see it written."""
+        ident = threading.get_ident()
+        with self._lock:
+            depth = self._corked.pop(ident, 0)
+            if depth > 1:
+                self._corked[ident] = depth - 1
+        if depth == 1:
+            self.schedule()
+
+    def stop(self) -> None:
+        """End the writer thread."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if self._thread_state is WriterState.ASLEEP:
+                self._gate.release()
+            self._thread_state = WriterState.ABSENT
+            self._progress.notify_all()
+        if thread is not None and thread is not threading.current_thread() and thread.ident is not None:
+            thread.join(JOIN_SECONDS)
+
+    # Writing. The state WRITING and its owner are what others would guard by a lock that is held over I/O; a lock
+    # could not be given back safely when a signal handler raises, and a state can: see _util.locks.
+
+    def _own(self) -> None:
+        self._move(WriteState.WRITING)
+        self._owner = threading.get_ident()
+
+    def _write_now(self) -> bool:
+        """Write what waits if that is possible without waiting; whether nothing is left to write."""
+        try:
+            with self._lock:
+                transport = self._transport
+                if self._state is not WriteState.IDLE or transport is None or self._size > FEW:
+                    return False
+                if transport.frame_per_send and len(self._frames) != 1:
+                    return not self._frames
+                if not self._frames:
+                    return True
+                self._own()
+                self._take()
+            frames = self._in_flight
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            began = monotonic()
+            sent = transport.send_nowait(data)
+            with self._lock:
+                if self._owner == threading.get_ident():
+                    if not sent:
+                        self._take_back()
+                    self._end_write(len(data) if sent else 0, began)
+                    if self._owing is not None and self._owing.owes:
+                        # The end of it has not left: an empty frame makes the writer thread wait until it has.
+                        self.append(b"")
+                    left = bool(self._frames)
+            if sent and self._context.log.shows_frames:
+                self._log(frames)
+            return sent and not left
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+            return True
+
+    def _begin_write(self, *, block: bool) -> Transport | None:
+        """Take what waits, as soon as no other thread writes; None where there is nothing to do."""
+        while True:
+            with self._lock:
+                if self._state is WriteState.IDLE and self._frames:
+                    self._own()
+                    self._take()
+                    return self._transport
+                if self._state is not WriteState.WRITING or not block:
+                    return None
+            self._progress.wait_for(lambda: self._state is not WriteState.WRITING, Deadline(None))
+
+    def _write_taken(self) -> None:
+        """Write what this thread took, and wait as long as the broker does not read."""
+        transport, frames = self._transport, self._in_flight
+        if self._context.log.shows_frames:
+            self._log(frames)
+        try:
+            if transport is None:
+                return
+            began = monotonic()
+            if transport.frame_per_send:
+                for frame in frames:
+                    self._write(transport, frame)
+            else:
+                self._write(transport, b"".join(frames))
+            with self._lock:
+                if self._owner == threading.get_ident():
+                    self._end_write(0, began)
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _write(self, transport: Transport, data: bytes) -> None:
+        view = memoryview(data)
+        if not data:
+            transport.send(data)
+        while len(view):
+            accepted = transport.send(view)
+            with self._lock:
+                if self._owner == threading.get_ident():
+                    self._accepted += accepted
+                    self.bytes_written += accepted
+            view = view[accepted:]
+
+    def _take(self) -> None:
+        self._in_flight, self._frames = self._frames, []
+        self._size = self._accepted = 0
+        if self.is_full:
+            self.is_full = False
+            self._progress.notify_all()
+
+    def _take_back(self) -> None:
+        self._frames[:0] = self._in_flight
+        self._size = sum(map(len, self._frames))
+        self._in_flight = []
+
+    def _end_write(self, size: int, began: float) -> None:
+        self._move(WriteState.IDLE)
+        count = len(self._in_flight)
+        now = monotonic()
+        self._done += count
+        self._in_flight = []
+        self._accepted = 0
+        self._owner = 0
+        self.bytes_written += size
+        if size or count:
+            self.last_write = now
+        if count:
+            self._write_seconds = now - began
+        self._progress.notify_all()
+
+    def _fail(self, error: BaseException) -> None:
+        """A write did not come to its end: what of it arrived is not known, so the connection is of no use any more."""
+        with self._lock:
+            if self._owner != threading.get_ident():
+                return
+            self._owner = 0
+            self._move(WriteState.FAILED)
+            self._progress.notify_all()
+        self._broken(error)
+
+    def _log(self, frames: list[bytes]) -> None:
+        for frame in unsent_frames(frames, self._context.session.version):
+            self._context.log.frame(">", frame)
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        with self._lock:
+            gate = self._gate
+        while self._thread is me:
+            try:
+                self.write_all()
+            except BaseException as error:  # memory may be refused once; the connection is then lost, and no more
+                self._broken(error)
+            with self._lock:
+                # In one step with the look at the queue: whoever appends after this wakes the thread again.
+                if self._thread is not me:
+                    return
+                if self._frames and self._is_usable:
+                    continue
+                check_move(WRITER_MOVES, self._thread_state, WriterState.ASLEEP)
+                self._thread_state = WriterState.ASLEEP
+            gate.acquire()
+
+
+_NO_LIMITS = Limits(**dict.fromkeys(Limits._fields, sys.maxsize))
+
+
+def unsent_frames(data: list[bytes], version: str | None) -> list[Frame]:
+    """Our own bytes read back."""
+    return Decoder(version, _NO_LIMITS).feed(b"".join(data)) if data else []

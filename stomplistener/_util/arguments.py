@@ -1,0 +1,115 @@
+"""What an application passes in, checked where it passes it in: the error names the argument, and nothing was noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import isnan
+from typing import Any
+
+
+def text(what: str, value: Any) -> str:
+    """A ``str`` by its value: an enum that is a ``str`` too must not be written as its name.
+
+    Raises:
+        TypeError: it is no ``str``.
+    """
+    if type(value) is str:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"{what} must be a str, not {_kind(value)}: {value!r:.80}")
+
+
+def optional_text(what: str, value: Any) -> str | None:
+    """The same, or None."""
+    return None if value is None else text(what, value)
+
+
+def headers(value: Any, what: str = "headers") -> dict[str, str]:
+    """A copy of a mapping of header names and values, each checked; empty for None.
+
+    Raises:
+        TypeError: it is no mapping, or a name or value is no ``str``. A secret value is not shown.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{what} must be a mapping of str to str, not {_kind(value)}")
+    checked = {}
+    for name, content in value.items():
+        where = "" if what == "headers" else f" in {what}"
+        name = text(f"header name{where}", name)
+        if not isinstance(content, str):
+            raise TypeError(f"header {name!r}{where} must be a str, not {_kind(content)}")
+        checked[name] = text("header", content)
+    return checked
+
+
+def seconds(what: str, value: Any) -> float | None:
+    """A number of seconds from 0 up, or None.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative or not a number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{what} must be a number of seconds, not {_kind(value)}: {value!r:.80}")
+    if value < 0 or isnan(value):
+        raise ValueError(f"{what} must be 0 seconds or more, not {value!r}")
+    return value
+
+
+def count(what: str, value: Any, least: int) -> int:
+    """A whole number of at least ``least``.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is less.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} must be an int, not {_kind(value)}: {value!r:.80}")
+    if value < least:
+        raise ValueError(f"{what} must be at least {least}, not {value}")
+    return value
+
+
+def flag(what: str, value: Any) -> bool:
+    """True or False.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    raise TypeError(f"{what} must be True or False, not {_kind(value)}: {value!r:.80}")
+
+
+def one_of(what: str, value: Any, allowed: Iterable[str]) -> str:
+    """One of a few words.
+
+    Raises:
+        TypeError: it is no ``str``.
+        ValueError: it is none of them; the message names the nearest.
+    """
+    allowed = tuple(allowed)
+    word = text(what, value)
+    if word not in allowed:
+        raise ValueError(
+            f"{what} must be {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}, not {word!r}"
+            f"{did_you_mean(word, allowed)}"
+        )
+    return word
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean x?"``, or nothing."""
+    import difflib  # rarely needed, and half a millisecond to import
+
+    near = difflib.get_close_matches(word, tuple(known), 1, 0.7)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__

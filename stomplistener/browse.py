@@ -1,0 +1,111 @@
+"""Look at the messages of a queue without taking them, on the brokers that can show them over STOMP.
+
+The broker answers a SUBSCRIBE with ``browser:true`` by a copy of each message that waits, and by a MESSAGE with the
+header ``browser:end`` behind the last one. ActiveMQ Classic ends earlier, after its ``maxBrowsePageSize``. A broker
+that does not know the header would hand the messages out to be consumed. Such a broker is refused before anything is
+sent to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from stomplistener._util.deadline import Deadline
+from stomplistener.brokers import Dialect, Profile
+from stomplistener.errors import ConnectionLost
+from stomplistener.protocol import Frame
+
+if TYPE_CHECKING:
+    from stomplistener.connection import Connection
+    from stomplistener.message import Message
+
+_log = logging.getLogger("stomplistener")
+
+
+def browse(
+    connection: Connection,
+    destination: str,
+    *,
+    selector: str | None = None,
+    limit: int | None = None,
+    idle: float = 1.0,
+    timeout: float | None = 30.0,
+    broker: str | None = None,
+) -> Iterator[Message]:
+    """Give copies of the messages that wait in a queue. Nothing is taken, nothing is acknowledged.
+
+    Each call asks the broker anew. The subscription ends with the iterator: at its end, when it is closed, when an
+    exception passes through. One thread uses the iterator.
+
+    Args:
+        connection: a connection that is ready, or being restored.
+        destination: the queue, as the broker spells it.
+        selector: an SQL 92 condition on headers.
+        limit: the number of messages after which to end; None for all.
+        idle: seconds without a message after which to end, if the broker does not send the end.
+        timeout: seconds to wait for a connection and for the broker's answer to SUBSCRIBE; None waits forever.
+        broker: the name of a broker's profile; None goes by the ``server`` header of CONNECTED.
+
+    Returns:
+        an iterator over the messages.
+
+    Raises:
+        ValueError: ``limit`` is less than 1, or ``idle`` is not more than 0.
+        ProtocolError: the broker cannot browse, or cannot select; nothing was sent.
+        TimedOut: no connection, or no answer to SUBSCRIBE, within ``timeout``.
+        NotConnected: no connection exists and none is being restored.
+        BrokerError: from the iterator; the broker refused.
+        ConnectionLost: from the iterator; the connection was lost before the end, so that messages may be missing.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit!r}")
+    if not idle > 0:
+        raise ValueError(f"idle must be more than 0 seconds, not {idle!r}")
+    deadline = Deadline(timeout)
+    connection.wait_ready(deadline.remaining())
+    # The header of CONNECTED by which a dialect knows the broker, as far as the public snapshot has it.
+    connected = Frame("CONNECTED", {"server": connection.session.server})
+    profile = Dialect(broker).profile(connected, "browse")
+    headers = profile.headers("browse")
+    if selector is not None:
+        headers |= profile.headers("selector", condition=selector)
+    return _browse(connection, destination, profile, headers, limit, idle, deadline)
+
+
+def _browse(
+    connection: Connection,
+    destination: str,
+    profile: Profile,
+    headers: dict[str, str],
+    limit: int | None,
+    idle: float,
+    deadline: Deadline,
+) -> Iterator[Message]:
+    # Read before SUBSCRIBE: a connection that is lost in between counts as lost while browsing, never the reverse.
+    epoch = connection.session.epoch
+    given = 0
+    with connection.consume(destination, ack="auto", headers=headers) as consumer:
+        consumer.subscription.wait_active(deadline.remaining())
+        while limit is None or given < limit:
+            message = consumer.receive(idle)
+            # After a reconnect the subscription is replayed and the broker begins again with the first message.
+            if connection.session.epoch != epoch or (message is None and not connection.is_connected):
+                raise ConnectionLost(
+                    f"browse of {destination}: the connection was lost after {given:,} messages; browse again"
+                )
+            if message is None:
+                _log.warning(
+                    "browse of %s: the broker sent no end and no message for %s s; %d messages came",
+                    destination,
+                    idle,
+                    given,
+                )
+                return
+            if message.headers.get("browser") == "end":
+                if profile.browse_page is not None and given >= profile.browse_page:
+                    _log.warning("browse of %s: %s %s", destination, profile.title, profile.options["browse"].note)
+                return
+            given += 1
+            yield message

@@ -1,0 +1,150 @@
+"""Bodies and headers of messages that commands send, from arguments, files and stdin."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import click
+
+from stomplistener.cli import templates
+from stomplistener.cli.headers import header_option
+from stomplistener.cli.terminal import say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composer:
+    """What a command was given to send, and how.
+
+    Attributes:
+        message: the body as an argument; None where it comes from ``file`` or stdin.
+        file: where it comes from instead of stdin.
+        headers: pairs.
+        content_type: the MIME type; None goes by the body.
+        as_json: whether the body has to be JSON.
+        as_bytes: whether it goes as bytes though it is text.
+        expand: whether fields in braces are filled in; None does so in what stands on the command line alone.
+    """
+
+    message: str | None
+    file: IO[bytes] | None
+    headers: tuple[tuple[str, str], ...]
+    content_type: str | None
+    as_json: bool
+    as_bytes: bool
+    expand: bool | None
+
+    def source(self, *, lines: bool = False) -> IO[bytes]:
+        """The file, or stdin; says on a terminal that it waits for a person."""
+        if self.file is not None:
+            return self.file
+        if sys.stdin.isatty():
+            what = "each line is a message" if lines else "the body"
+            say(f"reading from the terminal ({what}); Ctrl-D at the start of a line ends it, Ctrl-C gives up")
+        return sys.stdin.buffer
+
+    def body(self) -> bytes:
+        """The whole body, as it was given."""
+        # What is no text in this locale comes back as the bytes that were typed.
+        return self.source().read() if self.message is None else _encoded(self.message)
+
+    def compose(self, data: bytes, number: int) -> tuple[bytes | str, dict[str, Any]]:
+        """One message.
+
+        Args:
+            data: its body, as it was given.
+            number: of the message, from 1.
+
+        Returns:
+            the body, and the headers and the content-type as keywords for ``Connection.send`` and its like.
+
+        Raises:
+            UsageError: the body is to be JSON, and is not.
+        """
+        value_of = templates.outgoing(number)
+        body: bytes | str = data
+        if not self.as_bytes and b"\0" not in data:
+            try:
+                body = data.decode()
+            except UnicodeDecodeError:
+                body = data
+        if isinstance(body, str) and (self.message is not None if self.expand is None else self.expand):
+            body = templates.fill(body, value_of)
+        headers = self.headers
+        if self.expand is not False:
+            headers = tuple((name, templates.fill(value, value_of)) for name, value in headers)
+        if self.as_json:
+            _check_json(body, number)
+        content_type = self.content_type or ("application/json" if self.as_json else None)
+        return body, {"headers": dict(headers) or None, "content_type": content_type}
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+
+
+def _check_json(body: bytes | str, number: int) -> None:
+    try:
+        json.loads(body)
+    except ValueError as error:
+        raise click.UsageError(f"--json: the body of message {number:,} is no JSON: {error}") from None
+
+
+def lines_of(source: IO[bytes]) -> Iterator[bytes]:
+    """The lines without their ends."""
+    for line in source:
+        yield line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def count_of(source: IO[bytes]) -> int | None:
+    """How many lines a file has; None where it can be read only once."""
+    if not source.seekable():
+        return None
+    start = source.tell()
+    count = sum(1 for _ in source)
+    source.seek(start)
+    return count
+
+
+def with_composer(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of what is sent, and call it with ``composer=``. It has an argument ``message``."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **values: Any) -> Any:
+        composer = Composer(**{name: values.pop(name) for name in Composer.__dataclass_fields__})
+        if composer.message is not None and composer.file is not None:
+            raise click.UsageError("MESSAGE is the body already: leave out --file")
+        if composer.as_json and composer.as_bytes:
+            raise click.UsageError("JSON is text: give --json or --bytes, not both")
+        return command(*args, composer=composer, **values)
+
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _told(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+    if given:
+        say("--text is what happens anyway now; leave it out")
+
+
+_OPTIONS = (
+    click.option("-f", "--file", type=click.File("rb"), help="Take the body from a file; - is stdin."),
+    header_option("A header; may be repeated."),
+    click.option("-t", "--content-type", metavar="TYPE", help="The MIME type of the body."),
+    click.option("--json", "as_json", is_flag=True, help="The body is JSON: check it, and say so in its content-type."),
+    click.option("--bytes", "as_bytes", is_flag=True, help="Send bytes though the body is text."),
+    click.option(
+        "--template/--no-template", "expand", default=None,
+        help="Fill in {n}, {uuid} and {now}: also in a file and stdin, or nowhere. Else in MESSAGE and headers.",
+    ),
+    click.option("--text", is_flag=True, hidden=True, expose_value=False, callback=_told),
+)  # fmt: skip

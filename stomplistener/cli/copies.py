@@ -1,0 +1,93 @@
+"""Messages that are sent on: which headers belong to the message, and which to its delivery."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from stomplistener import Message
+from stomplistener.brokers import Profile
+
+OF_A_DELIVERY = frozenset(
+    (
+        # Of the frame that brought it.
+        *("destination", "message-id", "subscription", "ack", "content-length"),
+        *("receipt", "receipt-id", "transaction", "destination-type"),
+        # Of what was tried with it before.
+        *("redelivered", "delivery-count", "JMSXDeliveryCount", "x-delivery-count", "x-death"),
+        # A delay that is over would begin anew.
+        *("AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON"),
+        *("scheduledJobId", "_AMQ_SCHED_DELIVERY"),
+        # The broker would take the copy for a duplicate, drop it, and confirm it all the same.
+        *("duplicate-id", "_AMQ_DUPL_ID"),
+    )
+)
+ORIGIN = "original-destination"
+
+
+class Copy(NamedTuple):
+    """A message to be sent as it came.
+
+    Attributes:
+        destination: where it came from.
+        body: as it came.
+        headers: of the message, without those of its delivery.
+        counted: whether it had a content-length: without one JMS brokers make a text of it.
+    """
+
+    destination: str
+    body: bytes
+    headers: dict[str, str]
+    counted: bool
+
+
+def copy_of(destination: str, body: bytes, headers: Mapping[str, str]) -> Copy:
+    """The copy of a message with these headers."""
+    kept = {name: value for name, value in headers.items() if name not in OF_A_DELIVERY}
+    # A body with a NUL cannot be written without its length.
+    return Copy(destination, body, kept, "content-length" in headers or b"\0" in body)
+
+
+def origin_of(message: Message, profile: Profile | None) -> str | None:
+    """Where a dead letter was before it became one; None where it does not say so."""
+    if origin := message.headers.get(ORIGIN):
+        return origin
+    for name, template in (profile.origin if profile is not None else {}).items():
+        if value := message.headers.get(name):
+            return template.format(value=value)
+    return None
+
+
+def to_line(message: Message) -> str:
+    """A message as one line of JSON in ASCII, from which ``from_line`` makes it again, byte for byte."""
+    line: dict[str, Any] = {"destination": message.destination, "id": message.id, "headers": dict(message.headers)}
+    try:
+        line["body"] = message.body.decode()
+    except UnicodeDecodeError:
+        line["body_base64"] = base64.b64encode(message.body).decode()
+    return json.dumps(line)
+
+
+def from_line(text: bytes) -> Copy:
+    """The message of a line.
+
+    Raises:
+        ValueError: the line holds no message; the text says why.
+    """
+    line = json.loads(text)
+    if not isinstance(line, dict):
+        raise ValueError("it is no JSON object")
+    headers, destination = line.get("headers", {}), line.get("destination", "")
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise ValueError("its headers are no object of strings")
+    if not isinstance(destination, str):
+        raise ValueError("its destination is no string")
+    if isinstance(packed := line.get("body_base64"), str):
+        body = base64.b64decode(packed, validate=True)
+    elif isinstance(plain := line.get("body"), str):
+        body = plain.encode()
+    else:
+        raise ValueError("it has neither body nor body_base64")
+    return copy_of(destination, body, headers)

@@ -1,0 +1,120 @@
+"""``stomplistener dump``: the messages of a queue as lines of JSON."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import click
+
+from stomplistener import Connection, ConnectionLost, Message, Transaction
+from stomplistener.cli.browse import open_browser
+from stomplistener.cli.copies import to_line
+from stomplistener.cli.queues import batches, idle_option, next_of, taking, where_option
+from stomplistener.cli.tally import messages
+from stomplistener.cli.target import Target, with_target
+from stomplistener.cli.terminal import say
+
+AHEAD = 1_000_000
+"""Messages that the broker may send though none is acknowledged: more than one dump gives back."""
+
+
+@click.command()
+@click.argument("queue")
+@click.option("--take", is_flag=True, help="Take each message from the queue when its line is written.")
+@click.option("-n", "--count", type=click.IntRange(min=1), help="End after so many messages.")
+@where_option
+@idle_option(2.0)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing when all went well.")
+@with_target
+def dump(
+    target: Target, queue: str, take: bool, count: int | None, where: str | None, idle: float, quiet: bool
+) -> None:
+    """Write all messages of a queue to stdout, and end: one JSON object a line, with every header.
+
+    "stomplistener restore" sends the messages again, byte for byte. A body of bytes is in Base64.
+
+    Without --take the messages stay in the queue. If the broker does not show whole queues (only Apollo does), the
+    command receives the messages, acknowledges none, and gives them back at the end: other consumers do not get them
+    meanwhile, and the broker counts a delivery. With --take the command acknowledges a message after it has written the
+    line. If you kill the command, run it again with >>: no message is lost.
+
+    \b
+    Examples:
+      stomplistener dump /queue/orders > orders.jsonl
+      stomplistener dump /queue/ActiveMQ.DLQ --take >> dead.jsonl
+      stomplistener dump /queue/orders | ssh other stomplistener restore /queue/orders
+
+    Exit codes: 0 all are written; 1 the broker refused; 2 wrong use; 3 no connection, or it was lost; 4 no answer in
+    time; 130 Ctrl-C.
+    """
+    written = 0
+    with target.connection(name="dump") as connection:
+        profile = target.profile(connection)
+        _begin_line()
+        if take:
+            with taking(connection, target, queue, where=where) as consumer:
+                for batch in batches(connection, consumer, target, count=count, idle=idle):
+                    _write(batch)
+                    for message in batch:
+                        message.ack()
+                    written += len(batch)
+        else:
+            browsable = profile is not None and profile.options["browse"].headers is not None
+            if profile is not None and browsable and profile.browse_page is None:
+                shown = open_browser(connection, target, queue, where=where, count=count, idle=idle)
+            else:
+                name = profile.title if profile is not None else "this broker"
+                say(f"{name} does not show whole queues: the messages are received, and given back at the end")
+                shown = _given_back(connection, target, queue, where=where, count=count, idle=idle)
+            for message in shown:
+                _write([message])
+                written += 1
+    if not quiet:
+        say(f"{messages(written)} of {queue} written{' and taken' if take else ''}")
+
+
+def _begin_line() -> None:
+    """What a dump that was killed left of its last line must not become a part of our first."""
+    with suppress(OSError, ValueError):
+        about = os.fstat(sys.stdout.fileno())
+        if stat.S_ISREG(about.st_mode) and about.st_size:
+            sys.stdout.write("\n")
+
+
+def _write(batch: list[Message]) -> None:
+    """Hand lines to the operating system: only then may the broker forget their messages."""
+    sys.stdout.write("".join(f"{to_line(message)}\n" for message in batch))
+    sys.stdout.flush()
+
+
+def _given_back(
+    connection: Connection, target: Target, queue: str, *, where: str | None, count: int | None, idle: float
+) -> Iterator[Message]:
+    """The messages of a queue, none of them acknowledged.
+
+    Raises:
+        ConnectionLost: the connection was lost; what came would come again.
+    """
+    profile = target.profile(connection)
+    most = AHEAD if count is None else count
+    epoch, given = None, 0
+    with ExitStack() as stack:
+        consumer = stack.enter_context(taking(connection, target, queue, where=where, ahead=most))
+        transaction: Transaction | None = None
+        if profile is not None and profile.settles_in_transactions:
+            # ActiveMQ stops about a thousand messages ahead of the acknowledgements, whatever the prefetch. Those of a
+            # transaction let it go on, and count for nothing when that is aborted.
+            transaction = connection.transaction().begin()
+            stack.callback(transaction.abort)
+        while given < most and (message := next_of(connection, consumer, target, idle)) is not None:
+            if epoch not in (None, message.epoch):
+                raise ConnectionLost(f"the connection was lost after {given:,} messages; dump again")
+            epoch = message.epoch
+            if transaction is not None:
+                transaction.ack(message)
+            given += 1
+            yield message

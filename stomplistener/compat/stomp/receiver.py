@@ -1,0 +1,144 @@
+"""The threads that call the hooks of a program, one for each connection, as stomp.py's receiver thread does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from stomplistener.compat.stomp import log
+
+Call = Callable[[], object]
+Create = Callable[[Call], object]
+
+# What waits for the hooks beside what the engine holds back already.
+_MOST_ITEMS = 256
+_MOST_BYTES = 4 * 1024 * 1024
+
+
+class ReceiverLoop:
+    """Calls the hooks of one connection in order, and ends with that connection.
+
+    The loop of the next connection begins when this one has ended, or is passed: when a ``connect()`` was called
+    while one of its hooks ran. In stomp.py such a call makes the new receiver thread, so programs wait in the old one
+    for what the new one does.
+
+    Args:
+        create: starts a thread, an executor's task or a greenlet that runs the function that it is given.
+        deliver: called with each item.
+        after: the loop of the connection before.
+    """
+
+    def __init__(self, create: Create, deliver: Callable[[Any], object], after: ReceiverLoop | None) -> None:
+        self._create = create
+        self._deliver = deliver
+        self._after = after
+        self._changed = threading.Condition()
+        self._items: deque[Any] = deque()
+        self._bytes = 0
+        self._is_idle = self._is_closed = self._is_passed = self._is_unbounded = self._is_started = False
+        self._next: list[ReceiverLoop] = []
+        self._ident: int | None = None
+        self.has_ended = False
+        self.thread: object = None
+
+    def start(self) -> None:
+        """Begin as soon as the loop before allows it."""
+        before, self._after = self._after, None
+        if before is None or not before._hands_over_to(self):
+            self._begin()
+
+    def put(self, item: Any, size: int = 0) -> None:
+        """Have one item delivered.
+
+        Args:
+            item: what to deliver.
+            size: bytes that it holds. An item with a size waits for room, any other is taken at once: a thread that
+                the hooks may be waiting for must not wait for the hooks.
+        """
+        with self._changed:
+            if size:
+                self._changed.wait_for(self._has_room)
+            self._items.append(item)
+            self._bytes += size
+            if self._is_idle:
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nothing more comes: end behind what is there already."""
+        with self._changed:
+            self._is_closed = self._is_unbounded = True
+            self._changed.notify_all()
+
+    def lift_bounds(self) -> None:
+        """Let nothing wait for room any more, since the connection is about to end."""
+        with self._changed:
+            self._is_unbounded = True
+            self._changed.notify_all()
+
+    def let_pass(self) -> None:
+        """Let the next connection's loop run beside this one."""
+        with self._changed:
+            self._is_passed = True
+            followers, self._next = self._next, []
+        for each in followers:
+            each._begin()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the loop has ended, or is passed and so may never end; whether it has ended."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while not (self.has_ended or self._is_passed) and (rest := deadline - time.monotonic()) > 0:
+                self._changed.wait(rest)
+            return self.has_ended
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread is this one."""
+        return self._ident == threading.get_ident()
+
+    def _has_room(self) -> bool:
+        return self._is_unbounded or (len(self._items) < _MOST_ITEMS and self._bytes < _MOST_BYTES)
+
+    def _hands_over_to(self, follower: ReceiverLoop) -> bool:
+        """Whether it will begin the other one later."""
+        with self._changed:
+            if self.has_ended or self._is_passed:
+                return False
+            self._next.append(follower)
+            return True
+
+    def _begin(self) -> None:
+        with self._changed:
+            if self._is_started:
+                return
+            self._is_started = True
+        self.thread = self._create(self._run)
+        log.debug("created thread %s using func %s", self.thread, self._create)
+
+    def _run(self) -> None:
+        self._ident = threading.get_ident()
+        try:
+            while items := self._take():
+                for item in items:
+                    self._deliver(item)
+        finally:
+            self._ident = None
+            with self._changed:
+                self.has_ended = True
+                self._changed.notify_all()
+            self.let_pass()
+
+    def _take(self) -> deque[Any]:
+        """All that waits, so that a burst costs one turn of the lock; empty at the end."""
+        with self._changed:
+            while not self._items and not self._is_closed:
+                self._is_idle = True
+                self._changed.wait()
+                self._is_idle = False
+            items, self._items, self._bytes = self._items, deque(), 0
+            if items:
+                self._changed.notify_all()
+            return items

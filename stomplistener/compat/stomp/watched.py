@@ -1,0 +1,57 @@
+"""What stomp.py sees in the bytes of a broker, and the protocol's decoder does not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+_BEATS = (b"\n", b"\r\n")
+_LONGEST_ANSWER = 65536
+_SPACED = re.compile(rb"\nheart-beat: *(\d+) *, *(\d+) *(?=\r?\n)")
+
+
+class WatchedTransport:
+    """A transport as it is, but for two things that it sees in what it receives.
+
+    The first answer of some brokers, an ERROR without an empty line, ends at its NUL all the same, and the numbers in
+    a heart-beat header may have spaces between them. And a heart-beat is an end of a line that comes alone, whether or
+    not a frame came before it.
+
+    Args:
+        inner: the transport. Everything but ``receive`` is its own.
+        on_beat: called for each heart-beat, in the thread that receives.
+    """
+
+    def __init__(self, inner: Any, on_beat: Callable[[], object]) -> None:
+        self.inner = inner
+        self._on_beat = on_beat
+        self._receive = inner.receive
+        self._answer: bytes | None = b""
+        # Found directly from now on, not by way of __getattr__: some are called for every frame.
+        for name in ("send", "send_nowait", "unread", "expect", "limit_wait", "settimeout"):
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def receive(self) -> bytes:
+        """See ``stomplistener.transport.Transport``."""
+        data: bytes = self._receive()
+        if data in _BEATS:
+            self._on_beat()
+        return data if self._answer is None else self._first(data)
+
+    def _first(self, data: bytes) -> bytes:
+        assert self._answer is not None
+        seen = (self._answer + data).lstrip(b"\r\n")
+        end = seen.find(b"\0")
+        self._answer = seen if end < 0 and len(seen) < _LONGEST_ANSWER else None
+        if end < 0:
+            return data
+        # Only what came last can be changed. What came before it ended in the middle of a header.
+        place = data.index(b"\0")
+        last, rest = _SPACED.sub(rb"\nheart-beat:\1,\2", data[:place]), data[place:]
+        is_whole = b"\n\n" in seen[:end].replace(b"\r\n", b"\n")
+        return last + rest if is_whole else last + b"\n\n" + rest

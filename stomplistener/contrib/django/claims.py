@@ -1,0 +1,155 @@
+"""Which rows of the outbox are published next, found in time that does not grow with the backlog.
+
+A claim looks at the first pending rows in the order of their ids, through an index that has pending rows only. Rows
+without a key are candidates by themselves. Of the rows with one connection, destination and key only the first pending
+one, the *head*, is a candidate: whoever holds its lock may send its followers, too. The candidates are locked with
+``FOR UPDATE SKIP LOCKED``; then the followers of the heads that were locked.
+
+A look may show no candidate, because all its rows belong to a few keys whose heads are locked by another relay or not
+due. So a claim looks again further on, and leaves out the keys that it knows already. Such looks pass over many rows;
+a claim that found nothing by one looks once only for the next second.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db import connections
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from stomplistener.contrib.django.models import OutboxMessage
+
+Group = deque[OutboxMessage]
+"""Rows that are sent one after the other."""
+
+Key = tuple[str, str]
+"""A destination and a key."""
+
+LOOKS = 10
+"""How often one claim looks for more than it has found already."""
+
+LEFT_OUT = 100
+"""How many keys a query leaves out at most; those with the most rows. The others are passed over one by one."""
+
+REST = 1.0
+"""Seconds without a look further on after one that found nothing."""
+
+
+class Seen(NamedTuple):
+    """What a look shows of one row."""
+
+    pk: int
+    destination: str
+    key: str
+    due: datetime
+
+
+class Claims:
+    """Claims rows of one database and connection. Use it from one thread, and in a transaction where there are locks.
+
+    Args:
+        using: the database.
+        connection: the name of the connection.
+    """
+
+    def __init__(self, using: str, connection: str) -> None:
+        self._using = using
+        self._connection = connection
+        self._locks = connections[using].features.has_select_for_update_skip_locked
+        self._resting_until = 0.0
+
+    def take(self, most: int, shunned: Collection[int] = ()) -> list[Group]:
+        """Lock rows that are due.
+
+        Args:
+            most: how many rows at most.
+            shunned: primary keys of rows to leave alone, and their followers with them.
+
+        Returns:
+            the rows in groups; those of one group have to be sent one after the other, up to the first that fails.
+        """
+        groups: dict[int, Group] = {}
+        followers: dict[int, list[int]] = {}
+        known: Counter[Key] = Counter()
+        after, size, now = 0, max(2 * most, 200), timezone.now()
+        found_further: bool | None = None
+        # The number of looks is limited only for a claim that has found something.
+        for number in itertools.count():
+            if number and (time.monotonic() < self._resting_until or (groups and number >= LOOKS)):
+                break
+            rows = self._look(after, known, now, size)
+            heads = _candidates(rows, known, shunned, now)
+            taken = self._locked(heads, most - len(groups), now) if heads else []
+            for row in taken:
+                groups[row.pk] = deque([row])
+                followers[row.pk] = heads[row.pk]
+            if number:
+                found_further = found_further or bool(taken)
+            if len(rows) < size or len(groups) >= most:
+                break
+            after = rows[-1].pk
+        if found_further is False:
+            self._resting_until = time.monotonic() + REST
+        self._add_followers(groups, followers, most - len(groups), now)
+        return list(groups.values())
+
+    @property
+    def _pending(self) -> QuerySet[OutboxMessage]:
+        rows = OutboxMessage.objects.using(self._using)
+        return rows.filter(connection=self._connection, state=OutboxMessage.State.PENDING)
+
+    def _look(self, after: int, known: Counter[Key], now: datetime, size: int) -> list[Seen]:
+        rows = self._pending.filter(Q(due__lte=now) | ~Q(key=""), pk__gt=after)
+        if left_out := [key for key, _ in known.most_common(LEFT_OUT)]:
+            each = [Q(destination=destination, key=key) for destination, key in left_out]
+            rows = rows.exclude(Q(*each, _connector=Q.OR))
+        return [Seen(*values) for values in rows.order_by("pk").values_list(*Seen._fields)[:size]]
+
+    def _locked(self, pks: Iterable[int], most: int, now: datetime) -> list[OutboxMessage]:
+        """The rows among those that are still pending and due, and not locked by anybody else; locked now."""
+        rows = self._pending.filter(pk__in=list(pks), due__lte=now).order_by("pk")
+        # A row that was published since the look is read anew when it is locked, and does not fit any more.
+        return list((rows.select_for_update(skip_locked=True) if self._locks else rows)[:most])
+
+    def _add_followers(
+        self, groups: dict[int, Group], followers: dict[int, list[int]], most: int, now: datetime
+    ) -> None:
+        # All second rows first, then all third ones: groups go side by side, so long ones must not crowd out others.
+        wanted = sorted((depth, pk) for pks in followers.values() for depth, pk in enumerate(pks))[: max(most, 0)]
+        if not wanted:
+            return
+        locked = {row.pk: row for row in self._locked([pk for _, pk in wanted], len(wanted), now)}
+        for head, group in groups.items():
+            for pk in followers[head]:
+                if pk not in locked:
+                    break
+                group.append(locked[pk])
+
+
+def _candidates(
+    rows: Iterable[Seen], known: Counter[Key], shunned: Collection[int], now: datetime
+) -> dict[int, list[int]]:
+    """The rows to be locked, each with its followers among the rows; keys are noted as known."""
+    heads: dict[int, list[int]] = {}
+    groups: dict[Key, list[int]] = defaultdict(list)
+    blocked: set[Key] = set()
+    seen: Counter[Key] = Counter()
+    for row in rows:
+        key = (row.destination, row.key)
+        if not row.key:
+            if row.pk not in shunned:
+                heads[row.pk] = []
+            continue
+        if key not in known and key not in seen and (row.due > now or row.pk in shunned):
+            blocked.add(key)
+        elif key not in known and key not in blocked:
+            groups[key].append(row.pk)
+        seen[key] += 1
+    known += seen
+    return heads | {pks[0]: pks[1:] for pks in groups.values()}

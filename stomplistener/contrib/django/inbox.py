@@ -1,0 +1,134 @@
+"""Messages that are handled once, though they may come twice.
+
+A handler with ``once`` runs in a transaction whose first statement writes a row: the handler, the destination, and what
+identifies the message. If the row is there already, the handler is not called and the message is acknowledged. Of two
+copies at the same moment the second one waits in the database until the transaction of the first one has ended, in
+whatever process it runs. A handler that raises takes the row back with everything else that it wrote.
+
+What identifies a message, in this order:
+
+1. the header that ``once`` names;
+2. with ``once=True`` its ``outbox-id``, or the headers by which the packages django-outbox-pattern and CAP know theirs;
+3. its message id, on ActiveMQ alone: it keeps the id for a redelivery, and never gives it to another message.
+   RabbitMQ gives each delivery another id, and Artemis may give an id again after its journal was made anew.
+
+A message that nothing identifies fails, since it cannot be known whether it was handled before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.db import IntegrityError, router, transaction
+from django.utils import timezone
+
+from stomplistener.contrib.django.models import InboxMessage
+from stomplistener.contrib.django.outbox import deleted_in_chunks
+from stomplistener.message import Message
+
+_log = logging.getLogger("stomplistener.django")
+
+KNOWN = ("outbox-id", "dop-msg-id", "cap-msg-id")
+"""Headers that identify a message with ``once=True``: ours, django-outbox-pattern's, and CAP's."""
+
+KEEPS_IDS = "activemq/"
+"""How the name of the one broker begins whose message ids are safe."""
+
+_LONGEST = 255
+
+
+class NoIdentity(ValueError):
+    """Nothing tells the message from all others."""
+
+
+class Repeated(Exception):
+    """The message was handled before."""
+
+
+class Inbox:
+    """What one handler has handled. Thread-safe.
+
+    Args:
+        destination: that it listens to.
+        once: the name of the header that identifies a message, or True for the usual ones.
+        using: the database of the handler's transaction; where None, the one that models are written to.
+        server: gives the broker's name for itself.
+    """
+
+    def __init__(self, destination: str, once: bool | str, using: str | None, server: Callable[[], str]) -> None:
+        self.handler = ""
+        self._destination = destination[:_LONGEST]
+        self._once = once
+        self._using = using
+        self._server = server
+
+    @contextmanager
+    def unless_repeated(self, message: Message) -> Iterator[None]:
+        """Go around ``noted``: a repetition counts as handled."""
+        try:
+            yield
+        except Repeated:
+            _log.info("%s was handled before, and is acknowledged", message.id)
+
+    @contextmanager
+    def noted(self, message: Message) -> Iterator[None]:
+        """Open the transaction of the handler, with the row of the message as its first statement.
+
+        Raises:
+            Repeated: the row is there already.
+            NoIdentity: nothing identifies the message.
+        """
+        identity = self._identity(message)
+        using = self._using or router.db_for_write(InboxMessage)
+        with transaction.atomic(using=using):
+            try:
+                # A transaction of its own within: an error would make the outer one unusable on PostgreSQL.
+                with transaction.atomic(using=using):
+                    InboxMessage.objects.using(using).create(
+                        handler=self.handler[:_LONGEST], destination=self._destination, message=identity
+                    )
+            except IntegrityError as error:
+                raise Repeated from error
+            yield
+
+    def _identity(self, message: Message) -> str:
+        wanted = KNOWN if self._once is True else (str(self._once),)
+        for name in wanted:
+            if value := message.headers.get(name):
+                return _shortened(f"{name}:{value}")
+        if self._once is True and self._server().lower().startswith(KEEPS_IDS):
+            return _shortened(f"message-id:{message.id}")
+        raise NoIdentity(
+            f"the message has no header {' or '.join(wanted)}, so nothing tells whether it was handled before; "
+            "have its sender set one, and name it with once="
+        )
+
+
+def _shortened(identity: str) -> str:
+    if len(identity) <= _LONGEST:
+        return identity
+    return "sha256:" + hashlib.sha256(identity.encode()).hexdigest()
+
+
+def purge_inbox(keep: float, using: str | None = None, chunk: int = 1000) -> int:
+    """Delete rows of handled messages, a chunk in each transaction; the number of them.
+
+    A copy of a message that comes after its row was deleted is handled again.
+
+    Args:
+        keep: only those that were handled so many seconds ago or earlier.
+        using: the database; where None, the one that models are written to.
+        chunk: how many at a time.
+    """
+    return sum(handled_rows_deleted(keep, using, chunk))
+
+
+def handled_rows_deleted(keep: float, using: str | None = None, chunk: int = 1000) -> Iterator[int]:
+    """Delete as ``purge_inbox`` does, and yield after each chunk how many rows it had."""
+    rows = InboxMessage.objects.using(using or router.db_for_write(InboxMessage))
+    old = rows.filter(handled__lte=timezone.now() - timedelta(seconds=keep)).order_by("handled")
+    yield from deleted_in_chunks(old, chunk)

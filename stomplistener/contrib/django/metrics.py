@@ -1,0 +1,117 @@
+"""The outbox for Prometheus: what waits in the database, and what this relay has done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from django.db import Error, connections
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+
+from stomplistener.connection import Connection
+from stomplistener.contrib.django.models import OutboxMessage
+from stomplistener.contrib.django.outbox import State
+from stomplistener.contrib.django.relay import Relay
+from stomplistener.errors import StompError
+from stomplistener.worker.extras import needed_for
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+_log = logging.getLogger("stomplistener.django")
+
+PREFIX = "stomplistener_outbox_"
+
+COUNTERS = {
+    "published": "Messages that the broker confirmed; its rate is that of the relay.",
+    "refused": "Refusals by the broker; a message can be refused several times.",
+}
+
+
+class RelayMetrics:
+    """What one relay tells Prometheus. Thread-safe.
+
+    Args:
+        relay: counts what it does.
+        connection: its connection to the broker.
+        using: the database.
+        name: of the connection.
+
+    Raises:
+        MissingExtra: the package prometheus-client is not installed.
+    """
+
+    def __init__(self, relay: Relay, connection: Connection, *, using: str, name: str) -> None:
+        with needed_for("a metrics endpoint", "metrics"):
+            from prometheus_client import CollectorRegistry, ProcessCollector
+        self._relay = relay
+        self._connection = connection
+        self._using = using
+        self._labels = {"connection": name, "database": using}
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Count, for ``prometheus_client``; without the database only what needs none."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        def gauge(name: str, text: str, value: float) -> Metric:
+            metric = GaugeMetricFamily(PREFIX + name, text, labels=list(self._labels))
+            metric.add_metric(list(self._labels.values()), value)
+            return metric
+
+        for outcome, number in self._relay.counts.snapshot().items():
+            counter = CounterMetricFamily(PREFIX + outcome, COUNTERS[outcome], labels=list(self._labels))
+            counter.add_metric(list(self._labels.values()), number)
+            yield counter
+        yield gauge("connected", "Whether the connection to the broker is ready.", self._connection.is_connected)
+        waiting = self._waiting()
+        if waiting is not None:
+            yield gauge("pending", "Rows that are not published yet.", waiting["pending"])
+            yield gauge("oldest_seconds", "Age of the oldest of them; 0 if there is none.", waiting["oldest"])
+            yield gauge("failed", "Rows that are given up until they are requeued.", waiting["failed"])
+
+    def _waiting(self) -> Mapping[str, float] | None:
+        rows = OutboxMessage.objects.using(self._using).filter(connection=self._labels["connection"])
+        is_pending = Q(state=State.PENDING)
+        try:
+            # Two queries, since each of them has an index.
+            pending = rows.filter(is_pending).aggregate(count=Count("pk"), oldest=Min("created"))
+            failed = rows.filter(state=State.FAILED).count()
+        except Error as error:
+            _log.warning("metrics: the outbox could not be counted: %s", str(error).strip().partition("\n")[0])
+            return None
+        finally:
+            # The thread serves one request.
+            connections.close_all()
+        oldest = pending["oldest"]
+        age = 0.0 if oldest is None else max((timezone.now() - oldest).total_seconds(), 0.0)
+        return {"pending": pending["count"], "oldest": age, "failed": failed}
+
+    @contextmanager
+    def served(self, host: str, port: int) -> Iterator[int]:
+        """Answer Prometheus over HTTP while the block lasts, and yield the port.
+
+        Args:
+            host: the address to listen on.
+            port: 0 for one that the system chooses.
+
+        Raises:
+            StompError: the port is taken.
+        """
+        from prometheus_client import start_http_server
+
+        try:
+            server, thread = start_http_server(port, addr=host, registry=self._registry)
+        except OSError as error:
+            raise StompError(f"metrics: cannot listen on {host}:{port}: {error.strerror or error}") from error
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()

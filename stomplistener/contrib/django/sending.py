@@ -1,0 +1,131 @@
+"""Rows of the outbox as messages: what the broker is told of each, and what became of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from stomplistener._util.deadline import Deadline
+from stomplistener.brokers.table import profile_of
+from stomplistener.connection import Body, Connection
+from stomplistener.contrib.django.models import OutboxMessage
+from stomplistener.contrib.django.outbox import TEXT
+from stomplistener.contrib.outgoing import with_persistence
+from stomplistener.errors import BrokerError, ProtocolError, StompError, TimedOut
+from stomplistener.protocol import Frame
+
+Outcomes = dict[int, Exception | None]
+"""What became of each row that was tried, by its primary key; None: the broker has confirmed it."""
+
+
+LEAST = 0.001
+"""Seconds that a message gets which waited longer than it was to live: the broker decides what becomes of it."""
+
+
+class Sender:
+    """Sends rows and waits for their receipts. Thread-safe.
+
+    Args:
+        connection: to the broker.
+        timeout: seconds that a row may wait for its receipt.
+        detects_duplicates: whether the ids of rows go as ``duplicate_id``; None asks the broker in use.
+    """
+
+    def __init__(self, connection: Connection, timeout: float, detects_duplicates: bool | None = None) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._detects_duplicates = detects_duplicates
+
+    def send(self, groups: Sequence[deque[OutboxMessage]]) -> Outcomes:
+        """Send the first row of each group, then the next of each that was confirmed; up to the first sign of a loss.
+
+        Rows that failed before are sent alone: if one of them makes the broker close the connection, others do not
+        suffer from it.
+        """
+        outcomes: Outcomes = {}
+        groups = list(groups)
+        while groups:
+            heads = [group.popleft() for group in groups]
+            fresh = [row for row in heads if not row.attempts]
+            suspects = [[row] for row in heads if row.attempts]
+            for together in filter(None, [fresh, *suspects]):
+                outcomes |= self._send_together(together)
+                if any(map(is_loss, outcomes.values())):
+                    return outcomes
+            left = zip(groups, heads, strict=True)
+            groups = [group for group, head in left if group and outcomes[head.pk] is None]
+        return outcomes
+
+    def _send_together(self, rows: Collection[OutboxMessage]) -> Outcomes:
+        deadline = Deadline(self._timeout)
+        now, with_id = timezone.now(), self._sends_ids()
+        with self._connection.batch():
+            answers = {row.pk: self._begin(row, now, with_id, deadline) for row in rows}
+        return {pk: _outcome(answer, deadline) for pk, answer in answers.items()}
+
+    def _sends_ids(self) -> bool:
+        if self._detects_duplicates is not None:
+            return self._detects_duplicates
+        profile = profile_of(Frame("CONNECTED", {"server": self._connection.session.server}))
+        return profile is not None and profile.options["duplicate_id"].headers is not None
+
+    def _begin(self, row: OutboxMessage, now: datetime, with_id: bool, deadline: Deadline) -> Future[Any] | Exception:
+        try:
+            body, headers, options = arguments(row, now, with_id)
+            return self._connection.send_async(row.destination, body, headers, timeout=deadline.remaining(), **options)
+        except (StompError, ValueError, TypeError) as error:
+            return error
+
+
+def arguments(row: OutboxMessage, now: datetime, with_id: bool) -> tuple[Body, dict[str, str], dict[str, Any]]:
+    """Make the arguments of ``send_async`` for a row: body, headers, options."""
+    options = dict(row.options)
+    headers = with_persistence(row.headers, options.pop("persistent", True))
+    headers["outbox-id"] = str(row.uuid)
+    body = bytes(row.body).decode() if options.pop(TEXT, False) else bytes(row.body)
+    # Both count from when the row was written: time that it waited here is part of them.
+    waited = max((now - row.created).total_seconds(), 0.0)
+    if (expires := options.get("expires")) is not None:
+        options["expires"] = max(expires - waited, LEAST)
+    if (delay := options.pop("delay", None)) is not None and delay > waited:
+        options["delay"] = delay - waited
+    if with_id:
+        options.setdefault("duplicate_id", str(row.uuid))
+    return body, headers, options
+
+
+def is_refusal(outcome: Exception | None) -> bool:
+    """Whether the outcome is about the message, and not about the way to the broker."""
+    return isinstance(outcome, (BrokerError, ProtocolError, TypeError)) or (
+        isinstance(outcome, ValueError) and not isinstance(outcome, TimedOut)
+    )
+
+
+def is_loss(outcome: Exception | None) -> bool:
+    """Whether the outcome is about the way to the broker."""
+    return outcome is not None and not is_refusal(outcome)
+
+
+def reason(outcome: Exception) -> str:
+    """Why, for a log: the text of an ERROR frame's header alone, since its body may quote that of the message."""
+    text = str(outcome)
+    if isinstance(outcome, BrokerError):
+        text = outcome.frame.headers.get("message") or "the ERROR frame has no message"
+    return f"{type(outcome).__name__}: {text}"
+
+
+def _outcome(answer: Future[Any] | Exception, deadline: Deadline) -> Exception | None:
+    if isinstance(answer, Exception):
+        return answer
+    try:
+        answer.result(deadline.remaining())
+    except TimeoutError:
+        return TimedOut(f"no receipt from the broker for {deadline.timeout} s")
+    except Exception as error:
+        return error
+    return None

@@ -1,0 +1,147 @@
+"""What the publishers of frameworks share: options of a message, its trace, and messages that only tests look at."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from stomplistener.brokers.dialect import Dialect
+from stomplistener.connection import Body
+from stomplistener.protocol import Frame, commands, encode
+
+UNSET: Any = object()
+"""Stands for an argument that was left out, where None is a value."""
+
+_OF_THE_FRAME = ("destination", "content-length")
+
+_KNOWS_ALL = Dialect("artemis")
+"""A broker that can do every option of SEND: checks whether their values are in range, without a connection."""
+
+
+@dataclass(frozen=True)
+class SentMessage:
+    """A message that a test mode kept instead of sending it.
+
+    Attributes:
+        destination: where it would have gone.
+        body: as bytes.
+        headers: those of the SEND frame, ``content-type`` and ``persistent`` among them.
+        connection: the name of the connection.
+        options: the options that each broker spells its own way, such as ``{"priority": 7}``.
+    """
+
+    destination: str
+    body: bytes
+    headers: Mapping[str, str]
+    connection: str = "default"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The body, decoded as UTF-8."""
+        return self.body.decode()
+
+    def json(self) -> Any:
+        """The body, parsed as JSON."""
+        return json_module.loads(self.body)
+
+
+def with_json(body: Body, json: Any, content_type: str | None) -> tuple[Body, str | None]:
+    """Return the body and its content-type, made from ``json`` if that is given.
+
+    Raises:
+        ValueError: both a body and ``json`` are given.
+        TypeError: the value cannot be written as JSON.
+    """
+    if json is UNSET:
+        return body, content_type
+    if body:
+        raise ValueError("give either a body or json=, not both")
+    text = json_module.dumps(json, ensure_ascii=False, separators=(",", ":"))
+    return text, content_type or "application/json"
+
+
+def with_persistence(headers: Mapping[str, str] | None, persistent: bool) -> dict[str, str]:
+    """Return a copy of the headers that asks the broker to keep the message on disk, unless they say otherwise.
+
+    All supported brokers spell it ``persistent:true``, and others ignore the header. The option of the same name of
+    ``Connection.send`` would refuse a broker that the library does not know.
+    """
+    return {"persistent": "true", **(headers or {})} if persistent else dict(headers or {})
+
+
+def checked_frame(
+    destination: str,
+    body: Body,
+    headers: Mapping[str, str] | None,
+    *,
+    content_type: str | None = None,
+    auto_content_length: bool | None = None,
+    **options: Any,
+) -> Frame:
+    """Make the SEND frame as a connection would, and refuse what no broker could take.
+
+    Args:
+        destination, body, headers, content_type, auto_content_length: as for ``Connection.send``.
+        **options: ``expires``, ``priority``, ``delay``, ``duplicate_id``; checked, but not in the frame.
+
+    Raises:
+        ValueError: the destination is missing or an option is out of range.
+        InvalidHeader: a header cannot be sent in STOMP.
+        TypeError: the body is neither bytes nor text, a header is no text, or there is no such option.
+    """
+    for name, value in (headers or {}).items():
+        if not isinstance(value, str):
+            raise TypeError(f"header {name!r} is {type(value).__name__}, not str")
+    _KNOWS_ALL.send_headers(None, time.time(), **options)
+    counted = True if auto_content_length is None else auto_content_length
+    frame = commands.send(destination, body, headers, content_type=content_type, auto_content_length=counted)
+    encode(frame, "1.2")
+    return frame
+
+
+def kept(
+    connection: str, destination: str, body: Body, headers: Mapping[str, str] | None, options: Mapping[str, Any]
+) -> SentMessage:
+    """Make the record of a message that is not sent.
+
+    Args:
+        options: the further arguments of ``Connection.send``.
+
+    Raises:
+        ValueError, TypeError, InvalidHeader: as ``checked_frame`` and thus as a real send.
+    """
+    about_waiting = ("timeout", "confirm", "transaction")
+    given = {name: value for name, value in options.items() if name not in about_waiting and value is not None}
+    frame = checked_frame(destination, body, headers, **given)
+    about_body = ("content_type", "auto_content_length")
+    return SentMessage(
+        destination=destination,
+        body=bytes(frame.body),
+        headers={name: value for name, value in frame.headers.items() if name not in _OF_THE_FRAME},
+        connection=connection,
+        options={name: value for name, value in given.items() if name not in about_body},
+    )
+
+
+@contextmanager
+def traced(destination: str, body: Body, headers: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """Make the sending of a message a span of the current trace, and yield the headers that carry it on.
+
+    Without a current span the headers are the given ones. A program that has one has imported OpenTelemetry, so a
+    program without it does not pay for the import.
+    """
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None or not trace.get_current_span().get_span_context().is_valid:
+        yield headers
+        return
+    from stomplistener.worker.tracing import Tracing
+
+    size = len(body.encode()) if isinstance(body, str) else len(body)
+    with Tracing().send(destination, size, headers) as carried:
+        yield carried

@@ -1,0 +1,42 @@
+"""What becomes of a message when its listeners have ended."""
+
+from __future__ import annotations
+
+from stomplistener._util.record import Record
+from stomplistener.backoff import Backoff
+
+
+class SettlePolicy(Record):
+    """The settling of one subscription.
+
+    Attributes:
+        settle: acknowledge when the listeners return, and settle otherwise when they raise.
+        retries: how often a message is tried again.
+        backoff: how long to wait before each.
+        error_destination: where a message goes that is given up; None rejects it.
+        dead_letter_on: exceptions that are not worth a retry.
+        max_deliveries: how often the broker may have delivered a message before it is given up unread; None: any.
+    """
+
+    settle: bool = False
+    retries: int = 0
+    backoff: Backoff = Backoff.of("retry_delay", 1.0)
+    error_destination: str | None = None
+    dead_letter_on: tuple[type[BaseException], ...] = ()
+    max_deliveries: int | None = None
+
+
+class TryAgain(Exception):
+    """What a listener raises to be given the message again later, through no fault of the message.
+
+    With ``settle=True`` it stays unacknowledged, which counts neither against ``retries`` nor as an error of the
+    listener: it is tried again on this connection, or delivered again by the broker when that ends first.
+
+    Args:
+        reason: for the log.
+        delay: seconds until then; other messages go on meanwhile.
+    """
+
+    def __init__(self, reason: str, delay: float = 0.0) -> None:
+        super().__init__(reason)
+        self.delay = delay

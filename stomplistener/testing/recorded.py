@@ -1,0 +1,96 @@
+"""A message of no connection, for tests of listeners and handlers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+from stomplistener.message import Message
+from stomplistener.options import SendOptions, json_body
+from stomplistener.protocol import Frame, TransactionEntry
+from stomplistener.states import MessageState
+
+_numbers = count(1)
+
+
+class RecordedMessage(Message):
+    """A message that records what was done with it.
+
+    Attributes:
+        replies: ``(body, headers)`` of each reply.
+    """
+
+    def __init__(self, frame: Frame) -> None:
+        self.replies: list[tuple[Any, dict[str, str]]] = []
+        super().__init__(frame, None, 1, _Recorder(self.replies))
+
+    @property
+    def acked(self) -> bool:
+        """Whether it was acknowledged."""
+        return self.state is MessageState.ACKED
+
+    @property
+    def nacked(self) -> bool:
+        """Whether it was rejected."""
+        return self.state is MessageState.NACKED
+
+
+class _Recorder:
+    """In the place of a connection."""
+
+    def __init__(self, replies: list[tuple[Any, dict[str, str]]]) -> None:
+        self._replies = replies
+
+    def settle(
+        self,
+        message: Message,
+        _transaction: TransactionEntry | None,
+        _headers: Mapping[str, str] | None,
+        *,
+        negative: bool,
+        timeout: float | None,  # noqa: ARG002 (a connection needs it)
+    ) -> bool:
+        wanted = MessageState.NACKED if negative else MessageState.ACKED
+        if message.state is MessageState.UNSETTLED:
+            message.state = wanted
+        return message.state is wanted
+
+    def reply(
+        self,
+        message: Message,
+        body: Any,
+        headers: Mapping[str, str] | None,
+        _timeout: float | None,
+        options: SendOptions,
+    ) -> None:
+        if message.reply_to is None:
+            raise ValueError(f"{message!r} has no reply-to: nobody waits for an answer")
+        self._replies.append((json_body(options["json"]) if "json" in options else body, dict(headers or {})))
+
+
+def message(
+    body: str | bytes | Mapping[str, Any] | list[Any] = b"",
+    headers: Mapping[str, str] | None = None,
+    destination: str = "/queue/test",
+) -> RecordedMessage:
+    """A message as a listener gets it, without a broker.
+
+    Args:
+        body: text, bytes, or what is to be JSON.
+        headers: more headers; they win over those that are made up.
+        destination: where it was sent to.
+
+    Returns:
+        a message whose ``ack()`` and ``nack()`` are recorded, as ``acked`` and ``nacked``, and its replies.
+    """
+    number = str(next(_numbers))
+    own = {"destination": destination, "message-id": number, "subscription": "test", "ack": number}
+    if isinstance(body, str):
+        data, own["content-type"] = body.encode(), "text/plain;charset=utf-8"
+    elif isinstance(body, (bytes, bytearray, memoryview)):
+        data = bytes(body)
+    else:
+        data, own["content-type"] = json.dumps(body).encode(), "application/json"
+    return RecordedMessage(Frame("MESSAGE", {**own, "content-length": str(len(data)), **(headers or {})}, data))

@@ -1,0 +1,102 @@
+"""What a connection logs, whatever handlers do."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+from engine_support import Running, wait_until
+
+from stomplistener import Frame
+from stomplistener._engine.log import ConnectionLog, flush, frame_logger, logger
+
+
+class Where:
+    broker_name = "tcp://a:1"
+
+
+class Handler(logging.Handler):
+    """Notes records and the threads that brought them, and raises what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[logging.LogRecord] = []
+        self.threads: list[str] = []
+        self.error: BaseException | None = None
+
+    @property
+    def records(self) -> list[logging.LogRecord]:
+        """Those that were made until now."""
+        flush()
+        return self._records
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.threads.append(threading.current_thread().name)
+        self._records.append(record)
+        if self.error is not None:
+            raise self.error
+        return True
+
+
+@pytest.fixture
+def handler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Handler]:
+    handler = Handler()
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+log = ConnectionLog("orders", Where())
+
+
+def test_a_record_names_connection_and_broker(handler: Handler) -> None:
+    log.info("%d of %d", 1, 2)
+    record = handler.records[0]
+    assert record.getMessage() == "orders: 1 of 2"
+    assert (record.connection, record.broker) == ("orders", "tcp://a:1")  # type: ignore[attr-defined]
+
+
+def test_levels(handler: Handler) -> None:
+    log.warning("w")
+    log.error("e", exc_info=ValueError("x"))
+    assert [record.levelname for record in handler.records] == ["WARNING", "ERROR"]
+    assert handler.records[1].exc_info is not None
+
+
+def test_what_a_handler_raises(handler: Handler) -> None:
+    handler.error = ValueError("broken handler")
+    log.info("one")
+    assert len(handler.records) == 1
+    # The thread that writes records must not end by it, whatever it is.
+    handler.error = KeyboardInterrupt()
+    log.info("two")
+    Running(lambda: log.info("three")).result()
+    assert len(handler.records) == 3
+
+
+def test_no_thread_that_logs_calls_a_handler(handler: Handler) -> None:
+    def run() -> None:
+        for number in range(20):
+            log.info("%d", number)
+
+    Running(run).result()
+    wait_until(lambda: len(handler.records) == 20)
+    assert [record.args[1] for record in handler.records] == list(range(20))  # type: ignore[index]
+    assert set(handler.threads) == {"stomplistener-log"}
+    assert {record.threadName for record in handler.records} != {"stomplistener-log"}
+
+
+def test_frames_only_where_somebody_looks(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.frame(">", Frame("SEND", {"destination": "/queue/a"}, b"x"))
+    assert handler.records == []
+    frame_logger.setLevel(logging.DEBUG)
+    try:
+        assert log.shows_frames
+        log.frame(">", Frame("SEND", {"destination": "/queue/a"}, b"x"))
+    finally:
+        frame_logger.setLevel(logging.NOTSET)
+    assert handler.records[0].getMessage().startswith("orders: > SEND")
