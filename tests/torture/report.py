@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from faults import AT_THE_BROKER, ON_THE_WIRE
+from misdeeds import MISDEEDS
+
+KINDS = [kind.name for kind in (*ON_THE_WIRE, *AT_THE_BROKER, *MISDEEDS)]
 
 
 @dataclass
@@ -17,6 +20,7 @@ class Result:
         unwritten: what a broker confirmed before it was on the disk, and lost when it was killed.
         late: what came only after the broker was restarted at the end.
         latest_call: the most that a blocking call returned after its own deadline; negative where none did.
+        books: what each book has in its cell of the table, by its name.
         live: connections that still sent and received at the end, of all.
     """
 
@@ -34,6 +38,7 @@ class Result:
     latest_call: float = 0.0
     stuck: int = 0
     live: tuple[int, int] = (0, 0)
+    books: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -65,18 +70,20 @@ ROWS: tuple[tuple[str, Callable[[Result], object]], ...] = (
 
 
 def table(results: Sequence[Result], command: str) -> str:
-    """The faults of each kind on each broker and what came of them, in Markdown."""
+    """The faults and misdeeds of each kind on each broker and what came of them, in Markdown."""
     names = [result.broker for result in results]
     faults = sum(sum(result.faults.values()) for result in results)
-    kinds = [fault.name for fault in ON_THE_WIRE + AT_THE_BROKER]
+    kinds = [kind for kind in KINDS if any(kind in result.faults for result in results)]
+    books = [name for result in results[:1] for name in result.books]
     return "\n".join(
         (
-            f"{faults:,} faults on {len(names)} broker(s), by `{command}`:",
+            f"{faults:,} faults and misdeeds on {len(names)} broker(s), by `{command}`:",
             "",
             *_rows("fault", names, ((kind, [result.faults.get(kind, 0) for result in results]) for kind in kinds)),
             _row("**all**", [f"**{sum(result.faults.values())}**" for result in results]),
             "",
             *_rows("", names, ((title, [cell(result) for result in results]) for title, cell in ROWS)),
+            *(_row(book, [result.books.get(book, "-") for result in results]) for book in books),
         )
     )
 

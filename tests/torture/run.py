@@ -3,10 +3,16 @@
     make torture                                    1,000 faults, on four brokers at once
     make torture TORTURE="--minutes 5"              as many as this time allows
     make torture TORTURE="--faults 40 --brokers rabbitmq --seed 7"
+    make torture TORTURE="--mode applications --minutes 2 --seed 7"
+
+Three modes: in ``brokers`` the network and the brokers break; in ``applications`` these are healthy, and the programs
+misbehave (listeners that raise anything, log handlers that send, signals, wrong arguments, abandoned futures); in
+``both`` both do.
 
 The faults and their order follow from the seed, which is printed first: the same seed, the same faults. A run fails if
-a confirmed message is missing, a call comes back after its deadline, a connection is not live at the end, or a thread
-is left over. ``--publish`` writes the table to a file, which the manual shows.
+a confirmed message is missing, a book does not balance, a call comes back after its deadline, an exception is
+reported to nobody, a connection is not live at the end, or a thread is left over. ``--publish`` writes the table to
+a file, which the manual shows.
 """
 
 from __future__ import annotations
@@ -15,240 +21,187 @@ import argparse
 import collections
 import contextlib
 import logging
+import os
 import random
 import shlex
+import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from calls import Calls
+from common import CALL_DEADLINE, Run
 from faults import AT_THE_BROKER, ON_THE_WIRE, Fault
-from ledger import Ledger, Outages
+from interrupts import Interrupts
+from loads import Asking, Load, Messages, TransactionsOfSeveral
+from misdeeds import MISDEEDS, Mischief, logging_over
 from report import Result, table
+from troubles import FailingAtTheStart, loads_of_brokers
 
-from stomplistener import Connection, ConnectionLost, Message, StompError, TimedOut
+from stomplistener import Message, StompError
 from stomplistener.testing import Broker, FaultProxy
 from stomplistener.testing.containers import BrokerContainer, brokers, engine_available
 
-T = TypeVar("T")
-
-CALL_DEADLINE = 60.0
+MODES = ("brokers", "applications", "both")
 PROGRESS_DEADLINE = 90.0
-PACE = 0.002
 TO_THE_END = 40.0
 """Seconds that a run with ``--minutes`` keeps for the last fault, for what is under way, and for clearing up."""
-
-DEAD_LETTERS = ("/queue/DLQ", "/queue/ActiveMQ.DLQ")
 
 
 class Torture:
     """One broker, tortured."""
 
-    def __init__(self, name: str, target: str, container: BrokerContainer | None, seed: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        target: str,
+        container: BrokerContainer | None,
+        seed: int,
+        mode: str,
+        context: ssl.SSLContext | None,
+        loads: str,
+    ) -> None:
         self.result = Result(name)
-        self._target = target
         self._container = container
-        self._seed = f"{seed}/{name}"
-        self._ledger = Ledger()
+        self._mode = mode
         self._calls = Calls()
-        self._stop = threading.Event()
-        self._balanced = threading.Event()
-        self._connections: list[Connection] = []
-        self._destination = f"/queue/torture-{seed}-{time.time_ns()}"
+        self._proxy = FaultProxy(target)
+        self.run = Run(name, target, self._proxy, self._calls, f"{seed}/{name}", context)
+        self._messages = Messages(self.run)
+        self._loads: list[Load] = [self._messages]
+        if loads == "all":
+            self._loads += [TransactionsOfSeveral(self.run), Asking(self.run), FailingAtTheStart(self.run)]
+            if mode != "applications":
+                self._loads += loads_of_brokers(self.run)
+        self.ready = threading.Event()
 
     def start(self, faults: int, end: float) -> threading.Thread:
         """Bring so many faults upon the broker, or as many as there is time for until ``end``."""
-        thread = threading.Thread(target=self._watched, args=(partial(self._run, faults, end),))
+        thread = threading.Thread(target=self.run.watched(partial(self._run, faults, end)))
         thread.start()
         return thread
 
     def _run(self, faults: int, end: float) -> None:
         start = time.monotonic()
-        with self._calls, FaultProxy(self._target) as proxy, contextlib.ExitStack() as stack:
-            uri = f"failover:({proxy.uri}?connectionTimeout=10000)?initialReconnectDelay=5&maxReconnectDelay=250"
-            producers = [stack.enter_context(self._connection(uri, f"producer-{n}")) for n in range(2)]
-            listening, asking = (stack.enter_context(self._connection(uri, f"consumer-{n}")) for n in range(2))
-            # A broker that counts a lost connection as a failed delivery gives a message up after some of them.
-            for destination, listener in ((self._destination, self._receive), *((d, self._bury) for d in DEAD_LETTERS)):
-                self._subscribe(listening, destination, listener)
-            work = [partial(self._produce, *each) for each in enumerate(producers)] + [partial(self._consume, asking)]
-            threads = [threading.Thread(target=self._watched, args=(each,)) for each in work]
-            for thread in threads:
-                thread.start()
-            try:
-                self._torture(proxy, faults, end)
-                self._balance(producers[0])
-                self._look_for_life()
-            finally:
-                self._stop.set()
-                self._balanced.set()
-                for thread in threads:
-                    thread.join(CALL_DEADLINE)
-        self._conclude(time.monotonic() - start)
-
-    @contextlib.contextmanager
-    def _connection(self, uri: str, role: str) -> Iterator[Connection]:
-        name = f"{self.result.broker}-{role}"
-        connection = Connection(uri, host="/", heartbeat=(1.0, 1.0), name=name, timeout=CALL_DEADLINE)
-        outages = Outages()
-        connection.add_listener(outages)
-        self._timed("connect", connection.connect)
-        self._connections.append(connection)
         try:
-            yield connection
+            with self._calls, self._proxy, contextlib.ExitStack() as stack:
+                if self._mode != "brokers":
+                    Mischief(self.run).install()
+                work = [each for load in self._loads for each in load.open(stack)]
+                if self._mode != "brokers":
+                    handler = stack.enter_context(logging_over(self.run))
+                    work.append(self.run.repeated(handler.call_with_its_lock, 0.01))
+                self.ready.set()
+                self._at_work(work, faults, end)
         finally:
-            self._timed("disconnect", connection.disconnect)
-            self.result.outages += outages.seconds
+            self.ready.set()
+            self.run.stop.set()
+        self.result.seconds = time.monotonic() - start
 
-    def _timed(self, what: str, function: Callable[[], T], seconds: float = CALL_DEADLINE) -> T:
-        return self._calls.timed(f"{self.result.broker}: {what}", seconds, function)
-
-    def _subscribe(self, connection: Connection, destination: str, listener: Callable[[Message], None]) -> None:
-        def subscribe() -> object:
-            return connection.subscribe(destination, listener, ack="client-individual", settle=True, confirm=True)
-
-        self._timed("subscribe", subscribe)
-
-    # The load
-
-    def _watched(self, work: Callable[[], None]) -> None:
+    def _at_work(self, work: Sequence[object], faults: int, end: float) -> None:
+        threads = [threading.Thread(target=each, daemon=True) for each in work]  # type: ignore[arg-type]
+        for thread in threads:
+            thread.start()
         try:
-            work()
-        except Exception as error:
-            self.result.problems.append(f"{type(error).__name__}: {error}")
+            self._torture(faults, end)
+            self.run.stop.set()
+            self._balance()
+            self._look_for_life()
+        finally:
+            self.run.stop.set()
+            self.run.balanced.set()
+            for thread in threads:
+                thread.join(CALL_DEADLINE)
 
-    def _produce(self, number: int, connection: Connection) -> None:
-        """Sends of each kind, one after the other."""
-        dice = random.Random(f"{self._seed}/{number}")
-        kinds = (self._send_async, self._send_confirmed, self._send_in_a_hurry, self._send_in_a_transaction)
-        for count in range(10**9):
-            if self._stop.is_set():
-                return
-            id = f"{number}-{count}"
-            try:
-                dice.choices(kinds, (45, 40, 10, 5))[0](connection, id, dice)
-            except StompError as error:
-                # Not confirmed, so nothing is owed; with this much time for each call it should not come to that.
-                self.result.problems.append(f"{id}: {type(error).__name__}: {error}")
-            time.sleep(PACE)
+    # The faults, and the misdeeds
 
-    @property
-    def _headers(self) -> dict[str, str]:
-        return {"persistent": "true", "run": self._destination}
-
-    def _send_async(self, connection: Connection, id: str, _dice: random.Random) -> None:
-        future = self._timed("send_async", lambda: connection.send_async(self._destination, id, self._headers))
-        self._ledger.expect(future, id)
-
-    def _send_confirmed(self, connection: Connection, id: str, _dice: random.Random) -> None:
-        self._timed("send", lambda: connection.send(self._destination, id, self._headers, confirm=True))
-        self._ledger.confirm(id)
-
-    def _send_in_a_hurry(self, connection: Connection, id: str, dice: random.Random) -> None:
-        """With a deadline that often passes first: then it may raise, but it must come back."""
-        seconds = dice.uniform(0.02, 1.0)
-
-        def send() -> None:
-            connection.send(self._destination, id, self._headers, confirm=True, timeout=seconds)
-
-        try:
-            self._timed(f"send within {seconds:.2f} s", send, seconds)
-        except (TimedOut, ConnectionLost):
-            return
-        self._ledger.confirm(id)
-
-    def _send_in_a_transaction(self, connection: Connection, id: str, _dice: random.Random) -> None:
-        """As ``Transaction.run`` does it, with each of its calls timed."""
-        while not self._stop.is_set():
-            transaction = connection.transaction()
-            try:
-                self._timed("BEGIN", transaction.begin)
-                self._timed("SEND", lambda t=transaction: t.send(self._destination, id, self._headers))  # type: ignore[misc]
-                self._timed("COMMIT", transaction.commit)
-            except ConnectionLost as lost:
-                if not lost.outcome_unknown:
-                    continue
-            else:
-                self._ledger.commit(id)
-            # A COMMIT in doubt is no promise, and is never repeated.
-            return
-
-    def _consume(self, connection: Connection) -> None:
-        with connection.consume(self._destination) as consumer:
-            # Longer than the producers: what RabbitMQ gave to a consumer stays with its connection when that one ends.
-            while not self._balanced.is_set():
-                message = self._timed("receive", lambda: consumer.receive(0.5), 0.5)
-                if message is not None:
-                    self._receive(message)
-                    self._timed("ack", message.ack)
-
-    def _receive(self, message: Message) -> None:
-        self._ledger.receive(message.text)
-
-    def _bury(self, message: Message) -> None:
-        if message.headers.get("run") == self._destination:
-            self._ledger.receive(message.text)
-            self.result.dead_letters += 1
-
-    # The faults
-
-    def _torture(self, proxy: FaultProxy, faults: int, end: float) -> None:
-        kinds: tuple[Fault, ...] = ON_THE_WIRE + (AT_THE_BROKER if self._container is not None else ())
-        weights = [kind.weight for kind in kinds]
-        dice = random.Random(self._seed)
-        done: collections.Counter[str] = collections.Counter()
-        for number in range(faults):
-            if time.monotonic() > end:
-                break
-            fault = dice.choices(kinds, weights)[0]
-            self._ledger.moment = f"fault {number + 1}, {fault.name}"
-            fault.run(proxy, self._container, dice)
-            done[fault.name] += 1
-            self.result.faults = dict(done)
-            if not self._ledger.wait_progress(3, PROGRESS_DEADLINE):
-                self.result.problems.append(f"no progress for {PROGRESS_DEADLINE} s after {self._ledger.moment}")
-                break
+    def _torture(self, faults: int, end: float) -> None:
+        parts = []
+        if self._mode != "applications":
+            parts.append(self._break)
+        if self._mode != "brokers":
+            parts.append(self._misbehave)
+        threads = [threading.Thread(target=self.run.watched(partial(part, faults, end))) for part in parts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         # What is armed and has not happened must not come upon the end.
-        proxy.heal()
+        self._proxy.heal()
+
+    def _break(self, faults: int, end: float) -> None:
+        kinds: tuple[Fault, ...] = ON_THE_WIRE + (AT_THE_BROKER if self._container is not None else ())
+        dice = self.run.dice("faults")
+        for number in range(faults):
+            if time.monotonic() > end or self.run.problems:
+                break
+            fault = dice.choices(kinds, [kind.weight for kind in kinds])[0]
+            fault_is = f"fault {number + 1}, {fault.name}"
+            self.run.ledger.moment = fault_is
+            fault.run(self._proxy, self._container, dice)
+            self._done(fault.name, fault_is)
+
+    def _misbehave(self, faults: int, end: float) -> None:
+        dice = self.run.dice("misdeeds")
+        for number in range(faults):
+            if time.monotonic() > end or self.run.problems:
+                break
+            misdeed = dice.choices(MISDEEDS, [kind.weight for kind in MISDEEDS])[0]
+            misdeed.run(self.run, dice)
+            self._done(misdeed.name, f"misdeed {number + 1}, {misdeed.name}")
+
+    def _done(self, name: str, what: str) -> None:
+        self.result.faults = dict(collections.Counter(self.result.faults) + collections.Counter({name: 1}))
+        if not self.run.ledger.wait_progress(3, PROGRESS_DEADLINE):
+            self.run.problems.append(f"no progress for {PROGRESS_DEADLINE} s after {what}")
 
     # The end
 
-    def _balance(self, connection: Connection) -> None:
-        """Everything confirmed must arrive, and no future stay without its result."""
-        self._stop.set()
-        if not self._ledger.wait_answered(CALL_DEADLINE):
-            self.result.problems.append("futures without a result")
-        if not self._ledger.wait_balanced(20) and self._container is not None:
+    def _balance(self) -> None:
+        """Everything confirmed must arrive, each book balance, and no future stay without its result."""
+        ledger = self.run.ledger
+        for load in self._loads:
+            load.settled(20)
+        if ledger.missing() and self._container is not None:
             # Artemis may keep a message that was being delivered when its consumer vanished, until it is restarted.
-            late = len(self._ledger.missing())
+            late = len(ledger.missing())
             self._container.restart()
-            self._ledger.wait_balanced(60)
-            self.result.late = late - len(self._ledger.missing())
+            ledger.wait_balanced(60)
+            self.result.late = late - len(ledger.missing())
+        for book in self.run.books.values():
+            book.wait_balanced(20)
 
     def _look_for_life(self) -> None:
         """Each connection must still send, and receive what it sent."""
         live = 0
-        for number, connection in enumerate(self._connections):
-            destination, came = f"{self._destination}-live-{number}", threading.Event()
-            with contextlib.suppress(StompError):
-                self._subscribe(connection, destination, lambda _message, came=came: came.set())  # type: ignore[misc]
-                self._timed("send", lambda c=connection, d=destination: c.send(d, "live", confirm=True))  # type: ignore[misc]
-                live += came.wait(CALL_DEADLINE)
-        self.result.live = live, len(self._connections)
+        for number, connection in enumerate(self.run.connections):
+            destination, came = self.run.destination(f"live-{number}"), threading.Event()
 
-    def _conclude(self, seconds: float) -> None:
-        result, ledger, calls = self.result, self._ledger, self._calls
-        result.seconds = seconds
+            def listen(message: Message, came: threading.Event = came) -> None:
+                came.set()
+
+            with contextlib.suppress(StompError):
+                self.run.subscribe(connection, destination, listen)
+                self.run.timed("send", lambda c=connection, d=destination: c.send(d, "live", confirm=True))  # type: ignore[misc]
+                live += came.wait(CALL_DEADLINE)
+        self.result.live = live, len(self.run.connections)
+
+    def conclude(self) -> None:
+        """Fill in the result, when every thread has ended."""
+        result, ledger, calls = self.result, self.run.ledger, self._calls
+        result.outages = self.run.outages
+        result.dead_letters = self._messages.dead_letters
         result.confirmed, result.duplicates = ledger.confirmed, ledger.duplicates
         missing = {id: moment for id, moment in ledger.missing().items() if not self._is_unwritten(id, moment)}
         result.missing, result.unwritten = len(missing), len(ledger.missing()) - len(missing)
+        result.books = {name: book.summary() for name, book in self.run.books.items()}
         result.calls, result.latest_call = calls.count, calls.latest
         ours = [thread.name for thread in threading.enumerate() if thread.name.startswith(f"{result.broker}-")]
         result.stuck = len(calls.stuck) + len(ours)
+        result.problems = self.run.problems + [each for book in self.run.books.values() for each in book.problems()]
         if result.missing:
             some = list(missing.items())[:10]
             result.problems.append("missing: " + "; ".join(f"{id} (confirmed at {moment})" for id, moment in some))
@@ -261,34 +214,67 @@ class Torture:
     def _is_unwritten(self, id: str, moment: str) -> bool:
         """Apollo confirms a SEND before it writes it (``test_apollo_receipts.py``): a SIGKILL may come between."""
         killed = moment.endswith("container killed")
-        return self.result.broker == "apollo" and killed and id not in self._ledger.committed
+        return self.result.broker == "apollo" and killed and id not in self.run.ledger.committed
 
 
-def torture(names: Sequence[str], faults: int, end: float, seed: int, compose: Path | None) -> list[Result]:
-    """All brokers at once, each in a thread."""
+def torture(arguments: argparse.Namespace, faults: int, end: float) -> list[Result]:
+    """All brokers at once, each in a thread; the main thread is interrupted meanwhile, where the mode says so."""
+    names, seed, mode = arguments.brokers.split(","), arguments.seed, arguments.mode
     runs: list[Torture] = []
     with contextlib.ExitStack() as stack:
         if "embedded" in names:
-            runs.append(Torture("embedded", stack.enter_context(Broker()).uri, None, seed))
+            server, context = own_certificate() if arguments.tls else (None, None)
+            broker = stack.enter_context(Broker(ssl_context=server))
+            runs.append(Torture("embedded", broker.uri, None, seed, mode, context, arguments.loads))
         real = [name for name in names if name != "embedded"]
-        known = brokers(compose) if real else {}
+        known = brokers(arguments.compose) if real else {}
         for name in real:
             stack.callback(known[name].remove_if_created)
             known[name].start(wait=False)
         for name in real:
             known[name].wait_ready(120)
-            runs.append(Torture(name, known[name].uri, known[name], seed))
-        for thread in [run.start(faults, end) for run in runs]:
+            uri = known[name].uris["ssl"] if arguments.tls else known[name].uri
+            secure = real_certificate() if arguments.tls else None
+            runs.append(Torture(name, uri, known[name], seed, mode, secure, arguments.loads))
+        threads = [run.start(faults, end) for run in runs]
+        if mode != "brokers":
+            runs[0].ready.wait(CALL_DEADLINE)
+            interrupts = Interrupts(seed)
+            runs[0].run.watched(partial(interrupts.run, runs[0].run, threads))()
+            print(f"{interrupts.count:,} calls of the main thread were interrupted")
+        for thread in threads:
             thread.join()
+        for run in runs:
+            run.conclude()
     return [run.result for run in runs]
+
+
+def own_certificate() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """For a server on this machine, and for its clients."""
+    import trustme
+
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
+
+
+def real_certificate() -> ssl.SSLContext:
+    """Of the containers; ``tests/integration/certificates.py`` makes it, and the brokers find it when they start."""
+    directory = os.environ.get("STOMPLISTENER_CERTS") or Path(__file__).parents[1] / "integration" / ".certs"
+    return ssl.create_default_context(cafile=str(Path(directory) / "ca.pem"))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--mode", choices=MODES, default="brokers", help="what misbehaves")
+    parser.add_argument("--loads", choices=("messages", "all"), default="all", help="what is at work meanwhile")
     parser.add_argument("--faults", type=int, help="for each broker; 250, or what there is time for")
     parser.add_argument("--minutes", type=float, help="for all of it; without, as long as it takes")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--brokers", default="activemq,artemis,apollo,rabbitmq", help="or embedded")
+    parser.add_argument("--tls", action="store_true", help="over TLS")
     parser.add_argument("--compose", type=Path, help="another compose file than the one of this tree")
     parser.add_argument("--publish", type=Path, help="write the table to this file")
     arguments = parser.parse_args()
@@ -300,7 +286,7 @@ def main() -> int:
     print(f"seed {arguments.seed}", flush=True)
     end = start + arguments.minutes * 60 - TO_THE_END if arguments.minutes else float("inf")
     faults = arguments.faults or (10**9 if arguments.minutes else 250)
-    results = torture(names, faults, end, arguments.seed, arguments.compose)
+    results = torture(arguments, faults, end)
     text = table(results, _command(arguments))
     print(text)
     problems = [f"{result.broker}: {problem}" for result in results for problem in result.problems]
@@ -315,6 +301,12 @@ def _command(arguments: argparse.Namespace) -> str:
     """What repeats this run."""
     given = {name: getattr(arguments, name) for name in ("faults", "minutes", "seed")}
     words = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    if arguments.mode != "brokers":
+        words.insert(0, f"--mode {arguments.mode}")
+    if arguments.loads != "all":
+        words.append(f"--loads {arguments.loads}")
+    if arguments.tls:
+        words.append("--tls")
     if arguments.brokers != "activemq,artemis,apollo,rabbitmq":
         words.append(f"--brokers {shlex.quote(arguments.brokers)}")
     return f'make torture TORTURE="{" ".join(words)}"'

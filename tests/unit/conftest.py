@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
+import log_guard
 import pytest
 
+from stomplistener._engine.log import flush
 from stomplistener.testing import Broker, Inbox
 
 _TERMINAL = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
-_BROKER = ("STOMP_URL", "STOMP_PROFILE", "STOMP_CONFIG", "STOMP_LOGIN", "STOMP_PASSCODE")
+_BROKER = (
+    *("STOMP_URL", "STOMP_URI", "STOMP_PROFILE", "STOMP_CONFIG"),
+    *("STOMP_LOGIN", "STOMP_PASSCODE", "STOMP_PASSCODE_FILE"),
+)
 
 
 @pytest.fixture
@@ -43,3 +49,31 @@ def _logging_as_it_was() -> Iterator[None]:
     for logger, (level, handlers) in zip(loggers, former, strict=True):
         logger.setLevel(level)
         logger.handlers[:] = handlers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_log_handler_that_uses_every_connection() -> Iterator[None]:
+    """See ``log_guard``: a record that is written while a lock of the library is held fails the test that runs."""
+    with log_guard.installed():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_record_under_a_lock(_a_log_handler_that_uses_every_connection: None) -> Iterator[None]:
+    log_guard.stuck.clear()
+    yield
+    found, log_guard.stuck[:] = list(log_guard.stuck), []
+    assert not found, "\n".join(found)
+
+
+@pytest.fixture(autouse=True)
+def _what_was_logged_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records are written by a thread of their own: a test that looks at them sees those that were made before."""
+    for name in ("text", "records", "messages", "record_tuples"):
+        read = getattr(pytest.LogCaptureFixture, name).fget
+
+        def flushed(caplog: pytest.LogCaptureFixture, read: Any = read) -> Any:
+            flush()
+            return read(caplog)
+
+        monkeypatch.setattr(pytest.LogCaptureFixture, name, property(flushed))

@@ -1,0 +1,140 @@
+"""Loads that bring their own trouble: messages that fail, SENDs that are refused, a preferred broker that flaps."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from books import Failures, Refusals
+from common import OPTIONS, Run
+from loads import Load, Work
+
+from stomplistener import Connection, Message, StompError
+from stomplistener.testing import FaultProxy
+
+SUBSCRIPTIONS = 12
+POISON = {
+    "embedded": "/remote-temp-queue/gone.x",
+    "rabbitmq": "/exchange/never-declared/x",
+    "apollo": "/nowhere/x",
+}
+"""A destination that each broker refuses; Artemis makes any that it is asked for."""
+
+
+class FailingAtTheStart(Load):
+    """Many subscriptions declared before ``connect()``, with a backlog of messages half of which fail."""
+
+    def open(self, stack: contextlib.ExitStack) -> list[Work]:
+        run = self.run
+        self._book = run.books["failed = forwarded"] = Failures()
+        self._errors = run.destination("errors")
+        self._sender = stack.enter_context(run.connection("failing-sender"))
+        watcher = stack.enter_context(run.connection("failing-watcher"))
+        run.subscribe(watcher, self._errors, lambda message: self._book.forward(message.text), retries=3)
+        return [run.repeated(self._start, 0.2)]
+
+    def _start(self) -> None:
+        """One life: a backlog, a start in the middle of it, and an end when everything has its fate."""
+        run, life = self.run, next(self._numbers)
+        queues = [run.destination(f"failing-{number}") for number in range(SUBSCRIPTIONS)]
+        for number, queue in enumerate(queues):
+            for count in range(4):
+                self._send(queue, f"{'bad' if count % 2 else 'good'} {life}-{number}-{count}")
+        connection = run.new_connection("failing")
+        try:
+            for queue in queues:
+                connection.subscribe(
+                    queue,
+                    self._listen,
+                    ack="client-individual",
+                    settle=True,
+                    retries=1,
+                    retry_delay=0.01,
+                    error_destination=self._errors,
+                )
+            run.timed("connect with a backlog", connection.connect)
+            if not self._book.wait_balanced(60):
+                # The book shows it; going on would only make it longer.
+                run.problems.append(f"failing messages stand still in life {life}")
+                run.stop.wait()
+        finally:
+            run.timed("disconnect", connection.disconnect)
+
+    def _send(self, queue: str, text: str) -> None:
+        self._book.send(text, bad=text.startswith("bad"))
+        try:
+            self.run.timed("send", lambda: self._sender.send(queue, text, {"persistent": "true"}, confirm=True))
+        except StompError:
+            self._book.forget(text)
+
+    def _listen(self, message: Message) -> None:
+        if message.text.startswith("bad"):
+            raise ValueError(message.text)
+        self._book.handle(message.text)
+
+    def settled(self, timeout: float) -> None:
+        self._book.wait_balanced(timeout)
+
+
+class Poisoned(Load):
+    """Confirmed SENDs, one of which the broker refuses each time; most brokers then close the connection."""
+
+    def open(self, stack: contextlib.ExitStack) -> list[Work]:
+        run = self.run
+        self._book = run.books["poisoned SENDs refused"] = Refusals()
+        self._destination = run.destination("poisoned")
+        connection = stack.enter_context(run.connection("poisoned"))
+        run.subscribe(connection, self._destination, lambda message: None)
+        dice = run.dice("poison")
+        return [run.repeated(lambda: self._send(connection, dice.randrange(10)), 0.3)]
+
+    def _send(self, connection: Connection, bad: int) -> None:
+        run, futures = self.run, dict[str, Future[Any]]()
+        for number in range(10):
+            destination = POISON[run.name] if number == bad else self._destination
+            send = partial(connection.send_async, destination, "x", {"persistent": "true"})
+            futures[f"poisoned-{next(self._numbers)}"] = run.timed("send_async", send)
+        for number, (id, future) in enumerate(futures.items()):
+            error = run.timed("receipt", future.exception)
+            if number == bad:
+                self._book.poison(error)
+            else:
+                self._book.innocent(id, error)
+
+
+class Flapping(Load):
+    """The preferred broker comes and goes; the other one is always there, so sends go on."""
+
+    def open(self, stack: contextlib.ExitStack) -> list[Work]:
+        run = self.run
+        target = run.target
+        self._preferred, steady = (stack.enter_context(FaultProxy(target)) for _ in range(2))
+        options = f"{OPTIONS}&priorityBackup=true"
+        uri = run.uri_of(self._preferred, steady, options=options)
+        sending, receiving = (stack.enter_context(run.connection(f"flapping-{n}", uri)) for n in range(2))
+        self._destination = run.destination("flapping")
+        run.subscribe(receiving, self._destination, lambda message: run.ledger.receive(message.text))
+        dice = run.dice("flapping")
+        return [
+            run.repeated(lambda: self._send(sending), 0.01),
+            run.repeated(lambda: self._flap(dice.uniform(0.1, 1.0), dice.uniform(0.2, 2.0)), 0.0),
+        ]
+
+    def _send(self, connection: Connection) -> None:
+        id = f"flapping-{next(self._numbers)}"
+        self.run.timed("send", lambda: connection.send(self._destination, id, {"persistent": "true"}, confirm=True))
+        self.run.ledger.confirm(id)
+
+    def _flap(self, away: float, there: float) -> None:
+        self._preferred.refuse()
+        self._preferred.cut()
+        self.run.stop.wait(away)
+        self._preferred.accept()
+        self.run.stop.wait(there)
+
+
+def loads_of_brokers(run: Run) -> list[Load]:
+    """Those that need a broker, or its network, to do something wrong."""
+    return [Flapping(run), *([Poisoned(run)] if run.name in POISON else [])]
