@@ -6,7 +6,10 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pexpect
 from click.testing import CliRunner, Result
@@ -40,3 +43,13 @@ def shell(line: str, uri: str, *, directory: Path | None = None) -> subprocess.C
         text=True,
         timeout=60,
     )
+
+
+@contextmanager
+def started(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """The command as a process, which is killed at the end of the block if it still runs."""
+    with subprocess.Popen([sys.executable, "-m", "stomplistener", *arguments], **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

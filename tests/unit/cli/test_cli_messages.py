@@ -125,7 +125,7 @@ def test_listen_takes_only_what_it_shows(broker: Broker) -> None:
 @posix
 def test_what_the_terminals_encoding_lacks_is_escaped(broker: Broker) -> None:
     broker.publish("/queue/a", "grüß € ")
-    result = shell("PYTHONIOENCODING=latin-1 $C listen /queue/a -n 1 --body | iconv -f latin1 -t utf-8", broker.uri)
+    result = shell("PYTHONIOENCODING=latin-1 $C listen /queue/a -n 1 --body -q | iconv -f latin1 -t utf-8", broker.uri)
     assert (result.returncode, result.stdout, result.stderr) == (0, "grüß \\u20ac \n", "")
     assert shell("PYTHONIOENCODING=latin-1 $C ping", broker.uri).stdout.startswith("\\u2713")
 
@@ -144,7 +144,7 @@ def test_a_message_that_cannot_be_shown_ends_the_listening_and_stays(
 
 def test_listen_for_a_time(broker: Broker) -> None:
     result = run("listen", "/queue/a", "/topic/b", "--for", "0.1", "-u", broker.uri)
-    assert (result.exit_code, result.output) == (0, "")
+    assert (result.exit_code, result.output) == (0, "listening to /queue/a, /topic/b; Ctrl-C ends it\n")
     assert len(broker.frames(command="SUBSCRIBE")) == 2
 
 
@@ -153,7 +153,7 @@ def test_listen_for_a_time(broker: Broker) -> None:
 def test_listen_into_head_ends_quietly(broker: Broker, count: int) -> None:
     for number in range(count):
         broker.publish("/queue/a", f"number {number}")
-    result = shell("$C listen /queue/a --body | head -1", broker.uri)
+    result = shell("$C listen /queue/a --body --quiet | head -1", broker.uri)
     assert (result.returncode, result.stdout, result.stderr) == (0, "number 0\n", "")
     broker.wait_for(lambda: not broker.unacknowledged("/queue/a"))
 
@@ -174,7 +174,7 @@ cli()
 
 @posix
 def test_ctrl_c_ends_listening_with_130_even_just_before_it_waits_and_gives_messages_back(broker: Broker) -> None:
-    command = [sys.executable, "-c", UNSEEN, "listen", "/queue/a", "--keep", "-u", broker.uri]
+    command = [sys.executable, "-c", UNSEEN, "listen", "/queue/a", "--keep", "-q", "-u", broker.uri]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         broker.publish("/queue/a", "x")
