@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 import stomplistener.compat.stomp as stomp
 from stomplistener.testing import Broker
@@ -86,3 +90,59 @@ def connect_and_subscribe(conn: Any) -> None:
 
 def hosts(broker: Broker) -> list[tuple[str, int]]:
     return [("127.0.0.1", broker.port)]
+
+
+class Library:
+    """The library that a program of the tests is written for: stomp.py itself, or this one in its place.
+
+    Args:
+        module: the package that the program imports.
+        arguments: more arguments for its connections.
+    """
+
+    def __init__(self, module: str, **arguments: Any) -> None:
+        self.module = module
+        self.arguments = arguments
+        self.stomp: Any = importlib.import_module(module)
+
+    def connection(self, broker: Broker | int, kind: str = "Connection12", **arguments: Any) -> Any:
+        """A connection to a broker, or to a port of this machine."""
+        place = [("127.0.0.1", broker if isinstance(broker, int) else broker.port)]
+        given = {"reconnect_sleep_initial": 0.01, **self.arguments, **arguments}
+        return getattr(self.stomp, kind)(place, **given)
+
+    @property
+    def is_ours(self) -> bool:
+        return self.module != "stomp"
+
+
+COMPAT = "stomplistener.compat.stomp"
+LOSING, RESTORING = Library(COMPAT, restore=False), Library(COMPAT, restore=True)
+OURS = [pytest.param(LOSING, id="losing"), pytest.param(RESTORING, id="restoring")]
+ALL = [pytest.param(Library("stomp"), id="stomp.py"), *OURS]
+
+
+def within(seconds: float, program: Callable[[], object]) -> None:
+    """Run a program in a thread, and fail if it is not done in time, or raises."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            program()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), f"not done within {seconds} s"
+    if raised:
+        raise raised[0]
+
+
+def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
+    """Ask again and again for what only the program knows; ``Broker.wait_for`` asks when the broker has changed."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.01)
