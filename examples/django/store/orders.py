@@ -1,7 +1,5 @@
 """What happens to an order, whoever asks for it."""
 
-import json
-
 from django.db import transaction
 
 from stomplistener.contrib.django.outbox import enqueue
@@ -12,5 +10,5 @@ def place(article: str) -> Order:
     """Write the order and its message, both or neither."""
     with transaction.atomic():
         order = Order.objects.create(article=article)
-        enqueue("/queue/orders", json.dumps({"order": order.pk}), content_type="application/json")
+        enqueue("/queue/orders", json={"order": order.pk})
     return order

@@ -31,9 +31,9 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 @contextmanager
-def broker_uri(uri: str) -> Iterator[None]:
+def broker_uri(uri: str, **more: object) -> Iterator[None]:
     """Have the setting name a broker."""
-    with override_settings(STOMPLISTENER={"URI": uri}):
+    with override_settings(STOMPLISTENER={"URI": uri, **more}):
         yield
 
 
