@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from bench import clients
+from bench import clients, wire
 from bench.process import ROOT, BenchError, Clock, Figures
 from stomplistener import Connection, Message
 
-_BODY = b"x" * 100
 _COMPOSE = ROOT / "docker-compose.yml"
 
 
@@ -79,7 +78,7 @@ class Target:
 def fill(target: Target, destination: str, count: int) -> None:
     """Put messages into a queue; the last one's receipt says that all are there."""
     sock = target.raw()
-    frame = b"SEND\ndestination:%b\ncontent-length:%d\n\n%b\0" % (destination.encode(), len(_BODY), _BODY)
+    frame = b"SEND\ndestination:%b\ncontent-length:%d\n\n%b\0" % (destination.encode(), len(wire.BODY), wire.BODY)
     for _ in range(count // 1000):
         sock.sendall(frame * 1000)
     sock.sendall(b"SEND\ndestination:%b\nreceipt:all\n\n\0" % destination.encode())

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import wire
 from bench.process import BenchError
-from stomplistener import Connection, Limits
+from stomplistener import Connection
 
 LONG = 60.0
 
@@ -20,11 +20,6 @@ def ours(port: int, **arguments: Any) -> Connection:
     """Our connection, connected."""
     arguments.setdefault("heartbeat", (0.0, 0.0))
     return Connection(f"tcp://127.0.0.1:{port}", **arguments).connect()
-
-
-def unlimited() -> Limits:
-    """Limits that never make a benchmark of something else wait."""
-    return Limits(max_pending_messages=10**9, max_pending_bytes=10**12)
 
 
 def stomp() -> Any:
@@ -54,15 +49,6 @@ def raw(port: int) -> socket.socket:
 def raw_start(sock: socket.socket) -> None:
     """End the set-up of a raw connection."""
     sock.sendall(b"SEND\ndestination:%b\n\n\0" % wire.START.encode())
-
-
-def raw_wait_for_end(sock: socket.socket) -> None:
-    data = b""
-    while wire.END_BODY not in data:
-        received = sock.recv(65536)
-        if not received:
-            raise BenchError("the server closed the connection")
-        data = data[-100:] + received
 
 
 def leave() -> None:

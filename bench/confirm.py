@@ -7,7 +7,6 @@ from concurrent.futures import Future
 
 from bench import clients, wire
 from bench.process import Clock, Figures, serving
-from bench.send import BODY
 from stomplistener import Frame, Limits
 from stomplistener.protocol import commands, encode
 
@@ -21,7 +20,7 @@ def ours(count: int, window: int) -> Figures:
         # No more futures are kept than a program would keep: a list of all would measure Python's garbage collector.
         futures: deque[Future[Frame]] = deque()
         for _ in range(count):
-            futures.append(connection.send_async(wire.DESTINATION, BODY))
+            futures.append(connection.send_async(wire.DESTINATION, wire.BODY))
             if len(futures) > 2 * window:
                 futures.popleft().result(clients.LONG)
         for future in futures:
@@ -32,7 +31,7 @@ def ours(count: int, window: int) -> Figures:
 def raw(count: int, window: int) -> Figures:
     """A socket that keeps as many unconfirmed, writes each frame by itself and counts the receipts."""
     frames = [
-        encode(commands.send(wire.DESTINATION, BODY, receipt=str(number)), "1.2") for number in range(1, count + 1)
+        encode(commands.send(wire.DESTINATION, wire.BODY, receipt=str(number)), "1.2") for number in range(1, count + 1)
     ]
     with serving("confirm", count=count) as server:
         sock = clients.raw(server.port)

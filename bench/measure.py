@@ -9,8 +9,6 @@ from typing import Any
 
 from bench.process import Figures, run_side
 
-_BESIDE = "peer_"
-
 
 @dataclass(frozen=True)
 class Side:
@@ -61,9 +59,7 @@ class Experiment:
 
     Attributes:
         key: for ``--only``.
-        peer: None where there is nothing to compare with, or where ``beside`` is given.
-        beside: the label of a peer that our side measures as well, in the same process and in turn with ours; its
-            figures have ``peer_`` before their names.
+        peer: None if there is nothing to compare with.
         note: what a reader has to know of the method.
     """
 
@@ -72,7 +68,6 @@ class Experiment:
     peer: Side | None
     measures: Sequence[Measure]
     note: str = ""
-    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,9 +137,6 @@ def run(experiment: Experiment, *, runs: int, quick: bool, tell: Callable[[str],
         ours.append(experiment.ours.run(quick=quick))
         if experiment.peer is not None:
             peers.append(experiment.peer.run(quick=quick))
-        elif experiment.beside:
-            last = ours[-1]
-            peers.append({name.removeprefix(_BESIDE): last[name] for name in last if name.startswith(_BESIDE)})
     return [_result(experiment, measure, ours, peers) for measure in experiment.measures]
 
 
@@ -157,7 +149,7 @@ def _result(experiment: Experiment, measure: Measure, ours: list[Figures], peers
         key=experiment.key,
         measure=measure,
         our_label=experiment.ours.label,
-        peer_label=experiment.peer.label if experiment.peer else experiment.beside,
+        peer_label=experiment.peer.label if experiment.peer else "",
         ours=Spread.of(mine),
         peer=Spread.of(theirs) if theirs else None,
         ratio=Spread.of(ratios) if ratios and not measure.absolute else None,

@@ -1,8 +1,9 @@
 """``python -m bench.profile``: where the time of a message goes, stage by stage and function by function.
 
-The stages are run by themselves, one after the other in one thread, on what the stage before gave: what is left between
-their sum and a whole run is threads that wait for each other, and the system. pyinstrument then shows the functions of
-the same stages.
+The stages are public parts, run one after the other in one thread: decoder, headers, command, encoder. A whole call is
+measured on a connection, in CPU time of the process, so that all threads count. What a whole call costs beyond the
+stages is the session, the threads and the system. pyinstrument then shows the functions of the
+whole calls, in the thread that an application sees: the one that sends, and the one that runs listeners.
 """
 
 from __future__ import annotations
@@ -13,124 +14,178 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import clients, wire
+from bench.costs.clients import Address, End, Ours
+from bench.costs.names import NAMES
+from bench.costs.rows import rows
 from bench.decode import CHUNK
 from bench.machine import describe
 from bench.process import serving
-from bench.send import BODY
 from stomplistener import Message
-from stomplistener.protocol import Decoder, Frame
-
-_ROUNDS = 50
+from stomplistener.protocol import Decoder, Frame, commands, encode
 
 Stage = tuple[str, float]
+Sampler = AbstractContextManager[object]
 
 
-def receiving(functions: bool) -> list[Stage]:
-    """Decode, session and hand-over, delivery, listener, in µs a message of 100 B with nine headers."""
-    with serving("swallow") as server:
-        connection = clients.ours(server.port, limits=clients.unlimited())
+@dataclass(frozen=True)
+class Meter:
+    """Measures costs of a message in µs.
+
+    Attributes:
+        rounds: of a stage.
+        messages: of a whole call, whose threads need time to settle into a rhythm.
+    """
+
+    rounds: int
+    messages: int
+
+    def stage(self, work: Callable[[], object]) -> float:
+        """Of work on a block of messages, in CPU time of the round that was disturbed least."""
+        least = float("inf")
+        for _ in range(self.rounds):
+            began = time.process_time()
+            work()
+            least = min(least, time.process_time() - began)
+        return least / wire.BLOCK * 1e6
+
+    def whole(self, play: Callable[[], object]) -> float:
+        """Of whole calls, in CPU time of all threads. The first round is not measured."""
+        play()
+        began = time.process_time()
+        play()
+        return (time.process_time() - began) / self.messages * 1e6
+
+
+_THOROUGH, _QUICK = Meter(rounds=20, messages=20 * wire.BLOCK), Meter(rounds=2, messages=wire.BLOCK)
+
+
+def receiving(meter: Meter, sampler: Sampler) -> list[Stage]:
+    """In µs a message of 100 bytes with nine headers: decode it, read its headers, and a whole receive."""
+    data = wire.block(len(wire.BODY))
+    chunks = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
+    decoder = Decoder("1.2")
+    frames: list[Frame] = []
+
+    def decode() -> None:
+        frames[:] = [frame for chunk in chunks for frame in decoder.feed(chunk)]
+
+    def read() -> None:
+        # Headers are split once for a frame, so these have to be new ones.
+        decode()
+        for frame in frames:
+            dict(frame.headers)
+
+    decoding, decoding_and_reading = meter.stage(decode), meter.stage(read)
+    return [
+        ("decode: bytes to frames", decoding),
+        ("headers: all of them read", decoding_and_reading - decoding),
+        ("a whole receive to a listener that reads them", _receive_whole(meter, sampler)),
+    ]
+
+
+def _receive_whole(meter: Meter, sampler: Sampler) -> float:
+    """From the socket to a listener that reads all headers, in CPU time of the process."""
+    row = next(row for row in rows() if row.key == "receive-9-all")
+    with serving("answering") as server:
+        client, end = Ours(row, Address(server.port)), End()
+        left = 0
 
         def listener(message: Message) -> None:
-            if message.body == wire.END_BODY:
-                raise AssertionError
+            nonlocal left
+            if left == meter.messages:
+                sampler.__enter__()
+            left -= 1
+            dict(message.headers)
+            if not left:
+                sampler.__exit__(None, None, None)
 
-        connection.subscribe(wire.DESTINATION, listener, id="1", confirm=True)
-        core: Any = connection._core
-        data = wire.block(len(BODY))
-        chunks = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
-        decoder = Decoder("1.2")
-        frames: list[list[Frame]] = []
-        batches: list[list[Message]] = []
-        core.lane.put = lambda batch, *_: batches.append(batch)
+        client.subscribe(row, listener, end.set)
 
-        def decode() -> None:
-            frames[:] = [decoder.feed(chunk) for chunk in chunks]
+        def play() -> None:
+            nonlocal left
+            left = meter.messages
+            client.flood(meter.messages)
+            end.wait()
 
-        def pass_on() -> None:
-            batches.clear()
-            for some in frames:
-                core._pass_on(some)
-
-        def deliver() -> None:
-            for batch in batches:
-                core.delivery.run(batch)
-
-        def listen() -> None:
-            for batch in batches:
-                for message in batch:
-                    listener(message)
-
-        count = wire.BLOCK
-        decoding, passing, delivering = (_best(work, count) for work in (decode, pass_on, deliver))
-        listening = _best(listen, count)
-        if functions:
-            print(_by_function(decode, pass_on, deliver))
-        return [
-            ("decode: bytes to frames", decoding),
-            ("session and hand-over: whose message is it", passing),
-            ("delivery: to the listener", delivering - listening),
-            ("the listener of this benchmark", listening),
-        ]
+        cost = meter.whole(play)
+        client.close()
+        return cost
 
 
-def sending(functions: bool) -> list[Stage]:
-    """The call, and of it what encodes, in µs a message; writing is the system's."""
-    with serving("swallow") as server:
-        connection = clients.ours(server.port)
-        core: Any = connection._core
-        templates = core.shortcut.templates
+def sending(meter: Meter, sampler: Sampler) -> list[Stage]:
+    """In µs a message of 100 bytes with five headers: make the command, encode it, and a whole send."""
+    headers = NAMES["FIVE"]
+    frame = commands.send(wire.DESTINATION, wire.BODY, headers)
 
-        def send_all() -> None:
-            for _ in range(wire.BLOCK):
-                connection.send(wire.DESTINATION, BODY)
+    def command() -> None:
+        for _ in range(wire.BLOCK):
+            commands.send(wire.DESTINATION, wire.BODY, headers)
 
-        def encode_all() -> None:
-            for _ in range(wire.BLOCK):
-                templates.send(wire.DESTINATION, BODY)
+    def encode_all() -> None:
+        for _ in range(wire.BLOCK):
+            encode(frame, "1.2")
 
-        encoding = _best(encode_all, wire.BLOCK)
-        calling = _best(send_all, wire.BLOCK)
-        if functions:
-            print(_by_function(send_all))
-        return [("send(): encode", encoding), ("send(): lock, line up, wake the writer", calling - encoding)]
+    making, encoding = meter.stage(command), meter.stage(encode_all)
+    row = next(row for row in rows() if row.key == "send-5-same")
+    with serving("answering") as server:
+        client = Ours(row, Address(server.port))
+
+        def play() -> None:
+            with sampler:
+                for _ in range(meter.messages):
+                    client.connection.send(wire.DESTINATION, wire.BODY, headers)
+            client.finish()
+
+        whole = meter.whole(play)
+        client.close()
+    return [
+        ("commands.send: check and make the frame", making),
+        ("encode: the frame to bytes", encoding),
+        ("a whole send", whole),
+    ]
 
 
-def _best(work: Callable[[], object], count: int) -> float:
-    """Microseconds a message, of the round that was disturbed least."""
-    least = float("inf")
-    for _ in range(_ROUNDS):
-        began = time.perf_counter()
-        work()
-        least = min(least, time.perf_counter() - began)
-    return least / count * 1e6
+class _Functions:
+    """Samples the functions of the thread that enters it; once or several times."""
 
+    def __init__(self) -> None:
+        pyinstrument: Any = importlib.import_module("pyinstrument")
+        self._profiler = pyinstrument.Profiler(interval=0.0002)
 
-def _by_function(*stages: Callable[[], object]) -> str:
-    pyinstrument: Any = importlib.import_module("pyinstrument")
-    profiler = pyinstrument.Profiler(interval=0.0002)
-    with profiler:
-        for _ in range(5 * _ROUNDS):
-            for stage in stages:
-                stage()
-    return str(profiler.output_text(color=sys.stdout.isatty(), show_all=True))
+    def __enter__(self) -> None:
+        self._profiler.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._profiler.stop()
+
+    def __str__(self) -> str:
+        return str(self._profiler.output_text(color=sys.stdout.isatty(), show_all=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__.partition("\n")[0])
     parser.add_argument("--stages", action="store_true", help="only the stages, not their functions")
+    parser.add_argument("--quick", action="store_true", help="few messages: only to see that it runs")
     parser.add_argument("--publish", type=Path, metavar="DIRECTORY", help="write the stages there, for the manual")
     arguments = parser.parse_args()
-    functions, machine = not arguments.stages, describe()
-    profile = {"receive": receiving(functions), "send": sending(functions)}
+    machine, meter = describe(), _QUICK if arguments.quick else _THOROUGH
+    # The figures come first, since sampling costs time.
+    profile = {"receive": receiving(meter, nullcontext()), "send": sending(meter, nullcontext())}
+    if not arguments.stages:
+        for measure in (receiving, sending):
+            functions = _Functions()
+            measure(meter, functions)
+            print(functions)
     for title, stages in profile.items():
         print(f"{title}, µs a message")
         for name, cost in stages:
-            print(f"  {cost:5.2f}  {name}")
-        print(f"  {sum(cost for _, cost in stages):5.2f}  together\n")
+            print(f"  {cost:6.2f}  {name}")
     if arguments.publish:
         document = json.dumps({"machine": machine, "stages": profile}, indent=1, ensure_ascii=False)
         (arguments.publish / "profile.json").write_text(f"{document}\n")

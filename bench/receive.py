@@ -31,7 +31,7 @@ def ours(count: int, size: int, acks: bool = False, read: bool = False, escapes:
         connection = clients.ours(server.port)
         listener = acknowledging if acks else reading if read else plain
         mode = "client-individual" if acks else "auto"
-        connection.subscribe(wire.DESTINATION, listener, id="1", ack=mode, confirm=True)
+        connection.subscribe(wire.DESTINATION, listener, id="1", ack=mode, confirm=True)  # type: ignore[arg-type]
         clock = Clock()
         connection.send(wire.START)
         finish.wait()

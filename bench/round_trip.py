@@ -11,12 +11,10 @@ from bench import clients, wire
 from bench.process import Figures, serving
 from stomplistener import Message
 
-BODY = b"x" * 100
-
 
 def ours(count: int, pause: float) -> Figures:
     """Our client."""
-    with serving("echo", size=len(BODY)) as server:
+    with serving("echo", size=len(wire.BODY)) as server:
         arrived: queue.SimpleQueue[float] = queue.SimpleQueue()
 
         def listener(_message: Message) -> None:
@@ -25,12 +23,12 @@ def ours(count: int, pause: float) -> Figures:
         connection = clients.ours(server.port)
         connection.subscribe(wire.DESTINATION, listener, id="1", confirm=True)
         connection.send(wire.START)
-        return _measure(lambda: connection.send(wire.DESTINATION, BODY), arrived, count, pause)
+        return _measure(lambda: connection.send(wire.DESTINATION, wire.BODY), arrived, count, pause)
 
 
 def stomp_py(count: int, pause: float) -> Figures:
     """The same with stomp.py."""
-    with serving("echo", size=len(BODY)) as server:
+    with serving("echo", size=len(wire.BODY)) as server:
         arrived: queue.SimpleQueue[float] = queue.SimpleQueue()
 
         def on_message(_frame: Any) -> None:
@@ -39,7 +37,7 @@ def stomp_py(count: int, pause: float) -> Figures:
         connection = clients.stomp_py(server.port, listener=clients.StompPyListener(on_message))
         connection.subscribe(wire.DESTINATION, id="1", ack="auto")
         connection.send(wire.START, "")
-        body = BODY.decode()
+        body = wire.BODY.decode()
         return _measure(lambda: connection.send(wire.DESTINATION, body), arrived, count, pause)
 
 

@@ -1,10 +1,12 @@
-"""Every row of the table: which sides, with how much to do, and what their ratio must be."""
+"""Every row of the table: which sides, with how much to do, and what their ratio must be.
+
+What each way of calling costs is not here, but in the cost map (``bench.costs``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from bench import brokers
 from bench.measure import Experiment, Measure, Side
 
 _PER_MESSAGE = "µs CPU"
@@ -13,8 +15,22 @@ _PER_MESSAGE = "µs CPU"
 _FLAT, _VERY_FLAT = 1.5, 1.2
 
 
-def experiments(uris: Sequence[str] = ()) -> list[Experiment]:
-    return [*_decoding(), *_receiving(), *_sending(), *_shapes(), *_lives(uris)]
+def experiments(brokers: Mapping[str, str]) -> list[Experiment]:
+    """All experiments.
+
+    Args:
+        brokers: URIs of real brokers by name.
+    """
+    return [
+        *_decoding(),
+        *_receiving(),
+        _confirmed(),
+        _body(),
+        *_flat(),
+        *_round_trips(),
+        *_on_brokers(brokers),
+        *_others(),
+    ]
 
 
 def _decoding() -> list[Experiment]:
@@ -63,114 +79,62 @@ def _receiving() -> list[Experiment]:
     ]
 
 
-def _sending() -> list[Experiment]:
-    raw = Side("raw sendall", "send:raw", {"count": 200_000}, {"count": 50_000})
-
-    def send(key: str, name: str, side: Side, must: float, aim: float, peer: Side = raw) -> Experiment:
-        measures = [Measure(name=name, figure="rate", unit="/s", must=must, aim=aim)]
-        return Experiment(key=key, ours=side, peer=peer, measures=measures)
-
-    many, few = {"count": 200_000}, {"count": 50_000}
+def _confirmed() -> Experiment:
     window = {"window": 1000}
-    return [
-        send("send", "send, one thread", Side("ours", "send:ours", many, few), 2.0, 3.5),
-        send(
-            "send-threads",
-            "send, 4 threads together",
-            Side("ours", "send:ours_threads", {**many, "threads": 4}, few),
-            2.0,
-            3.5,
-        ),
-        Experiment(
-            key="send-pause",
-            ours=Side("ours", "send:after_pause", {"count": 1000, "pause": 0.002}, {"count": 300}),
-            peer=None,
-            # Two processes differ by more than the sides: where their memory lies is what this measures most of all.
-            beside="raw sendall",
-            measures=[
-                Measure(
-                    name="single send after a pause of 2 ms, until in the socket",
-                    figure="took",
-                    unit="µs",
-                    more_is_better=False,
-                    must=1.5,
-                    aim=1.2,
-                )
-            ],
-        ),
-        send("send-batch", "send inside batch(), 100 at a time", Side("ours", "send:ours_batch", many, few), 3.0, 5.0),
-        send(
-            "confirmed",
-            "send_async confirmed, window of 1,000 full",
-            Side("ours", "confirm:ours", {"count": 100_000, **window}, {"count": 20_000}),
-            0.6,
-            0.8,
-            peer=Side("raw, pipelined", "confirm:raw", {"count": 100_000, **window}, {"count": 20_000}),
-        ),
-    ]
+    return Experiment(
+        key="confirmed",
+        ours=Side("ours", "confirm:ours", {"count": 100_000, **window}, {"count": 20_000}),
+        peer=Side("raw, pipelined", "confirm:raw", {"count": 100_000, **window}, {"count": 20_000}),
+        measures=[
+            Measure(name="send_async confirmed, window of 1,000 full", figure="rate", unit="/s", must=0.6, aim=0.8)
+        ],
+    )
 
 
-def _shapes() -> list[Experiment]:
+def _body() -> Experiment:
     size = 128 << 20
+    return Experiment(
+        key="body",
+        ours=Side("ours", "body:ours", {"size": size}),
+        peer=Side("raw recv_into", "body:raw", {"size": size}),
+        measures=[
+            Measure(name="one 128 MiB body: time", figure="took", unit="ms", more_is_better=False, must=1.4, aim=1.15),
+            Measure(
+                name="one 128 MiB body: peak memory beyond the body (RSS)",
+                figure="over",
+                unit="MB",
+                more_is_better=False,
+                must=45.0,
+                aim=25.0,
+                absolute=True,
+            ),
+        ],
+    )
 
-    def flat(key: str, name: str, function: str, small: dict[str, object], large: dict[str, object]) -> Experiment:
+
+def _flat() -> list[Experiment]:
+    def flat(key: str, name: str, function: str, large: int, rounds: int = 1) -> Experiment:
+        measure = Measure(name=name, figure="cost", unit="ns", more_is_better=False, must=_FLAT, aim=_VERY_FLAT)
         return Experiment(
             key=f"flat-{key}",
-            ours=Side("large", function, large),
-            peer=Side("small", function, small),
-            measures=[
-                Measure(name=name, figure="cost", unit="ns", more_is_better=False, must=_FLAT, aim=_VERY_FLAT),
-            ],
+            ours=Side("large", f"flat:{function}", {"size": large, "rounds": rounds}),
+            peer=Side("small", f"flat:{function}", {"size": 1000, "rounds": 100}),
+            measures=[measure],
         )
+
+    def subscribed(count: int) -> Side:
+        load = {"count": 200_000, "size": 100, "subscriptions": count}
+        return Side(f"{count:,}", "receive:many", load, {"count": 50_000})
 
     fed = "one byte at a time, cost a byte: "
     return [
-        Experiment(
-            key="body",
-            ours=Side("ours", "body:ours", {"size": size}),
-            peer=Side("raw recv_into", "body:raw", {"size": size}),
-            measures=[
-                Measure(
-                    name="one 128 MiB body: time", figure="took", unit="ms", more_is_better=False, must=1.4, aim=1.15
-                ),
-                Measure(
-                    name="one 128 MiB body: peak memory beyond the body (RSS)",
-                    figure="over",
-                    unit="MB",
-                    more_is_better=False,
-                    must=45.0,
-                    aim=25.0,
-                    absolute=True,
-                ),
-            ],
-        ),
-        flat(
-            "body",
-            fed + "body of 1 kB → 100 kB",
-            "flat:body",
-            {"size": 1000, "rounds": 100},
-            {"size": 100_000, "rounds": 1},
-        ),
-        flat(
-            "nul",
-            fed + "body without length, 1 kB → 100 kB",
-            "flat:unlimited_body",
-            {"size": 1000, "rounds": 100},
-            {"size": 100_000, "rounds": 1},
-        ),
-        flat(
-            "head",
-            fed + "headers of 1 kB → 60 kB",
-            "flat:head",
-            {"size": 1000, "rounds": 100},
-            {"size": 60_000, "rounds": 2},
-        ),
+        flat("body", fed + "body of 1 kB → 100 kB", "body", 100_000),
+        flat("nul", fed + "body without length, 1 kB → 100 kB", "unlimited_body", 100_000),
+        flat("head", fed + "headers of 1 kB → 60 kB", "head", 60_000, rounds=2),
         Experiment(
             key="flat-subscriptions",
-            ours=Side(
-                "10,000", "receive:many", {"count": 200_000, "size": 100, "subscriptions": 10_000}, {"count": 50_000}
-            ),
-            peer=Side("10", "receive:many", {"count": 200_000, "size": 100, "subscriptions": 10}, {"count": 50_000}),
+            ours=subscribed(10_000),
+            peer=subscribed(10),
             measures=[
                 Measure(
                     name="10 → 10,000 subscriptions: cost a message",
@@ -183,10 +147,6 @@ def _shapes() -> list[Experiment]:
             ],
         ),
     ]
-
-
-def _lives(uris: Sequence[str]) -> list[Experiment]:
-    return [*_round_trips(), *_on_brokers(uris), *_others()]
 
 
 def _round_trips() -> list[Experiment]:
@@ -208,9 +168,9 @@ def _round_trips() -> list[Experiment]:
     ]
 
 
-def _on_brokers(uris: Sequence[str]) -> list[Experiment]:
+def _on_brokers(brokers: Mapping[str, str]) -> list[Experiment]:
     found: list[Experiment] = []
-    for name, uri in brokers.answering(uris).items():
+    for name, uri in brokers.items():
         load = {"uri": uri, "count": 30_000}
         few = {"count": 10_000}
         ours = Side("ours", "brokers:ours", load, few)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 
 from bench import wire
+from bench.costs.server import answering
 
 _CONNECT = re.compile(rb"(?:CONNECT|STOMP)\n")
 _RECEIPT = re.compile(rb"\nreceipt:([^\n]+)")
@@ -99,20 +100,6 @@ def flood(
     else:
         write()
     peer.send(wire.end())
-
-
-def sink(listening: socket.socket, count: int) -> None:
-    """Take so many frames, then say so."""
-    peer = Peer(listening.accept()[0])
-    peer.count_to(count)
-    peer.send(wire.end())
-
-
-def swallow(listening: socket.socket) -> None:
-    """Take everything."""
-    peer = Peer(listening.accept()[0])
-    while peer.count() >= 0:
-        pass
 
 
 def confirm(listening: socket.socket, count: int) -> None:
@@ -208,7 +195,7 @@ def welcome(listening: socket.socket, subscriptions: int) -> None:
 
 
 SERVERS: dict[str, Server] = {
-    server.__name__: server for server in (flood, sink, swallow, confirm, echo, one, beats, cut, welcome)
+    server.__name__: server for server in (flood, confirm, echo, one, beats, cut, welcome, answering)
 }
 
 

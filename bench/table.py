@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.measure import Measure, Result, Spread
 
@@ -10,8 +10,13 @@ HEADER = ("measure", "ours", "peer", "ratio (min..max)", "must", "aim", "verdict
 
 
 def table(results: Sequence[Result]) -> str:
-    rows = [HEADER, *(cells(result) for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    return columns(HEADER, map(cells, results))
+
+
+def columns(header: Sequence[str], lines_of_cells: Iterable[Sequence[str]]) -> str:
+    """Rows of cells, set in columns under their header."""
+    rows = [header, *lines_of_cells]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 

@@ -14,6 +14,15 @@ DESTINATION = "/queue/bench"
 
 END_BODY = b"the end"
 
+END_ID = "end"
+"""The subscription that the cost map's server writes the last message to."""
+
+FLOOD = "/flood/"
+"""A SEND to this destination and a number asks the cost map's server for so many messages."""
+
+BODY = b"x" * 100
+"""Of a message whose size does not matter."""
+
 
 def connected(heart_beat: str = "0,0") -> bytes:
     return b"CONNECTED\nversion:1.2\nheart-beat:%b\nserver:bench/1.0\nsession:1\n\n\0\n" % heart_beat.encode()
@@ -35,6 +44,15 @@ def message(number: int, size: int, subscription: str = "1", *, escapes: bool = 
         f"content-type:text/plain\ncontent-length:{size}\ntimestamp:{1700000000000 + number}\npriority:4\nexpires:0\n\n"
     )
     return head.encode() + b"x" * size + b"\0\n"
+
+
+def message_of(number: int, size: int, headers: int, subscription: str) -> bytes:
+    """A MESSAGE with so many headers: 3, or 9 and more, of which the tenth and later ones are an application's."""
+    if headers == 3:
+        head = f"MESSAGE\nmessage-id:m-{number}\ndestination:{DESTINATION}\nsubscription:{subscription}\n\n"
+        return head.encode() + b"x" * size + b"\0\n"
+    more = "".join(f"x-header-{each}:value {each} of {number}\n" for each in range(9, headers))
+    return message(number, size, subscription).replace(b"\n", f"\n{more}".encode(), 1)
 
 
 def block(size: int, subscriptions: Sequence[str] = ("1",), *, escapes: bool = False) -> bytes:
