@@ -13,10 +13,16 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import ways
+
+from stomplistener._engine import context
 from stomplistener.states import CONNECTION_MOVES as CONNECTION
 from stomplistener.states import SESSION_MOVES as SESSION
+from stomplistener.states import SUBSCRIPTION_MOVES, TRANSACTION_MOVES, WRITE_MOVES
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -32,13 +38,17 @@ _REASONS = {
     ("NEW", "CLOSED"): "close()",
     ("CONNECTING", "CONNECTED"): "ready",
     ("CONNECTING", "CLOSED"): "attempts\\nused up,\\nclose()",
-    ("CONNECTED", "SUSPENDED"): "lost, or\\nmoving to\\na preferred\\nbroker",
+    ("CONNECTED", "SUSPENDED"): "lost",
+    ("CONNECTED", "MIGRATING"): "a preferred\\nbroker\\nis back",
     ("CONNECTED", "CLOSING"): "disconnect()",
     ("CONNECTED", "CLOSED"): "close(), or\\nlost with\\nreconnect=\\nFalse",
     ("SUSPENDED", "CONNECTED"): "restored",
-    ("SUSPENDED", "CLOSING"): "disconnect()\\nwhile moving",
     ("SUSPENDED", "CLOSED"): "attempts\\nused up,\\nclose(),\\ndisconnect()",
-    ("CLOSING", "CLOSED"): "goodbye\\nsaid, or\\ntime over",
+    ("MIGRATING", "CONNECTED"): "something\\nstayed open\\ntoo long",
+    ("MIGRATING", "SUSPENDED"): "left,\\nor lost",
+    ("MIGRATING", "CLOSING"): "disconnect()",
+    ("MIGRATING", "CLOSED"): "close()",
+    ("CLOSING", "CLOSED"): "DISCONNECT\\nanswered, or\\ntime over",
     ("CLOSED", "CONNECTING"): "connect()",
 }
 
@@ -67,10 +77,10 @@ def architecture() -> str:
         + """    broker [label="broker", shape=cylinder, style="", width=2.2];
     receiver [label="receiver thread\\nconnects, reads,\\ndecodes, closes"];
     writer [label="writer thread\\nin bursts"];
-    outbox [label="outbox\\nkeeps the order\\nof frames"];
-    session [label="session\\nstate of the protocol,\\nunder one lock", style="rounded,bold"];
-    timer [label="timer thread\\nheart-beats,\\nretries"];
-    lanes [label="lanes\\nbounded in\\nmessages and bytes"];
+    queue [label="write queue\\nkeeps the order\\nof frames"];
+    session [label="session\\nstate of the protocol,\\nunder the lock", style="rounded,bold"];
+    timer [label="timer thread\\nheart-beats,\\nretries, stop()"];
+    lanes [label="dispatch queues\\nbounded in\\nmessages and bytes"];
     subgraph cluster_app {
         label="your code runs here"; labelloc=b; style="rounded,dashed"; fontname="Helvetica"; fontsize=11;
         dispatcher [label="dispatcher\\nlisteners,\\nin order"];
@@ -84,10 +94,10 @@ def architecture() -> str:
     lanes -> dispatcher;
     lanes -> workers;
     broker -> writer [dir=back, label="bytes"];
-    broker -> outbox [dir=back, label="bytes,\\nwhen quiet"];
-    writer -> outbox [dir=back];
-    outbox -> session [dir=back, label="frames"];
-    outbox -> timer [dir=back, label="heart-beats", style=dashed];
+    broker -> queue [dir=back, label="bytes, written by\\nthe thread that sends"];
+    writer -> queue [dir=back];
+    queue -> session [dir=back, label="frames"];
+    queue -> timer [dir=back, label="heart-beats", style=dashed];
     timer -> lanes [label="retries", style=dashed];
     session -> threads [dir=back, label="send, ack, ..."];
     session -> dispatcher [dir=back];
@@ -96,9 +106,67 @@ def architecture() -> str:
     )
 
 
+def moves(table: Mapping[Any, frozenset[Any]]) -> str:
+    """A table of moves that need no reason: the names of the states say it."""
+    pairs = sorted((state.name, target.name) for state, targets in table.items() for target in targets)
+    edges = [f"    {a} -> {b};" for a, b in pairs]
+    names = [f"    {state.name};" for state in table]
+    return "\n".join([_HEAD % ("TB", 0.3, 0.35), *names, *edges, "}"]).replace("\n\n", "\n")
+
+
+def way(lanes: Sequence[ways.Lane]) -> str:
+    """The steps of a way, one column a thread; what is done under the lock of the connection is bold."""
+    lines = [_HEAD % ("TB", 0.6, 0.22)]
+    numbers = iter(range(1, 100))
+    handed = ""
+    for column, lane in enumerate(lanes):
+        names = [f"step{next(numbers)}" for _ in lane.steps]
+        lines.append(f"    subgraph cluster_{column} {{")
+        lines.append(f'        label="{lane.thread}"; style="rounded,dashed"; fontname="Helvetica"; fontsize=11;')
+        for name, step in zip(names, lane.steps, strict=True):
+            state = f"\\nstate: {step.state}" if step.state else ""
+            bold = ', style="rounded,bold"' if step.locked else ""
+            lines.append(f'        {name} [label="{step.function}\\n{step.what}{state}"{bold}];')
+        lines.append("        " + " -> ".join(names) + ";")
+        lines.append("    }")
+        if handed:
+            lines.append(f"    {handed} -> {names[0]} [style=dashed];")
+        handed = next((name for name, step in zip(names, lane.steps, strict=True) if step.hands_over), "")
+    return "\n".join([*lines, "}"]).replace("\n\n", "\n")
+
+
+_LOCK = re.compile(r"^\d\. (.+?)(?:[:,]|$)", re.MULTILINE)
+
+
+def lock_names() -> list[str]:
+    """The locks in the order in which they may be taken, from the text that states it."""
+    return [name.replace("``", "") for name in _LOCK.findall(context.__doc__ or "")]
+
+
+def locks() -> str:
+    """The order of all locks."""
+    names = lock_names()
+    nodes = [
+        f'    lock{number} [label="{number}. {name}"{", style=bold" if name == "Context.lock" else ""}];'
+        for number, name in enumerate(names, 1)
+    ]
+    # Between two leaves there is no arrow: neither is taken with the other held.
+    last = next(number for number, name in enumerate(names, 1) if name == "Context.lock")
+    edges = [f"    lock{number} -> lock{number + 1};" for number in range(1, last)]
+    edges += [f"    lock{last} -> lock{number};" for number in range(last + 1, len(names))]
+    return "\n".join([_HEAD % ("TB", 0.3, 0.35), *nodes, *edges, "}"]).replace("\n\n", "\n")
+
+
 ALL = {
     "session-states": (session_states, "The states of a session and the events that change them"),
     "connection-states": (connection_states, "The states of a connection and what changes them"),
+    "subscription-states": (lambda: moves(SUBSCRIPTION_MOVES), "The states of a subscription"),
+    "transaction-states": (lambda: moves(TRANSACTION_MOVES), "The states of a transaction"),
+    "write-states": (lambda: moves(WRITE_MOVES), "The states of the write queue"),
+    "way-of-a-send": (lambda: way(ways.SEND), "The way of a SEND"),
+    "way-of-a-message": (lambda: way(ways.MESSAGE), "The way of a MESSAGE and of its ACK"),
+    "reconnect": (lambda: way(ways.RECONNECT), "The steps of a reconnect"),
+    "locks": (locks, "The locks and the order in which they may be taken"),
     "architecture": (architecture, "Threads of a connection and the data that flows between them"),
 }
 

@@ -18,6 +18,7 @@ from typing import Any
 import click
 import compared
 import guarantees
+import ways
 
 import stomplistener
 from stomplistener.brokers import PROFILES
@@ -184,6 +185,17 @@ def guarantee_tables() -> str:
     return "\n".join(parts)
 
 
+def steps(lanes: Iterable[ways.Lane]) -> str:
+    """The steps of a way through the code."""
+    lines = []
+    for lane in lanes:
+        for number, step in enumerate(lane.steps):
+            name = f"`{step.function}`<br>`{step.file}`"
+            what = step.what[:1].upper() + step.what[1:] + (f"; the state is `{step.state}` now" if step.state else "")
+            lines.append(("" if number else lane.thread, name, what, "held" if step.locked else ""))
+    return rows(("Thread", "Function", "What it does", "Lock"), lines)
+
+
 def brokers() -> str:
     """The headers by which each broker says an option."""
     profiles = PROFILES.values()
@@ -281,6 +293,28 @@ def bench_table(directory: Path = PUBLISHED) -> str:
     )
 
 
+def cost_map(directory: Path = PUBLISHED) -> str:
+    """The published cost map: the rows that are nearest to their must first, under each condition."""
+    if not (directory / "costs.json").exists():
+        return NOT_PUBLISHED.format(command="make bench")
+    sys.path.insert(0, str(ROOT))
+    from bench.costs.measure import CONDITIONS, Cost
+    from bench.costs.table import HEADER, by_condition, cells
+
+    published = json.loads((directory / "costs.json").read_text())
+    costs = [Cost.from_json(each) for each in published["costs"]]
+    parts = [f"{published['machine'].rstrip('.')}. Medians of {published['runs']} rounds, the sides in turn.\n"]
+    for name, some in by_condition(costs):
+        held, asked = sum(cost.verdict == "ok" for cost in some), sum(bool(cost.verdict) for cost in some)
+        table = rows(HEADER, (map(_cell, cells(cost)) for cost in some))
+        parts.append(f"### {CONDITIONS[name].text}\n\n{held} of {asked} musts hold.\n\n{table}")
+    return "\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 def profile_table(directory: Path = PUBLISHED) -> str:
     """The published microseconds of each stage."""
     if not (directory / "profile.json").exists():
@@ -289,7 +323,6 @@ def profile_table(directory: Path = PUBLISHED) -> str:
     lines = []
     for direction, stages in published["stages"].items():
         lines += [(direction, stage, f"{cost:.2f}") for stage, cost in stages]
-        lines.append((direction, "together", f"{sum(cost for _, cost in stages):.2f}"))
     return f"{published['machine'].rstrip('.')}.\n\n" + rows(("", "Stage", "µs a message"), lines)
 
 
@@ -306,8 +339,10 @@ def files() -> dict[str, str]:
         "compared.md": compared_in_full(),
         "metrics.md": metrics(),
         "bench.md": bench_table(),
+        "costs.md": cost_map(),
         "profile.md": profile_table(),
         "guarantees.md": guarantee_tables(),
+        **{f"way_{name}.md": steps(lanes) for name, lanes in ways.ALL.items()},
     }
 
 

@@ -239,7 +239,9 @@ OPERATIONS = (
             Row(
                 DURING,
                 "An acknowledgement: as above. Forwarding and acknowledging are one transaction: both happen at the "
-                "broker, or neither. Where its end is not known, that is logged.",
+                "broker, or neither. On RabbitMQ, which answers COMMIT before messages are stored, the copy is "
+                "confirmed first and the message acknowledged then: it may be in both queues. If the outcome is not "
+                "known, that is logged.",
                 ("test_forwarding_is_both_or_neither_over_a_loss",),
             ),
             Row(
@@ -329,8 +331,8 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "While cut off there is nobody to say goodbye to: as `close()`. An attempt under way is ended. On the "
-                "way to a preferred broker, the one that is being left is said goodbye to.",
+                "Without a connection it is as `close()`: DISCONNECT cannot be sent. An attempt under way is ended. "
+                "On the way to a preferred broker, DISCONNECT goes to the broker that is being left.",
                 ("test_an_end_while_the_connection_is_lost", "test_disconnect_during_the_move_is_graceful"),
                 (15,),
             ),
