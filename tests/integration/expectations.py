@@ -105,7 +105,7 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
     ("NACK", "artemis", EVERY): Expectation("vanishes", "it takes a NACK for an ACK"),
     ("NACK", "apollo", EVERY): Expectation("comes again", "until the queue's nak_limit, then it is a dead letter"),
     ("NACK", "rabbitmq", EVERY): Expectation(
-        "comes again", "at once and for ever; with requeue:false it is a dead letter"
+        "dead letter at once", "with the requeue:false that we send; with requeue:true it comes again, for ever"
     ),
     ("rejected for good", EVERY, "1.0"): Expectation("refused", _NO_1_0),
     ("rejected for good", "activemq", EVERY): Expectation(

@@ -30,13 +30,23 @@ class Postgres:
             "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": "postgres", "PGDATABASE": "postgres"
         }  # fmt: skip
 
-    def query(self, text: str) -> list[tuple[int, ...]]:
-        """The rows of a query, by a connection of its own that is named ``test``."""
+    def _connected(self) -> psycopg.Connection[tuple[int, ...]]:
         values = {name.removeprefix("PG").lower(): value for name, value in self.variables.items()}
         values["dbname"] = values.pop("database")
-        with psycopg.connect(**values, application_name="test", autocommit=True) as connection:  # type: ignore[arg-type]
+        return psycopg.connect(**values, application_name="test", autocommit=True)  # type: ignore[arg-type]
+
+    def query(self, text: str) -> list[tuple[int, ...]]:
+        """The rows of a query, by a connection of its own that is named ``test``."""
+        with self._connected() as connection:
             cursor = connection.execute(text)
             return list(cursor) if cursor.description else []
+
+    @contextmanager
+    def holding(self, text: str) -> Iterator[None]:
+        """Keep the locks of a query while the block lasts."""
+        with self._connected() as connection, connection.transaction():
+            connection.execute(text)
+            yield
 
     @property
     def clients(self) -> int:

@@ -19,7 +19,7 @@ pytestmark = matrix()
 def test_connect(world: World) -> None:
     with world.connection() as connection:
         assert connection.session.version == world.spoken
-        frame = connection._core.session.connected_frame
+        frame = connection._engine.context.session.connected_frame
         profile = profile_of(frame)
         assert profile is None or profile.name == world.name
         world.check("server header", "yes" if profile else "hidden")
@@ -186,9 +186,9 @@ def test_lost_again_and_again(world: World) -> None:
         connection.send(queue, body, persistent=True, confirm=True)
     for _ in range(3):
         with world.connection() as connection:
-            (message,) = received(connection.consume(queue, ack=world.individual))
+            (message,) = received(connection.consume(queue, ack=world.individual))  # type: ignore[arg-type]
             assert message.text == body
-    with world.connection() as connection, connection.consume(queue, ack=world.individual) as consumer:
+    with world.connection() as connection, connection.consume(queue, ack=world.individual) as consumer:  # type: ignore[arg-type]
         again = received(consumer, 1, world.patience("lost again and again", "comes again"))
         for message in again:
             message.ack()
@@ -202,10 +202,10 @@ def test_lost_again_and_again(world: World) -> None:
 def test_redelivery(world: World) -> None:
     queue = world.queue()
     with world.connection() as connection:
-        consumer = connection.consume(queue, ack=world.individual)
+        consumer = connection.consume(queue, ack=world.individual)  # type: ignore[arg-type]
         connection.send(queue, "again", confirm=True)
         assert [message.text for message in received(consumer)] == ["again"]
-    with world.connection() as connection, connection.consume(queue, ack=world.individual) as consumer:
+    with world.connection() as connection, connection.consume(queue, ack=world.individual) as consumer:  # type: ignore[arg-type]
         (message,) = received(consumer)
         message.ack()
         world.check("redelivery", "yes")
@@ -217,16 +217,16 @@ def test_unsubscribed(world: World) -> None:
     queue = world.queue()
     with world.connection() as second:
         with world.connection() as first:
-            with first.consume(queue, ack=world.individual) as consumer:
+            with first.consume(queue, ack=world.individual) as consumer:  # type: ignore[arg-type]
                 second.send(queue, "kept", confirm=True)
                 assert [message.text for message in received(consumer)] == ["kept"]
             first.send(world.queue(), "behind UNSUBSCRIBE", confirm=True)
-            with second.consume(queue, ack=world.individual) as other:
+            with second.consume(queue, ack=world.individual) as other:  # type: ignore[arg-type]
                 came = texts(other, 1, 3.0) == ["kept"]
             # Else RabbitMQ may give it to the subscription that is ending when the first connection is over.
             second.send(world.queue(), "behind UNSUBSCRIBE", confirm=True)
         if not came:
-            with second.consume(queue, ack=world.individual) as other:
+            with second.consume(queue, ack=world.individual) as other:  # type: ignore[arg-type]
                 assert texts(other, 1) == ["kept"]
     world.check("unsubscribed", "yes" if came else "at the connection's end")
 
@@ -235,8 +235,8 @@ def test_competing(world: World) -> None:
     queue = world.queue()
     with world.connection() as first, world.connection() as second:
         with (
-            first.consume(queue, ack=world.individual, prefetch=1) as one,
-            second.consume(queue, ack=world.individual, prefetch=1) as two,
+            first.consume(queue, ack=world.individual, prefetch=1) as one,  # type: ignore[arg-type]
+            second.consume(queue, ack=world.individual, prefetch=1) as two,  # type: ignore[arg-type]
         ):
             one.subscription.wait_active()
             two.subscription.wait_active()

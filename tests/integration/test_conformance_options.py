@@ -43,18 +43,18 @@ def test_transacted_ack(world: World) -> None:
     place = world.queue()
     with world.connection() as connection:
         connection.send(place, "message", confirm=True)
-        (message,) = received(connection.consume(place, ack=world.individual))
+        (message,) = received(connection.consume(place, ack=world.individual))  # type: ignore[arg-type]
         with contextlib.suppress(KeyError), connection.transaction() as transaction:
             transaction.ack(message)
             raise KeyError
     with world.connection() as connection:
-        again = received(connection.consume(place, ack=world.individual), 1, world.patience("transacted ACK"))
+        again = received(connection.consume(place, ack=world.individual), 1, world.patience("transacted ACK"))  # type: ignore[arg-type]
         if not again:
             world.check("transacted ACK", "counts at once")
             return
         with connection.transaction() as transaction:
             transaction.ack(again[0])
-    with world.connection() as connection, connection.consume(place, ack=world.individual) as consumer:
+    with world.connection() as connection, connection.consume(place, ack=world.individual) as consumer:  # type: ignore[arg-type]
         assert texts(consumer, 1, 0.2) == []
     world.check("transacted ACK", "yes")
 
@@ -151,9 +151,9 @@ def test_prefetch(world: World) -> None:
     with world.connection() as connection:
         for number in range(6):
             connection.send(place, f"{number}".ljust(1024), confirm=True)
-        consumer = connection.consume(place, ack=world.individual, prefetch=2)
+        consumer = connection.consume(place, ack=world.individual, prefetch=2)  # type: ignore[arg-type]
         ahead = len(received(consumer, 2)) + len(received(consumer, 4, 0.4))
-    with world.connection() as connection, connection.consume(place, ack=world.individual, prefetch=1) as consumer:
+    with world.connection() as connection, connection.consume(place, ack=world.individual, prefetch=1) as consumer:  # type: ignore[arg-type]
         assert len(received(consumer, 1)) == 1
         assert received(consumer, 1, 0.3) == []
     world.check("prefetch", "yes" if ahead == 2 else f"{ahead} for 2")

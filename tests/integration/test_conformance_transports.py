@@ -30,7 +30,7 @@ def test_messages_acknowledgements_and_transactions(world: World, scheme: str, t
         with connection.transaction() as transaction:
             for body in bodies:
                 transaction.send(queue, body, {"name": "a: b"}, persistent=True)
-        messages = received(connection.consume(queue, ack=world.individual), 3)
+        messages = received(connection.consume(queue, ack=world.individual), 3)  # type: ignore[arg-type]
         # Apollo does not always keep the order of a transaction over WebSocket.
         assert sorted(message.body for message in messages) == sorted(bodies)
         assert messages[0].ack()
@@ -38,7 +38,7 @@ def test_messages_acknowledgements_and_transactions(world: World, scheme: str, t
         connection.subscribe(ask := world.queue(), lambda message: connection.reply(message, "yes"), confirm=True)
         assert connection.request(ask, "?").text == "yes"
     with world.connection(**options) as connection:
-        left = received(connection.consume(queue, ack=world.individual), 2)
+        left = received(connection.consume(queue, ack=world.individual), 2)  # type: ignore[arg-type]
         assert sorted(message.body for message in left) == sorted(message.body for message in messages[1:])
         for message in left:
             message.ack()

@@ -9,6 +9,7 @@ import uuid
 import pytest
 
 from stomplistener import Connection, Frame, Listener, Message
+from stomplistener.options import AckMode
 from stomplistener.testing import AnyBroker, FaultProxy
 
 
@@ -24,7 +25,7 @@ class Errors(Listener):
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 @pytest.mark.parametrize("ack", ["client", "client-individual"])
 def test_scenario_20_the_old_acknowledgement_is_not_sent_and_the_new_one_is(
-    stomp_broker: AnyBroker, version: str, ack: str
+    stomp_broker: AnyBroker, version: str, ack: AckMode
 ) -> None:
     queue = f"/queue/scenario-20-{uuid.uuid4().hex}"
     errors, release, begun, done = Errors(), threading.Event(), threading.Event(), threading.Event()

@@ -118,7 +118,7 @@ def test_a_server_that_is_not_stomp(orders: Path) -> None:
     with server(as_http) as port:
         line = failed(orders, f"tcp://127.0.0.1:{port}", 1)
     assert line.startswith("stomplistener.errors.ConnectFailed: could not connect"), line
-    assert "HTTP/1.1" in line
+    assert "this port speaks HTTP; use ws://" in line
 
 
 def test_a_silent_server(orders: Path) -> None:
@@ -179,6 +179,7 @@ def test_the_programs_of_the_tutorial_say_where_the_embedded_broker_listens() ->
         assert '"tcp://localhost:61613"' in captioned("tutorial.md", caption)
 
 
+@pytest.mark.timeout(150)
 def test_the_commands_of_the_page_on_the_command_line(tmp_path: Path) -> None:
     """In the order of the page, in one shell, as they are typed."""
     typed = re.findall(r"^\$ (.+)$", (DOCS / "howto" / "command-line.md").read_text(), re.MULTILINE)
@@ -192,7 +193,7 @@ def test_the_commands_of_the_page_on_the_command_line(tmp_path: Path) -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(tmp_path)},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=140,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -225,3 +226,15 @@ def test_the_program_for_a_container(tmp_path: Path) -> None:
             eventually(alive)
             program.process.send_signal(signal.SIGTERM)
             assert program.end() == 0, program.lines
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM on this platform")
+def test_a_program_that_asks_for_the_end_in_its_handler_ends_gracefully(tmp_path: Path) -> None:
+    (tmp_path / "until_sigterm.py").write_text(captioned("howto/end.md", "until_sigterm.py"))
+    with Broker() as broker, running(["until_sigterm.py"], tmp_path, STOMP_URL=broker.uri) as program:
+        broker.publish("/queue/orders", "a pizza")
+        program.expect("received a pizza")
+        broker.wait_for(lambda: not broker.unacknowledged("/queue/orders"), what="the acknowledgement")
+        program.process.send_signal(signal.SIGTERM)
+        assert program.end() == 0, program.lines
+        assert broker.frames(command="DISCONNECT")

@@ -27,6 +27,7 @@ MODULES = (
     "stomplistener.testing.containers",
     "stomplistener.contrib.asyncio",
     "stomplistener.contrib.django",
+    "stomplistener.contrib.django.test",
     "stomplistener.contrib.flask",
     "stomplistener.contrib.publisher",
     "stomplistener.contrib.twisted",
@@ -34,10 +35,10 @@ MODULES = (
 )
 # Whose names are for the library alone, and those that are stomp.py's, which a page of their own compares.
 ELSEWHERE = {
+    "stomplistener.brokers",
     "stomplistener.compat.stomp",
     "stomplistener.compat.stomp.adapter",
     "stomplistener.contrib.loops",
-    "stomplistener.core",
 }
 # What a public method returns, and what nobody makes: described beside it, under the name of its module.
 SNAPSHOTS = {
@@ -110,7 +111,7 @@ def test_the_table_of_exceptions_knows_the_calls() -> None:
 
 def test_the_page_on_the_command_line_has_the_help_of_each_command() -> None:
     text = load("generate").command_line()
-    for command in ("ping", "listen", "send", "bench", "top", "broker", "worker", "completion"):
+    for command in ("ping", "listen", "send", "browse", "move", "dump", "restore", "shell", "top", "completion"):
         assert f"## stomplistener {command}\n\n```text\nUsage: stomplistener {command} " in text
     assert "--metrics-port" in text
 
@@ -149,6 +150,26 @@ def test_the_page_on_performance_shows_what_was_published(tmp_path: Path) -> Non
     assert "faster.svg" in table
     assert "cheaper.svg" not in table
     assert "| send | encode | 1.25 |" in generate.profile_table(tmp_path)
+
+
+def cost(key: str, ratio: float, condition: str = "quiet") -> dict[str, object]:
+    spread = {"median": ratio, "least": ratio, "most": ratio}
+    words = {"key": key, "group": "sending", "name": key, "against": "stomp.py", "call": "c.send()"}
+    figures = {"unit_ours": 5.0, "unit_peer": 5 * ratio, "rate_ours": 200_000.0, "rate_peer": None, "ratio": spread}
+    rules = {"figure": "cpu", "at_most": False, "must": 3.0, "verdict": "ok"}
+    return {"condition": condition, **words, **figures, **rules}
+
+
+def test_the_page_on_performance_shows_the_cost_map_with_slow_rows_first(tmp_path: Path) -> None:
+    generate = load("generate")
+    assert "make bench" in generate.cost_map(tmp_path)
+    costs = [cost("quick", 8.0), cost("slow", 2.0), cost("disturbed", 4.0, "busy")]
+    (tmp_path / "costs.json").write_text(json.dumps({"machine": "a machine.", "runs": 5, "costs": costs}))
+    shown = generate.cost_map(tmp_path)
+    slow = "| sending: slow | 5.00 | 10.0 | 2.00 (2.00..2.00) | ≥ 3.00 | 200,000 |  | stomp.py | MISSED |"
+    titles = ("With nothing beside it", "1 of 2 musts hold", slow, "sending: quick", "two busy", "sending: disturbed")
+    places = [shown.index(title) for title in titles]
+    assert places == sorted(places)
 
 
 def test_what_is_compared_is_shown_by_tests_and_readme_says_the_same() -> None:

@@ -1,0 +1,63 @@
+"""The tables of states: what is in them happens, everything else raises."""
+
+from __future__ import annotations
+
+import enum
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from stomplistener.protocol import SubscriptionEntry, SubscriptionState, TransactionEntry, TransactionState
+from stomplistener.states import CONNECTION_MOVES, SUBSCRIPTION_MOVES, TRANSACTION_MOVES, IllegalMove, check_move
+
+TABLES: list[Mapping[Any, frozenset[Any]]] = [CONNECTION_MOVES, SUBSCRIPTION_MOVES, TRANSACTION_MOVES]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_each_table_has_every_state_and_each_can_be_reached(table: Mapping[enum.Enum, frozenset[enum.Enum]]) -> None:
+    kind = type(next(iter(table)))
+    assert list(table) == list(kind)
+    reached = {next(iter(table))}
+    for _ in table:
+        reached |= {target for state in reached for target in table[state]}
+    assert reached == set(kind)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_move_that_is_not_in_the_table_raises(table: Mapping[enum.Enum, frozenset[enum.Enum]]) -> None:
+    for old in table:
+        for new in table:
+            if new in table[old]:
+                check_move(table, old, new)
+            else:
+                with pytest.raises(IllegalMove, match=f"{old.name} to {new.name}"):
+                    check_move(table, old, new)
+
+
+def test_entries_move_by_their_table() -> None:
+    subscription = SubscriptionEntry(id="a", destination="/q", ack="auto")
+    with pytest.raises(IllegalMove):
+        subscription.move(SubscriptionState.REPLAYING)
+    assert subscription.state is SubscriptionState.PENDING
+    transaction = TransactionEntry("t", 1)
+    with pytest.raises(IllegalMove):
+        transaction.move(TransactionState.COMMITTED)
+    transaction.move(TransactionState.COMMITTING)
+    assert transaction.state is TransactionState.COMMITTING
+
+
+def test_an_illegal_move_raises_without_assertions_too() -> None:
+    program = (
+        "from stomplistener.protocol import TransactionEntry, TransactionState, Session\n"
+        "entry = TransactionEntry('t', 1)\n"
+        "for call in (lambda: entry.move(TransactionState.IN_DOUBT), Session().restored):\n"
+        "    try:\n"
+        "        call()\n"
+        "    except Exception as error:\n"
+        "        print(type(error).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == ["IllegalMove", "ProtocolError"]
