@@ -756,7 +756,7 @@ class Connection:
         Args:
             message: the request, of this or another connection.
         """
-        self._engine.reply(message, body, headers, self._seconds(timeout), options)
+        self._engine.sender.reply(message, body, headers, self._seconds(timeout), options)
 
     def wait_ready(self, timeout: float | None = DEFAULT) -> None:
         """Wait until a message could be sent without waiting: for who sends with ``timeout=0``, as an event loop.

@@ -178,11 +178,6 @@ class DispatchQueue:
         """Whether it was stopped and its threads have ended."""
         return self._state is QueueState.STOPPED and not self._threads
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether something waits to be worked off."""
-        return bool(self._waiting)
-
     def offer_idle_work(self, work: Event) -> None:
         """Let the one thread call ``work`` whenever it has nothing else to do. Call without the lock."""
         thread = None

@@ -10,8 +10,7 @@ ends it all.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from stomplistener._engine.connection_cycle import ConnectionCycle
 from stomplistener._engine.context import Context
@@ -35,9 +34,7 @@ from stomplistener._util.locks import is_owned
 from stomplistener._util.timer import timer
 from stomplistener.errors import ClosedAfterFork, ConnectFailed, ConnectionLost, NotConnected, StompError
 from stomplistener.listener import Listeners
-from stomplistener.message import Message
-from stomplistener.options import Config, SendOptions
-from stomplistener.protocol import TransactionEntry
+from stomplistener.options import Config
 from stomplistener.states import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 
@@ -67,9 +64,7 @@ class Engine:
         self.sender = Sender(context, self.writer, flow, self.settlement)
         self.settlement.dead_letters = DeadLetters(context, self.sender, self.new_receipt)
         self.requests = RequestReply(self, context, self.sender)
-        self._inbound = Inbound(
-            context, flow, self.writer, self.sender, self.main, self, self._rejected, ReadCoalescer()
-        )
+        self._inbound = Inbound(context, flow, self.writer, self.sender, self.main, self._rejected, ReadCoalescer())
         self.cycle = ConnectionCycle(
             context,
             flow,
@@ -134,32 +129,6 @@ class Engine:
             request = self.context.session.forget(future)
             self.sender.notify_window()
         return request is not None
-
-    def settle(
-        self,
-        message: Message,
-        transaction: TransactionEntry | None,
-        headers: Mapping[str, str] | None,
-        *,
-        negative: bool,
-        timeout: float | None,
-    ) -> bool:
-        """ACK or NACK a message: see ``Message.ack``."""
-        return self.sender.settle(
-            message, transaction, headers, negative=negative, timeout=self.context.config.seconds(timeout)
-        )
-
-    def reply(
-        self, message: Message, body: Any, headers: Mapping[str, str] | None, timeout: Any, options: SendOptions
-    ) -> None:
-        """Send an answer to a request: see ``Message.reply``."""
-        destination = message.reply_to
-        if destination is None:
-            raise ValueError(f"{message!r} has no reply-to: nobody waits for an answer")
-        id = message.headers.get("correlation-id")
-        merged = {**({"correlation-id": id} if id is not None else {}), **(headers or {})}
-        seconds = self.context.config.seconds(timeout)
-        self.sender.send(self.sender.make_send(destination, body, merged, None, seconds, options), seconds)
 
     # Lives
 

@@ -6,6 +6,8 @@ thread waits for an answer of the broker, since that may lie behind the messages
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from stomplistener._engine.context import Context
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import Changes
@@ -95,6 +97,15 @@ class FlowControl:
         with self._lock:
             self._is_open = False
             self._changes.notify_all()
+
+    def wait_reading(self, changes: Changes, condition: Callable[[], bool], deadline: Deadline) -> bool:
+        """``changes.wait_for`` what an answer of the broker makes true; the receiver reads on meanwhile."""
+        waiting = object()
+        try:
+            self.expect(waiting)
+            return changes.wait_for(condition, deadline)
+        finally:
+            self.unexpect(waiting)
 
     def expect(self, waiting: object) -> None:
         """Read on for the sake of ``waiting`` until ``unexpect``; call it inside the ``try`` of that. Idempotent."""

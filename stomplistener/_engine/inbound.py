@@ -56,9 +56,8 @@ class Inbound:
         context: of the connection.
         flow: holds reading back.
         writer: tells whether something was sent since the last read.
-        sender: threads wait there for receipts.
+        sender: threads wait there for receipts; settles messages.
         main: the queue of the dispatcher.
-        settler: settles messages; handed to each.
         rejected: called without the lock for a subscription that the broker refused.
         pause: lets bytes gather.
     """
@@ -70,7 +69,6 @@ class Inbound:
         writer: Writer,
         sender: Sender,
         main: DispatchQueue,
-        settler: Any,
         rejected: Callable[[SubscriptionEntry], None],
         pause: Pause,
     ) -> None:
@@ -81,7 +79,6 @@ class Inbound:
         self._writer = writer
         self._sender = sender
         self._main = main
-        self._settler = settler
         self._rejected = rejected
         self._pause = pause
         self._secrets: tuple[str, ...] = ()
@@ -213,7 +210,7 @@ class Inbound:
                 context.counters.messages_received += 1
                 entry = subscriptions.get(frame.header("subscription") or "") or session.subscription(frame)
                 subscription: Any = None if entry is None else entry.context
-                message = Message(frame, subscription, epoch, self._settler)
+                message = Message(frame, subscription, epoch, self._sender)
                 if subscription is None or subscription.queue is main:
                     items.append(message)
                 else:

@@ -121,13 +121,7 @@ class Answer(Future[T]):
         """Wait for the answer; whether it is there."""
         if self.done():
             return True
-        flow = self._desk.flow
-        waiting = object()
-        try:
-            flow.expect(waiting)
-            return self._changes.wait_for(self.done, deadline)
-        finally:
-            flow.unexpect(waiting)
+        return self._desk.flow.wait_reading(self._changes, self.done, deadline)
 
     def finish(self, answer: T | BaseException) -> bool:
         """Set the answer, with the lock held; whether ``publish`` has to be called when it is released."""

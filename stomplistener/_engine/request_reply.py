@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from stomplistener._engine.context import Context
 from stomplistener._engine.dispatch_queue import Item
@@ -29,10 +29,6 @@ MakeFrame = Callable[[Mapping[str, str]], Frame]
 
 class Reply(Answer[Message]):
     """What becomes the answer to a request."""
-
-
-class ReplyDesk(Desk, Protocol):
-    """What requests need of the engine."""
 
 
 class RequestReply:
@@ -147,13 +143,7 @@ class RequestReply:
         def is_decided() -> bool:
             return subscription is not self._subscription or subscription.is_active or subscription.has_ended
 
-        waiting = object()
-        try:
-            self._desk.flow.expect(waiting)
-            decided = self._context.wait_until(is_decided, deadline)
-        finally:
-            self._desk.flow.unexpect(waiting)
-        if not decided:
+        if not self._desk.flow.wait_reading(self._context.changes, is_decided, deadline):
             raise TimedOut(f"{what} timed out after {deadline.timeout} s without a queue for the answer")
         with self._lock:
             self._sender.check_usable()

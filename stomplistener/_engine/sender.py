@@ -198,10 +198,7 @@ class Sender:
             return is_free() or self._unusable() is not None or self._window_is_full() or writer.is_full
 
         if not context.wait_until(is_worth_a_look, deadline):
-            raise TimedOut(
-                f"{what} timed out after {deadline.timeout} s without a connection; nothing was written, and nothing "
-                "will be"
-            )
+            raise _never_written(what, deadline)
         with context.lock:
             self.check_usable()
 
@@ -246,12 +243,7 @@ class Sender:
         Returns:
             whether it became true.
         """
-        waiting = object()
-        try:
-            self._flow.expect(waiting)
-            return self._context.answers.wait_for(condition, deadline)
-        finally:
-            self._flow.unexpect(waiting)
+        return self._flow.wait_reading(self._context.answers, condition, deadline)
 
     def wait_ready(self, deadline: Deadline) -> None:
         """Wait until a SEND, confirmed or not, can be sent without waiting; another one may come before."""
@@ -359,6 +351,18 @@ class Sender:
         admits = self._admits_confirmed if wait else self._admits_noted
         self.transmit(asking, timeout, "SEND", note=note, admits=admits, context=receipt)
 
+    def reply(
+        self, message: Message, body: Any, headers: Mapping[str, str] | None, timeout: Any, options: SendOptions
+    ) -> None:
+        """Send an answer to a request: see ``Message.reply``."""
+        destination = message.reply_to
+        if destination is None:
+            raise ValueError(f"{message!r} has no reply-to: nobody waits for an answer")
+        id = message.headers.get("correlation-id")
+        merged = {**({"correlation-id": id} if id is not None else {}), **(headers or {})}
+        seconds = self._context.config.seconds(timeout)
+        self.send(self.make_send(destination, body, merged, None, seconds, options), seconds)
+
     def _admits_confirmed(self) -> bool:
         return self._is_open(False) and not self._window_is_full() and not self._writer.is_full
 
@@ -393,9 +397,9 @@ class Sender:
         headers: Mapping[str, str] | None,
         *,
         negative: bool,
-        timeout: float | None,
+        timeout: Any,
     ) -> bool:
-        """ACK or NACK a message; False when its epoch is over, or the other was sent already.
+        """ACK or NACK a message; False when its epoch is over, or the other was sent already. See ``Message.ack``.
 
         Raises:
             ConnectionLost: the transaction ended with its connection.
@@ -434,7 +438,8 @@ class Sender:
             return not self._writer.is_full or not context.is_current(message.epoch)
 
         try:
-            return self.transmit(frame, timeout, frame.command, note=note, admits=admits) is not None
+            seconds = context.config.seconds(timeout)
+            return self.transmit(frame, seconds, frame.command, note=note, admits=admits) is not None
         except TimedOut as late:
             # The broker does not read: nothing was noted, and nothing will be written.
             context.log.warning("%s; %r is not settled", late, message)
@@ -461,10 +466,7 @@ class Sender:
             return receipt.result(0)
         where = self._context.where
         if request is not None and not request.issued:
-            raise TimedOut(
-                f"{what} timed out after {deadline.timeout} s without a connection; nothing was written, and nothing "
-                "will be"
-            )
+            raise _never_written(what, deadline)
         if cut_off:
             raise ConnectionLost(
                 f"{what} was written, but the connection to {where} was lost and is not back after "
@@ -489,3 +491,9 @@ class Sender:
         if self._unexplained is None or self._unexplained[0] < since:
             return ""
         return f"; meanwhile {self._unexplained[1]} (the broker did not say which frame it refused)"
+
+
+def _never_written(what: str, deadline: Deadline) -> TimedOut:
+    return TimedOut(
+        f"{what} timed out after {deadline.timeout} s without a connection; nothing was written, and nothing will be"
+    )

@@ -18,11 +18,6 @@ def _patched() -> frozenset[str]:
 _at_import = _patched()
 
 
-def are_used() -> bool:
-    """Whether our threads are greenlets."""
-    return bool(_at_import)
-
-
 def refuse_half_a_patch() -> None:
     """Raise RuntimeError if gevent has patched what we use in part, or after we were imported."""
     now = _patched()
