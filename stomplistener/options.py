@@ -85,9 +85,7 @@ class ConnectOptions:
             TypeError: a value is of the wrong kind; the message names it, and shows no secret.
         """
         self.login = arguments.optional_text("ConnectOptions.login", self.login)
-        if self.passcode is not None and not isinstance(self.passcode, str):
-            raise TypeError(f"ConnectOptions.passcode must be a str, not {type(self.passcode).__name__}")
-        self.passcode = None if self.passcode is None else arguments.text("ConnectOptions.passcode", self.passcode)
+        self.passcode = arguments.optional_secret("ConnectOptions.passcode", self.passcode)
         self.host = arguments.optional_text("ConnectOptions.host", self.host)
         self.headers = arguments.headers(self.headers, "ConnectOptions.headers")
         self.http_headers = arguments.headers(self.http_headers, "ConnectOptions.http_headers")
@@ -149,8 +147,7 @@ class Config(Record):
         warnings = [*parsed.warnings]
         for name in ("login", "host", "name"):
             others[name] = arguments.optional_text(name, others[name])
-        if others["passcode"] is not None and not isinstance(others["passcode"], str):
-            raise TypeError(f"passcode must be a str, not {type(others['passcode']).__name__}")
+        others["passcode"] = arguments.optional_secret("passcode", others["passcode"])
         _check_callables(others["before_connect"], others["connect_transport"])
         arguments.flag("reconnect", others["reconnect"])
         if limits is not None and not isinstance(limits, Limits):

@@ -25,6 +25,13 @@ def optional_text(what: str, value: Any) -> str | None:
     return None if value is None else text(what, value)
 
 
+def optional_secret(what: str, value: Any) -> str | None:
+    """As ``optional_text``, but that no error shows the value."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {_kind(value)}")
+    return optional_text(what, value)
+
+
 def headers(value: Any, what: str = "headers") -> dict[str, str]:
     """A copy of a mapping of header names and values, each checked; empty for None.
 
