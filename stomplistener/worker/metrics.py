@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from stomplistener.connection import Connection
@@ -13,7 +13,7 @@ from stomplistener.message import Message
 from stomplistener.worker.extras import needed_for
 
 if TYPE_CHECKING:
-    from prometheus_client import Metric
+    from prometheus_client import CollectorRegistry, Metric
 
     from stomplistener.worker.application import Around, Declaration
 
@@ -104,28 +104,32 @@ class Metrics:
                     metric.add_metric([name], getattr(counts, field))
                 yield metric
 
-    @contextmanager
-    def served(self, host: str, port: int) -> Iterator[int]:
-        """Answer Prometheus over HTTP while the block lasts.
+    def served(self, host: str, port: int) -> AbstractContextManager[int]:
+        """Answer Prometheus: see ``serving``."""
+        return serving(self._registry, host, port)
 
-        Args:
-            port: 0 for one that the system chooses.
 
-        Returns:
-            the port.
+@contextmanager
+def serving(registry: CollectorRegistry, host: str, port: int) -> Iterator[int]:
+    """Answer Prometheus over HTTP while the block lasts, and yield the port.
 
-        Raises:
-            StompError: the port is taken.
-        """
-        from prometheus_client import start_http_server
+    Args:
+        registry: what is answered.
+        host: the address to listen on.
+        port: 0 for one that the system chooses.
 
-        try:
-            server, thread = start_http_server(port, addr=host, registry=self._registry)
-        except OSError as error:
-            raise StompError(f"metrics: cannot listen on {host}:{port}: {error.strerror or error}") from error
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+    Raises:
+        StompError: the port is taken.
+    """
+    from prometheus_client import start_http_server
+
+    try:
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise StompError(f"metrics: cannot listen on {host}:{port}: {error.strerror or error}") from error
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

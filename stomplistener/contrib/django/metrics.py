@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from django.db import Error, connections
@@ -15,8 +15,8 @@ from stomplistener.connection import Connection
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.django.outbox import State
 from stomplistener.contrib.django.relay import Relay
-from stomplistener.errors import StompError
 from stomplistener.worker.extras import needed_for
+from stomplistener.worker.metrics import serving
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -92,26 +92,6 @@ class RelayMetrics:
         age = 0.0 if oldest is None else max((timezone.now() - oldest).total_seconds(), 0.0)
         return {"pending": pending["count"], "oldest": age, "failed": failed}
 
-    @contextmanager
-    def served(self, host: str, port: int) -> Iterator[int]:
-        """Answer Prometheus over HTTP while the block lasts, and yield the port.
-
-        Args:
-            host: the address to listen on.
-            port: 0 for one that the system chooses.
-
-        Raises:
-            StompError: the port is taken.
-        """
-        from prometheus_client import start_http_server
-
-        try:
-            server, thread = start_http_server(port, addr=host, registry=self._registry)
-        except OSError as error:
-            raise StompError(f"metrics: cannot listen on {host}:{port}: {error.strerror or error}") from error
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+    def served(self, host: str, port: int) -> AbstractContextManager[int]:
+        """Answer Prometheus: see ``serving``."""
+        return serving(self._registry, host, port)
