@@ -9,15 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from client_support import eventually, failover, in_thread
+from client_support import eventually, failover, in_thread, reconnected
 
-from stomplistener import Connection, Message
+from stomplistener import Connection, Message, StompError
+from stomplistener.testing import Broker
 from stomplistener.transport import connect as connect_transport
 
 HERE = Path(__file__).parent
@@ -53,6 +54,22 @@ def connected(uri: str, **options: Any) -> Iterator[Connection]:
         yield connection
     finally:
         in_thread(connection.close).done(SOON)
+
+
+def be_refused(broker: Broker, connection: Connection) -> None:
+    """The broker answers ERROR to a SEND and closes, and the connection is restored."""
+    broker.error_next("SEND")
+    with suppress(StompError):
+        connection.send("/queue/refused", "x", confirm=True)
+    reconnected(connection)
+
+
+def fall_silent(broker: Broker, connection: Connection) -> None:
+    """The broker says nothing for longer than heart-beats allow, and the connection is restored."""
+    broker.go_silent()
+    eventually(lambda: not connection.is_connected, "the loss of a silent broker")
+    broker.speak()
+    reconnected(connection)
 
 
 class Raiser:

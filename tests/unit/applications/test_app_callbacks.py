@@ -18,8 +18,10 @@ from application_support import (
     Keeper,
     Raiser,
     Tampered,
+    be_refused,
     connected,
     every_exception,
+    fall_silent,
     log_texts,
     logged,
     still_works,
@@ -44,20 +46,6 @@ def lose(broker: Broker, connection: Connection) -> None:
     reconnects = connection.statistics().reconnects
     broker.drop_connections()
     reconnected(connection, reconnects + 1)
-
-
-def fall_silent(broker: Broker, connection: Connection) -> None:
-    broker.go_silent()
-    eventually(lambda: not connection.is_connected, "the loss of a silent broker")
-    broker.speak()
-    reconnected(connection)
-
-
-def be_refused(broker: Broker, connection: Connection) -> None:
-    broker.error_next("SEND")
-    with suppress(StompError):
-        connection.send("/queue/refused", "x", confirm=True)
-    reconnected(connection)
 
 
 def fail_on_a_message(broker: Broker, connection: Connection) -> None:

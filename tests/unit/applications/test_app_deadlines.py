@@ -57,6 +57,15 @@ def make_scene(connection: Connection, broker: Broker) -> Scene:
     return Scene(connection, subscription, transaction, held.messages[0])
 
 
+@contextmanager
+def scene_before_trouble() -> Iterator[tuple[Broker, Scene]]:
+    with (
+        Broker(heartbeat=(0, 0)) as broker,
+        connected(broker.uri, heartbeat=(0, 0), timeout=OF_THE_CONNECTION) as connection,
+    ):
+        yield broker, make_scene(connection, broker)
+
+
 def fill(connection: Connection) -> None:
     """Send until nothing more is taken."""
     with suppress(StompError):
@@ -67,13 +76,9 @@ def fill(connection: Connection) -> None:
 @contextmanager
 def deaf() -> Iterator[Scene]:
     """The broker reads nothing any more, and all buffers are full."""
-    with (
-        Broker(heartbeat=(0, 0)) as broker,
-        connected(broker.uri, heartbeat=(0, 0), timeout=OF_THE_CONNECTION) as connection,
-    ):
-        scene = make_scene(connection, broker)
+    with scene_before_trouble() as (broker, scene):
         broker.stop_reading()
-        in_thread(lambda: fill(connection)).done(SOON)
+        in_thread(lambda: fill(scene.connection)).done(SOON)
         try:
             yield scene
         finally:
@@ -83,11 +88,7 @@ def deaf() -> Iterator[Scene]:
 @contextmanager
 def mute() -> Iterator[Scene]:
     """The broker takes everything and answers nothing."""
-    with (
-        Broker(heartbeat=(0, 0)) as broker,
-        connected(broker.uri, heartbeat=(0, 0), timeout=OF_THE_CONNECTION) as connection,
-    ):
-        scene = make_scene(connection, broker)
+    with scene_before_trouble() as (broker, scene):
         broker.go_silent()
         try:
             yield scene
@@ -98,11 +99,7 @@ def mute() -> Iterator[Scene]:
 @contextmanager
 def hanging_login() -> Iterator[Scene]:
     """The connection was lost; the broker accepts the next one and does not answer CONNECT."""
-    with (
-        Broker(heartbeat=(0, 0)) as broker,
-        connected(broker.uri, heartbeat=(0, 0), timeout=OF_THE_CONNECTION) as connection,
-    ):
-        scene = make_scene(connection, broker)
+    with scene_before_trouble() as (broker, scene):
         broker.answer_late(3600, "CONNECT")
         count = broker.connection_count
         broker.drop_connections()
@@ -111,7 +108,7 @@ def hanging_login() -> Iterator[Scene]:
             yield scene
         finally:
             broker.clear_faults()
-            in_thread(connection.close).done(SOON)
+            in_thread(scene.connection.close).done(SOON)
             broker.answer_late(0)
 
 
@@ -141,13 +138,9 @@ def hanging_hook() -> Iterator[Scene]:
 @contextmanager
 def away() -> Iterator[Scene]:
     """The broker is gone."""
-    with (
-        Broker(heartbeat=(0, 0)) as broker,
-        connected(broker.uri, heartbeat=(0, 0), timeout=OF_THE_CONNECTION) as connection,
-    ):
-        scene = make_scene(connection, broker)
+    with scene_before_trouble() as (broker, scene):
         broker.stop()
-        eventually(lambda: not connection.is_connected, "the loss")
+        eventually(lambda: not scene.connection.is_connected, "the loss")
         yield scene
 
 

@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from application_support import EXCEPTIONS, SOON, Keeper, Raiser, connected, returns_within, still_works
+from application_support import (
+    EXCEPTIONS,
+    SOON,
+    Keeper,
+    Raiser,
+    be_refused,
+    connected,
+    fall_silent,
+    returns_within,
+    still_works,
+)
 from client_support import QUEUE, eventually, in_thread, nothing_left_behind, reconnected
 
 from stomplistener import Connection, StompError
@@ -76,24 +86,10 @@ def restart(broker: Broker, connection: Connection) -> None:
     reconnected(connection)
 
 
-def be_refused(broker: Broker, connection: Connection) -> None:
-    broker.error_next("SEND")
-    with suppress(StompError):
-        connection.send("/queue/refused", "x", confirm=True)
-    reconnected(connection)
-
-
 def subscribe_in_vain(broker: Broker, connection: Connection) -> None:
     broker.error_next("SUBSCRIBE", close=False)
     with suppress(StompError):
         connection.subscribe("/queue/refused", print, confirm=True)
-
-
-def lapse(broker: Broker, connection: Connection) -> None:
-    broker.go_silent()
-    eventually(lambda: not connection.is_connected, "the loss of a silent broker")
-    broker.speak()
-    reconnected(connection)
 
 
 def end_and_begin(broker: Broker, connection: Connection) -> None:
@@ -117,7 +113,7 @@ EVENTS: dict[str, Callable[[Broker, Connection], None]] = {
     "the broker restarts": restart,
     "the broker answers ERROR": be_refused,
     "a subscription is refused": subscribe_in_vain,
-    "heart-beats lapse": lapse,
+    "heart-beats lapse": fall_silent,
     "the end and a new start": end_and_begin,
     "nobody hears a message": receive_unheard,
 }
@@ -137,7 +133,7 @@ USES: dict[str, Callable[[Connection], object]] = {
 def test_a_handler_that_uses_the_connection(
     event: Callable[[Broker, Connection], None], use: Callable[[Connection], object]
 ) -> None:
-    beats = (0.1, 0.1) if event is lapse else (0.0, 0.0)
+    beats = (0.1, 0.1) if event is fall_silent else (0.0, 0.0)
     with Broker(heartbeat=beats) as broker, connected(broker.uri, heartbeat=beats) as connection:
         with handler(lambda: use(connection)) as installed:
             in_thread(lambda: event(broker, connection)).value(2 * SOON)
@@ -149,7 +145,7 @@ def test_a_handler_that_uses_the_connection(
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS.keys())
 def test_a_handler_whose_lock_another_thread_holds_in_a_call(event: Callable[[Broker, Connection], None]) -> None:
     """The lock order "handler, library" of one thread never meets "library, handler" of another."""
-    beats = (0.1, 0.1) if event is lapse else (0.0, 0.0)
+    beats = (0.1, 0.1) if event is fall_silent else (0.0, 0.0)
     own = threading.Lock()
     stop = threading.Event()
 
@@ -186,7 +182,7 @@ def test_a_handler_that_raises(
     event: Callable[[Broker, Connection], None], make: Callable[[], BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Handlers should call ``handleError``; those that do not may cost a record, and nothing of the connection."""
-    beats = (0.1, 0.1) if event is lapse else (0.0, 0.0)
+    beats = (0.1, 0.1) if event is fall_silent else (0.0, 0.0)
     with Broker(heartbeat=beats) as broker, connected(broker.uri, heartbeat=beats) as connection:
         keeper = Keeper()
         connection.subscribe(QUEUE, keeper.on_message, confirm=True)

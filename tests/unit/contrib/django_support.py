@@ -8,8 +8,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from worker_process import ServerProcess
+
+from stomplistener import Connection
+from stomplistener.testing import Broker
+
+if TYPE_CHECKING:
+    from stomplistener.contrib.django.relay import Relay
 
 PROJECT = Path(__file__).parents[3] / "examples" / "django"
 
@@ -37,6 +44,23 @@ def broker_uri(uri: str, **more: object) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def outbox_of(broker: Broker) -> Iterator[None]:
+    """Begin and end with no rows, and have the setting name this broker meanwhile."""
+    empty_outbox()
+    with broker_uri(broker.uri):
+        yield
+    empty_outbox()
+
+
+def relay(connection: Connection, **options: Any) -> Relay:
+    """A relay that waits 5 seconds at the most, unless the settings given say otherwise."""
+    from stomplistener.contrib.django.conf import OutboxSettings
+    from stomplistener.contrib.django.relay import Relay
+
+    return Relay(connection, OutboxSettings(**{"timeout": 5.0, **options}))
+
+
 def empty_outbox() -> None:
     """Delete all rows."""
     from stomplistener.contrib.django.models import OutboxMessage
@@ -44,4 +68,13 @@ def empty_outbox() -> None:
     OutboxMessage.objects.all().delete()
 
 
-__all__ = ["PROJECT", "ServerProcess", "broker_uri", "call_command", "empty_outbox", "override_settings"]
+__all__ = [
+    "PROJECT",
+    "ServerProcess",
+    "broker_uri",
+    "call_command",
+    "empty_outbox",
+    "outbox_of",
+    "override_settings",
+    "relay",
+]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
-from django_support import broker_uri, empty_outbox
+from django_support import outbox_of
 from flask import Flask
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -28,10 +28,8 @@ Send = Callable[[], None]
 
 @pytest.fixture(autouse=True)
 def _django(broker: Broker) -> Iterator[None]:
-    empty_outbox()
-    with broker_uri(broker.uri):
+    with outbox_of(broker):
         yield
-    empty_outbox()
 
 
 def by_commit() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
-from django_support import broker_uri, call_command, empty_outbox, override_settings
+from django_support import call_command, outbox_of, override_settings
 
 from stomplistener import BrokerError, Connection, Frame
 from stomplistener.contrib.django.conf import OutboxSettings
@@ -27,10 +27,8 @@ QUEUE = "/queue/a"
 
 @pytest.fixture(autouse=True)
 def _outbox(broker: Broker) -> Iterator[None]:
-    empty_outbox()
-    with broker_uri(broker.uri):
+    with outbox_of(broker):
         yield
-    empty_outbox()
 
 
 def sent(server: Broker, *, detects_duplicates: bool | None = None, broker: str | None = None) -> list[Frame]:

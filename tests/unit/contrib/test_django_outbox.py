@@ -5,19 +5,16 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db import transaction
 from django.utils import timezone
-from django_support import PROJECT, ServerProcess, broker_uri, call_command, empty_outbox
+from django_support import PROJECT, ServerProcess, call_command, outbox_of, relay
 from worker_process import eventually
 
 from stomplistener import Connection, StompError
-from stomplistener.contrib.django.conf import OutboxSettings
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.django.outbox import State, enqueue, purge, requeue
-from stomplistener.contrib.django.relay import Relay
 from stomplistener.testing import Broker
 
 QUEUE = "/queue/a"
@@ -25,10 +22,8 @@ QUEUE = "/queue/a"
 
 @pytest.fixture(autouse=True)
 def _outbox(broker: Broker) -> Iterator[None]:
-    empty_outbox()
-    with broker_uri(broker.uri):
+    with outbox_of(broker):
         yield
-    empty_outbox()
 
 
 @pytest.fixture
@@ -36,10 +31,6 @@ def connection(broker: Broker) -> Iterator[Connection]:
     connection = Connection(broker.uri)
     yield connection
     connection.close()
-
-
-def relay(connection: Connection, **options: Any) -> Relay:
-    return Relay(connection, OutboxSettings(**{"timeout": 5.0, **options}))
 
 
 def texts(broker: Broker, destination: str = QUEUE) -> list[str]:

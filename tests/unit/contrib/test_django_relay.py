@@ -7,22 +7,20 @@ import signal
 import threading
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.db import OperationalError
-from django_support import PROJECT, ServerProcess, broker_uri, empty_outbox
+from django_support import PROJECT, ServerProcess, outbox_of, relay
 from worker_process import eventually
 
 from stomplistener import Connection, StompError
 from stomplistener.contrib.django import housekeeping
 from stomplistener.contrib.django.claims import Claims
-from stomplistener.contrib.django.conf import OutboxSettings
 from stomplistener.contrib.django.housekeeping import Housekeeper
 from stomplistener.contrib.django.metrics import RelayMetrics
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.django.outbox import State, enqueue
-from stomplistener.contrib.django.relay import Outage, Relay, Suspects
+from stomplistener.contrib.django.relay import Outage, Suspects
 from stomplistener.errors import ConnectionLost
 from stomplistener.testing import Broker
 
@@ -31,10 +29,8 @@ QUEUE = "/queue/a"
 
 @pytest.fixture(autouse=True)
 def _outbox(broker: Broker) -> Iterator[None]:
-    empty_outbox()
-    with broker_uri(broker.uri):
+    with outbox_of(broker):
         yield
-    empty_outbox()
 
 
 @pytest.fixture
@@ -42,10 +38,6 @@ def connection(broker: Broker) -> Iterator[Connection]:
     connection = Connection(broker.uri)
     yield connection
     connection.close()
-
-
-def relay(connection: Connection, **options: Any) -> Relay:
-    return Relay(connection, OutboxSettings(**{"timeout": 5.0, **options}))
 
 
 def texts(broker: Broker) -> list[str]:

@@ -57,11 +57,16 @@ def has_arrived(peer: Peer) -> bool:
     return int.from_bytes(unacknowledged, sys.byteorder) == 0
 
 
-def test_after_our_shutdown(pair: tuple[Transport, Peer]) -> None:
-    transport, peer = pair
+def send_all(peer: Peer) -> None:
+    """Send both, and wait until our kernel has them."""
     peer.send(RECEIPTS)
     peer.send(ERROR)
     eventually(lambda: has_arrived(peer))
+
+
+def test_after_our_shutdown(pair: tuple[Transport, Peer]) -> None:
+    transport, peer = pair
+    send_all(peer)
     transport.shutdown()
     assert to_the_end(transport) == RECEIPTS + ERROR
     assert transport.receive() == b""
@@ -69,9 +74,7 @@ def test_after_our_shutdown(pair: tuple[Transport, Peer]) -> None:
 
 def test_after_our_shutdown_in_the_middle(pair: tuple[Transport, Peer]) -> None:
     transport, peer = pair
-    peer.send(RECEIPTS)
-    peer.send(ERROR)
-    eventually(lambda: has_arrived(peer))
+    send_all(peer)
     first = transport.receive()
     transport.shutdown()
     assert first + to_the_end(transport) == RECEIPTS + ERROR
@@ -90,9 +93,7 @@ def test_after_the_peer_closed_and_a_send_failed(pair: tuple[Transport, Peer]) -
 
 def test_after_the_peer_reset_and_a_send_failed(pair: tuple[Transport, Peer]) -> None:
     transport, peer = pair
-    peer.send(RECEIPTS)
-    peer.send(ERROR)
-    eventually(lambda: has_arrived(peer))
+    send_all(peer)
     peer.reset()
     send_until_it_fails(transport)
     transport.shutdown()
@@ -101,9 +102,7 @@ def test_after_the_peer_reset_and_a_send_failed(pair: tuple[Transport, Peer]) ->
 
 def test_after_the_peer_reset_while_nothing_is_sent(pair: tuple[Transport, Peer]) -> None:
     transport, peer = pair
-    peer.send(RECEIPTS)
-    peer.send(ERROR)
-    eventually(lambda: has_arrived(peer))
+    send_all(peer)
     peer.reset()
     assert to_the_end(transport) == RECEIPTS + ERROR
 
