@@ -121,10 +121,7 @@ class Session:
         frame = commands.connect(
             self.versions, host, login, passcode, self.heartbeat_wanted, headers, host_required=host_required
         )
-        self._move("connect")
-        self._host = frame.headers.get("host")
-        self._refused = False
-        self.epoch += 1
+        self._begin(frame)
         return frame
 
     def adopt(self, connect: Frame, connected: Frame) -> None:
@@ -134,11 +131,14 @@ class Session:
             connect: the CONNECT that was sent.
             connected: the broker's answer.
         """
+        self._begin(connect)
+        self.connected(connected)
+
+    def _begin(self, connect: Frame) -> None:
         self._move("connect")
         self._host = connect.headers.get("host")
         self._refused = False
         self.epoch += 1
-        self.connected(connected)
 
     def connected(self, frame: Frame) -> None:
         """Take the broker's answer to CONNECT.
