@@ -11,6 +11,11 @@ from stomplistener.protocol.frame import Frame, Headers
 from stomplistener.protocol.ledger import TransactionEntry
 from stomplistener.states import MessageState
 
+OF_A_DELIVERY = frozenset(
+    ("destination", "destination-type", "message-id", "subscription", "ack", "content-length", "redelivered")
+) | {"transaction", "receipt", "receipt-id"}
+"""Headers that speak of one frame or delivery and not of the message: a copy that is sent on has its own, or none."""
+
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s";]+)', re.IGNORECASE)
 
 

@@ -13,14 +13,8 @@ from collections.abc import Callable, Mapping
 from stomplistener._engine.context import Context
 from stomplistener._engine.receipts import Receipt
 from stomplistener._engine.sender import Sender
-from stomplistener.message import Message
+from stomplistener.message import OF_A_DELIVERY, Message
 from stomplistener.protocol import VERSIONS, Frame, Session, TransactionEntry, commands
-
-# What a broker sets anew, or what speaks of the delivery and not of the message. Artemis obeys destination-type: what
-# came by a topic would vanish on its way to a queue.
-_NOT_COPIED = frozenset(
-    ("destination", "destination-type", "message-id", "subscription", "ack", "content-length", "redelivered")
-) | {"transaction", "receipt", "receipt-id"}
 
 _LONGEST_ERROR = 1000
 _LONGEST_TRACEBACK = 4000
@@ -102,7 +96,8 @@ class DeadLetters:
         return receipt
 
     def _headers(self, message: Message, error: BaseException) -> dict[str, str]:
-        headers = {name: value for name, value in message.headers.items() if name not in _NOT_COPIED}
+        # Artemis obeys destination-type: what came by a topic would vanish on its way to a queue.
+        headers = {name: value for name, value in message.headers.items() if name not in OF_A_DELIVERY}
         rules = VERSIONS[self._context.session.version or "1.0"]
 
         def writable(text: str) -> str:

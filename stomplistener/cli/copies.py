@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 
 from stomplistener import Message
 from stomplistener.brokers import Profile
+from stomplistener.message import OF_A_DELIVERY
 
-OF_A_DELIVERY = frozenset(
+_NOT_SENT_ON = OF_A_DELIVERY | frozenset(
     (
-        # Of the frame that brought it.
-        *("destination", "message-id", "subscription", "ack", "content-length"),
-        *("receipt", "receipt-id", "transaction", "destination-type"),
         # Of what was tried with it before.
-        *("redelivered", "delivery-count", "JMSXDeliveryCount", "x-delivery-count", "x-death"),
+        *("delivery-count", "JMSXDeliveryCount", "x-delivery-count", "x-death"),
         # A delay that is over would begin anew.
         *("AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON"),
         *("scheduledJobId", "_AMQ_SCHED_DELIVERY"),
@@ -45,7 +43,7 @@ class Copy(NamedTuple):
 
 def copy_of(destination: str, body: bytes, headers: Mapping[str, str]) -> Copy:
     """The copy of a message with these headers."""
-    kept = {name: value for name, value in headers.items() if name not in OF_A_DELIVERY}
+    kept = {name: value for name, value in headers.items() if name not in _NOT_SENT_ON}
     # A body with a NUL cannot be written without its length.
     return Copy(destination, body, kept, "content-length" in headers or b"\0" in body)
 
