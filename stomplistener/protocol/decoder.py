@@ -44,8 +44,9 @@ _ERROR_ENDS = {False: re.compile(rb"\n\n|\0"), True: re.compile(rb"\n\r?\n|\0")}
 """The end of a head, by whether lines may end in CR LF; the head of an ERROR ends with the frame at the latest."""
 _JUNK_END = re.compile(rb"\0|\n(?=(?:MESSAGE|RECEIPT|ERROR)\r?\n)").search
 _SHOWN_JUNK = 80
-_ID_HEADERS = frozenset({b"ack", b"message-id", b"subscription"})
-"""Headers of a MESSAGE that an ACK repeats."""
+_MESSAGE_IDS = frozenset({b"ack", b"message-id", b"subscription"})
+"""Headers of a MESSAGE that an ACK gives back byte for byte."""
+_ACK_IDS = frozenset({b"id", b"message-id", b"subscription"})
 
 _Match = re.Match[bytes]
 
@@ -589,10 +590,12 @@ def _read_line(line: bytes, command: str, offences: dict[str, bytes]) -> str | N
     try:
         return line.decode()
     except UnicodeDecodeError:
-        offences.setdefault(f"a header of {command} is not UTF-8", line)
-    # An ACK must give ids back byte for byte; all other values have to be texts that can be printed and stored.
-    is_id = line.partition(b":")[0] in _ID_HEADERS
-    return line.decode(errors="surrogateescape" if is_id else "replace")
+        name = line.partition(b":")[0]
+    if command in ("ACK", "NACK") and name in _ACK_IDS:
+        return line.decode(errors="surrogateescape")
+    offences.setdefault(f"a header of {command} is not UTF-8", line)
+    # All values but ids have to be texts that can be printed and stored.
+    return line.decode(errors="surrogateescape" if name in _MESSAGE_IDS else "replace")
 
 
 def _check_limits(raw: bytes, limits: Limits) -> None:

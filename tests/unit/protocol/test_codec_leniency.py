@@ -275,6 +275,7 @@ def test_an_id_that_is_not_utf_8_goes_back_byte_for_byte(version: str, source: s
     assert frame.headers["other"] == "\ufffd"
     ack = encode(commands.ack(frame, version=version), version)
     assert b":id-\xff\xe9\n" in ack
+    assert Decoder(version).feed(ack) == [commands.ack(frame, version=version)]
     assert b":id-\xff\xe9\n" in encode(commands.ack(frame, "t", receipt="r", version=version), version)
     with pytest.raises(InvalidHeader, match="UTF-8"):
         encode(Frame("SEND", dict(frame.headers)), version)
