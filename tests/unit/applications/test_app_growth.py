@@ -52,7 +52,8 @@ def test_messages_that_wait_for_a_retry_count(options: dict[str, Any], limit: st
     with Broker(prefetch=100_000) as broker, connected(broker.uri, limits=limits) as connection:
         for _ in range(2000):
             broker.publish(QUEUE, "x" * size)
-        connection.subscribe(QUEUE, fail, ack="client-individual", settle=True, confirm=True, **options)
+        # Not confirmed: while a thread waits for a receipt, reading goes on past the bound.
+        connection.subscribe(QUEUE, fail, ack="client-individual", settle=True, **options)
         eventually(lambda: connection.statistics().listener_errors >= bound // 2, "failures")
         # Nothing announces that no more is read; each wait below gives the receiver its chance to go on.
         highest = 0
@@ -60,8 +61,8 @@ def test_messages_that_wait_for_a_retry_count(options: dict[str, Any], limit: st
             threading.Event().wait(0.05)
             highest = max(highest, connection.statistics().messages_received)
         assert connection.statistics().pending >= bound // 2, "they are pending"
-        # Besides: what the reads brought until the receipt of SUBSCRIBE, which hold no bound; of 2,000.
-        assert highest <= bound + 1500, f"{highest} messages are held with a bound of {bound}"
+        # Besides: what one read brings.
+        assert highest <= bound + 270, f"{highest} messages are held with a bound of {bound}"
         still_open(connection, broker)
 
 
@@ -175,7 +176,9 @@ def test_what_ends_leaves_nothing(name: str, broker: Broker) -> None:
     def rounds() -> None:
         for _ in range(ROUNDS):
             call(connection)
-        connection.send("/queue/barrier", "x", confirm=True)
+        # Twice: the broker holds the frames of its last read, which the second one makes a read of one frame.
+        for _ in range(2):
+            connection.send("/queue/barrier", "x", confirm=True)
         if "requests" not in name:
             eventually(lambda: connection.statistics().unconfirmed == 0, "nothing unconfirmed")
 

@@ -178,6 +178,17 @@ def test_ctrl_c_ends_a_command_with_130_and_without_a_traceback(broker: Broker, 
         shown, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert b"Traceback" not in shown + said
+    # With a DISCONNECT, or without one where the signal hit the thread in the middle of writing the frame seen above.
+    broker.wait_for(lambda: not broker.connections, PATIENCE, "the connection closed")
+
+
+def test_ctrl_c_in_a_wait_disconnects(broker: Broker) -> None:
+    broker.publish(A, "x")
+    with started("listen", A, "-u", broker.uri, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        broker.wait_for(lambda: broker.frames(command="ACK"), PATIENCE, "the acknowledgement")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
     assert broker.frames(command="DISCONNECT")
 
 
