@@ -6,9 +6,9 @@ settled in it or not at all.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -263,9 +263,11 @@ class ConnectionCycle:
             if self._broken_by is None:
                 self._broken_by = error
             transport = self._transport
-        if transport is not None:
-            _shut_down(transport)
-        self._flow.interrupt()
+        try:
+            if transport is not None:
+                _shut_down(transport)
+        finally:
+            self._flow.interrupt()
 
     def reason(self, noticed: Exception) -> Exception:
         """Why the connection ended: an ERROR, or what another thread reported, goes before what its reader saw."""
@@ -396,10 +398,12 @@ class ConnectionCycle:
     def stop(self) -> None:
         """The client ends: break the transport and every wait of the receiver. Any thread, waits for nothing."""
         transport = self._transport
-        if transport is not None:
-            _shut_down(transport)
-        self._flow.interrupt()
-        self._settlement.lost()
+        try:
+            if transport is not None:
+                _shut_down(transport)
+        finally:
+            self._flow.interrupt()
+            self._settlement.lost()
 
     # What the heartbeater needs
 
@@ -435,6 +439,10 @@ def _check(is_wanted: Callable[[], bool]) -> None:
 
 
 def _shut_down(transport: Transport) -> None:
-    # A transport of the application may raise; the receiver closes it all the same.
-    with suppress(BaseException):
+    try:
         transport.shutdown()
+    except BaseException as error:
+        # A transport of the application may raise anything; the receiver closes it all the same. In the main thread
+        # it may as well be a signal handler that raised, which its caller has to see.
+        if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+            raise

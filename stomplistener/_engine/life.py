@@ -82,10 +82,12 @@ class Life:
         """End for good, from any thread: nothing is sent any more, and calls that wait raise ``failure``."""
         context = self._context
         with context.lock:
-            if self.is_over:
+            if not self._is_current(self):
                 return
-            context.failure = failure
-            context.move(ConnectionState.CLOSED)
+            if not self.is_over:
+                context.failure = failure
+                context.move(ConnectionState.CLOSED)
+        # Also when it was closed before: a signal handler may have raised out of the call that did it.
         self._cycle.stop()
 
     def join(self, deadline: Deadline) -> None:

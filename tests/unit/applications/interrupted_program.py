@@ -185,14 +185,19 @@ def raising(program: Program, name: str, seed: int, count: int) -> None:
         raise Interrupted
 
     alarm, call, failures = Alarm(seed, handler), CALLS[name], []
+    dropped: list[BaseException | None] = [None]
+    sys.unraisablehook = lambda unraisable: dropped.append(unraisable.exc_value)
     for _ in range(count):
         try:
             alarm.arm()
-            while True:
+            # Python itself drops what is raised in the callback of a weak reference; nothing else may drop it.
+            while not alarm.seen.is_set():
                 try:
                     call(program)
                 except StompError as error:
                     failures.append(repr(error))
+            if not isinstance(dropped.pop(), Interrupted):
+                raise SystemExit("the call dropped the exception of the handler")
         except Interrupted:
             pass
         if program.short is not None:

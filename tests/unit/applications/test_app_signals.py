@@ -23,11 +23,7 @@ INTERRUPTS = 200
 """A lock taken and not yet in its ``with`` is left in one of five to one of fifty runs of this many."""
 
 
-HANG = {"subscribe", "with", "workers"}
-MAY_HANG = pytest.mark.skip(reason="a known gap: it may hang when the handler raises in the middle of it")
-
-
-@pytest.mark.parametrize("call", [pytest.param(call, marks=MAY_HANG) if call in HANG else call for call in CALLS])
+@pytest.mark.parametrize("call", CALLS)
 def test_an_exception_from_a_handler(call: str) -> None:
     # Where each try makes a connection, fewer have to do.
     count = 60 if call in ("connect", "with") else INTERRUPTS
