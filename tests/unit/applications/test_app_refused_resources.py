@@ -74,14 +74,7 @@ def live(connection: Connection) -> None:
     subscription.unsubscribe()
 
 
-LEAVES_THREADS = pytest.mark.skip(
-    reason="a known gap: the refusal of a later thread leaves threads of the engine behind"
-)
-
-
-@pytest.mark.parametrize(
-    "nth", [1, 2, *(pytest.param(number, marks=LEAVES_THREADS) for number in range(3, THREADS + 1))]
-)
+@pytest.mark.parametrize("nth", range(1, THREADS + 1))
 def test_a_thread_that_is_refused(nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with Broker(heartbeat=(BEAT, BEAT)) as broker, Broker(heartbeat=(BEAT, BEAT)) as others:
         with connected(others.uri, heartbeat=(BEAT, BEAT), name="stomp-other") as other:
