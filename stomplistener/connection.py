@@ -639,7 +639,7 @@ class Connection:
         receipt = engine.new_receipt()
         deadline = Deadline(self._seconds(timeout))
         engine.sender.send_confirmed(frame, receipt, seconds, wait=True)
-        engine.sender.await_receipt(receipt, deadline, f"SEND to {frame.headers['destination']}")
+        engine.sender.await_receipt(receipt, deadline, f"SEND to {frame.header('destination')}")
 
     def send_async(
         self,

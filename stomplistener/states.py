@@ -1,6 +1,6 @@
 """Every state that exists, and the moves between states that are legal.
 
-One enum and one table for each thing that has states; ``check_move`` refuses a move that the table does not
+One enum and one table for each thing that has states; ``moved`` refuses a move that the table does not
 have, also under ``python -O``. The pictures in the manual are drawn from these tables.
 """
 
@@ -200,7 +200,8 @@ class StandbyState(enum.Enum):
     DEAD = "dead"
 
 
-def check_move(moves: Mapping[S, frozenset[S]], old: S, new: S) -> None:
-    """Raise IllegalMove unless the table has the move from ``old`` to ``new``."""
+def moved(moves: Mapping[S, frozenset[S]], old: S, new: S) -> S:
+    """The new state; raises IllegalMove unless the table has the move from ``old`` to ``new``."""
     if new not in moves[old]:
         raise IllegalMove(f"{type(old).__name__}: there is no move from {old.name} to {new.name}")
+    return new

@@ -43,7 +43,7 @@ from stomplistener.failover import Broker
 from stomplistener.listener import Listeners
 from stomplistener.options import Config
 from stomplistener.protocol import Frame, Session
-from stomplistener.states import CONNECTION_MOVES, ConnectionState, check_move
+from stomplistener.states import CONNECTION_MOVES, ConnectionState, moved
 
 
 class Counters:
@@ -130,8 +130,7 @@ class Context:
             IllegalMove: the table of states does not have this move.
         """
         self.assert_locked()
-        check_move(CONNECTION_MOVES, self.state, state)
-        self.state = state
+        self.state = moved(CONNECTION_MOVES, self.state, state)
         self.changes.notify_all()
         self.answers.notify_all()
 

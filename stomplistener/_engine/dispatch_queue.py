@@ -199,18 +199,6 @@ class DispatchQueue:
         began = self._began
         return began is not None and monotonic() - began >= patience
 
-    def _note_begin(self) -> None:
-        self._began = began = monotonic()
-        if began - self._ended >= QUICK_SECONDS:
-            self.quick_batches = 0
-
-    def _note_end(self) -> None:
-        if self._began is not None:
-            self._ended = ended = monotonic()
-            quick = ended - self._began < QUICK_SECONDS
-            self.quick_batches = self.quick_batches + 1 if quick else 0
-            self._began = None
-
     # Threads
 
     def _wake_all(self) -> None:
@@ -248,16 +236,23 @@ class DispatchQueue:
                 if batch:
                     self._flow.remove(len(batch), size)
                     self._busy.discard(me)
-                    self._note_end()
+                    if self._began is not None:
+                        self._ended = ended = monotonic()
+                        quick = ended - self._began < QUICK_SECONDS
+                        self.quick_batches = self.quick_batches + 1 if quick else 0
+                        self._began = None
                     # Nothing is held on to in idleness, least of all the last message.
                     batch, size = (), 0
                 work = None
                 if self._waiting:
                     batch, size = self._waiting.popleft()
                     self._busy.add(me)
-                    self._note_begin()
+                    self._began = began = monotonic()
+                    if began - self._ended >= QUICK_SECONDS:
+                        self.quick_batches = 0
                 else:
-                    self._changes.notify_all()
+                    if self._changes.gates:
+                        self._changes.notify_all()
                     if self._state is QueueState.STOPPED or me not in self._threads:
                         self._threads.discard(me)
                         return
@@ -277,4 +272,8 @@ class DispatchQueue:
 
 def weight(batch: Batch) -> int:
     """The bytes that a batch counts for, those of its messages."""
-    return sum([item.frame.size for item in batch if type(item) is Message])
+    size = 0
+    for item in batch:
+        if type(item) is Message:
+            size += item.frame.size
+    return size

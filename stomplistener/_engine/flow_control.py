@@ -72,7 +72,7 @@ class FlowControl:
     @property
     def is_paused(self) -> bool:
         """Whether the receiver does not read because of the bound."""
-        return self._changes.has_waiters
+        return bool(self._changes.gates)
 
     # Without it
 

@@ -197,7 +197,11 @@ class Inbound:
             for queue, batch in found.batches.items():
                 if batch:
                     queue.put(batch)
-            self._report(found)
+            if found.reports or found.events:
+                self._report(found)
+            # What is sent again after a receipt, and what a signal handler kept its thread from writing.
+            if not self._writer.is_empty:
+                self._writer.schedule()
 
     def _sort(self, frames: list[Frame], found: Sorted) -> None:
         session, context, main = self._session, self._context, self._main
@@ -277,8 +281,6 @@ class Inbound:
             log("%s", refused)
         for event in found.events:
             event()
-        if not self._writer.is_empty:
-            self._writer.schedule()
 
 
 def _is_beat(item: Item) -> bool:

@@ -22,6 +22,8 @@ from stomplistener.failover import Schedule
 from stomplistener.states import ConnectionState
 from stomplistener.transport import Interrupt, Transport
 
+_FOREVER = Deadline(None)
+
 
 class Life:
     """See the module's text.
@@ -132,7 +134,7 @@ class Life:
             if inline.is_worthwhile:
                 ended = inline.hand_over(transport)
             else:
-                inbound.wait_for_room(Deadline(None))
+                inbound.wait_for_room(_FOREVER)
                 ended = inbound.read()
             if ended is not None:
                 return ended

@@ -79,7 +79,8 @@ class Answer(Future[T]):
         return self.cancelled()
 
     def result(self, timeout: float | None = None) -> T:
-        self._wait(timeout)
+        if self._state == _PENDING:
+            self._wait(timeout)
         if self._exception is not None:
             try:
                 raise self._exception
@@ -119,7 +120,7 @@ class Answer(Future[T]):
 
     def wait(self, deadline: Deadline) -> bool:
         """Wait for the answer; whether it is there."""
-        if self.done():
+        if self._state == _FINISHED:
             return True
         return self._desk.flow.wait_reading(self._changes, self.done, deadline)
 
@@ -132,7 +133,8 @@ class Answer(Future[T]):
         else:
             self._result = answer
         self._state = _FINISHED
-        self._changes.notify_all()
+        if self._changes.gates:
+            self._changes.notify_all()
         return bool(self._calls) or self._shared_condition is not None
 
     def publish(self) -> None:

@@ -22,7 +22,7 @@ from stomplistener.errors import BrokerError, ConnectionLost, NotConnected, Stom
 from stomplistener.message import Message
 from stomplistener.options import BROKER_OPTIONS, SendOptions, json_body, refuse_unknown
 from stomplistener.protocol import Frame, Session, SessionState, TransactionEntry, commands, encode
-from stomplistener.states import ConnectionState, MessageState
+from stomplistener.states import ConnectionState, MessageState, WriteState
 
 Note = Callable[[Session], Frame | None]
 """Makes or notes a frame, with the lock held; None where nothing is to be written."""
@@ -115,7 +115,10 @@ class Sender:
                 self._withdraw(context)
             raise
         if out is not None:
-            self._announce(out)
+            if shared.listeners.on_send:
+                self._announce(out)
+            else:
+                writer.schedule()
         return out
 
     def transmit_now(self, note: Note, context: object = None) -> bool:
@@ -147,10 +150,9 @@ class Sender:
             raise
 
     def _announce(self, frame: Frame) -> None:
-        listeners = self._context.listeners
+        """Show a frame to the listeners, and see it written also if one is interrupted by a signal handler."""
         try:
-            if listeners.on_send:
-                listeners.call("on_send", frame)
+            self._context.listeners.call("on_send", frame)
         finally:
             self._writer.schedule()
 
@@ -224,7 +226,8 @@ class Sender:
 
     def notify_window(self) -> None:
         """Receipts came, or messages were given up: let threads that wait for that look again; the lock is held."""
-        self._context.answers.notify_all()
+        if self._context.answers.gates:
+            self._context.answers.notify_all()
 
     def _wait_for_window(self, deadline: Deadline, what: str) -> None:
         self._writer.flush(deadline)
@@ -317,7 +320,7 @@ class Sender:
     def send(self, frame: Frame, timeout: float | None) -> None:
         """Send a SEND whose receipt nobody waits for."""
         self.transmit(frame, timeout, "SEND")
-        if self._writer.has_failed:
+        if self._writer.state is WriteState.FAILED:
             self._await_fate(Deadline(timeout))
 
     def send_in(self, transaction: TransactionEntry, frame: Frame, timeout: float | None, context: object) -> None:
@@ -342,7 +345,7 @@ class Sender:
             timeout: seconds to wait for room among the unconfirmed messages, and for a connection.
             wait: wait for a connection; otherwise the frame is noted while there is none.
         """
-        own = "receipt" in frame.headers
+        own = frame.header("receipt") is not None
         asking = frame if own else frame.adding("receipt", self._context.new_id())
 
         def note(session: Session) -> Frame | None:
@@ -380,7 +383,7 @@ class Sender:
         """
         context = self._context
         settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
-        context.wait_until(lambda: context.state in settled and not self._writer.has_failed, deadline)
+        context.wait_until(lambda: context.state in settled and self._writer.state is not WriteState.FAILED, deadline)
         if context.state is not ConnectionState.CONNECTED:
             raise ConnectionLost(
                 f"SEND failed: the connection to {context.where} broke while it was written; the broker may have the "

@@ -77,14 +77,13 @@ class Settlement:
     def run(self, items: Batch) -> None:
         """Work off items of a queue in order. Never raises."""
         for item in items:
-            if isinstance(item, Message):
-                if self._begin(item):
-                    try:
-                        self._deliver(item)
-                    finally:
-                        self._end()
-            else:
+            if not isinstance(item, Message):
                 self._run_event(item)
+            elif self._begin(item):
+                try:
+                    self._deliver(item)
+                finally:
+                    self._end()
 
     # What runs
 
@@ -104,7 +103,8 @@ class Settlement:
         with self._lock:
             del self._running[ident]
             afterwards = self._afterwards.pop(ident, ())
-            self._changes.notify_all()
+            if self._changes.gates:
+                self._changes.notify_all()
         for event in afterwards:
             self._run_event(event)
 

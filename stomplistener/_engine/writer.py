@@ -23,7 +23,7 @@ from stomplistener._engine.context import Context
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import Changes, cannot_wait
 from stomplistener.protocol import Decoder, Frame, Limits
-from stomplistener.states import WRITE_MOVES, WRITER_MOVES, WriterState, WriteState, check_move
+from stomplistener.states import WRITE_MOVES, WRITER_MOVES, WriterState, WriteState, moved
 from stomplistener.transport import Owing, Transport
 from stomplistener.transport.base import FEW
 
@@ -55,7 +55,7 @@ class Writer:
         self._progress = Changes(context.lock)
         self._transport: Transport | None = None
         self._owing: Owing | None = None
-        self._state = WriteState.DETACHED
+        self.state = WriteState.DETACHED
         # The thread that writes, and the frames that it took.
         self._owner = 0
         self._in_flight: list[bytes] = []
@@ -87,7 +87,7 @@ class Writer:
 
     def attach(self, transport: Transport) -> None:
         """Write to this transport from now on."""
-        self._move(WriteState.IDLE)
+        self.state = moved(WRITE_MOVES, self.state, WriteState.IDLE)
         self._transport = transport
         self._owing = transport if isinstance(transport, Owing) else None
 
@@ -105,8 +105,8 @@ class Writer:
             if position > self._accepted:
                 unsent.append(data)
         unsent += self._frames
-        if self._state is not WriteState.DETACHED:
-            self._move(WriteState.DETACHED)
+        if self.state is not WriteState.DETACHED:
+            self.state = moved(WRITE_MOVES, self.state, WriteState.DETACHED)
         self._transport = self._owing = None
         self._owner = 0
         self._frames, self._in_flight = [], []
@@ -127,18 +127,9 @@ class Writer:
         return self._appended - self._done
 
     @property
-    def has_failed(self) -> bool:
-        """Whether a write failed and the connection has not been ended yet."""
-        return self._state is WriteState.FAILED
-
-    @property
     def is_writing_here(self) -> bool:
         """Whether the calling thread is inside a write: then this is a signal handler that interrupted it."""
         return self._owner == threading.get_ident()
-
-    def _move(self, state: WriteState) -> None:
-        check_move(WRITE_MOVES, self._state, state)
-        self._state = state
 
     # Without it
 
@@ -148,14 +139,13 @@ class Writer:
             return
         if self._corked and threading.get_ident() in self._corked and not self.is_full:
             return
-        if self._is_lone() and self._write_now():
-            return
-        self.wake()
-
-    def _is_lone(self) -> bool:
-        """Whether no burst is under way; see the module's text."""
-        since = monotonic() - self.last_write
-        return self._context.last_received > self.last_write or since > GATHER_FACTOR * self._write_seconds
+        # No burst is under way; see the module's text.
+        is_lone = (
+            self._context.last_received > self.last_write
+            or monotonic() - self.last_write > GATHER_FACTOR * self._write_seconds
+        )
+        if not (is_lone and self._write_now()):
+            self.wake()
 
     def wake(self) -> None:
         """Let the writer thread write what was appended."""
@@ -171,8 +161,7 @@ class Writer:
                     )
                     self._gate = threading.Lock()
                     self._gate.acquire()
-                check_move(WRITER_MOVES, self._thread_state, WriterState.AWAKE)
-                self._thread_state = WriterState.AWAKE
+                self._thread_state = moved(WRITER_MOVES, self._thread_state, WriterState.AWAKE)
                 if not starting:
                     self._gate.release()
             if starting:
@@ -227,12 +216,12 @@ class Writer:
     def wait_not_writing(self, deadline: Deadline) -> bool:
         """Wait until no other thread is inside a write; False if that took longer."""
         return self._progress.wait_for(
-            lambda: self._state is not WriteState.WRITING or self._owner == threading.get_ident(), deadline
+            lambda: self.state is not WriteState.WRITING or self._owner == threading.get_ident(), deadline
         )
 
     @property
     def _is_usable(self) -> bool:
-        return self._state in (WriteState.IDLE, WriteState.WRITING)
+        return self.state in (WriteState.IDLE, WriteState.WRITING)
 
     def write_all(self) -> None:
         """Write what was appended, in this thread, however long that takes: for the receiver, before it reads."""
@@ -244,9 +233,9 @@ class Writer:
         try:
             with self._lock:
                 transport = self._transport
-                if self._state is not WriteState.IDLE or self._frames or transport is None:
+                if self.state is not WriteState.IDLE or self._frames or transport is None:
                     return
-                self._own()
+                self._take()
             sent = transport.send_nowait(b"\n")
             with self._lock:
                 if self._owner == threading.get_ident():
@@ -288,22 +277,17 @@ class Writer:
     # Writing. The state WRITING and its owner are what others would guard by a lock that is held over I/O; a lock
     # could not be given back safely when a signal handler raises, and a state can: see _util.locks.
 
-    def _own(self) -> None:
-        self._move(WriteState.WRITING)
-        self._owner = threading.get_ident()
-
     def _write_now(self) -> bool:
         """Write what waits if that is possible without waiting; whether nothing is left to write."""
         try:
             with self._lock:
                 transport = self._transport
-                if self._state is not WriteState.IDLE or transport is None or self._size > FEW:
+                if self.state is not WriteState.IDLE or transport is None or self._size > FEW:
                     return False
                 if transport.frame_per_send and len(self._frames) != 1:
                     return not self._frames
                 if not self._frames:
                     return True
-                self._own()
                 self._take()
             frames = self._in_flight
             data = frames[0] if len(frames) == 1 else b"".join(frames)
@@ -331,13 +315,12 @@ class Writer:
         """Take what waits, as soon as no other thread writes; None where there is nothing to do."""
         while True:
             with self._lock:
-                if self._state is WriteState.IDLE and self._frames:
-                    self._own()
+                if self.state is WriteState.IDLE and self._frames:
                     self._take()
                     return self._transport
-                if self._state is not WriteState.WRITING or not block:
+                if self.state is not WriteState.WRITING or not block:
                     return None
-            self._progress.wait_for(lambda: self._state is not WriteState.WRITING, Deadline(None))
+            self._progress.wait_for(lambda: self.state is not WriteState.WRITING, Deadline(None))
 
     def _write_taken(self) -> None:
         """Write what this thread took, and wait as long as the broker does not read."""
@@ -374,6 +357,10 @@ class Writer:
             view = view[accepted:]
 
     def _take(self) -> None:
+        """Be the thread that writes, and take what waits."""
+        owner, state = threading.get_ident(), moved(WRITE_MOVES, self.state, WriteState.WRITING)
+        # Nothing is called between these: no signal handler can raise there and leave a state that nobody owns.
+        self._owner, self.state = owner, state
         self._in_flight, self._frames = self._frames, []
         self._size = self._accepted = 0
         if self.is_full:
@@ -386,19 +373,19 @@ class Writer:
         self._in_flight = []
 
     def _end_write(self, size: int, began: float) -> None:
-        self._move(WriteState.IDLE)
-        count = len(self._in_flight)
-        now = monotonic()
+        count, now, state = len(self._in_flight), monotonic(), moved(WRITE_MOVES, self.state, WriteState.IDLE)
+        # Nothing is called between these, as in _take.
+        self._owner, self.state = 0, state
         self._done += count
         self._in_flight = []
         self._accepted = 0
-        self._owner = 0
         self.bytes_written += size
         if size or count:
             self.last_write = now
         if count:
             self._write_seconds = now - began
-        self._progress.notify_all()
+        if self._progress.gates:
+            self._progress.notify_all()
 
     def _fail(self, error: BaseException) -> None:
         """A write did not come to its end: what of it arrived is not known, so the connection is of no use any more."""
@@ -406,7 +393,7 @@ class Writer:
             if self._owner != threading.get_ident():
                 return
             self._owner = 0
-            self._move(WriteState.FAILED)
+            self.state = moved(WRITE_MOVES, self.state, WriteState.FAILED)
             self._progress.notify_all()
         self._broken(error)
 
@@ -429,8 +416,7 @@ class Writer:
                     return
                 if self._frames and self._is_usable:
                     continue
-                check_move(WRITER_MOVES, self._thread_state, WriterState.ASLEEP)
-                self._thread_state = WriterState.ASLEEP
+                self._thread_state = moved(WRITER_MOVES, self._thread_state, WriterState.ASLEEP)
             gate.acquire()
 
 

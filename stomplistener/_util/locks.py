@@ -43,18 +43,21 @@ class Changes:
 
     Args:
         lock: guards the condition and the list of waiting threads.
+
+    Attributes:
+        gates: one for each waiting thread; where a call is too much, ``notify_all`` is called only if there are any.
     """
 
-    __slots__ = ("_gates", "_lock")
+    __slots__ = ("_lock", "gates")
 
     def __init__(self, lock: RLock) -> None:
         self._lock = lock
-        self._gates: list[threading.Lock] = []
+        self.gates: list[threading.Lock] = []
 
     def notify_all(self) -> None:
         """Let every waiting thread look again; the lock is held."""
-        if self._gates:
-            gates, self._gates = self._gates, []
+        if self.gates:
+            gates, self.gates = self.gates, []
             for gate in gates:
                 gate.release()
 
@@ -81,7 +84,7 @@ class Changes:
                 with self._lock:
                     if condition():
                         return True
-                    self._gates.append(gate)
+                    self.gates.append(gate)
                 remaining = deadline.remaining()
                 if remaining == 0.0 or not gate.acquire(timeout=-1 if remaining is None else _bounded(remaining)):
                     # What became true at the last moment counts.
@@ -93,17 +96,12 @@ class Changes:
             finally:
                 with self._lock:
                     # A gate that was opened is not on the list any more: notify_all took the list as a whole.
-                    self._gates = [each for each in self._gates if each is not gate]
+                    self.gates = [each for each in self.gates if each is not gate]
 
     def disown(self, lock: RLock) -> None:
         """In the child of a fork: nobody waits here, and ``lock`` takes the place of the parent's. Takes no lock."""
-        self._gates = []
+        self.gates = []
         self._lock = lock
-
-    @property
-    def has_waiters(self) -> bool:
-        """Whether a thread waits; the lock is held."""
-        return bool(self._gates)
 
 
 class TryLock(_RLock):  # type: ignore[misc]  # final to the type checker alone

@@ -40,7 +40,7 @@ from stomplistener.states import (
     TRANSACTION_MOVES,
     SubscriptionState,
     TransactionState,
-    check_move,
+    moved,
 )
 
 _SUSPECT = 2
@@ -139,8 +139,7 @@ class SubscriptionEntry:
 
     def move(self, state: SubscriptionState) -> None:
         """Change the state. IllegalMove for a move that SUBSCRIPTION_MOVES does not have."""
-        check_move(SUBSCRIPTION_MOVES, self.state, state)
-        self.state = state
+        self.state = moved(SUBSCRIPTION_MOVES, self.state, state)
 
 
 class TransactionEntry:
@@ -166,8 +165,7 @@ class TransactionEntry:
 
     def move(self, state: TransactionState) -> None:
         """Change the state. IllegalMove for a move that TRANSACTION_MOVES does not have."""
-        check_move(TRANSACTION_MOVES, self.state, state)
-        self.state = state
+        self.state = moved(TRANSACTION_MOVES, self.state, state)
 
 
 class Request:

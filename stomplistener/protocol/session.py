@@ -379,23 +379,22 @@ class Session:
             ProtocolError: nothing can be written now, and the frame is not one that is kept.
             ValueError: another frame waits for the same receipt.
         """
-        headers = frame.headers
-        own = "receipt" in headers
-        if "transaction" in headers:
-            transaction = self.open_transaction(headers["transaction"])
+        asked, name = frame.header("receipt"), frame.header("transaction")
+        if name is not None:
+            transaction = self.open_transaction(name)
             make = partial(_asking, frame)
             return self._ledger.ask(
-                make, "SEND", self.epoch, headers, confirm=confirm, context=context, transaction=transaction
+                make, "SEND", self.epoch, frame.headers, confirm=confirm, context=context, transaction=transaction
             )
-        if not confirm and not own:
+        if not confirm and asked is None:
             if not self.is_connected:
                 self._check(False, "SEND")
             return frame
         ledger = self._ledger
-        if own:
-            own, receipt = own_receipt, ledger.free(headers["receipt"])
+        if asked is not None:
+            own, receipt = own_receipt, ledger.free(asked)
         else:
-            receipt = self.new_id()
+            own, receipt = False, self.new_id()
             frame = frame.adding("receipt", receipt)
         goes_out = self.is_connected and not ledger.is_isolating
         ledger.keep(Request("SEND", receipt, context, self.epoch if goes_out else 0, own, frame, len(frame.body)))

@@ -88,8 +88,8 @@ class Owing(Protocol):
     """What a transport has whose ``send_nowait`` may have taken bytes that the kernel did not take yet."""
 
     @property
-    def owes(self) -> bool:
-        """Whether such bytes wait. They go before whatever is sent next; ``send(b"")`` waits until they have left."""
+    def owes(self) -> bool | bytes:
+        """Whether such bytes wait, or the bytes themselves. They go before whatever is sent next; ``send(b"")`` waits until they have left."""
 
 
 class EndpointOptions(Protocol):

@@ -89,7 +89,7 @@ class Layer(ABC):
     @property
     def owes(self) -> bool:
         """See Owing."""
-        return self._has_output() or (isinstance(self._inner, Owing) and self._inner.owes)
+        return self._has_output() or (isinstance(self._inner, Owing) and bool(self._inner.owes))
 
     def receive(self) -> bytes:
         """See Transport."""

@@ -71,16 +71,12 @@ class SocketTransport:
         self._sending = TryLock()
         self._using = threading.RLock()
         # Guarded by _sending: the rest of a send_nowait of which the kernel took a part. It goes before anything else.
-        self._owed = b""
+        self.owes = b""
+        """See Owing."""
         # Set by shutdown() and never reset. A thread that reads it late finds the socket broken all the same, or, where
         # shutdown() does not end a wait, reads it again after the next piece of its wait.
         self._is_shut_down = False
         self._is_closed = False
-
-    @property
-    def owes(self) -> bool:
-        """See Owing."""
-        return bool(self._owed)
 
     def receive(self) -> bytes:
         """See Transport."""
@@ -105,7 +101,7 @@ class SocketTransport:
             self._receive_size = RECEIVE_SIZE
         elif len(data) < _BEATS:
             self._receive_size = RECEIVE_IDLE
-        if self._owed:
+        if self.owes:
             with suppress(OSError):
                 self._sending.attempt(self._pay)
         return data
@@ -187,9 +183,9 @@ class SocketTransport:
         deadline = None
         while True:
             try:
-                if not self._owed:
+                if not self.owes:
                     return self._sock.send(data, _NO_SIGNAL)
-                self._owed = self._owed[self._sock.send(self._owed, _NO_SIGNAL) :]
+                self.owes = self.owes[self._sock.send(self.owes, _NO_SIGNAL) :]
                 continue
             except BlockingIOError:
                 deadline = deadline or Deadline(self._timeout)
@@ -201,7 +197,7 @@ class SocketTransport:
                 raise TimeoutError("the peer took nothing in time")
 
     def _send_now(self, data: bytes) -> bool:
-        owed = self._owed
+        owed = self.owes
         try:
             sent = self._sock.send(owed + data if owed else data, _NO_SIGNAL)
         except BlockingIOError:
@@ -209,7 +205,7 @@ class SocketTransport:
         if not owed and sent == len(data):
             return True
         begun = sent > len(owed)
-        self._owed = (owed + data)[sent:] if begun else owed[sent:]
+        self.owes = (owed + data)[sent:] if begun else owed[sent:]
         return begun
 
     def _pay(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stomplistener.protocol import SubscriptionEntry, SubscriptionState, TransactionEntry, TransactionState
-from stomplistener.states import CONNECTION_MOVES, SUBSCRIPTION_MOVES, TRANSACTION_MOVES, IllegalMove, check_move
+from stomplistener.states import CONNECTION_MOVES, SUBSCRIPTION_MOVES, TRANSACTION_MOVES, IllegalMove, moved
 
 TABLES: list[Mapping[Any, frozenset[Any]]] = [CONNECTION_MOVES, SUBSCRIPTION_MOVES, TRANSACTION_MOVES]
 
@@ -31,10 +31,10 @@ def test_a_move_that_is_not_in_the_table_raises(table: Mapping[enum.Enum, frozen
     for old in table:
         for new in table:
             if new in table[old]:
-                check_move(table, old, new)
+                moved(table, old, new)
             else:
                 with pytest.raises(IllegalMove, match=f"{old.name} to {new.name}"):
-                    check_move(table, old, new)
+                    moved(table, old, new)
 
 
 def test_entries_move_by_their_table() -> None:

@@ -11,14 +11,14 @@ import sys
 import pytest
 
 TODAY = {
-    "send": (30, 11),
-    "send-headers": (30, 11),
-    "send-transaction": (46, 16),
-    "send-burst": (20, 11),
-    "send-pause": (30, 11),
-    "confirmed": (125, 26),
-    "message": (48, 18),
-    "settle": (92, 28),
+    "send": (20, 10),
+    "send-headers": (20, 10),
+    "send-transaction": (37, 14),
+    "send-burst": (16, 11),
+    "send-pause": (20, 10),
+    "confirmed": (105, 24),
+    "message": (36, 14),
+    "settle": (72, 24),
 }
 
 

@@ -12,7 +12,7 @@ from engine_support import FakeTransport, Running, make_context, wait_until
 from stomplistener._engine import writer as writer_module
 from stomplistener._engine.writer import GATHER_FACTOR, MAX_WAITING_BYTES, Writer
 from stomplistener._util.deadline import Deadline
-from stomplistener.states import IllegalMove
+from stomplistener.states import IllegalMove, WriteState
 
 
 class Clock:
@@ -176,9 +176,9 @@ def test_a_frame_that_was_cut_counts_as_not_written(
     monkeypatch.setattr(rig.transport, "send", send)
     rig.writer.write_all()
     assert [str(error) for error in rig.broken] == ["cut"]
-    assert rig.writer.has_failed
+    assert rig.writer.state is WriteState.FAILED
     assert rig.detach() == expected
-    assert not rig.writer.has_failed
+    assert rig.writer.state is not WriteState.FAILED
 
 
 def test_what_a_thread_writes_that_lost_the_transport_is_ignored(rig: Rig) -> None:
@@ -215,7 +215,7 @@ def test_what_a_signal_handler_raises_reaches_the_caller(rig: Rig) -> None:
     rig.append(b"one")
     with pytest.raises(KeyboardInterrupt):
         rig.writer.schedule()
-    assert rig.writer.has_failed
+    assert rig.writer.state is WriteState.FAILED
     assert len(rig.broken) == 1
 
 

@@ -33,7 +33,7 @@ def narrow(request: pytest.FixtureRequest, certificate: Certificate) -> Iterator
 
 def owes(transport: Transport) -> bool:
     assert isinstance(transport, Owing)
-    return transport.owes
+    return bool(transport.owes)
 
 
 def send_all(transport: Transport, data: bytes) -> None:

@@ -383,9 +383,9 @@ class TestTransport:
     def test_what_send_nowait_left_over_goes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with connected() as (transport, peer):
             assert isinstance(transport, SocketTransport)
-            transport._owed = b"lo "
+            transport.owes = b"lo "
             assert transport.send(b"world") == 5
-            transport._owed = b"lo "
+            transport.owes = b"lo "
             assert transport.send_nowait(b"again")
             received = b""
             while len(received) < 16:

@@ -16,23 +16,23 @@ def test_a_wait_ends_with_the_change() -> None:
     lock = threading.RLock()
     changes, done = Changes(lock), threading.Event()
     waiting = [Running(lambda: changes.wait_for(done.is_set, Deadline(10.0))) for _ in range(3)]
-    wait_until(lambda: len(changes._gates) == 3)
+    wait_until(lambda: len(changes.gates) == 3)
     with lock:
         changes.notify_all()
     # Nothing has become true: they wait on.
-    wait_until(lambda: len(changes._gates) == 3)
+    wait_until(lambda: len(changes.gates) == 3)
     done.set()
     with lock:
         changes.notify_all()
     assert [each.result() for each in waiting] == [True] * 3
-    assert not changes.has_waiters
+    assert not changes.gates
 
 
 def test_a_wait_that_takes_too_long_leaves_nothing() -> None:
     changes = Changes(threading.RLock())
     assert not changes.wait_for(lambda: False, Deadline(0.01))
     assert not changes.wait_for(lambda: False, Deadline(0.0))
-    assert not changes.has_waiters
+    assert not changes.gates
 
 
 def test_the_condition_is_looked_at_with_the_lock() -> None:
@@ -53,7 +53,7 @@ def test_an_exception_in_the_condition_leaves_nothing() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         changes.wait_for(condition, Deadline(0.01))
-    assert not changes.has_waiters
+    assert not changes.gates
     assert not is_owned(lock)
 
 
