@@ -89,7 +89,10 @@ class Owing(Protocol):
 
     @property
     def owes(self) -> bool | bytes:
-        """Whether such bytes wait, or the bytes themselves. They go before whatever is sent next; ``send(b"")`` waits until they have left."""
+        """Whether such bytes wait, or the bytes themselves.
+
+        They go before whatever is sent next; ``send(b"")`` waits until they have left.
+        """
 
 
 class EndpointOptions(Protocol):
