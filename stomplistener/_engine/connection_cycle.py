@@ -45,6 +45,12 @@ REPLAY_SILENCE_SECONDS = 5.0
 Spring's simple broker never sends them. A broker that is only slow loses nothing by it: the subscription is written.
 """
 
+TRIAL_FACTOR = 20
+"""How many times longer a connection has to live without a message on trial than the last one lived with it."""
+
+TRIAL_SECONDS = (0.1, 2.0)
+"""Bounds on that time; all senders wait for it."""
+
 LAST_WRITE_SECONDS = 1.0
 """How long the end of a connection waits for a thread that is inside a write on the broken transport."""
 
@@ -83,6 +89,7 @@ class ConnectionCycle:
         self._broken_by: Exception | None = None
         self._heartbeater: Heartbeater | None = None
         self._lost_at = 0.0
+        self._lived = 0.0
         self.rejections = 0
         self.rejected_at_start: list[Exception] = []
         """Why subscriptions were refused before the first connection was ready: ``connect()`` raises it."""
@@ -115,6 +122,7 @@ class ConnectionCycle:
         try:
             self._watch(logged_in)
             self._replay(logged_in.transport, deadline)
+            self._try_out(logged_in.transport, deadline)
             self._open(is_wanted)
         except BaseException as error:
             self.fail(self._end(logged_in.transport, explained=not isinstance(error, (BrokerError, ConnectionLost))))
@@ -152,6 +160,16 @@ class ConnectionCycle:
             if silence:
                 self._assume_active()
             self._send_subscriptions(transport, deadline)
+
+    def _try_out(self, transport: Transport, deadline: Deadline) -> None:
+        """Let the connection live without the message that seems to end connections; see the session."""
+        if not self._context.session.is_on_trial:
+            return
+        shortest, longest = TRIAL_SECONDS
+        seconds = min(max(TRIAL_FACTOR * self._lived, shortest), longest)
+        patience = deadline.sooner(min(seconds, (deadline.remaining() or longest) / 2))
+        while not self._receive(transport, deadline, patience):
+            pass
 
     def _send_subscriptions(self, transport: Transport, deadline: Deadline) -> None:
         context = self._context
@@ -282,7 +300,7 @@ class ConnectionCycle:
         reason = self.reason(noticed)
         unconfirmed = context.session.unconfirmed
         closing = context.state in (ConnectionState.CLOSING, ConnectionState.CLOSED)
-        lived = time.monotonic() - context.ready_since
+        self._lived = lived = time.monotonic() - context.ready_since
         explained = self._broken_by is not None and not isinstance(self._broken_by, BrokerError)
         unanswered, restore, moving = self._end_open(transport, reason, explained)
         if not closing and not moving:

@@ -266,7 +266,9 @@ class Inbound:
         if request.subscription is not None and request.command == "SUBSCRIBE":
             found.events.append(partial(self._rejected, request.subscription))
         self._sender.notify_window()
-        self._answer(request, refused, found)
+        # Where the ERROR does not name the frame, the session says how it was found.
+        found_out = None if "receipt-id" in frame.headers else request.error
+        self._answer(request, found_out if isinstance(found_out, BrokerError) else refused, found)
 
     def _resend(self) -> None:
         """Messages under suspicion are resent one at a time, each after the answer to the one before."""

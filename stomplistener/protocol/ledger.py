@@ -15,6 +15,9 @@ or without a word. Such a message must not be resent forever, and innocent messa
 3. A suspect that is out alone is given up if an ERROR without receipt-id comes and no other answer is awaited, or if
    :data:`_ENDS_ALONE` connections ended unexplained while it was out alone. The second needs more than one such end,
    because brokers are also restarted and networks fail while nothing but one message is on its way.
+4. A suspect on which a connection ended alone is *on trial*: the caller lets the next connection live for a while
+   without it, before ``restored()``. If that one ends too, connections do not end because of the message, and the count
+   of rule 3 begins again. Without this, one cut a second would convict good messages.
 
 So no good message is written more than :data:`_SUSPECT` + 1 times because of bad ones. A bad message is written at most
 :data:`_SUSPECT` + :data:`_ENDS_ALONE` times. k bad messages end at most k times as many connections; fewer if they are
@@ -46,7 +49,7 @@ from stomplistener.states import (
 _SUSPECT = 2
 """Connections that have to raise suspicion against a SEND before it is written alone."""
 
-_ENDS_ALONE = 2
+_ENDS_ALONE = 3
 """Connections that have to end without a word on a SEND that is out alone before it is given up."""
 
 
@@ -180,7 +183,7 @@ class Request:
         error: why the broker rejected it, or why it was given up.
         number: its place in the first order of all requests.
         suspicions: connections that raised suspicion against it; ``suspected`` is the last one of them.
-        ends_alone: connections that ended unexplained while no other confirmed SEND was out.
+        ends_alone: connections in a row that ended unexplained while no other confirmed SEND was out.
     """
 
     __slots__ = (
@@ -454,6 +457,12 @@ class Ledger:
 
     # Resending
 
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether the first of what is resent is a suspect on which a connection ended alone."""
+        first = next(iter(tuple(self.resend.values())), None)
+        return isinstance(first, Request) and first.ends_alone > 0
+
     def hand_out(self, epoch: int) -> list[Frame]:
         """What is to be written now of the resend queue: nothing, one suspect, or all of it."""
         if self._alone is not None and self.unconfirmed.get(self._alone.receipt) is self._alone:
@@ -495,13 +504,14 @@ class Ledger:
         return out[0]
 
     def lost(
-        self, epoch: int, unsent: Iterable[Frame], *, explained: bool, begun: bool
+        self, epoch: int, unsent: Iterable[Frame], *, explained: bool, begun: bool, opened: bool = True
     ) -> list[tuple[Request, Outcome]]:
         """The connection ended: what nobody will answer any more, and what that means.
 
         Args:
             epoch: the connection.
             unsent: what was handed out and not, or not wholly, written.
+            opened: whether SENDs were handed out on it.
             explained: whether there is a reason for the end that no message can have caused.
             begun: whether a part of the first of ``unsent`` was written.
         """
@@ -520,6 +530,8 @@ class Ledger:
                 request.suspect(epoch)
         if not explained and (culprit := self._ended_alone(epoch, not_written)) is not None:
             ended.append((culprit, Outcome.GIVEN_UP))
+        if not explained and not opened:
+            self._clear()
         self._line_up(waiting)
         for request in tuple(self.requests.values()):
             self._unindex(request)
@@ -539,6 +551,11 @@ class Ledger:
             return None
         self._give_up(alone)
         return alone
+
+    def _clear(self) -> None:
+        """A connection ended without any SEND: it is not the suspects that end connections."""
+        for request in tuple(self.unconfirmed.values()):
+            request.ends_alone = 0
 
     def _out(self, epoch: int) -> list[Request]:
         """The confirmed SENDs that were handed out on this connection and are not answered."""

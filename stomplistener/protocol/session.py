@@ -175,6 +175,15 @@ class Session:
         """Whether the broker has confirmed every subscription in this epoch that its version can express."""
         return self._registry.is_replayed(self.epoch)
 
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether ``restored()`` would return a SEND on which connections ended, though nothing else was out.
+
+        Let the connection live for a while before that, longer than the last one lived with the SEND: if it ends all
+        the same, the SEND is not the cause. The ledger's text has the rule.
+        """
+        return self._ledger.is_on_trial
+
     def restored(self) -> list[Frame]:
         """End the replay: from here on everything may be written, behind the SENDs returned here, in their first order.
 
@@ -222,8 +231,9 @@ class Session:
         """
         # An ERROR that names its frame is followed by the end of the connection, and explains it.
         explained = explained or self._refused or self.state is SessionState.DISCONNECTING
+        opened = self.state not in (SessionState.CONNECTING, SessionState.REPLAYING)
         self._move("lost")
-        ended = self._ledger.lost(self.epoch, unsent, explained=explained, begun=begun)
+        ended = self._ledger.lost(self.epoch, unsent, opened=opened, explained=explained, begun=begun)
         self._transactions.lost()
         self._registry.lost()
         return ended

@@ -263,11 +263,12 @@ class ScriptedServer:
 
 
 class Refuser(ScriptedServer):
-    """A broker that confirms everything, and refuses some frames by an ERROR that does not say which."""
+    """A broker that confirms everything, and refuses some frames by an ERROR that does not say which, or by none."""
 
-    def __init__(self, refuses: Callable[[Frame], bool]) -> None:
+    def __init__(self, refuses: Callable[[Frame], bool], *, silently: bool = False) -> None:
         super().__init__(self._answer)
         self._refuses = refuses
+        self._silently = silently
         self.received: dict[int, list[Frame]] = {}
 
     def _answer(self, connected: socket.socket, number: int) -> None:
@@ -278,7 +279,8 @@ class Refuser(ScriptedServer):
                 if frame.command == "CONNECT":
                     connected.sendall(encode(Frame("CONNECTED", {"version": "1.2"})))
                 elif self._refuses(frame):
-                    connected.sendall(encode(Frame("ERROR", {"message": "not for you"}), "1.2"))
+                    if not self._silently:
+                        connected.sendall(encode(Frame("ERROR", {"message": "not for you"}), "1.2"))
                     return
                 elif "receipt" in frame.headers:
                     connected.sendall(encode(Frame("RECEIPT", {"receipt-id": frame.headers["receipt"]}), "1.2"))

@@ -13,10 +13,14 @@ from stomplistener.errors import BrokerError, ConnectionLost
 from stomplistener.protocol import Frame, Outcome, Request, Session, SessionState, commands
 
 
-def restore(session: Session) -> list[Frame]:
+def begin(session: Session) -> None:
     session.connect(host="/")
     session.receive(Frame("CONNECTED", {"version": "1.2"}))
     assert session.replay() == ([], [])
+
+
+def restore(session: Session) -> list[Frame]:
+    begin(session)
     return session.restored()
 
 
@@ -82,23 +86,54 @@ def test_what_waits_behind_the_suspects_goes_out_together_in_order() -> None:
     assert bodies(session.next_resend()) == ["b", "c", "d"]
 
 
-def test_an_end_without_a_word_convicts_a_lone_suspect_at_the_second_time() -> None:
+def test_ends_without_a_word_convict_a_lone_suspect_at_the_third_time() -> None:
     session, out = isolating("a", "poison", "b")
     session.receive(receipt(out[0]))
     assert bodies(session.next_resend()) == ["poison"]
-    assert session.lost() == []
-    assert bodies(restore(session)) == ["poison"]
+    assert not session.is_on_trial
+    for _ in range(2):
+        assert session.lost() == []
+        assert session.is_on_trial
+        assert bodies(restore(session)) == ["poison"]
     [(request, outcome)] = session.lost()
     assert (request.context, outcome) == ("poison", Outcome.GIVEN_UP)
     assert isinstance(request.error, ConnectionLost)
     assert request.error.outcome_unknown
-    assert "4 connections" in str(request.error)
+    assert "5 connections" in str(request.error)
     assert "given up" in str(request.error)
     out = restore(session)
     assert bodies(out) == ["b"]
+    assert not session.is_on_trial
     session.receive(receipt(out[0]))
     assert session.next_resend() == []
     assert session.is_idle
+
+
+def test_a_connection_that_ends_before_the_suspect_is_written_clears_it() -> None:
+    """It is the network that ends connections, and not the message."""
+    session, out = isolating("good")
+    for _ in range(10):
+        for _ in range(2):
+            assert session.lost() == []
+            assert session.is_on_trial
+            assert bodies(restore(session)) == ["good"]
+        session.lost(explained=True)
+        assert session.is_on_trial
+        begin(session)
+        assert session.lost() == []
+        assert not session.is_on_trial
+        out = restore(session)
+        assert bodies(out) == ["good"]
+    assert session.receive(receipt(out[0])) is not None
+    assert session.is_idle
+
+
+def test_a_reason_for_the_end_of_a_connection_in_trial_clears_nothing() -> None:
+    session, _ = isolating("poison")
+    session.lost()
+    begin(session)
+    session.lost(explained=True)
+    assert session.is_on_trial
 
 
 @pytest.mark.parametrize("closes", [True, False])
@@ -210,7 +245,7 @@ def test_a_frame_that_was_written_in_part_is_suspected() -> None:
     big = send(session, "big")
     assert big is not None
     frame = big
-    for _ in range(3):
+    for _ in range(4):
         assert session.lost([frame], begun=True) == []
         [frame] = restore(session)
     assert given_up(session.lost([frame], begun=True)) == ["big"]
@@ -257,7 +292,7 @@ def test_only_a_connected_session_hands_out_the_next() -> None:
 
 
 def test_a_message_that_fails_is_told_from_a_broker_that_is_restarted() -> None:
-    """Brokers are killed while something is out; that the same SEND is out alone twice is no accident."""
+    """Brokers are killed while something is out; that the same SEND is out alone each time is no accident."""
     session, out = isolating("a", "b", "c")
     for killed in ("a", "b", "c"):
         assert bodies(out) == [killed]
@@ -361,7 +396,7 @@ def test_the_good_are_confirmed_and_the_bad_are_given_up(
         if session.state is SessionState.DISCONNECTED:
             if not session.unconfirmed and not later:
                 break
-            assert broker.connections <= 3 + 4 * len(poisoned) + explained + len(later), "it does not come to an end"
+            assert broker.connections <= 3 + 5 * len(poisoned) + explained + len(later), "it does not come to an end"
             broker.connect()
         elif len(later) > 0 and data.draw(st.booleans(), "send"):
             new = send(session, later.pop(0))
@@ -384,8 +419,8 @@ def test_the_good_are_confirmed_and_the_bad_are_given_up(
     assert session.is_idle
     assert session.abandon() == ([], [])
     if all_at_once and not explained:
-        assert broker.connections <= 1 + 4 * len(poisoned)
+        assert broker.connections <= 1 + 5 * len(poisoned)
     for name in names:
-        most = 3 + explained if name not in poisoned else 4 + explained
+        most = 3 + explained if name not in poisoned else 5 + explained
         assert broker.written[name] <= most, f"{name} was written {broker.written[name]} times"
         assert broker.stored[name] >= (name not in poisoned)
