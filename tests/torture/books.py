@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -12,6 +13,7 @@ class Book:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
+        self._last = time.monotonic()
 
     def open(self) -> Collection[str]:
         """What is still owed."""
@@ -28,7 +30,13 @@ class Book:
     def note(self, change: Callable[[], object]) -> None:
         with self.changed:
             change()
+            self._last = time.monotonic()
             self.changed.notify_all()
+
+    @property
+    def idle(self) -> float:
+        """Seconds since something was noted."""
+        return time.monotonic() - self._last
 
     def wait_balanced(self, timeout: float) -> bool:
         with self.changed:
@@ -50,6 +58,7 @@ class Failures(Book):
         self._sent: dict[str, bool] = {}
         self._handled: set[str] = set()
         self._forwarded: set[str] = set()
+        self._buried: set[str] = set()
 
     def send(self, id: str, *, bad: bool) -> None:
         """Before the message is sent: it may be handled at once. ``forget`` it if it was not confirmed."""
@@ -65,14 +74,23 @@ class Failures(Book):
     def forward(self, id: str) -> None:
         self.note(lambda: self._forwarded.add(id))
 
+    def bury(self, id: str) -> None:
+        """The broker itself gave it up: its connections ended too often."""
+        self.note(lambda: self._buried.add(id))
+
     def open(self) -> Collection[str]:
-        return [id for id, bad in self._sent.items() if id not in (self._forwarded if bad else self._handled)]
+        return [
+            id
+            for id, bad in self._sent.items()
+            if id not in (self._forwarded if bad else self._handled) and id not in self._buried
+        ]
 
     def wrong(self) -> Collection[str]:
         return [id for id in self._forwarded if not self._sent.get(id, True)]
 
     def summary(self) -> str:
-        return f"{sum(self._sent.values()):,} = {len(self._forwarded):,}"
+        buried = f" + {len(self._buried):,} dead letters" if self._buried else ""
+        return f"{sum(self._sent.values()):,} = {len(self._forwarded):,}{buried}"
 
 
 class Transactions(Book):

@@ -57,6 +57,7 @@ class Run:
         self._calls = calls
         self._context = context
         self._mark = f"{seed.partition('/')[0]}-{time.time_ns()}"
+        self._graves: dict[str, Callable[[Message], None]] = {}
 
     @property
     def uri(self) -> str:
@@ -69,6 +70,21 @@ class Run:
     def destination(self, name: str) -> str:
         """Nobody else's, not even that of another run of the same seed."""
         return f"/queue/torture-{self._mark}-{name}"
+
+    def headers(self, destination: str) -> dict[str, str]:
+        """Of every message to a destination of the run: found in a dead-letter queue, it still tells where it went."""
+        return {"persistent": "true", "run": destination}
+
+    def bury_with(self, destination: str, listener: Callable[[Message], None]) -> None:
+        """Let ``listener`` have what a broker moves from this destination to its dead letters."""
+        self._graves[destination] = listener
+
+    def bury(self, message: Message) -> bool:
+        """Take a message from a dead-letter queue; whether it is of this run."""
+        listener = self._graves.get(message.headers.get("run", ""))
+        if listener is not None:
+            listener(message)
+        return listener is not None
 
     def dice(self, name: object) -> random.Random:
         return random.Random(f"{self.seed}/{name}")

@@ -23,6 +23,11 @@ class Load:
         self.run = run
         self._numbers = itertools.count()
 
+    @classmethod
+    def fits(cls, run: Run) -> bool:
+        """Whether the broker of this run can be loaded so."""
+        return True
+
     def open(self, stack: contextlib.ExitStack) -> list[Work]:
         """Connect and subscribe; returns what is to be run, each in a thread of its own, until the run stops."""
         raise NotImplementedError
@@ -44,6 +49,7 @@ class Messages(Load):
         producers = [stack.enter_context(run.connection(f"producer-{n}")) for n in range(2)]
         listening, asking = (stack.enter_context(run.connection(f"consumer-{n}")) for n in range(2))
         run.subscribe(listening, self.destination, self._receive, retries=3, retry_delay=0.05)
+        run.bury_with(self.destination, self._receive)
         # A broker that counts a lost connection as a failed delivery gives a message up after some of them.
         for destination in DEAD_LETTERS:
             run.subscribe(listening, destination, self._bury, retries=3, retry_delay=0.05)
@@ -57,7 +63,7 @@ class Messages(Load):
 
     @property
     def _headers(self) -> dict[str, str]:
-        return {"persistent": "true", "run": self.destination}
+        return self.run.headers(self.destination)
 
     def _produce(self, number: int, connection: Connection) -> None:
         dice = self.run.dice(number)
@@ -126,9 +132,7 @@ class Messages(Load):
         self.run.ledger.receive(message.text)
 
     def _bury(self, message: Message) -> None:
-        if message.headers.get("run") == self.destination:
-            self.run.ledger.receive(message.text)
-            self.dead_letters += 1
+        self.dead_letters += self.run.bury(message)
 
 
 class TransactionsOfSeveral(Load):
@@ -139,15 +143,13 @@ class TransactionsOfSeveral(Load):
         self._book = run.books["transactions whole"] = Transactions()
         self._destination = run.destination("transactions")
         sender, receiver = (stack.enter_context(run.connection(f"transactions-{n}")) for n in range(2))
-        run.subscribe(
-            receiver,
-            self._destination,
-            lambda message: self._book.receive(message.text),
-            retries=3,
-            retry_delay=0.05,
-        )
+        run.subscribe(receiver, self._destination, self._receive, retries=3, retry_delay=0.05)
+        run.bury_with(self._destination, self._receive)
         dice = run.dice("transactions")
         return [run.repeated(lambda: self._transact(sender, aborts=dice.random() < 0.2), 0.01)]
+
+    def _receive(self, message: Message) -> None:
+        self._book.receive(message.text)
 
     def _transact(self, connection: Connection, *, aborts: bool) -> None:
         run, id = self.run, f"t{next(self._numbers)}"
@@ -158,7 +160,7 @@ class TransactionsOfSeveral(Load):
                 text = f"{id}/{part}"
                 run.timed(
                     "SEND",
-                    lambda text=text: transaction.send(self._destination, text, {"persistent": "true"}),  # type: ignore[misc]
+                    lambda text=text: transaction.send(self._destination, text, run.headers(self._destination)),  # type: ignore[misc]
                 )
             run.timed("end of a transaction", transaction.abort if aborts else transaction.commit)
         except (ConnectionLost, TimedOut) as error:

@@ -28,7 +28,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -39,11 +39,23 @@ from interrupts import Interrupts
 from loads import Asking, Load, Messages, TransactionsOfSeveral
 from misdeeds import MISDEEDS, Mischief, logging_over
 from report import Result, table
-from troubles import FailingAtTheStart, loads_of_brokers
+from troubles import FailingAtTheStart, Flapping, Poisoned
 
 from stomplistener import Message, StompError
 from stomplistener.testing import Broker, FaultProxy
 from stomplistener.testing.containers import BrokerContainer, brokers, engine_available
+
+LOADS: dict[str, type[Load]] = {
+    "transactions": TransactionsOfSeveral,
+    "requests": Asking,
+    "failing": FailingAtTheStart,
+    "flapping": Flapping,
+    "poisoned": Poisoned,
+}
+"""What goes on besides the single messages, whose progress paces the faults."""
+
+OF_BROKERS = (Flapping, Poisoned)
+"""Those that need a broker, or its network, to do something wrong."""
 
 MODES = ("brokers", "applications", "both")
 PROGRESS_DEADLINE = 90.0
@@ -62,7 +74,7 @@ class Torture:
         seed: int,
         mode: str,
         context: ssl.SSLContext | None,
-        loads: str,
+        loads: Collection[str],
     ) -> None:
         self.result = Result(name)
         self._container = container
@@ -72,11 +84,12 @@ class Torture:
         self.run = Run(name, target, self._proxy, self._calls, f"{seed}/{name}", context)
         self._messages = Messages(self.run)
         self._loads: list[Load] = [self._messages]
-        if loads == "all":
-            self._loads += [TransactionsOfSeveral(self.run), Asking(self.run), FailingAtTheStart(self.run)]
-            if mode != "applications":
-                self._loads += loads_of_brokers(self.run)
+        self._loads += [load(self.run) for name, load in LOADS.items() if name in loads and self._has_place(load)]
         self.ready = threading.Event()
+
+    def _has_place(self, load: type[Load]) -> bool:
+        """Whether a load makes sense in this mode and with this broker."""
+        return not (load in OF_BROKERS and self._mode == "applications") and load.fits(self.run)
 
     def start(self, faults: int, end: float) -> threading.Thread:
         """Bring so many faults upon the broker, or as many as there is time for until ``end``."""
@@ -162,17 +175,31 @@ class Torture:
 
     def _balance(self) -> None:
         """Everything confirmed must arrive, each book balance, and no future stay without its result."""
-        ledger = self.run.ledger
         for load in self._loads:
             load.settled(20)
-        if ledger.missing() and self._container is not None:
+        self._settled(20)
+        if (owed := self._owed()) and self._mode != "applications":
+            # What comes only now was with a client that kept it to itself.
+            self._proxy.cut()
+            self._settled(20)
+            if kept := owed - self._owed():
+                self.run.problems.append(f"{kept} messages came only when the connections were cut at the end")
+        if (owed := self._owed()) and self._container is not None:
             # Artemis may keep a message that was being delivered when its consumer vanished, until it is restarted.
-            late = len(ledger.missing())
             self._container.restart()
-            ledger.wait_balanced(60)
-            self.result.late = late - len(ledger.missing())
+            self._settled(60)
+            self.result.late = owed - self._owed()
+
+    def _owed(self) -> int:
+        """How many messages are still to come."""
+        return len(self.run.ledger.missing()) + sum(len(book.open()) for book in self.run.books.values())
+
+    def _settled(self, timeout: float) -> None:
+        """Wait until nothing is owed, no longer than so many seconds."""
+        end = time.monotonic() + timeout
+        self.run.ledger.wait_balanced(timeout)
         for book in self.run.books.values():
-            book.wait_balanced(20)
+            book.wait_balanced(max(0.0, end - time.monotonic()))
 
     def _look_for_life(self) -> None:
         """Each connection must still send, and receive what it sent."""
@@ -183,10 +210,16 @@ class Torture:
             def listen(message: Message, came: threading.Event = came) -> None:
                 came.set()
 
-            with contextlib.suppress(StompError):
+            try:
                 self.run.subscribe(connection, destination, listen)
                 self.run.timed("send", lambda c=connection, d=destination: c.send(d, "live", confirm=True))  # type: ignore[misc]
-                live += came.wait(CALL_DEADLINE)
+            except StompError as error:
+                self.run.problems.append(f"{connection!r} is dead at the end: {type(error).__name__}: {error}")
+                continue
+            if came.wait(CALL_DEADLINE):
+                live += 1
+            else:
+                self.run.problems.append(f"{connection!r} receives nothing at the end: {connection.statistics()}")
         self.result.live = live, len(self.run.connections)
 
     def conclude(self) -> None:
@@ -205,8 +238,8 @@ class Torture:
         if result.missing:
             some = list(missing.items())[:10]
             result.problems.append("missing: " + "; ".join(f"{id} (confirmed at {moment})" for id, moment in some))
-        if result.live[0] < result.live[1] or not result.live[1]:
-            result.problems.append("a connection is dead at the end")
+        if not result.live[1]:
+            result.problems.append("no connection was made")
         if ours:
             result.problems.append(f"threads left: {ours}")
         result.problems += calls.stuck
@@ -249,6 +282,16 @@ def torture(arguments: argparse.Namespace, faults: int, end: float) -> list[Resu
     return [run.result for run in runs]
 
 
+def load_names(text: str) -> tuple[str, ...]:
+    """What ``--loads`` names."""
+    if text == "all":
+        return tuple(LOADS)
+    names = tuple(name for name in text.split(",") if name != "messages")
+    if unknown := [name for name in names if name not in LOADS]:
+        raise argparse.ArgumentTypeError(f"no such load: {', '.join(unknown)}")
+    return names
+
+
 def own_certificate() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """For a server on this machine, and for its clients."""
     import trustme
@@ -269,7 +312,12 @@ def real_certificate() -> ssl.SSLContext:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--mode", choices=MODES, default="brokers", help="what misbehaves")
-    parser.add_argument("--loads", choices=("messages", "all"), default="all", help="what is at work meanwhile")
+    parser.add_argument(
+        "--loads",
+        type=load_names,
+        default="all",
+        help=f"what is at work beside single messages: all, messages (nothing else), or some of {','.join(LOADS)}",
+    )
     parser.add_argument("--faults", type=int, help="for each broker; 250, or what there is time for")
     parser.add_argument("--minutes", type=float, help="for all of it; without, as long as it takes")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
@@ -303,8 +351,8 @@ def _command(arguments: argparse.Namespace) -> str:
     words = [f"--{name} {value}" for name, value in given.items() if value is not None]
     if arguments.mode != "brokers":
         words.insert(0, f"--mode {arguments.mode}")
-    if arguments.loads != "all":
-        words.append(f"--loads {arguments.loads}")
+    if arguments.loads != tuple(LOADS):
+        words.append(f"--loads {','.join(arguments.loads) or 'messages'}")
     if arguments.tls:
         words.append("--tls")
     if arguments.brokers != "activemq,artemis,apollo,rabbitmq":

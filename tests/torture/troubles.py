@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -15,6 +16,9 @@ from stomplistener import Connection, Message, StompError
 from stomplistener.testing import FaultProxy
 
 SUBSCRIPTIONS = 12
+STANDSTILL = 60.0
+"""Seconds without any progress after which the next life begins; the end tells what became of what is still owed."""
+
 POISON = {
     "embedded": "/remote-temp-queue/gone.x",
     "rabbitmq": "/exchange/never-declared/x",
@@ -30,21 +34,35 @@ class FailingAtTheStart(Load):
         run = self.run
         self._book = run.books["failed = forwarded"] = Failures()
         self._errors = run.destination("errors")
+        self._queues = [run.destination(f"failing-{number}") for number in range(SUBSCRIPTIONS)]
+        for queue in self._queues:
+            run.bury_with(queue, self._bury)
+        run.bury_with(self._errors, self._bury)
         self._sender = stack.enter_context(run.connection("failing-sender"))
         watcher = stack.enter_context(run.connection("failing-watcher"))
         run.subscribe(watcher, self._errors, lambda message: self._book.forward(message.text), retries=3)
-        return [run.repeated(self._start, 0.2)]
+        return [run.watched(self._live)]
 
-    def _start(self) -> None:
-        """One life: a backlog, a start in the middle of it, and an end when everything has its fate."""
-        run, life = self.run, next(self._numbers)
-        queues = [run.destination(f"failing-{number}") for number in range(SUBSCRIPTIONS)]
-        for number, queue in enumerate(queues):
+    def _live(self) -> None:
+        """One life after the other; the last one hears what is still owed at the end."""
+        run = self.run
+        while not run.stop.is_set():
+            self._send_backlog()
+            self._listen_until(lambda: not self._book.open() or self._book.idle > STANDSTILL or run.stop.is_set())
+        self._listen_until(run.balanced.is_set)
+
+    def _send_backlog(self) -> None:
+        life = next(self._numbers)
+        for number, queue in enumerate(self._queues):
             for count in range(4):
                 self._send(queue, f"{'bad' if count % 2 else 'good'} {life}-{number}-{count}")
+
+    def _listen_until(self, is_over: Callable[[], bool]) -> None:
+        """A start in the middle of a backlog, and an end when everything has its fate."""
+        run = self.run
         connection = run.new_connection("failing")
         try:
-            for queue in queues:
+            for queue in self._queues:
                 connection.subscribe(
                     queue,
                     self._listen,
@@ -55,17 +73,15 @@ class FailingAtTheStart(Load):
                     error_destination=self._errors,
                 )
             run.timed("connect with a backlog", connection.connect)
-            if not self._book.wait_balanced(60):
-                # The book shows it; going on would only make it longer.
-                run.problems.append(f"failing messages stand still in life {life}")
-                run.stop.wait()
+            while not is_over():
+                run.balanced.wait(0.1)
         finally:
             run.timed("disconnect", connection.disconnect)
 
     def _send(self, queue: str, text: str) -> None:
         self._book.send(text, bad=text.startswith("bad"))
         try:
-            self.run.timed("send", lambda: self._sender.send(queue, text, {"persistent": "true"}, confirm=True))
+            self.run.timed("send", lambda: self._sender.send(queue, text, self.run.headers(queue), confirm=True))
         except StompError:
             self._book.forget(text)
 
@@ -74,12 +90,19 @@ class FailingAtTheStart(Load):
             raise ValueError(message.text)
         self._book.handle(message.text)
 
+    def _bury(self, message: Message) -> None:
+        self._book.bury(message.text)
+
     def settled(self, timeout: float) -> None:
         self._book.wait_balanced(timeout)
 
 
 class Poisoned(Load):
     """Confirmed SENDs, one of which the broker refuses each time; most brokers then close the connection."""
+
+    @classmethod
+    def fits(cls, run: Run) -> bool:
+        return run.name in POISON
 
     def open(self, stack: contextlib.ExitStack) -> list[Work]:
         run = self.run
@@ -116,6 +139,7 @@ class Flapping(Load):
         sending, receiving = (stack.enter_context(run.connection(f"flapping-{n}", uri)) for n in range(2))
         self._destination = run.destination("flapping")
         run.subscribe(receiving, self._destination, lambda message: run.ledger.receive(message.text))
+        run.bury_with(self._destination, lambda message: run.ledger.receive(message.text))
         dice = run.dice("flapping")
         return [
             run.repeated(lambda: self._send(sending), 0.01),
@@ -124,7 +148,8 @@ class Flapping(Load):
 
     def _send(self, connection: Connection) -> None:
         id = f"flapping-{next(self._numbers)}"
-        self.run.timed("send", lambda: connection.send(self._destination, id, {"persistent": "true"}, confirm=True))
+        headers = self.run.headers(self._destination)
+        self.run.timed("send", lambda: connection.send(self._destination, id, headers, confirm=True))
         self.run.ledger.confirm(id)
 
     def _flap(self, away: float, there: float) -> None:
@@ -133,8 +158,3 @@ class Flapping(Load):
         self.run.stop.wait(away)
         self._preferred.accept()
         self.run.stop.wait(there)
-
-
-def loads_of_brokers(run: Run) -> list[Load]:
-    """Those that need a broker, or its network, to do something wrong."""
-    return [Flapping(run), *([Poisoned(run)] if run.name in POISON else [])]
