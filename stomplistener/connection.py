@@ -26,6 +26,7 @@ from stomplistener._util.fork import ADVICE
 from stomplistener._util.greenlets import refuse_half_a_patch
 from stomplistener.backoff import Backoff
 from stomplistener.errors import ClosedAfterFork, NotConnected, TimedOut
+from stomplistener.failover import BrokerURI
 from stomplistener.listener import AnyListener, Listeners, call_all, is_same
 from stomplistener.message import Message
 from stomplistener.options import ACK_MODES, DEFAULT, AckMode, Config, ConnectOptions, SendOptions
@@ -59,7 +60,8 @@ class Connection:
 
     Args:
         uri: ``tcp://host:61613``, ``ssl://``, ``ws://``, ``wss://``, ``unix:///path``, or
-            ``failover:(tcp://a:61613,tcp://b:61613)?option=value`` as in ActiveMQ.
+            ``failover:(tcp://a:61613,tcp://b:61613)?option=value`` as in ActiveMQ; or what
+            :func:`stomplistener.failover.parse` made of it.
         login: the user's name; one in the URI goes before it.
         passcode: likewise. It never shows in a log, a repr or an exception.
         host: the virtual host; the URI's virtual host, else its host, where None.
@@ -87,7 +89,7 @@ class Connection:
 
     def __init__(
         self,
-        uri: str,
+        uri: str | BrokerURI,
         login: str | None = None,
         passcode: str | None = None,
         host: str | None = None,

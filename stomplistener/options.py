@@ -142,7 +142,7 @@ class Config(Record):
             TypeError: another argument is of the wrong kind; the message names it and shows no secret.
             ValueError: another argument is out of range, or two contradict each other.
         """
-        parsed = parse(uri)
+        parsed = uri if isinstance(uri, BrokerURI) else parse(uri)
         headers = arguments.headers(headers)
         warnings = [*parsed.warnings]
         for name in ("login", "host", "name"):

@@ -15,7 +15,7 @@ The rules are those of ActiveMQ's failover transport reference, made strict wher
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -220,7 +220,7 @@ class BrokerURI(Record):
 _VOCABULARY = Vocabulary(broker=BrokerOptions, failover=FailoverOptions)
 
 
-def parse(uri: str) -> BrokerURI:
+def parse(uri: str, defaults: Mapping[str, Any] | None = None) -> BrokerURI:
     """Read a broker URI.
 
     The form and the options are those of ActiveMQ's failover transport reference. A URI without ``failover:`` names one
@@ -228,6 +228,7 @@ def parse(uri: str) -> BrokerURI:
 
     Args:
         uri: ``tcp://host:61613`` or ``failover:(tcp://mq1:61613,ssl://mq2:61614)?randomize=false``.
+        defaults: options of :class:`FailoverOptions` by field, for those that the URI does not give.
 
     Returns:
         The brokers and options, with a warning for each option that was accepted and has no effect.
@@ -239,7 +240,8 @@ def parse(uri: str) -> BrokerURI:
     if not whole.text:
         raise whole.error("no broker", hint=_EXAMPLE)
     prefix = _FAILOVER.match(uri)
-    return _failover(whole.cut(prefix.end())) if prefix else _plain(whole)
+    body = whole.cut(prefix.end()) if prefix else whole
+    return _failover(body, defaults or {}) if prefix else _plain(body, defaults or {})
 
 
 def parse_brokers(text: str) -> tuple[Broker, ...]:
@@ -264,7 +266,7 @@ def _text(text: object) -> Piece:
     return whole
 
 
-def _plain(whole: Piece) -> BrokerURI:
+def _plain(whole: Piece, defaults: Mapping[str, Any]) -> BrokerURI:
     address, query = whole.partition("?")
     if "," in address.text:
         hint = "several brokers are written failover:(tcp://a:61613,tcp://b:61613)"
@@ -272,11 +274,12 @@ def _plain(whole: Piece) -> BrokerURI:
     said = _VOCABULARY.read(query, refused={})
     warnings: list[str] = []
     broker = _broker(address, said, warnings)
-    said.failover.setdefault("startup_max_reconnect_attempts", 0)
-    return _assembled([broker], said, warnings, is_failover=False)
+    return _assembled(
+        [broker], said, warnings, {"startup_max_reconnect_attempts": 0} | dict(defaults), is_failover=False
+    )
 
 
-def _failover(body: Piece) -> BrokerURI:
+def _failover(body: Piece, defaults: Mapping[str, Any]) -> BrokerURI:
     in_brackets = body.text.startswith("(")
     listed, query = _bracketed(body) if in_brackets else _unbracketed(body)
     hint = "give it to every broker as nested., or to one broker within the brackets of failover:(...)"
@@ -284,7 +287,7 @@ def _failover(body: Piece) -> BrokerURI:
     warnings: list[str] = []
     needs_none = in_brackets and not listed.text and "update_uris_url" in said.failover
     brokers = () if needs_none else _list(listed, warnings)
-    return _assembled(brokers, said, warnings, is_failover=True)
+    return _assembled(brokers, said, warnings, defaults, is_failover=True)
 
 
 def _bracketed(body: Piece) -> tuple[Piece, Piece | None]:
@@ -310,13 +313,15 @@ def _unbracketed(body: Piece) -> tuple[Piece, Piece | None]:
     return listed, query
 
 
-def _assembled(brokers: Iterable[Broker], said: Said, warnings: list[str], *, is_failover: bool) -> BrokerURI:
+def _assembled(
+    brokers: Iterable[Broker], said: Said, warnings: list[str], defaults: Mapping[str, Any], *, is_failover: bool
+) -> BrokerURI:
     nested = tuple(said.nested.items())
     if "priority_uris" in said.failover:
         said.failover["priority_uris"] = _distinct(each.with_options(nested) for each in said.failover["priority_uris"])
     return BrokerURI(
         brokers=_distinct(each.with_options(nested) for each in brokers),
-        options=FailoverOptions(**said.failover, nested=nested),
+        options=FailoverOptions(**{**defaults, **said.failover}, nested=nested),
         is_failover=is_failover,
         warnings=tuple(dict.fromkeys([*warnings, *said.ignored.values()])),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from stomplistener._util.deadline import Deadline
 from stomplistener.connection import Connection
 from stomplistener.errors import NotConnected, StompError
+from stomplistener.failover import parse
 from stomplistener.message import Message
 from stomplistener.policy import TryAgain
 from stomplistener.protocol import SubscriptionState
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 
 _NEVER = 86400.0
 """Seconds that no end of a worker takes."""
+
+JITTER_SECONDS = 1.0
+"""Up to so much a worker waits longer before each pass of a reconnect, unless its URI has a ``reconnectDelayJitter``.
+
+The workers of a broker that was restarted lost their connections at the same instant, and would all come back at the
+same instant.
+"""
 
 _log = logging.getLogger("stomplistener.worker")
 
@@ -63,7 +71,7 @@ class Running:
     def add_connection(self, name: str, plan: ConnectionPlan) -> None:
         assert plan.uri is not None
         options = {"name": f"{self._name}-{name}"} | dict(plan.options)
-        self.connections[name] = Connection(plan.uri, **options)
+        self.connections[name] = Connection(parse(plan.uri, {"reconnect_delay_jitter": JITTER_SECONDS}), **options)
 
     def subscribe(self, declaration: Declaration, arounds: Sequence[Around]) -> None:
         """Declare a subscription; it becomes active when its connection is made."""

@@ -167,6 +167,13 @@ def test_a_uri_means(uri: str, meaning: BrokerURI) -> None:
     assert parse(uri) == meaning
 
 
+@pytest.mark.parametrize("uri", ["tcp://a:1", "failover:(tcp://a:1)", "failover:tcp://a:1?randomize=false"])
+def test_defaults_hold_where_the_uri_says_nothing(uri: str) -> None:
+    options = parse(uri, {"reconnect_delay_jitter": 1.0, "randomize": True}).options
+    assert (options.reconnect_delay_jitter, options.randomize) == (1.0, "randomize=false" not in uri)
+    assert options.startup_max_reconnect_attempts == parse(uri).options.startup_max_reconnect_attempts
+
+
 @pytest.mark.parametrize(("uri", "broker"), BROKERS.values(), ids=BROKERS)
 def test_a_broker_means(uri: str, broker: Broker) -> None:
     assert parse(uri) == plain(broker)

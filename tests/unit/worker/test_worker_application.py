@@ -17,7 +17,7 @@ from stomplistener.testing import Broker
 from stomplistener.worker import Application, Exit, RunOptions, TryAgain, execute
 from stomplistener.worker.backoff import BackOff
 from stomplistener.worker.logs import JSONFormatter, handling
-from stomplistener.worker.running import Running
+from stomplistener.worker.running import JITTER_SECONDS, Running
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -37,6 +37,20 @@ def test_a_handler_settles_what_it_ends_and_rejects_what_it_fails_on(broker: Bro
         broker.wait_for(lambda: broker.messages("/queue/DLQ"))
     assert handle is not None
     assert len(broker.frames(command="ACK")) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [("", JITTER_SECONDS), ("?reconnectDelayJitter=0", 0.0), ("?reconnectDelayJitter=250", 0.25)],
+)
+@pytest.mark.parametrize("form", ["{}", "failover:({})"])
+def test_workers_do_not_all_come_back_at_the_same_instant(
+    broker: Broker, form: str, options: str, seconds: float
+) -> None:
+    app = Application(form.format(broker.uri) + options)
+    with app.running():
+        connection = app.connection()
+        assert connection._config.uri.options.reconnect_delay_jitter == seconds
 
 
 def test_retries_and_an_error_destination(broker: Broker) -> None:
