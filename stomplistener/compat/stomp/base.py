@@ -12,7 +12,7 @@ from stomplistener.compat.stomp.hooks import HookCaller
 from stomplistener.compat.stomp.listener import Publisher
 from stomplistener.compat.stomp.utils import Frame, default_create_thread, is_eol_default
 
-_WITHOUT_A_FRAME = frozenset({"heartbeat", "heartbeat_timeout", "connecting", "disconnected", "disconnecting"})
+_WITHOUT_A_FRAME = frozenset({"heartbeat", "heartbeat_timeout", "disconnected", "disconnecting"})
 _RECEIVED = ("connected", "message", "receipt", "error", "heartbeat")
 
 
@@ -82,12 +82,14 @@ class BaseTransport(Publisher):
 
     def notify(self, frame_type: str, frame: Frame | None = None) -> None:
         """Call a hook of all listeners; what one raises is logged, and the next one is called."""
-        args: tuple[Any, ...] = (frame,)
-        if frame_type in _WITHOUT_A_FRAME:
-            args = (self.current_host_and_port,) if frame_type == "connecting" else ()
-        elif frame_type == "receipt" and frame is not None:
-            self._receipts.pop(frame.headers.get("receipt-id", ""), None)
-        self._hooks.call(self._calling, frame_type, args)
+        if frame_type == "connecting":
+            self._hooks.call_connecting(self._calling, self.current_host_and_port)
+        elif frame_type in _WITHOUT_A_FRAME:
+            self._hooks.call(self._calling, frame_type)
+        else:
+            if frame_type == "receipt" and frame is not None:
+                self._receipts.pop(frame.headers.get("receipt-id", ""), None)
+            self._hooks.call_with(self._calling, frame_type, frame)
 
     def process_frame(self, f: Frame, frame_str: bytes | None) -> None:
         """Tell the listeners of a frame, as if it had been received."""

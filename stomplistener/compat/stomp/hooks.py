@@ -11,11 +11,12 @@ from stomplistener.compat.stomp import log
 from stomplistener.compat.stomp.listener import ConnectionListener
 from stomplistener.compat.stomp.utils import Frame
 
-# The hooks that get a frame, as listeners have them that do not override them.
-_IDLE = {
-    name: getattr(ConnectionListener, f"on_{name}")
-    for name in ("connected", "before_message", "message", "receipt", "error", "receiver_loop_completed", "send")
-}
+# The hooks that get a frame.
+_WITH_A_FRAME = ("connected", "before_message", "message", "receipt", "error", "receiver_loop_completed", "send")
+
+# What is known of a hook: that it does nothing, what it takes.
+_IDLE, _TAKES_A_FRAME, _TAKES_TWO = range(3)
+_DO_NOTHING = {getattr(ConnectionListener, f"on_{name}"): _IDLE for name in _WITH_A_FRAME}
 _MANY = 1000
 
 
@@ -31,52 +32,79 @@ class HookCaller:
     """
 
     def __init__(self) -> None:
-        self._takes_two: dict[Any, bool] = {}
+        self._known: dict[Any, int] = dict(_DO_NOTHING)
         self._has_warned = False
 
     def look_at(self, listener: Any) -> None:
         """Warn, once, of a listener written for the versions before 7."""
-        for name in _IDLE:
+        for name in _WITH_A_FRAME:
             hook = getattr(listener, f"on_{name}", None)
-            if hook is not None and self._takes_headers_and_body(hook):
+            if hook is not None and self._kind(hook) == _TAKES_TWO:
                 self._warn(listener, stacklevel=5)
 
-    def call(self, listeners: Iterable[tuple[str, Any]], name: str, args: tuple[Any, ...]) -> None:
-        """Call one hook of all listeners that have it.
+    def call(self, listeners: Iterable[tuple[str, Any]], name: str) -> None:
+        """Call a hook that takes nothing of all listeners that have it.
 
         Args:
             listeners: with their names, for the log.
             name: of the hook, without ``on_``.
-            args: what a hook of stomp.py 9 gets.
         """
-        attribute, idle, may_take_two = f"on_{name}", _IDLE.get(name), name in _IDLE
+        self._call_each(listeners, name, ())
+
+    def call_connecting(self, listeners: Iterable[tuple[str, Any]], host_and_port: Any) -> None:
+        """Call ``on_connecting`` of all listeners that have it."""
+        self._call_each(listeners, "connecting", (host_and_port,))
+
+    def call_with(self, listeners: Iterable[tuple[str, Any]], name: str, frame: Frame | None) -> None:
+        """Call a hook that takes a frame of all listeners that have it; it runs for each frame of a program.
+
+        Args:
+            listeners: with their names, for the log.
+            name: of the hook, without ``on_``.
+            frame: what a hook of stomp.py 9 gets.
+        """
+        attribute, known = f"on_{name}", self._known
         for listener_name, listener in listeners:
             # Looked up each time: programs replace the hooks of a listener while it is registered.
             hook = getattr(listener, attribute, None)
-            if hook is None or getattr(hook, "__func__", None) is idle is not None:
+            if hook is None:
                 continue
             try:
-                if may_take_two and self._takes_headers_and_body(hook):
-                    self._warn(listener, stacklevel=3)
-                    _call_with_headers_and_body(hook, name, args[0])
+                kind = known[getattr(hook, "__func__", hook)]
+            except (KeyError, TypeError):
+                kind = self._kind(hook)
+            if kind == _IDLE:
+                continue
+            try:
+                if kind == _TAKES_A_FRAME:
+                    hook(frame)
                 else:
-                    hook(*args)
-            except HookEnded as ended:
-                log.debug("listener %r: on_%s was ended: %s", listener_name, name, ended)
-            except (Exception, SystemExit):
-                log.error("listener %r: on_%s raised", listener_name, name, exc_info=True)
+                    self._warn(listener, stacklevel=3)
+                    _call_with_headers_and_body(hook, name, frame)
+            except (Exception, SystemExit) as error:
+                _log_failure(listener_name, name, error)
 
-    def _takes_headers_and_body(self, hook: Any) -> bool:
+    def _call_each(self, listeners: Iterable[tuple[str, Any]], name: str, args: tuple[Any, ...]) -> None:
+        for listener_name, listener in listeners:
+            hook = getattr(listener, f"on_{name}", None)
+            if hook is None:
+                continue
+            try:
+                hook(*args)
+            except (Exception, SystemExit) as error:
+                _log_failure(listener_name, name, error)
+
+    def _kind(self, hook: Any) -> int:
         key = getattr(hook, "__func__", hook)
         try:
-            known = self._takes_two.get(key)
+            known = self._known.get(key)
         except TypeError:  # a callable that cannot be a key
-            return _takes_two(hook)
+            return _TAKES_TWO if _takes_two(hook) else _TAKES_A_FRAME
         if known is None:
-            if len(self._takes_two) > _MANY:
+            if len(self._known) > _MANY:
                 # A program may make its hooks anew at every connect.
-                self._takes_two.clear()
-            known = self._takes_two[key] = _takes_two(hook)
+                self._known = dict(_DO_NOTHING)
+            known = self._known[key] = _TAKES_TWO if _takes_two(hook) else _TAKES_A_FRAME
         return known
 
     def _warn(self, listener: Any, stacklevel: int) -> None:
@@ -88,6 +116,13 @@ class HookCaller:
                 DeprecationWarning,
                 stacklevel,
             )
+
+
+def _log_failure(listener_name: str, name: str, error: BaseException) -> None:
+    if isinstance(error, HookEnded):
+        log.debug("listener %r: on_%s was ended: %s", listener_name, name, error)
+    else:
+        log.error("listener %r: on_%s raised", listener_name, name, exc_info=error)
 
 
 def _takes_two(hook: Any) -> bool:

@@ -82,6 +82,7 @@ class Plan(NamedTuple):
         attempts: at brokers before a ``connect()`` fails; None: it never does.
         restores: whether a loss is restored.
         encoding: of bodies in ``str``.
+        is_escaped: the headers of the program's frames are.
     """
 
     uri: str
@@ -90,6 +91,7 @@ class Plan(NamedTuple):
     attempts: int | None
     restores: bool
     encoding: str
+    is_escaped: bool
 
 
 class Life:
@@ -144,7 +146,9 @@ class Life:
             name=log.connection_name(),
         )
         self.engine.add_listener(_Incoming(self))
-        self.outgoing = Outgoing(self.engine, lambda: self.unsettled, self._tell_receipt, plan.encoding)
+        self.outgoing = Outgoing(
+            self.engine, lambda: self.unsettled, self._tell_receipt, plan.encoding, plan.is_escaped
+        )
 
     # What is known of it
 

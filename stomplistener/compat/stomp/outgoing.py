@@ -11,7 +11,7 @@ from typing import Any
 from stomplistener.compat.stomp import log
 from stomplistener.compat.stomp.exception import StompException
 from stomplistener.compat.stomp.unsettled import Unsettled
-from stomplistener.compat.stomp.utils import Frame, encode
+from stomplistener.compat.stomp.utils import Frame, encode, unescaped
 from stomplistener.connection import Connection
 from stomplistener.errors import StompError
 from stomplistener.message import Message
@@ -46,6 +46,7 @@ class Outgoing:
         unsettled: gives the messages that can be acknowledged now.
         tell_receipt: called with the name of a receipt that the program asked for, when it has come.
         encoding: of bodies in ``str``.
+        is_escaped: the headers of frames are, as in stomp.py's versions from 1.1 on.
     """
 
     def __init__(
@@ -54,21 +55,22 @@ class Outgoing:
         unsettled: Callable[[], Unsettled],
         tell_receipt: Callable[[str], None],
         encoding: str,
+        is_escaped: bool,
     ) -> None:
         self._connection = connection
         self._unsettled = unsettled
         self._tell_receipt = tell_receipt
         self._encoding = encoding
+        self._is_escaped = is_escaped
         self._subscriptions: dict[str, _Subscribed] = {}
         self._transactions: dict[str, tuple[Transaction, list[Message]]] = {}
         self._lock = threading.RLock()
         self._asked: set[str] = set()
-        self._commands: dict[str, Callable[[Headers, Any], str | None]] = {
-            "SEND": self._send,
+        self._commands: dict[str, Callable[[Headers], str | None]] = {
             "SUBSCRIBE": self._subscribe,
             "UNSUBSCRIBE": self._unsubscribe,
-            "ACK": lambda headers, _body: self._settle(headers, negative=False),
-            "NACK": lambda headers, _body: self._settle(headers, negative=True),
+            "ACK": lambda headers: self._settle(headers, negative=False),
+            "NACK": lambda headers: self._settle(headers, negative=True),
             "BEGIN": self._begin,
             "COMMIT": self._commit,
             "ABORT": self._abort,
@@ -79,16 +81,14 @@ class Outgoing:
         return command in self._commands
 
     def send(self, frame: Frame) -> str | None:
-        """Send a frame of any command of a client but CONNECT and DISCONNECT.
+        """Send a frame of any command of a client but SEND, CONNECT and DISCONNECT.
 
         Returns:
             a receipt that the program asks for and that has come before.
         """
-        command = self._commands[frame.cmd or ""]
-        headers = written(frame.headers)
-        if frame.cmd != "SEND" or "transaction" in headers:
-            self.ask(headers.get("receipt"), True)
-        return command(headers, frame.body)
+        headers = written(frame.headers, self._is_escaped)
+        self.ask(headers.get("receipt"), True)
+        return self._commands[frame.cmd or ""](headers)
 
     def ask(self, receipt: str | None, wanted: bool) -> None:
         """Note whether the program waits for a receipt of this name: it does not know those that we ask for."""
@@ -105,19 +105,29 @@ class Outgoing:
 
     # Messages
 
-    def _send(self, headers: Headers, body: Any) -> None:
-        destination = headers.pop("destination")
-        data = encode(body, self._encoding) if body else b""
+    def send_message(self, frame: Frame) -> None:
+        """Send a SEND frame: what most programs do most."""
+        headers, body = written(frame.headers, self._is_escaped), frame.body
+        if type(body) is str:
+            body = body.encode(self._encoding, "replace")
+        elif body:
+            body = encode(body)
         counted = headers.pop("content-length", None) is not None
+        if "receipt" in headers or "transaction" in headers or not counted:
+            self._send_with_options(headers.pop("destination"), body or b"", headers, counted)
+        else:
+            self._connection.send(headers.pop("destination"), body or b"", headers)
+
+    def _send_with_options(self, destination: str, data: bytes, headers: Headers, counted: bool) -> None:
         receipt, transaction = headers.get("receipt"), headers.pop("transaction", None)
+        if transaction is not None:
+            self.ask(receipt, True)
         if receipt is None or transaction is not None:
-            self._connection.send(
-                destination, data, headers or None, transaction=transaction, auto_content_length=counted
-            )
+            self._connection.send(destination, data, headers, transaction=transaction, auto_content_length=counted)
             return
         # Under a name of ours on the wire: programs use one name for many messages.
         del headers["receipt"]
-        answer = self._connection.send_async(destination, data, headers or None, auto_content_length=counted)
+        answer = self._connection.send_async(destination, data, headers, auto_content_length=counted)
         answer.add_done_callback(lambda answered: self._sent(receipt, answered))
 
     def _sent(self, receipt: str, answer: Future[WireFrame]) -> None:
@@ -147,7 +157,7 @@ class Outgoing:
 
     # Subscriptions
 
-    def _subscribe(self, headers: Headers, _body: Any) -> str | None:
+    def _subscribe(self, headers: Headers) -> str | None:
         destination, ack, id = headers.pop("destination"), headers.pop("ack", "auto"), headers.pop("id", None)
         receipt = headers.pop("receipt", None)
         key = destination if id is None else id
@@ -177,7 +187,7 @@ class Outgoing:
                 return [*outdated, name]
         return outdated
 
-    def _unsubscribe(self, headers: Headers, _body: Any) -> None:
+    def _unsubscribe(self, headers: Headers) -> None:
         id, destination = headers.pop("id", None), headers.pop("destination", None)
         key = id or destination or ""
         with self._lock:
@@ -197,7 +207,7 @@ class Outgoing:
 
     # Transactions
 
-    def _begin(self, headers: Headers, _body: Any) -> None:
+    def _begin(self, headers: Headers) -> None:
         name = headers.pop("transaction")
         transaction = self._connection.transaction(headers, id=name).begin()
         with self._lock:
@@ -214,11 +224,11 @@ class Outgoing:
             raise StompException(f"{command}: there is no open transaction {name!r}")
         return begun
 
-    def _commit(self, headers: Headers, _body: Any) -> None:
+    def _commit(self, headers: Headers) -> None:
         transaction, _taken = self._over("COMMIT", headers)
         transaction.commit(headers=headers)
 
-    def _abort(self, headers: Headers, _body: Any) -> None:
+    def _abort(self, headers: Headers) -> None:
         # Programs abort in an ``except``: an exception here would hide the one that they handle. A transaction that
         # the connection took with it is aborted all the same.
         try:
@@ -238,13 +248,20 @@ class Outgoing:
         return begun
 
 
-def written(headers: dict[str, Any]) -> Headers:
-    """The headers as text: None is left out, and of several values the first one counts, as STOMP 1.2 has it."""
+def written(headers: dict[str, Any], is_escaped: bool = False) -> Headers:
+    """The headers as text: None is left out, and of several values the first one counts, as STOMP 1.2 has it.
+
+    Args:
+        headers: of a frame of the program.
+        is_escaped: the values are as on the wire; the session escapes them for the version that was agreed on.
+    """
     text: Headers = {}
-    for key, given in headers.items():
-        value = given[0] if type(given) is tuple and given else given
-        if type(value) is str:
-            text[key] = value
-        elif value is not None:
-            text[key] = str(value)
+    for key, value in headers.items():
+        if type(value) is not str:
+            if type(value) is tuple and value:
+                value = value[0]
+            if value is None:
+                continue
+            value = str(value)
+        text[key] = unescaped(value) if is_escaped and "\\" in value else value
     return text

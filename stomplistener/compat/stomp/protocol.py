@@ -30,6 +30,10 @@ from stomplistener.compat.stomp.utils import Frame, get_uuid, merge_headers
 
 Headers = dict[str, Any] | None
 
+_UNESCAPED = (CMD_CONNECT, CMD_STOMP)
+_ESCAPES_11 = str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c"})
+_ESCAPES_12 = {**_ESCAPES_11, **str.maketrans({"\r": "\\r"})}
+
 
 def required(**arguments: Any) -> None:
     for name, value in arguments.items():
@@ -86,6 +90,13 @@ class _Commands:
         """End the connection gracefully, in a bounded time; nothing happens if there is none."""
         self._say(CMD_DISCONNECT, headers, keyword_headers, receipt=receipt)
 
+    def _settle(self, cmd: str, headers: dict[str, Any], transaction: str | None, receipt: str | None) -> None:
+        if transaction:
+            headers["transaction"] = transaction
+        if receipt:
+            headers["receipt"] = receipt
+        self.send_frame(cmd, headers)
+
     def send(
         self,
         destination: str,
@@ -95,8 +106,12 @@ class _Commands:
         **keyword_headers: Any,
     ) -> None:
         """Send a message; with a ``receipt`` header it is sent again after a loss until the receipt has come."""
-        required(destination=destination, body=body)
-        merged = merge_headers([headers, keyword_headers, {"destination": destination}])
+        if destination is None or body is None:
+            required(destination=destination, body=body)
+        merged = dict(headers) if headers else {}
+        if keyword_headers:
+            merged.update(keyword_headers)
+        merged["destination"] = destination
         if content_type:
             merged["content-type"] = content_type
         if self.auto_content_length and body and "content-length" not in merged:
@@ -143,13 +158,14 @@ class Protocol10(_Commands, ConnectionListener):
     def ack(self, id: str, transaction: str | None = None, receipt: str | None = None) -> None:
         """Acknowledge the message with this message-id."""
         required(id=id)
-        self._say(CMD_ACK, None, {}, message_id=id, transaction=transaction or None, receipt=receipt or None)
+        self._settle(CMD_ACK, {"message-id": id}, transaction, receipt)
 
 
 class Protocol11(_Commands, HeartbeatListener):
     """The commands of STOMP 1.1."""
 
     version = "1.1"
+    _escapes = _ESCAPES_11
 
     def __init__(
         self,
@@ -161,6 +177,20 @@ class Protocol11(_Commands, HeartbeatListener):
         HeartbeatListener.__init__(self, transport, heartbeats, heart_beat_receive_scale)
         self.auto_content_length = auto_content_length
         transport.set_listener("protocol-listener", self)
+
+    def send_frame(self, cmd: str, headers: Headers = None, body: Any = "") -> None:
+        """Send any frame, as in 1.0; its headers are escaped in place, so that ``on_send`` sees what is written."""
+        headers = {} if headers is None else headers
+        if cmd not in _UNESCAPED:
+            self._escape_headers(headers)
+        self.transport.transmit(Frame(cmd, headers, body))
+
+    def _escape_headers(self, headers: dict[str, Any]) -> None:
+        for key, value in headers.items():
+            if type(value) is str and not (":" in value or "\\" in value or "\n" in value or "\r" in value):
+                continue
+            if isinstance(value, str):
+                headers[key] = value.translate(self._escapes)
 
     def _host(self) -> str | None:
         return self.transport.vhost or None
@@ -209,7 +239,7 @@ class Protocol11(_Commands, HeartbeatListener):
     def ack(self, id: str, subscription: Any, transaction: str | None = None, receipt: str | None = None) -> None:
         """Acknowledge the message with this message-id."""
         required(id=id, subscription=subscription)
-        self._settle(CMD_ACK, {}, transaction, receipt, message_id=id, subscription=subscription)
+        self._settle(CMD_ACK, {"message-id": id, "subscription": subscription}, transaction, receipt)
 
     def nack(
         self,
@@ -221,16 +251,15 @@ class Protocol11(_Commands, HeartbeatListener):
     ) -> None:
         """Reject the message with this message-id."""
         required(id=id, subscription=subscription)
-        self._settle(CMD_NACK, keyword_headers, transaction, receipt, message_id=id, subscription=subscription)
-
-    def _settle(self, cmd: str, keywords: Any, transaction: str | None, receipt: str | None, **names: Any) -> None:
-        self._say(cmd, None, keywords, transaction=transaction or None, receipt=receipt or None, **names)
+        headers = {**keyword_headers, "message-id": id, "subscription": subscription}
+        self._settle(CMD_NACK, headers, transaction, receipt)
 
 
 class Protocol12(Protocol11):
     """The commands of STOMP 1.2."""
 
     version = "1.2"
+    _escapes = _ESCAPES_12
 
     def _host(self) -> str | None:
         hosts = getattr(self.transport, "host_and_ports", None)
@@ -239,11 +268,11 @@ class Protocol12(Protocol11):
     def ack(self, id: str, transaction: str | None = None, receipt: str | None = None) -> None:  # type: ignore[override]
         """Acknowledge the message with this ``ack`` header; its message-id will do as well."""
         required(id=id)
-        self._settle(CMD_ACK, {}, transaction, receipt, id=id)
+        self._settle(CMD_ACK, {"id": id}, transaction, receipt)
 
     def nack(  # type: ignore[override]
         self, id: str, transaction: str | None = None, receipt: str | None = None, **keyword_headers: Any
     ) -> None:
         """Reject the message with this ``ack`` header; its message-id will do as well."""
         required(id=id)
-        self._settle(CMD_NACK, keyword_headers, transaction, receipt, id=id)
+        self._settle(CMD_NACK, {**keyword_headers, "id": id}, transaction, receipt)

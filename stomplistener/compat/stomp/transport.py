@@ -53,6 +53,7 @@ DEFAULT_SSL_VERSION = getattr(ssl, "PROTOCOL_TLS_CLIENT", None)
 
 # These headers of CONNECT have an argument of their own.
 _OURS = {"accept-version", "heart-beat", "host", "login", "passcode"}
+_NOT_CONNECTED = "not connected: call connect()"
 # A listener that connects in a loop, after the program has ended, ends here; if it cannot be ended, not too often.
 _PATIENCE_IN_LOOPS = 0.5
 
@@ -109,6 +110,8 @@ class Transport(BaseTransport):
         self._local = threading.local()
         self._life: Life | None = None
         self._is_called_off = False
+        # Programs ask for its settings after disconnect(), which may forget the current one before.
+        self._newest_place: HostAndPort | None = None
 
     # What a program can read
 
@@ -154,6 +157,11 @@ class Transport(BaseTransport):
     def is_connected(self) -> bool:
         """Whether the connection is ready now; not while it is being restored."""
         return self._life is not None and self._life.is_connected
+
+    @property
+    def _is_escaped(self) -> bool:
+        """Whether the headers of the program's frames are escaped, as those of 1.1 and later ones."""
+        return bool(self._connect_headers.get("accept-version", "1.0") != "1.0")
 
     # Life
 
@@ -208,6 +216,7 @@ class Transport(BaseTransport):
             attempts=None if turns < 0 else turns * len(hosts),
             restores=self.restore,
             encoding=self._encoding,
+            is_escaped=self._is_escaped,
         )
         return Life(
             plan, self._deliver, self._before_connect, self._dial, lambda run: self.create_thread_fc(run), after
@@ -226,7 +235,7 @@ class Transport(BaseTransport):
         return True
 
     def _disconnect(self, headers: dict[str, Any]) -> None:
-        said = written(headers)
+        said = written(headers, self._is_escaped)
         life = self._life
         if life is not None:
             life.outgoing.ask(said.get("receipt"), True)
@@ -313,8 +322,8 @@ class Transport(BaseTransport):
             }
 
     def get_ssl(self, host_and_port: HostAndPort | None = None) -> dict[str, Any] | None:
-        """The settings for a broker, that of the connection where None. What is changed in them counts."""
-        return self.__ssl_params.get(host_and_port or self.current_host_and_port or ("", 0))
+        """The settings for a broker, that of the newest connection where None. What is changed in them counts."""
+        return self.__ssl_params.get(host_and_port or self._newest_place or ("", 0))
 
     # Sending
 
@@ -322,17 +331,27 @@ class Transport(BaseTransport):
         """Send a frame; listeners may change it before."""
         if frame.cmd == "SUBSCRIBE" and self._is_called_off and self._is_in_hook:
             return
-        self.notify("send", frame)
-        if frame.cmd in ("CONNECT", "STOMP"):
+        self._hooks.call_with(self._calling, "send", frame)
+        if frame.cmd == "SEND":
+            self._send_message(frame)
+        elif frame.cmd in ("CONNECT", "STOMP"):
             self._connect(frame.headers)
         elif frame.cmd == "DISCONNECT":
             self._disconnect(frame.headers)
         else:
             self._send_frame(frame)
 
+    def _send_message(self, frame: Frame) -> None:
+        life = self._life
+        if life is None:
+            encode(frame.body or b"")  # what is no text raises, also without a connection
+            raise NotConnectedException(_NOT_CONNECTED)
+        try:
+            life.outgoing.send_message(frame)
+        except StompError as error:
+            raise translation(error) from error
+
     def _send_frame(self, frame: Frame) -> None:
-        if frame.body and not isinstance(frame.body, (str, bytes)):
-            encode(frame.body)  # raises, also without a connection
         life = self._alive()
         if not life.outgoing.knows(frame.cmd):
             # Whatever it is: a heart-beat, or a command that only this broker knows.
@@ -372,7 +391,7 @@ class Transport(BaseTransport):
     def _alive(self) -> Life:
         life = self._life
         if life is None or not life.is_alive:
-            raise NotConnectedException("not connected: call connect()")
+            raise NotConnectedException(_NOT_CONNECTED)
         return life
 
     # What a life asks and tells
@@ -394,7 +413,7 @@ class Transport(BaseTransport):
         settings = self._ssl_params_of(broker)
         context = None if settings is None else context_of(settings)
         transport = dial(broker, self.__bind_host_port, context, arguments)
-        self.current_host_and_port = place or (broker.host, broker.port)
+        self.current_host_and_port = self._newest_place = place or (broker.host, broker.port)
         return transport
 
     def _ssl_params_of(self, broker: Broker) -> dict[str, Any] | None:

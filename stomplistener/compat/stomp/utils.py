@@ -160,13 +160,18 @@ def _unescape_header(matchobj: re.Match[str]) -> str:
     return _HEADER_UNESCAPES.get(matchobj.group(0), matchobj.group(0))
 
 
+def unescaped(text: str) -> str:
+    """A name or value of a header as it was before ``Protocol11.send_frame`` escaped it."""
+    return re.sub(r"\\.", _unescape_header, text)
+
+
 def parse_headers(lines: Sequence[str], offset: int = 0) -> dict[str, str]:
     """The headers in these lines, the first of those that repeat; lenient, as in stomp.py."""
     headers: dict[str, str] = {}
     for line in lines[offset:]:
         found = HEADER_LINE_RE.match(line)
         if found is not None:
-            key, value = (re.sub(r"\\.", _unescape_header, text) for text in found.groups())
+            key, value = map(unescaped, found.groups())
             headers.setdefault(key, value)
     return headers
 

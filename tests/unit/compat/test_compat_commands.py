@@ -285,7 +285,8 @@ def test_tls(tmp_path: Path) -> None:
         conn.set_ssl(for_hosts=hosts(broker), verify=False)
         conn.connect(wait=True)
         conn.disconnect()
-        assert conn.get_ssl() is None
+        # stomp.py forgets the broker when the receipt comes, which is after disconnect() has returned.
+        assert (conn.get_ssl() or {})["verify"] is False
         assert conn.get_ssl(("elsewhere", 1)) is None
     assert asked[0][1] == "127.0.0.1"
     assert asked[0][0]["subject"]

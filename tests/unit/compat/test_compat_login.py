@@ -212,3 +212,51 @@ def test_the_names_that_a_program_sets_count_from_the_next_connect(broker: Broke
     conn.transport._Transport__host_and_ports[:] = [("127.0.0.1", broker.port)]
     conn.connect(*LOGIN, wait=True)
     conn.disconnect()
+
+
+@pytest.mark.parametrize("library", ALL)
+@pytest.mark.parametrize("kind", ["Connection11", "Connection12"])
+def test_listeners_see_headers_as_they_are_written(library: Library, kind: str, broker: Broker) -> None:
+    """So a listener that changes a header writes what it puts there; each is escaped once on its way."""
+    said: list[dict[str, Any]] = []
+
+    class Changing:
+        def on_send(self, frame: Any) -> None:
+            if frame.cmd == "SEND":
+                said.append(dict(frame.headers))
+                frame.headers["added"] = "a\\cb"
+
+    conn, heard = library.connection(broker, kind), Heard()
+    conn.set_listener("heard", heard)
+    conn.set_listener("changing", Changing())
+    conn.connect("admin", "password", wait=True)
+    conn.subscribe(QUEUE, id=1)
+    conn.send(QUEUE, "hello", headers={"given": "a:b\\c\nd"})
+    [frame] = heard.wait("message")
+    conn.disconnect()
+    assert said[0]["given"] == "a\\cb\\\\c\\nd"
+    assert (frame.headers["given"], frame.headers["added"]) == ("a:b\\c\nd", "a:b")
+
+
+@pytest.mark.parametrize("library", ALL)
+def test_frames_of_any_command_escape_their_headers_in_place(library: Library, broker: Broker) -> None:
+    conn, heard = library.connection(broker), Heard()
+    conn.set_listener("heard", heard)
+    conn.connect("admin", "password", wait=True)
+    headers = {"destination": QUEUE, "receipt": "a:b", "number": 7, "given": "x:y"}
+    conn.send_frame("SEND", headers, "hello")
+    assert heard.wait("receipt") == ["a:b"]
+    conn.disconnect()
+    assert headers["given"] == "x\\cy"
+
+
+@pytest.mark.parametrize("library", OURS)
+def test_in_stomp_1_0_nothing_is_escaped(library: Library, broker: Broker) -> None:
+    conn, heard = library.connection(broker, "Connection10"), Heard()
+    conn.set_listener("heard", heard)
+    conn.connect("admin", "password", wait=True)
+    conn.subscribe(QUEUE)
+    conn.send(QUEUE, "hello", headers={"given": "a:b\\c"})
+    [frame] = heard.wait("message")
+    conn.disconnect()
+    assert frame.headers["given"] == "a:b\\c"
