@@ -110,6 +110,7 @@ class Life:
         outgoing: what a program sends goes there.
         last_loop: of the newest link.
         error: why the first connect failed.
+        is_used: whether the program has done anything with the connection but to connect.
         bytes: the transport in use.
     """
 
@@ -135,6 +136,7 @@ class Life:
         self._no_messages = Unsettled()
         self.last_loop = after
         self.error: StompError | None = None
+        self.is_used = False
         self.bytes: WatchedTransport | None = None
         self.engine = Connection(
             plan.uri,
@@ -244,8 +246,14 @@ class Life:
     def give_up(self) -> None:
         """Restore no more."""
         self._is_over = True
+        self._wake()
         self.engine.close()
         self.lost()
+
+    def use(self) -> None:
+        """The program wants the connection: restore it, however long that takes."""
+        self.is_used = True
+        self._wake()
 
     def wait_told(self) -> None:
         """Wait until ``on_connected`` has run, for a bounded time; a hook of that very link waits for nothing."""
@@ -255,6 +263,7 @@ class Life:
 
     def wait_ready(self, seconds: float) -> bool:
         """Wait until the connection is ready; whether it is."""
+        self.use()
         with self._changed:
             self._changed.wait_for(lambda: self.is_connected or not self.is_alive, seconds)
         return self.is_connected
@@ -313,6 +322,9 @@ class Life:
         with self._changed:
             self._attempts += 1
             self._changed.notify_all()
+            if not self._is_starting and self._is_exhausted():
+                # Programs leave connections behind that they never used. They must not come back for ever.
+                self._changed.wait_for(lambda: self.is_used or not self.is_alive)
         self._prepare(options)
 
     def _connect_bytes(self, broker: Broker, **arguments: Any) -> Bytes:

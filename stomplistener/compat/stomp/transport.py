@@ -123,7 +123,9 @@ class Transport(BaseTransport):
     @property
     def engine(self) -> Connection:
         """See ``stomplistener`` of the connection."""
-        return self._alive().engine
+        life = self._alive()
+        life.use()
+        return life.engine
 
     @property
     def running(self) -> bool:
@@ -156,7 +158,13 @@ class Transport(BaseTransport):
 
     def is_connected(self) -> bool:
         """Whether the connection is ready now; not while it is being restored."""
-        return self._life is not None and self._life.is_connected
+        life = self._life
+        if life is None:
+            return False
+        if not life.is_connected:
+            life.use()
+            return False
+        return True
 
     @property
     def _is_escaped(self) -> bool:
@@ -346,6 +354,8 @@ class Transport(BaseTransport):
         if life is None:
             encode(frame.body or b"")  # what is no text raises, also without a connection
             raise NotConnectedException(_NOT_CONNECTED)
+        if not life.is_used:
+            life.use()
         try:
             life.outgoing.send_message(frame)
         except StompError as error:
@@ -353,6 +363,7 @@ class Transport(BaseTransport):
 
     def _send_frame(self, frame: Frame) -> None:
         life = self._alive()
+        life.use()
         if not life.outgoing.knows(frame.cmd):
             # Whatever it is: a heart-beat, or a command that only this broker knows.
             self.send(pack(convert_frame(frame)))

@@ -436,6 +436,38 @@ def test_without_restoring_a_loss_is_a_loss(broker: Broker) -> None:
     conn.disconnect()
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda conn: conn.is_connected(),
+        lambda conn: conn.subscribe(QUEUE, id=1),
+        lambda conn: conn.send(QUEUE, "hello"),
+        lambda conn: conn.transport.wait_for_connection(15),
+    ],
+)
+def test_a_connection_that_was_never_used_is_not_restored_for_ever(use: Callable[[Any], object]) -> None:
+    """Programs leave such connections behind; they would come back in the place of those that replaced them."""
+    with Broker(login="admin", passcode="password") as broker:
+        conn = RESTORING.connection(broker, reconnect_attempts_max=2)
+        conn.connect(*LOGIN, wait=True)
+    until(lambda: conn.transport._life._attempts == 3)
+    with Broker(port=broker.port, login="admin", passcode="password") as broker:
+        assert not broker.connections
+        use(conn)
+        until(conn.is_connected)
+        conn.disconnect()
+
+
+@pytest.mark.parametrize("end", [lambda conn: conn.disconnect(), lambda conn: conn.transport.disconnect_socket()])
+def test_a_connection_that_waits_to_be_used_can_be_ended(end: Callable[[Any], object]) -> None:
+    with Broker(login="admin", passcode="password") as broker:
+        conn = RESTORING.connection(broker, reconnect_attempts_max=1)
+        conn.connect(*LOGIN, wait=True)
+    until(lambda: conn.transport._life._attempts == 2)
+    within(5, lambda: end(conn))
+    until(lambda: not conn.transport.running)
+
+
 @pytest.mark.parametrize("value", ["0", "no", "False", "off", "1", ""])
 def test_restoring_is_switched_off_by_argument_attribute_and_environment(
     value: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
