@@ -19,18 +19,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from stomplistener._util.text import SHOWN_BYTES, shorten
+
 if TYPE_CHECKING:
     from stomplistener.protocol.frame import Frame
-
-_SHOWN_BYTES = 60
-
-
-def shorten(data: bytes | str, limit: int = _SHOWN_BYTES) -> str:
-    """The repr of data, cut in the middle so that no more than about ``limit`` of it is shown."""
-    if len(data) <= limit:
-        return repr(data)
-    half = limit // 2
-    return f"{data[:half]!r}...{data[-half:]!r} ({len(data):,} in all)"
 
 
 class StompError(Exception):
@@ -60,7 +52,7 @@ class ProtocolError(StompError):
     def __init__(self, message: str, *, frame: Frame | None = None, data: bytes | None = None) -> None:
         super().__init__(message if data is None else f"{message}: {shorten(data)}")
         self.frame = frame
-        self.data = None if data is None else data[:_SHOWN_BYTES]
+        self.data = None if data is None else data[:SHOWN_BYTES]
         self.frames: list[Frame] = []
 
 

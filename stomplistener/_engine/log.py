@@ -15,8 +15,8 @@ import threading
 from contextlib import suppress
 from typing import Any, Protocol
 
+from stomplistener._util.text import printable
 from stomplistener.protocol import Frame
-from stomplistener.protocol.frame import printable
 
 logger = logging.getLogger("stomplistener")
 frame_logger = logging.getLogger("stomplistener.frames")

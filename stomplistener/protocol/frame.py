@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NoReturn
 
 from stomplistener._util.masking import hidden, masked
-from stomplistener.errors import shorten
+from stomplistener._util.text import printable, shorten
 
 Fields = dict[str, str] | tuple[tuple[str, str], ...]
 """The headers of a frame as the codec keeps them: a dict, or pairs if a header repeats."""
@@ -72,11 +72,6 @@ def without(frame: Frame, secrets: Iterable[str]) -> Frame:
         body = body.replace(secret.encode(), b"***")
         pairs = [(key.replace(secret, "***"), value.replace(secret, "***")) for key, value in pairs]
     return Frame(frame.command, pairs, body, frame.problem and hidden(frame.problem, secrets))
-
-
-def printable(text: str) -> str:
-    """The text without what would let a stranger write log lines of his own, or steer a terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class Frame:

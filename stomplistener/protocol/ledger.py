@@ -36,8 +36,9 @@ import itertools
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import NamedTuple
 
-from stomplistener.errors import BrokerError, ConnectionLost, shorten
-from stomplistener.protocol.frame import Frame, printable
+from stomplistener._util.text import printable, shorten
+from stomplistener.errors import BrokerError, ConnectionLost
+from stomplistener.protocol.frame import Frame
 from stomplistener.states import (
     SUBSCRIPTION_MOVES,
     TRANSACTION_MOVES,

@@ -28,7 +28,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from stomplistener.errors import BrokerError, ProtocolError, shorten
+from stomplistener._util.text import shorten
+from stomplistener.errors import BrokerError, ProtocolError
 from stomplistener.protocol import commands, heartbeat
 from stomplistener.protocol.frame import HEARTBEAT, Frame, Headers
 from stomplistener.protocol.heartbeat import HeartBeat

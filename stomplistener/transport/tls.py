@@ -9,7 +9,8 @@ from __future__ import annotations
 import ssl
 from contextlib import suppress
 
-from stomplistener.errors import ConnectFailed, shorten
+from stomplistener._util.text import shorten
+from stomplistener.errors import ConnectFailed
 from stomplistener.transport.base import EndpointOptions, Transport
 from stomplistener.transport.foreign import foreign_protocol
 from stomplistener.transport.layer import Layer

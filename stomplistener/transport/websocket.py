@@ -22,7 +22,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from stomplistener._util.masking import hidden, hidden_bytes, secrets_in
-from stomplistener.errors import ConnectFailed, InvalidHeader, shorten
+from stomplistener._util.text import shorten
+from stomplistener.errors import ConnectFailed, InvalidHeader
 from stomplistener.transport.base import Endpoint, Transport
 from stomplistener.transport.extras import MissingExtra
 from stomplistener.transport.foreign import foreign_protocol

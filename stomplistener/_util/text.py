@@ -1,0 +1,19 @@
+"""What strangers sent, as a person may read it: cut short, and without what steers a terminal."""
+
+from __future__ import annotations
+
+SHOWN_BYTES = 60
+"""How much of what a stranger sent a text shows, in bytes or characters."""
+
+
+def shorten(data: bytes | str, limit: int = SHOWN_BYTES) -> str:
+    """The repr of data, cut in the middle so that no more than about ``limit`` of it is shown."""
+    if len(data) <= limit:
+        return repr(data)
+    half = limit // 2
+    return f"{data[:half]!r}...{data[-half:]!r} ({len(data):,} in all)"
+
+
+def printable(text: str) -> str:
+    """The text without what would let a stranger write log lines of his own, or steer a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
