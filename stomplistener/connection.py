@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from stomplistener._engine.engine import Engine, live_engines
-from stomplistener._engine.life import Life
 from stomplistener._util import arguments
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.fork import ADVICE
@@ -29,7 +28,7 @@ from stomplistener.errors import ClosedAfterFork, NotConnected, TimedOut
 from stomplistener.failover import BrokerURI
 from stomplistener.listener import AnyListener, Listeners, call_all, is_same
 from stomplistener.message import Message
-from stomplistener.options import ACK_MODES, DEFAULT, AckMode, Config, ConnectOptions, SendOptions
+from stomplistener.options import DEFAULT, AckMode, Config, ConnectOptions, SendOptions
 from stomplistener.policy import SettlePolicy
 from stomplistener.protocol import VERSIONS, Frame, Limits, Session
 from stomplistener.states import ConnectionState
@@ -186,46 +185,8 @@ class Connection:
             RuntimeError: gevent has patched the standard library in part, or too late.
         """
         refuse_half_a_patch()
-        deadline = Deadline(self._seconds(timeout))
-        life = self._begin_and_wait(deadline)
-        context = self._engine.context
-        if life is None and context.state is ConnectionState.CLOSED and type(context.failure) is NotConnected:
-            # Another thread ended the connection that was there: what is asked for is the one after it.
-            life = self._begin_and_wait(deadline)
-        if context.state is ConnectionState.CLOSED:
-            raise context.failure
-        if life is not None:
-            self._raise_rejected()
+        self._engine.connect(Deadline(self._config.seconds(timeout)))
         return self
-
-    def _begin_and_wait(self, deadline: Deadline) -> Life | None:
-        """Begin a life unless one goes on, and wait until it is ready or over; the life that was begun.
-
-        Raises:
-            TimedOut: the time is over; what was begun here has ended.
-        """
-        engine, context = self._engine, self._engine.context
-        life = engine.begin_life()
-        settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
-        try:
-            in_time = context.wait_until(lambda: context.state in settled, deadline)
-        except BaseException:
-            # Ctrl-C, or a job's time limit: what this call began must not go on in the background.
-            if life is not None:
-                engine.end_life(life, NotConnected("connect() was broken off"))
-            raise
-        if not in_time:
-            last = f"; the last failure: {context.last_error}" if context.last_error else ""
-            late = TimedOut(f"connect() to {self._config.uri} timed out after {deadline.timeout} s{last}")
-            if life is not None:
-                engine.end_life(life, late)
-            raise late
-        return life
-
-    def _raise_rejected(self) -> None:
-        """A subscription that was declared before ``connect()`` and refused must not be missed."""
-        if self._engine.cycle.rejected_at_start:
-            raise self._engine.cycle.rejected_at_start[0]
 
     def disconnect(self, timeout: float | None = DEFAULT, headers: StrHeaders = None) -> None:
         """End gracefully, from any thread; a listener may call it, too.
@@ -245,7 +206,7 @@ class Connection:
             # A signal handler that interrupted a call of this connection cannot wait for what that call holds.
             self.stop()
             return
-        self._engine.shutdown.disconnect(Deadline(self._seconds(timeout)), arguments.headers(headers))
+        self._engine.shutdown.disconnect(Deadline(self._config.seconds(timeout)), arguments.headers(headers))
 
     def close(self) -> None:
         """End at once, from any thread: no goodbye, whoever waits raises ``NotConnected``. Subscriptions end."""
@@ -399,7 +360,7 @@ class Connection:
         mode = asked.get("ack", ack)
         if mode is None:
             mode = "client-individual" if settle else "auto"
-        self._check_ack(mode, settle)
+        self._config.check_ack(mode, settle=settle)
         if not settle and (retries or error_destination is not None or dead_letter_on or max_deliveries is not None):
             raise ValueError("retries, error_destination, dead_letter_on and max_deliveries belong to settle=True")
         policy = SettlePolicy(
@@ -421,31 +382,21 @@ class Connection:
             subscription.wait_active(waits)
         return subscription
 
-    def _check_ack(self, mode: str, settle: bool) -> None:
-        arguments.one_of("ack", mode, ACK_MODES)
-        if not any(mode in VERSIONS[version].ack_modes for version in self._config.versions):
-            raise ValueError(f"ack={mode!r} exists in no STOMP version that is offered: {self._config.versions}")
-        if settle and mode != "client-individual":
-            raise ValueError("settle=True settles each message by itself: it needs ack='client-individual'")
-
     def _warn_of_repetition(self, destination: str, listener: AnyListener | None) -> None:
         """In ``on_connected`` a subscription is often made anew each time, though the connection restores it."""
         if listener is None:
             return
-        for other in tuple(self._declared):
-            if other.destination == destination and other.listener is not None and is_same(other.listener, listener):
+        for entry in tuple(self._engine.context.session.subscriptions.values()):
+            other = entry.context
+            if not isinstance(other, Subscription) or other.destination != destination:
+                continue
+            if other.listener is not None and is_same(other.listener, listener):
                 self._engine.context.log.warning(
                     "the same listener is subscribed to %s again and gets each message twice; subscriptions are "
                     "restored automatically after a connection loss",
                     destination,
                 )
                 return
-
-    @property
-    def _declared(self) -> Iterator[Subscription]:
-        for entry in tuple(self._engine.context.session.subscriptions.values()):
-            if isinstance(entry.context, Subscription):
-                yield entry.context
 
     def consume(
         self,
@@ -476,7 +427,7 @@ class Connection:
         """
         asked = arguments.headers(headers)
         mode = asked.get("ack", ack)
-        self._check_ack(mode, False)
+        self._config.check_ack(mode, settle=False)
         engine = self._engine
         notified = partial(call_all, (notify,)) if notify is not None else None
         subscription = Subscription(engine, engine.new_queue(f"{self._config.name}-consumer", 0, notified))
@@ -515,7 +466,7 @@ class Connection:
             selector=selector,
             limit=limit,
             idle=idle,
-            timeout=self._seconds(timeout),
+            timeout=self._config.seconds(timeout),
             broker=self._config.dialect.name,
         )
 
@@ -639,7 +590,7 @@ class Connection:
         engine = self._engine
         engine.writer.check_may_wait()
         receipt = engine.new_receipt()
-        deadline = Deadline(self._seconds(timeout))
+        deadline = Deadline(self._config.seconds(timeout))
         engine.sender.send_confirmed(frame, receipt, seconds, wait=True)
         engine.sender.await_receipt(receipt, deadline, f"SEND to {frame.header('destination')}")
 
@@ -671,7 +622,7 @@ class Connection:
             ProtocolError: this broker cannot do what an option asks.
         """
         engine = self._engine
-        seconds = self._seconds(timeout)
+        seconds = self._config.seconds(timeout)
         frame = engine.sender.make_send(destination, body, headers, None, seconds, options)
         receipt = engine.new_receipt()
         engine.sender.send_confirmed(frame, receipt, seconds, wait=False)
@@ -703,7 +654,7 @@ class Connection:
             NotConnected: there is no connection, nor is one being restored.
             ProtocolError: the broker does not say what it is: see ``broker``.
         """
-        deadline = Deadline(self._seconds(timeout))
+        deadline = Deadline(self._config.seconds(timeout))
         make = self._maker(destination, body, headers, deadline.timeout, options)
         return self._engine.requests.request(make, deadline, f"request to {destination}")
 
@@ -731,7 +682,7 @@ class Connection:
             NotConnected: there is no connection, nor is one being restored.
             ProtocolError: the broker does not say what it is: see ``broker``.
         """
-        deadline = Deadline(self._seconds(timeout))
+        deadline = Deadline(self._config.seconds(timeout))
         make = self._maker(destination, body, headers, deadline.timeout, options)
         return self._engine.requests.start(make, deadline, f"request to {destination}")
 
@@ -758,7 +709,7 @@ class Connection:
         Args:
             message: the request, of this or another connection.
         """
-        self._engine.sender.reply(message, body, headers, self._seconds(timeout), options)
+        self._engine.sender.reply(message, body, headers, self._config.seconds(timeout), options)
 
     def wait_ready(self, timeout: float | None = DEFAULT) -> None:
         """Wait until a message could be sent without waiting: for who sends with ``timeout=0``, as an event loop.
@@ -770,7 +721,7 @@ class Connection:
             TimedOut: the time is over.
             NotConnected: there is no connection, nor is one being restored.
         """
-        self._engine.sender.wait_ready(Deadline(self._seconds(timeout)))
+        self._engine.sender.wait_ready(Deadline(self._config.seconds(timeout)))
 
     @property
     def is_full(self) -> bool:
@@ -790,7 +741,7 @@ class Connection:
         Raises:
             TimedOut: the broker does not read.
         """
-        deadline = Deadline(self._seconds(timeout))
+        deadline = Deadline(self._config.seconds(timeout))
         if not self._engine.writer.flush(deadline):
             raise TimedOut(f"flush() timed out after {deadline.timeout} s: the broker takes no more bytes")
 
@@ -803,9 +754,6 @@ class Connection:
             retry: how often ``Transaction.run`` runs its function again when the connection is lost.
         """
         return Transaction(self._engine, headers, id=id, retry=retry)
-
-    def _seconds(self, timeout: Any) -> float | None:
-        return self._config.timeout if timeout is DEFAULT else arguments.seconds("timeout", timeout)
 
     def _shortened(self, timeout: Any) -> float | None:
         return _shorter(arguments.seconds("timeout", timeout), self._send_limit)

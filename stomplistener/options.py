@@ -189,8 +189,16 @@ class Config(Record):
         return ConnectOptions.of(broker, self.login, self.passcode, self.host, self.headers, attempt)
 
     def seconds(self, timeout: Any) -> float | None:
-        """A call's timeout, or the connection's where the call left it open."""
-        return self.timeout if timeout is DEFAULT else timeout
+        """A call's timeout, checked, or the connection's where the call left it open."""
+        return self.timeout if timeout is DEFAULT else arguments.seconds("timeout", timeout)
+
+    def check_ack(self, mode: str, *, settle: bool) -> None:
+        """Raise ValueError unless a subscription can have this ack mode in a version that is offered."""
+        arguments.one_of("ack", mode, ACK_MODES)
+        if not any(mode in version_rules(version).ack_modes for version in self.versions):
+            raise ValueError(f"ack={mode!r} exists in no STOMP version that is offered: {self.versions}")
+        if settle and mode != "client-individual":
+            raise ValueError("settle=True settles each message by itself: it needs ack='client-individual'")
 
 
 def _check_callables(before_connect: Any, transport: Any) -> None:

@@ -32,7 +32,7 @@ from stomplistener._util.deadline import Deadline
 from stomplistener._util.fork import ADVICE, disown
 from stomplistener._util.locks import is_owned
 from stomplistener._util.timer import timer
-from stomplistener.errors import ClosedAfterFork, ConnectFailed, ConnectionLost, NotConnected, StompError
+from stomplistener.errors import ClosedAfterFork, ConnectFailed, ConnectionLost, NotConnected, StompError, TimedOut
 from stomplistener.listener import Listeners
 from stomplistener.options import Config
 from stomplistener.states import ConnectionState
@@ -132,7 +132,44 @@ class Engine:
 
     # Lives
 
-    def begin_life(self) -> Life | None:
+    def connect(self, deadline: Deadline) -> None:
+        """Connect, and wait until the connection is ready: see ``Connection.connect``."""
+        context = self.context
+        life = self._begin_and_wait(deadline)
+        if life is None and context.state is ConnectionState.CLOSED and type(context.failure) is NotConnected:
+            # Another thread ended the connection that was there: what is asked for is the one after it.
+            life = self._begin_and_wait(deadline)
+        if context.state is ConnectionState.CLOSED:
+            raise context.failure
+        if life is not None and self.cycle.rejected_at_start:
+            # A subscription that was declared before and refused must not be missed.
+            raise self.cycle.rejected_at_start[0]
+
+    def _begin_and_wait(self, deadline: Deadline) -> Life | None:
+        """Begin a life unless one goes on, and wait until it is ready or over; the life that was begun.
+
+        Raises:
+            TimedOut: the time is over; what was begun here has ended.
+        """
+        context = self.context
+        life = self._begin_life()
+        settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
+        try:
+            in_time = context.wait_until(lambda: context.state in settled, deadline)
+        except BaseException:
+            # Ctrl-C, or a job's time limit: what this call began must not go on in the background.
+            if life is not None:
+                self.end_life(life, NotConnected("connect() was broken off"))
+            raise
+        if not in_time:
+            last = f"; the last failure: {context.last_error}" if context.last_error else ""
+            late = TimedOut(f"connect() to {context.config.uri} timed out after {deadline.timeout} s{last}")
+            if life is not None:
+                self.end_life(life, late)
+            raise late
+        return life
+
+    def _begin_life(self) -> Life | None:
         """Begin to connect, in the background. None if that was begun already, and goes on.
 
         Raises:
