@@ -13,12 +13,11 @@ from urllib.parse import quote
 from stomplistener.protocol import VERSIONS, Frame, Limits
 from stomplistener.protocol.heartbeat import HeartBeat
 from stomplistener.testing import log
-from stomplistener.testing.client import ConnectionInfo
 from stomplistener.testing.faults import Fault
 from stomplistener.testing.log import Direction, Logged
 from stomplistener.testing.messages import StoredMessage
 from stomplistener.testing.server import Server
-from stomplistener.testing.state import Options, State
+from stomplistener.testing.state import ConnectionInfo, Options, State
 from stomplistener.testing.subscriptions import SubscriptionInfo
 
 T = TypeVar("T")

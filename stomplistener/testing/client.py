@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
-from typing import NamedTuple
 
 from stomplistener.errors import InvalidHeader, ProtocolError
 from stomplistener.protocol import HEARTBEAT, Decoder, Frame, HeartBeat, encode
@@ -17,21 +16,10 @@ from stomplistener.testing.destinations import local
 from stomplistener.testing.messages import Stored
 from stomplistener.testing.outgoing import Outgoing
 from stomplistener.testing.refusal import Refusal
-from stomplistener.testing.state import State
+from stomplistener.testing.state import ConnectionInfo, State
 from stomplistener.testing.subscriptions import Subscription
 from stomplistener.testing.transactions import Transaction
 from stomplistener.testing.wire import Wire
-
-
-class ConnectionInfo(NamedTuple):
-    """A snapshot of a connection. ``number`` counts from 1; ``version`` is None before CONNECTED; seconds otherwise."""
-
-    number: int
-    version: str | None
-    login: str | None
-    client_id: str | None
-    session: str
-    heartbeat: HeartBeat
 
 
 class Client:
@@ -51,7 +39,7 @@ class Client:
         self.client_id: str | None = None
         self.subscriptions: dict[str, Subscription] = {}
         self.transactions: dict[str, Transaction] = {}
-        self.outgoing = Outgoing(self, state, wire)
+        self.outgoing = Outgoing(self, state.watch, state.faults, state.log, wire)
         self.thread = threading.Thread(target=self.run, name=f"{self.name}-read", daemon=True)
         self._wire = wire
         self._at_end = at_end

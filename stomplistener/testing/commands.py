@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from stomplistener.protocol import Frame, Headers
 from stomplistener.protocol.spec import version_rules
@@ -13,19 +12,17 @@ from stomplistener.testing.destinations import absolute, owner
 from stomplistener.testing.messages import Delivery, Stored
 from stomplistener.testing.queues import Queue
 from stomplistener.testing.refusal import Refusal
+from stomplistener.testing.state import Peer
 from stomplistener.testing.subscriptions import Subscription, Terms
 from stomplistener.testing.topics import DurableName, Topic
 from stomplistener.testing.transactions import Transaction
-
-if TYPE_CHECKING:
-    from stomplistener.testing.client import Client
 
 # The broker answers to the names of others too, so that it can stand in for them.
 _PREFETCH_HEADERS = ("prefetch", "prefetch-count", "activemq.prefetchSize")
 _DURABLE_NAME_HEADERS = ("activemq.subscriptionName", "durable-subscription-name")
 
 
-def process(client: Client, frame: Frame, *, answer: bool) -> None:
+def process(client: Peer, frame: Frame, *, answer: bool) -> None:
     """Do what a frame asks for, and confirm it if it asks for that and ``answer`` is true."""
     if frame.command in ("CONNECT", "STOMP"):
         handshake.connect(client, frame, answer=answer)
@@ -44,7 +41,7 @@ def process(client: Client, frame: Frame, *, answer: bool) -> None:
         client.finish()
 
 
-def _send(client: Client, frame: Frame) -> None:
+def _send(client: Peer, frame: Frame) -> None:
     destinations = client.state.destinations
     destination = absolute(_required(frame, "destination"), client.session)
     if destinations.is_gone(destination):
@@ -60,7 +57,7 @@ def _send(client: Client, frame: Frame) -> None:
     _now_or_at_commit(client, frame, put)
 
 
-def _subscribe(client: Client, frame: Frame) -> None:
+def _subscribe(client: Peer, frame: Frame) -> None:
     terms = _terms(client, frame)
     key = terms.id if terms.id is not None else terms.destination
     if key in client.subscriptions:
@@ -98,7 +95,7 @@ def _shown(found: Queue | Topic, terms: Terms) -> Queue:
     return shown
 
 
-def _terms(client: Client, frame: Frame) -> Terms:
+def _terms(client: Peer, frame: Frame) -> Terms:
     assert client.version is not None
     rules = version_rules(client.version)
     headers = frame.headers
@@ -124,11 +121,11 @@ def _durable(headers: Mapping[str, str]) -> str | None:
     return _first(headers, _DURABLE_NAME_HEADERS) or (headers.get("id") if headers.get("durable") == "true" else None)
 
 
-def _durable_name(client: Client, durable: str | None) -> DurableName | None:
+def _durable_name(client: Peer, durable: str | None) -> DurableName | None:
     return (client.client_id or "", durable) if durable is not None else None
 
 
-def _unsubscribe(client: Client, frame: Frame) -> None:
+def _unsubscribe(client: Peer, frame: Frame) -> None:
     key = frame.headers.get("id") or frame.headers.get("destination")
     if key is None:
         raise Refusal("missing header", "UNSUBSCRIBE needs an id")
@@ -140,14 +137,14 @@ def _unsubscribe(client: Client, frame: Frame) -> None:
         raise Refusal("no such subscription", f"This connection has no subscription {key}")
 
 
-def _forget(client: Client, durable: DurableName | None) -> bool:
+def _forget(client: Peer, durable: DurableName | None) -> bool:
     if durable is None:
         return False
     forgotten = [topic.forget(durable) for topic in client.state.destinations.topics()]
     return any(forgotten)
 
 
-def close_subscription(client: Client, subscription: Subscription) -> None:
+def close_subscription(client: Peer, subscription: Subscription) -> None:
     """End a subscription, and the queue that was its own."""
     subscription.end()
     found = client.state.destinations.find(subscription.queue.name)
@@ -155,12 +152,12 @@ def close_subscription(client: Client, subscription: Subscription) -> None:
         found.close(subscription.queue)
 
 
-def _ack(client: Client, frame: Frame) -> None:
+def _ack(client: Peer, frame: Frame) -> None:
     subscription, deliveries = _settled(client, frame)
     _settle(client, frame, partial(subscription.acknowledge, deliveries), deliveries)
 
 
-def _nack(client: Client, frame: Frame) -> None:
+def _nack(client: Peer, frame: Frame) -> None:
     assert client.version is not None
     if not version_rules(client.version).nack:
         raise Refusal("unknown command", "STOMP 1.0 has no NACK")
@@ -168,7 +165,7 @@ def _nack(client: Client, frame: Frame) -> None:
     _settle(client, frame, partial(subscription.reject, deliveries), deliveries)
 
 
-def _settled(client: Client, frame: Frame) -> tuple[Subscription, list[Delivery]]:
+def _settled(client: Peer, frame: Frame) -> tuple[Subscription, list[Delivery]]:
     """The deliveries that ACK or NACK speaks of."""
     assert client.version is not None
     headers = [name for name, _ in version_rules(client.version).ack_headers]
@@ -180,13 +177,13 @@ def _settled(client: Client, frame: Frame) -> tuple[Subscription, list[Delivery]
     raise Refusal("unknown message", f"{frame.command} of {key}, which is not unacknowledged on this connection")
 
 
-def _settle(client: Client, frame: Frame, act: Callable[[], None], deliveries: list[Delivery]) -> None:
+def _settle(client: Peer, frame: Frame, act: Callable[[], None], deliveries: list[Delivery]) -> None:
     transaction = _now_or_at_commit(client, frame, act)
     if transaction is not None:
         transaction.hold(deliveries)
 
 
-def _now_or_at_commit(client: Client, frame: Frame, act: Callable[[], None]) -> Transaction | None:
+def _now_or_at_commit(client: Peer, frame: Frame, act: Callable[[], None]) -> Transaction | None:
     name = frame.headers.get("transaction")
     if name is None:
         act()
@@ -198,22 +195,22 @@ def _now_or_at_commit(client: Client, frame: Frame, act: Callable[[], None]) -> 
     return transaction
 
 
-def _begin(client: Client, frame: Frame) -> None:
+def _begin(client: Peer, frame: Frame) -> None:
     name = _required(frame, "transaction")
     if name in client.transactions:
         raise Refusal("transaction in use", f"Transaction {name} was begun already")
     client.transactions[name] = Transaction(name)
 
 
-def _commit(client: Client, frame: Frame) -> None:
+def _commit(client: Peer, frame: Frame) -> None:
     _end_transaction(client, frame).commit()
 
 
-def _abort(client: Client, frame: Frame) -> None:
+def _abort(client: Peer, frame: Frame) -> None:
     _end_transaction(client, frame).abort()
 
 
-def _end_transaction(client: Client, frame: Frame) -> Transaction:
+def _end_transaction(client: Peer, frame: Frame) -> Transaction:
     name = _required(frame, "transaction")
     transaction = client.transactions.pop(name, None)
     if transaction is None:
@@ -221,7 +218,7 @@ def _end_transaction(client: Client, frame: Frame) -> Transaction:
     return transaction
 
 
-def _disconnect(client: Client, frame: Frame) -> None:
+def _disconnect(client: Peer, frame: Frame) -> None:
     """The rest is done once its receipt is queued."""
 
 
@@ -236,7 +233,7 @@ def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
     return next((headers[name] for name in names if name in headers), None)
 
 
-_HANDLERS: Mapping[str, Callable[[Client, Frame], None]] = {
+_HANDLERS: Mapping[str, Callable[[Peer, Frame], None]] = {
     "SEND": _send,
     "SUBSCRIBE": _subscribe,
     "UNSUBSCRIBE": _unsubscribe,

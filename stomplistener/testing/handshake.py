@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING
 
 from stomplistener.errors import ProtocolError
 from stomplistener.protocol import Frame, HeartBeat, heartbeat
 from stomplistener.protocol.spec import highest
 from stomplistener.testing.refusal import Refusal
-
-if TYPE_CHECKING:
-    from stomplistener.testing.client import Client
-    from stomplistener.testing.state import Options
+from stomplistener.testing.state import Options, Peer
 
 
-def connect(client: Client, frame: Frame, *, answer: bool) -> None:
+def connect(client: Peer, frame: Frame, *, answer: bool) -> None:
     """Welcome a client, or raise Refusal, which always ends the connection."""
     if client.version is not None:
         raise Refusal("already connected", close=True)
@@ -70,7 +66,7 @@ def _check_host(frame: Frame, options: Options, version: str) -> None:
         raise Refusal("unknown virtual host", f"There is no virtual host {host!r} here", close=True)
 
 
-def _client_id(client: Client, frame: Frame) -> str | None:
+def _client_id(client: Peer, frame: Frame) -> str | None:
     client_id = frame.headers.get("client-id")
     if client_id is not None and any(other.client_id == client_id for other in client.state.clients.values()):
         raise Refusal("client-id in use", f"Another connection has the client-id {client_id}", close=True)

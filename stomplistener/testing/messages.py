@@ -5,15 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from stomplistener.errors import InvalidHeader
 from stomplistener.protocol import Headers
 from stomplistener.protocol.encoder import encode_block
-
-if TYPE_CHECKING:
-    from stomplistener.testing.subscriptions import Subscription
-    from stomplistener.testing.transactions import Transaction
 
 # What a client may not set: the broker writes these itself, and the first of repeated headers counts.
 _NOT_KEPT = frozenset(
@@ -135,13 +131,22 @@ def _encode_if_possible(pair: tuple[str, str], version: str) -> bytes:
         return b""
 
 
+class Holder(Protocol):
+    """Whoever has a message in hands: a subscription."""
+
+    is_active: bool
+
+    def give_back(self, deliveries: Iterable[Delivery]) -> None: ...
+
+
 class Delivery:
     """A message in the hands of one subscription; ``key`` is what the client names it by in ACK and NACK."""
 
     __slots__ = ("key", "message", "subscription", "transaction")
 
-    def __init__(self, key: str, message: Stored, subscription: Subscription) -> None:
+    def __init__(self, key: str, message: Stored, subscription: Holder) -> None:
         self.key = key
         self.message = message
         self.subscription = subscription
-        self.transaction: Transaction | None = None
+        self.transaction: object = None
+        """The open transaction that has settled it, if one has."""

@@ -5,18 +5,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from stomplistener.protocol import HeartBeat
+from stomplistener.testing.faults import Faults
+from stomplistener.testing.log import Log
 from stomplistener.testing.messages import Delivery
+from stomplistener.testing.watch import Watch
 from stomplistener.testing.wire import Wire
-
-if TYPE_CHECKING:
-    from stomplistener.testing.client import Client
-    from stomplistener.testing.state import State
 
 CREDIT = 256 * 1024
 """Bytes that may be on their way to a client; with more, messages stay in their queue."""
+
+
+class Written(Protocol):
+    """The client that is written to."""
+
+    number: int
+    name: str
+    version: str | None
+
+    def dispatch(self) -> None: ...
+    def lost(self) -> None: ...
 
 
 class Outgoing:
@@ -25,12 +35,14 @@ class Outgoing:
     Every method but ``run`` is called under the broker's lock.
     """
 
-    def __init__(self, client: Client, state: State, wire: Wire) -> None:
+    def __init__(self, client: Written, watch: Watch, faults: Faults, log: Log, wire: Wire) -> None:
         self._client = client
-        self._state = state
+        self._watch = watch
+        self._faults = faults
+        self._log = log
         self._wire = wire
         # The broker's lock, but woken apart: what concerns one client need not wake the writers of the others.
-        self._wanted = threading.Condition(state.watch.lock)
+        self._wanted = threading.Condition(watch.lock)
         self._frames: list[bytes] = []
         self._unwritten: list[Delivery] = []
         self._bytes = 0
@@ -83,7 +95,7 @@ class Outgoing:
             try:
                 self._wire.send(batch)
             except OSError:
-                with self._state.watch.lock:
+                with self._watch.lock:
                     self._client.lost()
                 return
             self._sent(len(batch))
@@ -92,10 +104,10 @@ class Outgoing:
 
     def _take(self) -> bytes:
         """Wait for something to write: all that is queued, or a heart-beat; ``b""`` at the end."""
-        with self._state.watch.lock:
+        with self._watch.lock:
             while not self._discarded:
                 due = self.heartbeat.send_due(self._last_sent) - time.monotonic()
-                if self._state.faults.silent:
+                if self._faults.silent:
                     self._wanted.wait()
                 elif self._frames:
                     return self._take_frames()
@@ -104,22 +116,22 @@ class Outgoing:
                 elif due > 0:
                     self._wanted.wait(None if due == float("inf") else due)
                 else:
-                    self._state.log.sent(self._client.number, self._client.version, [b"\n"])
+                    self._log.sent(self._client.number, self._client.version, [b"\n"])
                     return b"\n"
             return b""
 
     def _take_frames(self) -> bytes:
         frames, self._frames = self._frames, []
         self._unwritten.clear()
-        self._state.log.sent(self._client.number, self._client.version, frames)
+        self._log.sent(self._client.number, self._client.version, frames)
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def _sent(self, size: int) -> None:
-        with self._state.watch.lock:
+        with self._watch.lock:
             self._last_sent = time.monotonic()
             if size > 1:
                 self._bytes -= size
             if self._starved and self._bytes < CREDIT // 2:
                 self._starved = False
                 self._client.dispatch()
-            self._state.watch.changed()
+            self._watch.changed()

@@ -5,16 +5,17 @@ from __future__ import annotations
 import ssl
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Protocol
 
-from stomplistener.protocol import Limits
+from stomplistener.protocol import Frame, HeartBeat, Limits
 from stomplistener.testing.destinations import Destinations
 from stomplistener.testing.faults import Faults
 from stomplistener.testing.log import Log
+from stomplistener.testing.messages import Stored
+from stomplistener.testing.outgoing import Outgoing
+from stomplistener.testing.subscriptions import Subscription
+from stomplistener.testing.transactions import Transaction
 from stomplistener.testing.watch import Watch
-
-if TYPE_CHECKING:
-    from stomplistener.testing.client import Client
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,43 @@ class Options:
     limits: Limits
 
 
+class ConnectionInfo(NamedTuple):
+    """A snapshot of a connection. ``number`` counts from 1; ``version`` is None before CONNECTED; seconds otherwise."""
+
+    number: int
+    version: str | None
+    login: str | None
+    client_id: str | None
+    session: str
+    heartbeat: HeartBeat
+
+
+class Peer(Protocol):
+    """A connected client, as the rest of the broker knows it; what changes is changed under the broker's lock."""
+
+    number: int
+    session: str
+    state: State
+    version: str | None
+    login: str | None
+    client_id: str | None
+    subscriptions: dict[str, Subscription]
+    transactions: dict[str, Transaction]
+    outgoing: Outgoing
+
+    def send(self, frame: Frame) -> None: ...
+    def confirm(self, frame: Frame) -> None: ...
+    def release_receipts(self) -> None: ...
+    def welcomed(self, version: str, heartbeat: HeartBeat) -> None: ...
+    def localized(self, message: Stored, version: str | None) -> bytes: ...
+    def next_ack_id(self) -> str: ...
+    def finish(self) -> None: ...
+    def cut_after_writing(self, *, reset: bool) -> None: ...
+    def cut(self, *, reset: bool) -> None: ...
+    def leave_queues(self) -> None: ...
+    def info(self) -> ConnectionInfo: ...
+
+
 class State:
     """Everything is read and changed under ``watch.lock``, the broker's only lock, and nothing blocks under it.
 
@@ -49,7 +87,7 @@ class State:
         self.destinations = Destinations(options.dead_letters)
         self.faults = Faults()
         self.log = Log()
-        self.clients: dict[int, Client] = {}
+        self.clients: dict[int, Peer] = {}
         self.connection_count = 0
 
     def wake_writers(self) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from stomplistener.protocol import Headers
 from stomplistener.protocol.encoder import encode_block
 from stomplistener.testing.messages import Delivery, Stored
+from stomplistener.testing.outgoing import Outgoing
 from stomplistener.testing.queues import Queue
 from stomplistener.testing.selector import Selector
-
-if TYPE_CHECKING:
-    from stomplistener.testing.client import Client
 
 
 class SubscriptionInfo(NamedTuple):
@@ -41,6 +39,17 @@ class Terms(NamedTuple):
     browses: bool
 
 
+class Receiver(Protocol):
+    """The client that a subscription belongs to."""
+
+    number: int
+    version: str | None
+    outgoing: Outgoing
+
+    def next_ack_id(self) -> str: ...
+    def localized(self, message: Stored, version: str | None) -> bytes: ...
+
+
 class Subscription:
     """A consumer of a queue. All under the broker's lock.
 
@@ -51,7 +60,7 @@ class Subscription:
     """
 
     def __init__(
-        self, client: Client, terms: Terms, queue: Queue, bury: Callable[[Stored], None], max_rejections: int
+        self, client: Receiver, terms: Terms, queue: Queue, bury: Callable[[Stored], None], max_rejections: int
     ) -> None:
         self.client = client
         self.terms = terms
