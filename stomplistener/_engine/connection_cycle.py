@@ -123,7 +123,8 @@ class ConnectionCycle:
             self._watch(logged_in)
             self._replay(logged_in.transport, deadline)
             self._try_out(logged_in.transport, deadline)
-            self._open(is_wanted)
+            while not self._open(is_wanted):
+                self._replay(logged_in.transport, deadline)
         except BaseException as error:
             self.fail(self._end(logged_in.transport, explained=not isinstance(error, (BrokerError, ConnectionLost))))
             self._settlement.lost()
@@ -215,13 +216,16 @@ class ConnectionCycle:
                 "the broker sends no receipt for SUBSCRIBE to %s; the subscriptions count as active", names
             )
 
-    def _open(self, is_wanted: Callable[[], bool]) -> None:
-        """Open the connection to all, behind the SENDs that are resent."""
+    def _open(self, is_wanted: Callable[[], bool]) -> bool:
+        """Open the connection to all, behind the SENDs that are resent; False if there is more to replay first."""
         context = self._context
         with context.lock:
             _check(is_wanted)
             if self._broken_by is not None:
                 raise self._broken_by
+            if not context.session.is_replayed:
+                # Subscribed since the replay: nobody writes it later.
+                return False
             resent = context.session.restored()
             unsendable = self._append(resent)
             self._settlement.move(SettlementState.RUNNING)
@@ -237,6 +241,7 @@ class ConnectionCycle:
         self.notify("on_connected", connected)
         self._settlement.restored()
         self._writer.wake()
+        return True
 
     def _log_return(self, first: bool, resent: int) -> None:
         context = self._context

@@ -282,6 +282,19 @@ def torture(arguments: argparse.Namespace, faults: int, end: float) -> list[Resu
     return [run.result for run in runs]
 
 
+def log_to(file: Path | None) -> None:
+    """Let the library log to a file, or to nobody."""
+    logger = logging.getLogger("stomplistener")
+    if file is None:
+        logger.setLevel(logging.CRITICAL)
+        return
+    handler = logging.FileHandler(file, "w")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+
+
 def load_names(text: str) -> tuple[str, ...]:
     """What ``--loads`` names."""
     if text == "all":
@@ -324,13 +337,14 @@ def main() -> int:
     parser.add_argument("--brokers", default="activemq,artemis,apollo,rabbitmq", help="or embedded")
     parser.add_argument("--tls", action="store_true", help="over TLS")
     parser.add_argument("--compose", type=Path, help="another compose file than the one of this tree")
+    parser.add_argument("--log", type=Path, help="write what the library logs to this file, frames among it")
     parser.add_argument("--publish", type=Path, help="write the table to this file")
     arguments = parser.parse_args()
     start, names = time.monotonic(), arguments.brokers.split(",")
     if names != ["embedded"] and (why := engine_available()) is not None:
         print(why)
         return 1
-    logging.getLogger("stomplistener").setLevel(logging.CRITICAL)
+    log_to(arguments.log)
     print(f"seed {arguments.seed}", flush=True)
     end = start + arguments.minutes * 60 - TO_THE_END if arguments.minutes else float("inf")
     faults = arguments.faults or (10**9 if arguments.minutes else 250)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -277,6 +278,27 @@ def test_scenario_25_a_replay_that_breaks_off_loses_no_subscription(broker: Brok
     assert commands(broker.frames(connection=3)) == ["CONNECT"] + ["SUBSCRIBE"] * 4
     assert [s.id for s in broker.subscriptions] == ["s0", "s1", "s3", "s4"]
     assert all(s.state is SubscriptionState.ACTIVE for s in subscriptions if s.id != "s2")
+
+
+def test_what_is_subscribed_just_before_a_connection_opens_is_written_on_it(
+    broker: Broker, connection: Connection
+) -> None:
+    connection.subscribe(QUEUE, Collector(), confirm=True)
+    cycle, others = connection._engine.cycle, iter([OTHER, "/queue/third"])
+    open_ = cycle._open
+
+    def late(is_wanted: Callable[[], bool]) -> bool:
+        # Each time that the receiver is about to open the connection, until there is no more to subscribe to.
+        for destination in itertools.islice(others, 1):
+            in_thread(lambda: connection.subscribe(destination, Collector())).value()
+        return open_(is_wanted)
+
+    cycle._open = late  # type: ignore[method-assign]
+    broker.drop_connections()
+    reconnected(connection)
+    written = [frame.headers["destination"] for frame in broker.frames(connection=2, command="SUBSCRIBE")]
+    assert written == [QUEUE, OTHER, "/queue/third"]
+    assert commands(broker.frames(connection=2)) == ["CONNECT"] + ["SUBSCRIBE"] * 3
 
 
 def test_scenario_26_what_is_owed_goes_out_in_order_before_what_waited(broker: Broker, connection: Connection) -> None:
