@@ -64,7 +64,9 @@ OPERATIONS = (
             Row(
                 DURING,
                 "The message is kept. After each loss it is sent again, behind the subscriptions, in the first order, "
-                "with the same headers and body and a fresh receipt. The broker may have stored it before: a duplicate "
+                "with the same headers and body and a fresh receipt. A message that itself ends the connections, so "
+                "that no other one is to blame, is given up and raises; the others are confirmed. The broker may have "
+                "stored it before: a duplicate "
                 "is possible, unless the broker detects it by its `duplicate_id`. If the time ends while cut off, "
                 "`ConnectionLost` with `outcome_unknown=True`, and it is not sent any more.",
                 (
@@ -73,6 +75,8 @@ OPERATIONS = (
                     "test_unconfirmed_sends_are_resent_in_first_order_behind_the_subscriptions",
                     "test_a_confirmed_send_whose_time_ends_while_cut_off_is_in_doubt_and_not_sent_again",
                     "test_what_is_sent_again_is_stored_exactly_once",
+                    "test_a_message_that_ends_connections_fails_alone",
+                    "test_a_network_that_fails_again_and_again_convicts_no_good_message",
                 ),
                 (17, 26, 29),
             ),
@@ -240,9 +244,15 @@ OPERATIONS = (
                 DURING,
                 "An acknowledgement: as above. Forwarding and acknowledging are one transaction: both happen at the "
                 "broker, or neither. On RabbitMQ, which answers COMMIT before messages are stored, the copy is "
-                "confirmed first and the message acknowledged then: it may be in both queues. If the outcome is not "
-                "known, that is logged.",
-                ("test_forwarding_is_both_or_neither_over_a_loss",),
+                "confirmed first and the message acknowledged then: it may be in both queues. So it is elsewhere after "
+                "three connections that ended in the transaction. If the outcome is not known, that is logged. A copy "
+                "that the broker refuses, or that ends each connection, is given up, and the message is rejected.",
+                (
+                    "test_forwarding_is_both_or_neither_over_a_loss",
+                    "test_what_the_error_destination_refuses_is_rejected",
+                    "test_a_copy_that_ends_each_connection_is_given_up_and_its_message_rejected",
+                    "test_a_copy_is_not_sent_twice_if_its_message_comes_again",
+                ),
             ),
             Row(
                 AFTER,

@@ -16,7 +16,6 @@ from stomplistener.errors import ConnectionLost, StompError
 from stomplistener.message import Message
 from stomplistener.options import DEFAULT, SendOptions
 from stomplistener.protocol import Frame, Session, TransactionEntry, TransactionState
-from stomplistener.states import MessageState
 
 T = TypeVar("T")
 
@@ -168,10 +167,6 @@ class Transaction:
         """
         entry, checked = self.entry, arguments.headers(headers)
         self._engine.sender.transmit_now(lambda session: session.abort(entry, checked))
-        with self._engine.context.lock:
-            for message in entry.settled:
-                if isinstance(message, Message):
-                    message.state = MessageState.UNSETTLED
 
     def run(self, function: Callable[[Transaction], T]) -> T:
         """Begin, call ``function`` with this transaction, commit; run it all again if the connection is lost.

@@ -41,9 +41,10 @@ from stomplistener.brokers import refusal_hint
 from stomplistener.errors import NotConnected, StompError
 from stomplistener.failover import Broker
 from stomplistener.listener import Listeners
+from stomplistener.message import Message
 from stomplistener.options import Config
 from stomplistener.protocol import Frame, Session
-from stomplistener.states import CONNECTION_MOVES, ConnectionState, moved
+from stomplistener.states import CONNECTION_MOVES, ConnectionState, MessageState, moved
 
 
 class Counters:
@@ -84,6 +85,7 @@ class Context:
             new_id=self.new_id,
             subscription_headers=config.dialect.subscription_headers,
             refusal_hint=refusal_hint,
+            unsettle=_unsettle,
         )
         self.log = ConnectionLog(config.name, self)
         self.length_means_bytes = config.dialect.length_means_bytes(None)
@@ -148,3 +150,9 @@ class Context:
         """Whether what came in this epoch may still be acknowledged; exact with the lock held."""
         session = self.session
         return epoch == session.epoch and session.is_open
+
+
+def _unsettle(message: object) -> None:
+    """The transaction that was to settle a message did not."""
+    if isinstance(message, Message):
+        message.state = MessageState.UNSETTLED

@@ -3,16 +3,28 @@
 It must neither vanish nor be there twice if that can be helped. Where the broker's answer to COMMIT says that it is
 done, copy and acknowledgement are one transaction. RabbitMQ answers before the messages are stored: there the copy is
 confirmed by itself, and acknowledged afterwards.
+
+A copy may also be what ends the connection: RabbitMQ closes if an exchange does not exist, ActiveMQ if the name of a
+queue is empty. The message then comes again, fails again and is copied again, forever. So after some transactions that
+ended with their connection, the copy is confirmed by itself, too: of confirmed messages the session finds out which one
+ends connections (see the ledger). What a copy came to is remembered until the broker delivers its message again, since
+only a message of the current connection can be acknowledged or rejected.
 """
 
 from __future__ import annotations
 
+import time
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
 
 from stomplistener._engine.context import Context
+from stomplistener._engine.deliveries import message_key
 from stomplistener._engine.receipts import Receipt
 from stomplistener._engine.sender import Sender
+from stomplistener.errors import ConnectionLost, ProtocolError, StompError, TimedOut
 from stomplistener.message import OF_A_DELIVERY, Message
 from stomplistener.protocol import VERSIONS, Frame, Session, TransactionEntry, commands
 
@@ -20,12 +32,58 @@ _LONGEST_ERROR = 1000
 _LONGEST_TRACEBACK = 4000
 """Characters of the two headers that tell of the error."""
 
+LOST_TRANSACTIONS = 3
+"""Transactions that forward one message and end with their connection, before its copy is confirmed by itself."""
+
+MOST_REMEMBERED = 1000
+"""Messages whose copies are remembered; what was noted longest ago is forgotten first."""
+
+
+KEPT_SECONDS = 600.0
+"""How long it is remembered what an answered copy came to: a broker delivers its message again long before."""
+
+
+class _Copy:
+    """A copy that is confirmed by itself.
+
+    Attributes:
+        epoch: the connection of the delivery that waits for the answer.
+        receipt: the answer.
+    """
+
+    __slots__ = ("_at", "epoch", "receipt")
+
+    def __init__(self, epoch: int, receipt: Receipt) -> None:
+        self.epoch = epoch
+        self.receipt = receipt
+        self._at = time.monotonic()
+
+    @property
+    def is_old(self) -> bool:
+        return self.receipt.done() and time.monotonic() - self._at > KEPT_SECONDS
+
+
+class _Past:
+    """What came of forwarding one message on earlier connections.
+
+    Attributes:
+        lost: transactions that ended with their connection.
+        copies: those that are confirmed by themselves. There is more than one where a broker gives equal messages no
+            name that stays the same.
+    """
+
+    __slots__ = ("copies", "lost")
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self.copies: list[_Copy] = []
+
 
 class DeadLetters:
     """Forwards messages.
 
     Args:
-        context: of the connection.
+        context: of the connection; its lock guards what is remembered here.
         sender: the way out.
         new_receipt: makes a future.
     """
@@ -34,22 +92,98 @@ class DeadLetters:
         self._context = context
         self._sender = sender
         self._new_receipt = new_receipt
+        self._past: OrderedDict[str, _Past] = OrderedDict()
 
-    def forward(self, message: Message, destination: str, error: BaseException) -> Receipt | None:
-        """Send a copy of the message and acknowledge the message, both or neither.
+    def forward(self, message: Message, destination: str, error: BaseException) -> None:
+        """Send a copy of the message and acknowledge the message; reject it if the copy is refused.
 
-        Returns:
-            what becomes the broker's answer; None if the message is stale, so that the broker delivers it again.
+        Does nothing if the message is stale, so that the broker delivers it again.
 
         Raises:
-            StompError: nothing was sent.
+            StompError: neither is possible now.
         """
+        try:
+            key, receipt, in_transaction = self._forward(message, destination, error)
+        except (ConnectionLost, TimedOut):
+            raise
+        except (StompError, TypeError, ValueError) as refused:
+            # The copy cannot be written in this version of STOMP.
+            self._refused(message, destination, refused)
+            return
+        if receipt is None:
+            return
+        if in_transaction:
+            receipt.add_done_callback(partial(self._transaction_ended, message, destination, key))
+        else:
+            receipt.add_done_callback(partial(self._copy_ended, message, destination, key))
+
+    def _forward(self, message: Message, destination: str, error: BaseException) -> tuple[str, Receipt | None, bool]:
+        context = self._context
+        with context.lock:
+            connected = context.session.connected_frame
+            key = message_key(message, named=not context.config.dialect.renames_redelivered(connected))
+            past = self._past.get(key)
+            earlier = None if past is None else _adopt(past, message.epoch)
+            in_transaction = context.commit_confirms and (past is None or past.lost < LOST_TRANSACTIONS)
+        if earlier is not None:
+            return key, earlier, False
         headers = self._headers(message, error)
         # What was a text stays one.
         counted = "content-length" in message.headers or b"\0" in message.body
-        if self._context.commit_confirms:
-            return self._in_transaction(message, destination, headers, counted)
-        return self._confirmed(message, destination, headers, counted)
+        if in_transaction:
+            return key, self._in_transaction(message, destination, headers, counted), True
+        receipt = self._confirmed(message, destination, headers, counted)
+        with context.lock:
+            self._remember(key).copies.append(_Copy(message.epoch, receipt))
+        return key, receipt, False
+
+    # The end of it, in the dispatcher
+
+    def _transaction_ended(self, message: Message, destination: str, key: str, future: Future[Frame]) -> None:
+        failure = future.exception()
+        if isinstance(failure, ConnectionLost):
+            with self._context.lock:
+                self._remember(key).lost += 1
+            self._context.log.warning("%r comes again: on its way to %s %s", message, destination, failure)
+            return
+        with self._context.lock:
+            self._past.pop(key, None)
+        if failure is not None:
+            self._refused(message, destination, failure)
+
+    def _copy_ended(self, message: Message, destination: str, key: str, future: Future[Frame]) -> None:
+        failure = future.exception()
+        if not self._context.is_current(message.epoch):
+            # The broker delivers it again, and what the copy came to is remembered.
+            return
+        settled = message.ack() if failure is None else self._refused(message, destination, failure)
+        # A refusal stays known: another one may end the connection before the broker has read this NACK.
+        if settled and failure is None:
+            with self._context.lock:
+                self._forget(key, future)
+
+    def _refused(self, message: Message, destination: str, failure: BaseException) -> bool:
+        self._context.log.error("%r is rejected: %s does not take it: %s", message, destination, failure)
+        return reject(self._context, message)
+
+    # What is remembered, with the lock held
+
+    def _remember(self, key: str) -> _Past:
+        past = self._past.pop(key, None) or _Past()
+        self._past[key] = past
+        if len(self._past) > MOST_REMEMBERED:
+            self._past.popitem(last=False)
+        return past
+
+    def _forget(self, key: str, future: Future[Frame]) -> None:
+        past = self._past.get(key)
+        if past is None:
+            return
+        past.copies = [copy for copy in past.copies if copy.receipt is not future]
+        if not past.copies:
+            del self._past[key]
+
+    # The two ways
 
     def _in_transaction(
         self, message: Message, destination: str, headers: Mapping[str, str], counted: bool
@@ -87,9 +221,7 @@ class DeadLetters:
             raise
         return receipt
 
-    def _confirmed(
-        self, message: Message, destination: str, headers: Mapping[str, str], counted: bool
-    ) -> Receipt | None:
+    def _confirmed(self, message: Message, destination: str, headers: Mapping[str, str], counted: bool) -> Receipt:
         receipt = self._new_receipt()
         frame = commands.send(destination, message.body, headers, auto_content_length=counted)
         self._sender.send_confirmed(frame, receipt, self._context.config.timeout, wait=False)
@@ -113,3 +245,23 @@ class DeadLetters:
             "error-traceback": writable(story)[-_LONGEST_TRACEBACK:],
             "attempts": str(message.attempts + 1),
         }
+
+
+def reject(context: Context, message: Message) -> bool:
+    """NACK a message, where STOMP can; whether it was."""
+    try:
+        return message.nack()
+    except ProtocolError:
+        context.log.warning("STOMP 1.0 cannot reject %r; it stays unacknowledged", message)
+        return False
+
+
+def _adopt(past: _Past, epoch: int) -> Receipt | None:
+    """The answer to a copy that an earlier delivery of the same message has sent, for this delivery to wait for."""
+    past.copies = [copy for copy in past.copies if not copy.is_old]
+    for copy in past.copies:
+        # A delivery on the same connection is that of another message.
+        if copy.epoch < epoch:
+            copy.epoch = epoch
+            return copy.receipt
+    return None

@@ -16,7 +16,10 @@ from stomplistener.protocol import Frame
 MOST_REMEMBERED = 10_000
 """Messages whose deliveries are counted; the one that was counted longest ago is forgotten first."""
 
-_CHANGING = frozenset({"message-id", "ack", "subscription", "redelivered"})
+_CHANGING = frozenset(("message-id", "ack", "subscription", "redelivered")) | frozenset(
+    # What brokers count in.
+    ("delivery-count", "x-delivery-count", "JMSXDeliveryCount")
+)
 
 
 class Deliveries:
@@ -36,7 +39,7 @@ class Deliveries:
         told = self._dialect.delivery_number(message.headers, connected)
         if told is not None:
             return told
-        key = _key(message, named=not self._dialect.renames_redelivered(connected))
+        key = message_key(message, named=not self._dialect.renames_redelivered(connected))
         number = self._counts.pop(key, 0) + 1
         self._counts[key] = number
         if len(self._counts) > MOST_REMEMBERED:
@@ -44,7 +47,12 @@ class Deliveries:
         return number
 
 
-def _key(message: Message, *, named: bool) -> str:
+def message_key(message: Message, *, named: bool) -> str:
+    """What stays the same when a broker delivers a message again.
+
+    Args:
+        named: whether the message-id does.
+    """
     headers = message.headers
     if "outbox-id" in headers:
         return f"outbox:{headers['outbox-id']}"

@@ -9,22 +9,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Protocol
 
 from stomplistener._engine.context import Context
-from stomplistener._engine.dead_letters import DeadLetters
+from stomplistener._engine.dead_letters import DeadLetters, reject
 from stomplistener._engine.deliveries import Deliveries
 from stomplistener._engine.dispatch_queue import Batch, DispatchQueue, Event, Item
 from stomplistener._engine.flow_control import FlowControl
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import Changes
 from stomplistener._util.timer import Entry, timer
-from stomplistener.errors import ConnectionLost, ProtocolError, StompError
+from stomplistener.errors import StompError
 from stomplistener.listener import Hook, call_all, name_of, refuse_unawaited
 from stomplistener.message import Message
 from stomplistener.policy import SettlePolicy, TryAgain
-from stomplistener.protocol import Frame
 from stomplistener.states import ConnectionState, MessageState, SettlementState
 
 
@@ -257,9 +255,9 @@ class Settlement:
         """Forward or reject; returns what becomes of the message, for the log."""
         destination = subscription.policy.error_destination
         if destination is None:
-            self._when_restored(message, lambda: self._reject(message))
+            self._when_restored(message, lambda: reject(self._context, message))
             return "it is rejected"
-        self._when_restored(message, lambda: self._forward(message, destination, error))
+        self._when_restored(message, lambda: self.dead_letters.forward(message, destination, error))
         return f"it goes to {destination}"
 
     def _is_over_delivered(self, message: Message, subscription: Subscribed) -> bool:
@@ -272,29 +270,6 @@ class Settlement:
         then = self._give_up(message, subscription, error)
         self._context.log.error("%r was delivered more than %d times; %s", message, most, then)
         return True
-
-    def _reject(self, message: Message) -> None:
-        try:
-            message.nack()
-        except ProtocolError:
-            self._context.log.warning("STOMP 1.0 cannot reject %r; it stays unacknowledged", message)
-
-    def _forward(self, message: Message, destination: str, error: BaseException) -> None:
-        receipt = self.dead_letters.forward(message, destination, error)
-        if receipt is not None:
-            receipt.add_done_callback(lambda future: self._forwarded(message, destination, future))
-
-    def _forwarded(self, message: Message, destination: str, future: Future[Frame]) -> None:
-        """The broker has answered to the copy of a message, or cannot any more."""
-        failure = future.exception()
-        if failure is None:
-            if message.state is MessageState.UNSETTLED:
-                message.ack()
-        elif isinstance(failure, ConnectionLost):
-            self._context.log.warning("%r comes again: on its way to %s %s", message, destination, failure)
-        else:
-            self._context.log.error("%r is rejected: %s does not take it: %s", message, destination, failure)
-            self._reject(message)
 
     # What cannot be done now
 

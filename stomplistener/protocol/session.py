@@ -66,6 +66,8 @@ class Session:
             come under the entry's own. It is how options that every broker spells otherwise survive a change of broker.
         refusal_hint: called with the text of an ERROR that refuses CONNECT and the ``host`` that was sent; what it
             returns is added to the exception.
+        unsettle: called with the context of each acknowledgement in a transaction that is aborted, or whose COMMIT is
+            refused: its message is not settled after all.
 
     Attributes:
         is_connected: whether everything may be written now.
@@ -82,6 +84,7 @@ class Session:
         new_id: Callable[[], str] | None = None,
         subscription_headers: Callable[[Frame, SubscriptionEntry], Mapping[str, str]] | None = None,
         refusal_hint: Callable[[str, str | None], str] | None = None,
+        unsettle: Callable[[object], object] | None = None,
     ) -> None:
         self.versions = tuple(version_rules(name).name for name in versions)
         self.heartbeat_wanted = HeartBeat(*heartbeat)
@@ -97,7 +100,7 @@ class Session:
         self.connected_frame: Frame | None = None
         self._ledger = Ledger(self.new_id)
         self._registry = Subscriptions(self._ledger)
-        self._transactions = Transactions(self._ledger)
+        self._transactions = Transactions(self._ledger, unsettle or (lambda _context: None))
         self.subscriptions = self._registry.entries
         self.transactions = self._transactions.entries
         self._host: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 from stomplistener.errors import ConnectionLost
@@ -12,14 +13,19 @@ from stomplistener.states import TransactionState
 class Transactions:
     """Those of one epoch that are not over.
 
+    Args:
+        ledger: of the session.
+        unsettle: called with the context of each acknowledgement in a transaction that is aborted or refused.
+
     Attributes:
         entries: by name.
     """
 
-    __slots__ = ("_ledger", "entries")
+    __slots__ = ("_ledger", "_unsettle", "entries")
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, unsettle: Callable[[object], object]) -> None:
         self._ledger = ledger
+        self._unsettle = unsettle
         self.entries: dict[str, TransactionEntry] = {}
 
     def open(self, id: str) -> TransactionEntry:
@@ -61,6 +67,9 @@ class Transactions:
         entry.move(state)
         self._ledger.release(entry)
         self.entries.pop(entry.id, None)
+        if state is TransactionState.ABORTED:
+            for context in tuple(entry.settled):
+                self._unsettle(context)
 
     def reopen(self, entry: TransactionEntry) -> None:
         """The COMMIT of a transaction was not written after all."""

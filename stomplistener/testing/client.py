@@ -123,6 +123,7 @@ class Client:
         if error := faults.take("error", command, self.number):
             refusal = Refusal(error.message, close=error.close)
             self.refuse(refusal, frame if error.with_receipt_id else None)
+            commands.give_up(self, frame)
             return
         cut = faults.take("cut after", command, self.number)
         self._handle(frame, answer=cut is None)

@@ -210,6 +210,15 @@ def _abort(client: Peer, frame: Frame) -> None:
     _end_transaction(client, frame).abort()
 
 
+def give_up(client: Peer, frame: Frame) -> None:
+    """A frame was refused at a test's wish: a COMMIT that fails has rolled back, as ActiveMQ says."""
+    transaction = (
+        client.transactions.pop(frame.headers.get("transaction", ""), None) if frame.command == "COMMIT" else None
+    )
+    if transaction is not None:
+        transaction.abort()
+
+
 def _end_transaction(client: Peer, frame: Frame) -> Transaction:
     name = _required(frame, "transaction")
     transaction = client.transactions.pop(name, None)

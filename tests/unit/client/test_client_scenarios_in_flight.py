@@ -290,7 +290,7 @@ def test_what_is_subscribed_just_before_a_connection_opens_is_written_on_it(
     def late(is_wanted: Callable[[], bool]) -> bool:
         # Each time that the receiver is about to open the connection, until there is no more to subscribe to.
         for destination in itertools.islice(others, 1):
-            in_thread(lambda: connection.subscribe(destination, Collector())).value()
+            in_thread(partial(connection.subscribe, destination, Collector())).value()
         return open_(is_wanted)
 
     cycle._open = late  # type: ignore[method-assign]

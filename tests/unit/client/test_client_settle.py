@@ -19,7 +19,7 @@ from client_support import (
     reconnected,
 )
 
-from stomplistener import Connection, Message, NotConnected
+from stomplistener import BrokerError, Connection, Message, NotConnected
 from stomplistener.policy import TryAgain
 from stomplistener.testing import Broker, Inbox
 
@@ -97,6 +97,97 @@ def test_what_an_aborted_transaction_settled_is_settled_again(
     assert message.ack()
     broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
     assert commands(broker.frames()) == ["CONNECT", "SUBSCRIBE", "BEGIN", "ACK", "ABORT", "ACK"]
+
+
+def test_what_a_refused_transaction_settled_is_settled_again(
+    broker: Broker, connection: Connection, inbox: Inbox
+) -> None:
+    connection.subscribe(QUEUE, inbox, ack="client-individual", confirm=True)
+    broker.publish(QUEUE, "one")
+    (message,) = inbox.expect(1)
+    broker.error_next("COMMIT", "rolled back", close=False)
+    transaction = connection.transaction().begin()
+    assert transaction.ack(message)
+    assert not message.nack()
+    with pytest.raises(BrokerError, match="rolled back"):
+        transaction.commit()
+    assert message.ack()
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
+
+
+def test_a_listener_whose_transaction_is_refused_has_not_settled_its_message(
+    broker: Broker, connection: Connection
+) -> None:
+    tried: list[str] = []
+
+    def listen(message: Message) -> None:
+        tried.append(message.text)
+        with connection.transaction() as transaction:
+            transaction.ack(message)
+
+    broker.error_next("COMMIT", "rolled back", close=False)
+    connection.subscribe(QUEUE, listen, settle=True, retries=1, retry_delay=0.01, confirm=True)
+    broker.publish(QUEUE, "one")
+    broker.wait_for(lambda: len(tried) == 2 and not broker.unacknowledged(QUEUE))
+    assert broker.messages("/queue/DLQ") == []
+
+
+@pytest.mark.parametrize("command", ["SEND", "ACK", "COMMIT"])
+def test_what_the_error_destination_refuses_is_rejected(
+    broker: Broker, connection: Connection, caplog: pytest.LogCaptureFixture, command: str
+) -> None:
+    """A broker that keeps the connection, as ActiveMQ does where a destination does not exist."""
+    connection.subscribe(QUEUE, refuse, settle=True, error_destination=ERRORS, confirm=True)
+    # ActiveMQ refuses the SEND without naming it, and then the COMMIT.
+    if command != "COMMIT":
+        broker.error_next(command, "no such place", with_receipt_id=False, close=False, times=None)
+    broker.error_next("COMMIT", "rolled back", close=False, times=None)
+    broker.publish(QUEUE, "bad")
+    broker.wait_for(lambda: [message.text for message in broker.messages("/queue/DLQ")] == ["bad"])
+    eventually(lambda: "does not take it" in caplog.text, "the word")
+    assert broker.messages(ERRORS) == []
+    assert connection.statistics().reconnects == 0
+
+
+@pytest.mark.parametrize("server", ["RabbitMQ/3.10.8", "ActiveMQ/5.18.3"])
+def test_a_copy_that_ends_each_connection_is_given_up_and_its_message_rejected(server: str) -> None:
+    """As the two do with an exchange that does not exist, and with a queue that has no name."""
+    with Broker(server_name=server, max_deliveries=100) as broker:
+        broker.error_next("SEND", "no such place", with_receipt_id=False, times=None)
+        with Connection(failover(broker.uri), timeout=10) as connection:
+            connection.subscribe(QUEUE, refuse, settle=True, error_destination=ERRORS, confirm=True)
+            for text in ("one", "one", "two"):
+                broker.publish(QUEUE, text)
+            broker.wait_for(lambda: len({f.headers["id"] for f in broker.frames(command="NACK")}) >= 3, 20)
+            assert broker.messages(ERRORS) == []
+
+
+def test_a_copy_is_not_sent_twice_if_its_message_comes_again() -> None:
+    """RabbitMQ confirms a copy by itself; its receipt may come on the connection after that of the message."""
+    with Broker(server_name="RabbitMQ/3.10.8") as broker:
+        for _ in range(2):
+            # Equal ones are two messages all the same.
+            broker.publish(QUEUE, "equal")
+        broker.withhold_receipts("SEND", connection=1)
+        with Connection(failover(broker.uri), timeout=10) as connection:
+            connection.subscribe(QUEUE, refuse, settle=True, error_destination=ERRORS)
+            broker.wait_for(lambda: len(broker.messages(ERRORS)) == 2)
+            broker.drop_connections()
+            reconnected(connection)
+            broker.wait_for(lambda: not broker.unacknowledged(QUEUE) and not broker.messages(QUEUE))
+            connection.flush()
+        # Both were resent by the session, since their receipts never came: no third and fourth by the second delivery.
+        assert [message.text for message in broker.messages(ERRORS)] == ["equal"] * 4
+        assert len(broker.frames(connection=2, command="ACK")) == 2
+
+
+def test_a_copy_that_the_version_cannot_write_is_rejected(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    """STOMP 1.1 has no way to write a carriage return."""
+    with Connection(failover(broker.uri), versions=("1.1",), timeout=10) as connection:
+        connection.subscribe(QUEUE, refuse, settle=True, error_destination="/queue/err\rors", confirm=True)
+        broker.publish(QUEUE, "bad")
+        broker.wait_for(lambda: [message.text for message in broker.messages("/queue/DLQ")] == ["bad"])
+        eventually(lambda: "is rejected" in caplog.text, "the word")
 
 
 def test_retries_hold_up_neither_other_messages_nor_acks_nor_heart_beats() -> None:
