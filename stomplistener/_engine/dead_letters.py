@@ -6,9 +6,9 @@ confirmed by itself, and acknowledged afterwards.
 
 A copy may also be what ends the connection: RabbitMQ closes if an exchange does not exist, ActiveMQ if the name of a
 queue is empty. The message then comes again, fails again and is copied again, forever. So after some transactions that
-ended with their connection, the copy is confirmed by itself, too: of confirmed messages the session finds out which one
-ends connections (see the ledger). What a copy came to is remembered until the broker delivers its message again, since
-only a message of the current connection can be acknowledged or rejected.
+ended with their connection, or one that the broker refused, the copy is confirmed by itself, too: of confirmed messages
+the session finds out which one ends connections (see the ledger). What a copy came to is remembered until the broker
+delivers its message again, since only a message of the current connection can be acknowledged or rejected.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 
 from stomplistener._engine.context import Context
@@ -113,7 +114,7 @@ class DeadLetters:
         if receipt is None:
             return
         if in_transaction:
-            receipt.add_done_callback(partial(self._transaction_ended, message, destination, key))
+            receipt.add_done_callback(partial(self._transaction_ended, message, destination, key, error))
         else:
             receipt.add_done_callback(partial(self._copy_ended, message, destination, key))
 
@@ -139,7 +140,9 @@ class DeadLetters:
 
     # The end of it, in the dispatcher
 
-    def _transaction_ended(self, message: Message, destination: str, key: str, future: Future[Frame]) -> None:
+    def _transaction_ended(
+        self, message: Message, destination: str, key: str, error: BaseException, future: Future[Frame]
+    ) -> None:
         failure = future.exception()
         if isinstance(failure, ConnectionLost):
             with self._context.lock:
@@ -147,9 +150,15 @@ class DeadLetters:
             self._context.log.warning("%r comes again: on its way to %s %s", message, destination, failure)
             return
         with self._context.lock:
-            self._past.pop(key, None)
-        if failure is not None:
-            self._refused(message, destination, failure)
+            if failure is None:
+                self._past.pop(key, None)
+                return
+            # Some brokers cannot commit for a moment, or lose their place among the acknowledgements.
+            self._remember(key).lost = LOST_TRANSACTIONS
+        if self._context.is_current(message.epoch):
+            self._context.log.warning("%r is sent to %s again, by itself: %s", message, destination, failure)
+            with suppress(StompError):
+                self.forward(message, destination, error)
 
     def _copy_ended(self, message: Message, destination: str, key: str, future: Future[Frame]) -> None:
         failure = future.exception()
