@@ -148,7 +148,7 @@ class ConnectionCycle:
             self._flow.open()
 
     def _watch(self, logged_in: LoggedIn) -> None:
-        self._heartbeater = Heartbeater(self, self._context.session.heartbeat)
+        self._heartbeater = Heartbeater(self, self._context.session.heartbeat, self._context.session.epoch)
         if logged_in.early:
             self._inbound.dispatch(logged_in.early)
 
@@ -279,10 +279,16 @@ class ConnectionCycle:
 
     # A connection ends
 
-    def broken(self, reason: BaseException) -> None:
-        """The connection is of no use any more: make the reading thread notice. Any thread, waits for nothing."""
+    def broken(self, reason: BaseException, epoch: int | None = None) -> None:
+        """The connection is of no use any more: make the reading thread notice. Any thread, waits for nothing.
+
+        Args:
+            epoch: break the connection of this epoch only; None: whichever there is.
+        """
         error = reason if isinstance(reason, Exception) else ConnectionLost(f"{type(reason).__name__}: {reason}")
         with self._context.lock:
+            if epoch is not None and epoch != self._context.session.epoch:
+                return
             if self._broken_by is None:
                 self._broken_by = error
             transport = self._transport
@@ -451,9 +457,11 @@ class ConnectionCycle:
     def overdue(self, now: float) -> tuple[float, ProtocolError | None]:
         return self._inbound.overdue(now)
 
-    def heartbeat_missed(self, silence: float) -> None:
-        self.notify("on_heartbeat_timeout")
-        self.broken(ConnectionLost(f"{self._context.where} sent nothing for {silence:.1f} s, not even a heart-beat"))
+    def heartbeat_missed(self, silence: float, epoch: int) -> None:
+        if epoch == self._context.session.epoch:
+            self.notify("on_heartbeat_timeout")
+        silent = ConnectionLost(f"{self._context.where} sent nothing for {silence:.1f} s, not even a heart-beat")
+        self.broken(silent, epoch)
 
 
 def _check(is_wanted: Callable[[], bool]) -> None:

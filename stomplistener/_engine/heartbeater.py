@@ -23,14 +23,14 @@ class Watched(Protocol):
     def has_unread(self) -> bool:
         """Whether bytes wait that nobody has read yet: also a sign of life."""
 
-    def heartbeat_missed(self, silence: float) -> None:
-        """Nothing was received for ``silence`` seconds: break the connection."""
+    def heartbeat_missed(self, silence: float, epoch: int) -> None:
+        """Nothing was received for ``silence`` seconds: break the connection, if it is still that of this epoch."""
 
     def overdue(self, now: float) -> tuple[float, ProtocolError | None]:
         """When to look again at a frame that takes long to come, and what is wrong if it takes too long."""
 
-    def broken(self, reason: BaseException) -> None:
-        """Break the connection."""
+    def broken(self, reason: BaseException, epoch: int) -> None:
+        """Break the connection, if it is still that of this epoch."""
 
     last_received: float
 
@@ -43,11 +43,13 @@ class Heartbeater:
     Args:
         watched: the connection.
         beats: what was negotiated.
+        epoch: of the connection. It may end, and the next one begin, between two steps of a look.
         tolerance: how many intervals of silence mean that the broker is dead.
     """
 
-    def __init__(self, watched: Watched, beats: HeartBeat, tolerance: float = TOLERANCE) -> None:
+    def __init__(self, watched: Watched, beats: HeartBeat, epoch: int = 0, tolerance: float = TOLERANCE) -> None:
         self._watched = watched
+        self._epoch = epoch
         self._tolerance = tolerance
         self._beats = beats
         self._entry: Entry | None = Entry(self._next(), self._look)
@@ -65,12 +67,12 @@ class Heartbeater:
             return None
         if now >= self._beats.dead_at(watched.last_received, self._tolerance):
             if not watched.has_unread():
-                watched.heartbeat_missed(now - watched.last_received)
+                watched.heartbeat_missed(now - watched.last_received, self._epoch)
                 return None
             watched.last_received = now
         slow = watched.overdue(now)[1]
         if slow is not None:
-            watched.broken(slow)
+            watched.broken(slow, self._epoch)
             return None
         # The timer may call a little early, together with others; a beat that is nearly due goes out now.
         if now + self._beats.send * 0.1 >= self._beats.send_due(watched.last_write):

@@ -131,9 +131,12 @@ class Reconnector:
                 failed = error
             except BaseException as error:  # of a transport or callback of the application
                 failed = ConnectFailed(f"{type(error).__name__}: {error}")
+            if self._is_over():
+                # That of an old life says nothing about the present one.
+                return failed
             context.last_error = failed
             context.log.info("%s: %s", broker, failed)
-            if self._cycle.rejections == rejections or self._is_over():
+            if self._cycle.rejections == rejections:
                 return failed
 
     def _attempt(self, broker: Broker, number: int) -> Transport:

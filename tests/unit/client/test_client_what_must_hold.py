@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from client_support import failover, reconnected
 
 from stomplistener import (
     ClosedAfterFork,
@@ -386,3 +387,17 @@ def test_heart_beats_that_are_missing_break_the_connection_and_it_is_restored() 
             eventually(lambda: events == ["connected", "timeout", "disconnected"], "the missing heart-beats")
             proxy.heal()
             eventually(lambda: events[-1] == "connected", "the restored connection")
+
+
+def test_the_heart_beat_check_of_an_old_connection_leaves_the_new_one_alone(broker: Broker) -> None:
+    """It had found the old one silent, and comes to break it when there is a new one."""
+    with Connection(failover(broker.uri), timeout=10) as connection:
+        epoch = connection._engine.context.session.epoch
+        broker.drop_connections()
+        reconnected(connection)
+        connection._engine.cycle.heartbeat_missed(20.0, epoch)
+        connection._engine.cycle.broken(ConnectionLost("of old"), epoch)
+        connection.send(QUEUE, "goes on", confirm=True)
+        assert connection.statistics().reconnects == 1
+        connection._engine.cycle.heartbeat_missed(20.0, epoch + 1)
+        reconnected(connection, 2)

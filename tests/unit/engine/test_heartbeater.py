@@ -43,13 +43,13 @@ class Watched:
     def has_unread(self) -> bool:
         return self.unread
 
-    def heartbeat_missed(self, silence: float) -> None:
+    def heartbeat_missed(self, silence: float, epoch: int) -> None:
         self.events.append(silence)
 
     def overdue(self, now: float) -> tuple[float, ProtocolError | None]:
         return now + 100.0, self.slow
 
-    def broken(self, reason: BaseException) -> None:
+    def broken(self, reason: BaseException, epoch: int) -> None:
         self.events.append(reason)
 
 
