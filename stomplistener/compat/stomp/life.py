@@ -362,7 +362,7 @@ class Life:
         """A message came; one of a subscription with a listener of its own is not for the hooks."""
         if message.subscription is not None and message.subscription.listener is not None:
             return
-        link = self._open_link()
+        link = self._link or self._open_link()
         if link is None:
             return
         if link.is_ready:

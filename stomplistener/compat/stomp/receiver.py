@@ -59,7 +59,7 @@ class ReceiverLoop:
                 the hooks may be waiting for must not wait for the hooks.
         """
         with self._changed:
-            if size:
+            if size and not self._has_room():
                 self._changed.wait_for(self._has_room)
             self._items.append(item)
             self._bytes += size

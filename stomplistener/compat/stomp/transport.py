@@ -363,7 +363,8 @@ class Transport(BaseTransport):
 
     def _send_frame(self, frame: Frame) -> None:
         life = self._alive()
-        life.use()
+        if not life.is_used:
+            life.use()
         if not life.outgoing.knows(frame.cmd):
             # Whatever it is: a heart-beat, or a command that only this broker knows.
             self.send(pack(convert_frame(frame)))
@@ -444,9 +445,9 @@ class Transport(BaseTransport):
         hook, value = event.hook, event.value
         if hook == "message":
             frame = self._received(value.frame)
-            event.link.unsettled.add(value)
-            self.notify("before_message", frame)
-            self.notify("message", frame)
+            event.link.unsettled.add(value, frame.original_headers)
+            self._hooks.call_with(self._calling, "before_message", frame)
+            self._hooks.call_with(self._calling, "message", frame)
         elif hook == "lost":
             event.link.unsettled.forget()
             self.notify("receiver_loop_completed")
@@ -463,7 +464,8 @@ class Transport(BaseTransport):
         body: str | bytes = frame.body
         if self._auto_decode:
             body = frame.body.decode(self._encoding, errors="replace")
-        return Frame.received(frame.command, frame.headers, body)
+        fields = frame.fields
+        return Frame.received(frame.command, fields if isinstance(fields, dict) else frame.headers, body)
 
 
 def _heartbeat(header: Any) -> tuple[float, float]:

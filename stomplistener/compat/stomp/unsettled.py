@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from stomplistener.message import Message
 from stomplistener.protocol import Frame
+
+_NEEDED = ("ack", "message-id", "subscription")
 
 
 class Unsettled:
@@ -19,13 +21,19 @@ class Unsettled:
         self._lock = threading.Lock()
         self._lines: dict[str, dict[str, Message]] = {}
 
-    def add(self, message: Message) -> None:
-        """Note a message that has just come."""
+    def add(self, message: Message, headers: Mapping[str, str]) -> None:
+        """Note a message that has just come.
+
+        Args:
+            message: its frame is replaced by one that has no more than an acknowledgement needs.
+            headers: of that frame.
+        """
         if message.subscription is not None and message.subscription.ack == "auto":
             return
-        message.frame = Frame(message.frame.command, message.headers)
+        message.frame = Frame("MESSAGE", {key: headers[key] for key in _NEEDED if key in headers})
+        name = headers.get("ack") or headers.get("message-id", "")
         with self._lock:
-            self._lines.setdefault(message.headers.get("subscription", ""), {})[_name(message)] = message
+            self._lines.setdefault(headers.get("subscription", ""), {})[name] = message
 
     def take(self, id: str, subscription: str | None) -> list[Message]:
         """The messages that settling this one settles, itself last; empty if it is unknown or of an older connection.
@@ -35,10 +43,14 @@ class Unsettled:
             subscription: of which subscription; None for any.
         """
         with self._lock:
-            for line in self._candidates(subscription):
-                name = id if id in line else next((each for each, message in line.items() if message.id == id), None)
-                if name is not None:
-                    return _cut(line, name)
+            lines = self._lines.values() if subscription is None else (self._lines.get(subscription, {}),)
+            for line in lines:
+                if id in line:
+                    return _cut(line, id)
+            for line in lines:
+                for name, message in line.items():
+                    if message.id == id:
+                        return _cut(line, name)
         return []
 
     def put_back(self, messages: list[Message]) -> None:
@@ -56,12 +68,6 @@ class Unsettled:
             else:
                 self._lines.pop(subscription, None)
 
-    def _candidates(self, subscription: str | None) -> Iterator[dict[str, Message]]:
-        if subscription is None:
-            yield from self._lines.values()
-        elif subscription in self._lines:
-            yield self._lines[subscription]
-
 
 def _name(message: Message) -> str:
     return message.headers.get("ack", message.id)
@@ -69,8 +75,8 @@ def _name(message: Message) -> str:
 
 def _cut(line: dict[str, Message], name: str) -> list[Message]:
     """Take a message out of its line; in ack mode ``client`` those before it, too."""
-    message = line[name]
-    names = [name]
-    if message.subscription is not None and message.subscription.ack == "client":
-        names = list(line)[: list(line).index(name) + 1]
-    return [line.pop(each) for each in names]
+    subscription = line[name].subscription
+    if subscription is None or subscription.ack != "client":
+        return [line.pop(name)]
+    names = list(line)
+    return [line.pop(each) for each in names[: names.index(name) + 1]]
