@@ -21,6 +21,7 @@ ENC_NEWLINE = b"\n"
 HEADER_LINE_RE = re.compile(r"(?P<key>[^:]+):(?P<value>.*)")
 PREAMBLE_END_RE = re.compile(rb"\r?\n\r?\n")
 LINE_END_RE = re.compile(r"\r?\n")
+_ESCAPE_RE = re.compile(r"\\.")
 PASSCODE_RE = re.compile(r"passcode:\s*[^' ]+")
 
 LOCALHOST_NAMES = ["localhost", "127.0.0.1"]
@@ -162,7 +163,7 @@ def _unescape_header(matchobj: re.Match[str]) -> str:
 
 def unescaped(text: str) -> str:
     """A name or value of a header as it was before ``Protocol11.send_frame`` escaped it."""
-    return re.sub(r"\\.", _unescape_header, text)
+    return _ESCAPE_RE.sub(_unescape_header, text)
 
 
 def parse_headers(lines: Sequence[str], offset: int = 0) -> dict[str, str]:
