@@ -147,6 +147,7 @@ class Message:
 
         Raises:
             ConnectionLost: the transaction ended with its connection.
+            ProtocolError: the subscription has ack mode ``auto``, in which nothing is to be acknowledged.
         """
         entry = transaction.entry if transaction is not None else None
         return self._settler.settle(self, entry, headers, negative=False, timeout=timeout)

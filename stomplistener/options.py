@@ -188,6 +188,11 @@ class Config(Record):
         """The values for one attempt at one broker."""
         return ConnectOptions.of(broker, self.login, self.passcode, self.host, self.headers, attempt)
 
+    def guessed_host(self, broker: Broker) -> str | None:
+        """The virtual host that nobody gave, but that the name of the broker's machine stands for; None if one was."""
+        given = broker.virtual_host or self.host
+        return None if given else broker.host or "localhost"
+
     def seconds(self, timeout: Any) -> float | None:
         """A call's timeout, checked, or the connection's where the call left it open."""
         return self.timeout if timeout is DEFAULT else arguments.seconds("timeout", timeout)

@@ -275,7 +275,7 @@ class ConnectionCycle:
             elif request is not None and isinstance(request.context, Answer):
                 request.context.complete(error)
             else:
-                self._context.log.error("%s cannot be sent on this connection: %s", frame.info, error)
+                self._context.log.error("%s cannot be sent on this connection: %s", frame.heading, error)
 
     # A connection ends
 

@@ -162,12 +162,17 @@ class Engine:
                 self.end_life(life, NotConnected("connect() was broken off"))
             raise
         if not in_time:
-            last = f"; the last failure: {context.last_error}" if context.last_error else ""
-            late = TimedOut(f"connect() to {context.config.uri} timed out after {deadline.timeout} s{last}")
+            late = TimedOut(f"connect() to {context.config.uri} timed out after {deadline.timeout} s{self._why_late()}")
             if life is not None:
                 self.end_life(life, late)
             raise late
         return life
+
+    def _why_late(self) -> str:
+        """What connect() waited for when its time was over, and what had failed before."""
+        life, failed = self.life, self.context.last_error
+        step = f", waiting for {life.interrupt.step}" if life is not None and life.interrupt.step else ""
+        return step + (f"; the last failure: {failed}" if failed else "")
 
     def _begin_life(self) -> Life | None:
         """Begin to connect, in the background. None if that was begun already, and goes on.

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from stomplistener._engine.frame_pace import FramePace
 from stomplistener._engine.log import ConnectionLog
 from stomplistener._util.deadline import Deadline
-from stomplistener.brokers import refusal_hint
-from stomplistener.errors import ConnectFailed, ProtocolError, StompError, TimedOut
+from stomplistener.brokers import host_to_try, refusal_hint
+from stomplistener.errors import BrokerError, ConnectFailed, ProtocolError, StompError, TimedOut
 from stomplistener.failover import Broker
 from stomplistener.options import Config, ConnectOptions
 from stomplistener.protocol import HEARTBEAT, Decoder, Frame, Session, SessionState, encode
 from stomplistener.protocol.frame import without
 from stomplistener.transport import Interrupt, Transport, foreign_protocol
+
+_IS_IT_STOMP = "the port accepts connections, but does it speak STOMP, without TLS?"
 
 _FIRST_BYTES = 64
 """What is kept of an answer to tell which protocol it is, if it is not STOMP."""
@@ -69,9 +71,34 @@ def log_in(
         OSError, StompError, ValueError: it failed.
     """
     options = _options(config, broker, number)
+    try:
+        return _attempt(config, broker, options, deadline, interrupt, log, sent)
+    except BrokerError as error:
+        other = host_to_try(str(error)) if options.host == config.guessed_host(broker) else None
+        if other is None:
+            raise
+    guessed, (options.host, whose) = options.host, other
+    found = _attempt(config, broker, options, deadline, interrupt, log, sent)
+    log.warning(
+        "%s at %s has no virtual host %r, which was guessed from the URI; logged in to %r: write host=%r",
+        *(whose, broker, guessed, options.host, options.host),
+    )
+    return found
+
+
+def _attempt(
+    config: Config,
+    broker: Broker,
+    options: ConnectOptions,
+    deadline: Deadline,
+    interrupt: Interrupt,
+    log: ConnectionLog,
+    sent: Callable[[Frame], object],
+) -> LoggedIn:
     transport = _dial(config, broker, options, deadline, interrupt)
     try:
         with interrupt.doing(transport.shutdown):
+            interrupt.step = f"the answer to CONNECT of {broker}; {_IS_IT_STOMP}"
             return _log_in(config, broker, transport, options, deadline, log, sent)
     except BaseException:
         transport.close()
@@ -204,10 +231,7 @@ def _foreign(first: bytes) -> str | None:
 
 
 def _silent(deadline: Deadline) -> TimedOut:
-    return TimedOut(
-        f"no answer to CONNECT within {deadline.timeout:g} s (connectionTimeout); the port accepts connections, but "
-        "does it speak STOMP, without TLS?"
-    )
+    return TimedOut(f"no answer to CONNECT within {deadline.timeout:g} s (connectionTimeout); {_IS_IT_STOMP}")
 
 
 def _certificate_advice(config: Config, broker: Broker) -> str:

@@ -118,6 +118,7 @@ class Reconnector:
         for warning in self._schedule.warnings:
             self._context.log.warning("%s", warning)
         self._schedule.warnings.clear()
+        self._interrupt.step = "the next attempt"
         return not self._context.wait_until(self._is_over, Deadline(attempt.delay)) and not self._is_over()
 
     def _try(self, attempt: Attempt, number: int) -> Transport | Exception:
@@ -156,6 +157,7 @@ class Reconnector:
 
     def _begin(self, logged_in: LoggedIn, deadline: Deadline) -> Transport:
         transport = logged_in.transport
+        self._interrupt.step = "the receipts of the subscriptions"
         try:
             # An end of this life breaks a replay that hangs, as it breaks a connect.
             with self._interrupt.doing(transport.shutdown):

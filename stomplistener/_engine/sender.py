@@ -18,7 +18,7 @@ from stomplistener._engine.flow_control import FlowControl
 from stomplistener._engine.receipts import Receipt
 from stomplistener._engine.writer import Writer
 from stomplistener._util.deadline import Deadline
-from stomplistener.errors import BrokerError, ConnectionLost, NotConnected, StompError, TimedOut
+from stomplistener.errors import BrokerError, ConnectionLost, NotConnected, ProtocolError, StompError, TimedOut
 from stomplistener.message import Message
 from stomplistener.options import BROKER_OPTIONS, SendOptions, json_body, refuse_unknown
 from stomplistener.protocol import Frame, Session, SessionState, TransactionEntry, commands, encode
@@ -406,9 +406,11 @@ class Sender:
 
         Raises:
             ConnectionLost: the transaction ended with its connection.
-            ProtocolError: the version has no NACK.
+            ProtocolError: the version has no NACK, or the ack mode is ``auto``.
         """
         context, session = self._context, self._session
+        if message.subscription is not None and message.subscription.ack == "auto":
+            raise _in_mode_auto(message.subscription.destination, "NACK" if negative else "ACK")
         wanted = MessageState.NACKED if negative else MessageState.ACKED
         if transaction is not None:
             with context.lock:
@@ -445,7 +447,7 @@ class Sender:
             return self.transmit(frame, seconds, frame.command, note=note, admits=admits) is not None
         except TimedOut as late:
             # The broker does not read: nothing was noted, and nothing will be written.
-            context.log.warning("%s; %r is not settled", late, message)
+            context.log.warning("%s; %s is not settled", late, message.frame.heading)
             return False
 
     # Answers
@@ -499,4 +501,11 @@ class Sender:
 def _never_written(what: str, deadline: Deadline) -> TimedOut:
     return TimedOut(
         f"{what} timed out after {deadline.timeout} s without a connection; nothing was written, and nothing will be"
+    )
+
+
+def _in_mode_auto(destination: str, command: str) -> ProtocolError:
+    return ProtocolError(
+        f"{command} was not sent: the subscription to {destination} has ack mode auto, in which the broker takes each "
+        "message for acknowledged; subscribe with ack='client-individual', or with settle=True"
     )

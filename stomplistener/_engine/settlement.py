@@ -200,7 +200,7 @@ class Settlement:
                 self._log_error(message, error, culprit, "")
         except StompError as failure:
             # The connection is going or gone: unsettled, the message comes again.
-            self._context.log.warning("could not settle %r: %s", message, failure)
+            self._context.log.warning("could not settle %s: %s", message.frame.heading, failure)
 
     def _note_error(self, message: Message, error: BaseException) -> None:
         context = self._context
@@ -212,7 +212,7 @@ class Settlement:
 
     def _log_error(self, message: Message, error: BaseException, hook: Hook | None, then: str) -> None:
         after = f"; {then}" if then else ""
-        self._context.log.error("%s raised on %r%s", name_of(hook), message, after, exc_info=error)
+        self._context.log.error("%s raised on %s%s", name_of(hook), message.frame.heading, after, exc_info=error)
 
     def _warn_unheard(self, message: Message) -> None:
         with self._lock:
@@ -232,18 +232,18 @@ class Settlement:
             message.ack()
         elif isinstance(error, TryAgain):
             message.postponed += 1
-            self._context.log.warning("%r is tried again: %s", message, error)
+            self._context.log.warning("%s is tried again: %s", message.frame.heading, error)
             self._try_again(message, subscription, error.delay)
         elif message.attempts < policy.retries and not isinstance(error, policy.dead_letter_on):
             message.attempts += 1
             self._context.log.warning(
-                "%s raised %s: %s; attempt %d of %d follows for %r",
+                "%s raised %s: %s; attempt %d of %d follows for %s",
                 name_of(hook),
                 type(error).__name__,
                 error,
                 message.attempts + 1,
                 policy.retries + 1,
-                message,
+                message.frame.heading,
             )
             self._try_again(message, subscription, policy.backoff.delay(message.attempts))
         else:
@@ -268,7 +268,7 @@ class Settlement:
             return False
         error = TooManyDeliveries(f"the broker delivered it for the {number}th time; max_deliveries is {most}")
         then = self._give_up(message, subscription, error)
-        self._context.log.error("%r was delivered more than %d times; %s", message, most, then)
+        self._context.log.error("%s was delivered more than %d times; %s", message.frame.heading, most, then)
         return True
 
     # What cannot be done now
@@ -295,7 +295,7 @@ class Settlement:
         try:
             action()
         except StompError as failure:
-            self._context.log.warning("could not settle %r: %s", message, failure)
+            self._context.log.warning("could not settle %s: %s", message.frame.heading, failure)
 
     def _try_again(self, message: Message, subscription: Subscribed, delay: float) -> None:
         if delay <= 0:

@@ -9,7 +9,7 @@ _SECRET_NAME = re.compile(r"(?i)pass(code|word)|authorization|cookie|token|secre
 """In the names of headers that keep secrets: ``passcode``, ``Authorization``, ``x-access-token`` and what is alike."""
 
 _SHORT = 4
-"""Characters below which a secret is not looked for in texts: it would mask half of any of them."""
+"""Characters below which a secret is looked for as a word of its own only: it would mask half of any text."""
 
 _WORDS = re.compile(r"[^\s;,=]+").findall
 
@@ -22,8 +22,15 @@ def masked(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 def secrets_in(headers: Mapping[str, str]) -> set[str]:
     """The values that a peer may quote of these headers, whole and each long word: tokens stand behind a scheme."""
-    values = [value for key, value in headers.items() if _SECRET_NAME(key) and len(value) >= _SHORT]
+    values = [value for key, value in headers.items() if _SECRET_NAME(key) and value]
     return {*values, *(word for value in values for word in _WORDS(value) if len(word) >= 2 * _SHORT)}
+
+
+def without_secret(text: str, secret: str) -> str:
+    """The text with a secret replaced wherever it stands; a short one only where it is no part of a word."""
+    if len(secret) >= _SHORT:
+        return text.replace(secret, "***")
+    return re.sub(rf"(?<![^\W_]){re.escape(secret)}(?![^\W_])", "***", text)
 
 
 def hidden(text: str, secrets: Iterable[str]) -> str:
@@ -34,7 +41,7 @@ def hidden(text: str, secrets: Iterable[str]) -> str:
         secrets: what is not; the longest are looked for first, since others may be a part of them.
     """
     for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
+        text = without_secret(text, secret)
         for size in range(len(secret) - 1, _SHORT - 1, -1):
             if text.endswith(secret[:size]):
                 text = text[:-size] + "***"

@@ -47,7 +47,9 @@ class Record:
         cls._fields = cls._fields | own
         cls._defaults = {name: getattr(cls, name) for name in cls._fields if hasattr(cls, name)}
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *without_a_name: Any, **values: Any) -> None:
+        if without_a_name:
+            raise TypeError(f"{type(self).__name__} takes its fields by name, as in {self._example()}")
         given = self._defaults | values
         if given.keys() != self._fields.keys():
             self._refuse(given)
@@ -56,6 +58,9 @@ class Record:
 
     def __post_init__(self) -> None:
         """For subclasses: called when all the fields are there."""
+
+    def _example(self) -> str:
+        return f"{type(self).__name__}({next(iter(self._fields))}=…)"
 
     def _refuse(self, given: dict[str, Any]) -> None:
         unknown = [name for name in given if name not in self._fields]

@@ -8,6 +8,6 @@ of it was tried on the brokers themselves (``tests/integration``). A new broker 
 
 from stomplistener.brokers.dialect import Dialect
 from stomplistener.brokers.profile import Profile, Spelling
-from stomplistener.brokers.table import PROFILES, profile_of, refusal_hint
+from stomplistener.brokers.table import PROFILES, host_to_try, profile_of, refusal_hint
 
-__all__ = ["PROFILES", "Dialect", "Profile", "Spelling", "profile_of", "refusal_hint"]
+__all__ = ["PROFILES", "Dialect", "Profile", "Spelling", "host_to_try", "profile_of", "refusal_hint"]

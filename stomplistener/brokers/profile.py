@@ -42,6 +42,7 @@ class Profile(Record):
             its receipt says that both are stored.
         origin: headers of a dead letter that name where the message was before, with ``{value}`` for theirs, beside
             ``original-destination``.
+        default_host: the virtual host that is there unless somebody took it away; None where any name will do.
         replies_by_itself: whether the broker subscribes the sender to ``reply-to`` without a SUBSCRIBE.
         commit_confirms: whether the answer to COMMIT says that the messages are stored.
         reject: the headers of a NACK without which the broker would deliver the message again at once, for ever.
@@ -61,6 +62,7 @@ class Profile(Record):
     browse_page: int | None = None
     settles_in_transactions: bool = False
     origin: Mapping[str, str] = {}
+    default_host: str | None = None
     replies_by_itself: bool = False
     hints: Mapping[str, str] = {}
     commit_confirms: bool = True

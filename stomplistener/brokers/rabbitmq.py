@@ -35,6 +35,7 @@ PROFILE = Profile(
     },
     named_by_id=True,
     forget=({"durable": "true", "auto-delete": "false"},),
+    default_host="/",
     replies_by_itself=True,
     # Seen with a broker killed right behind the receipt: the messages of the transaction were gone.
     commit_confirms=False,

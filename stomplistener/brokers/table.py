@@ -22,8 +22,27 @@ def profile_of(connected: Frame | None) -> Profile | None:
 
 def refusal_hint(text: str, host: str | None) -> str:
     """What to add to the words of a broker that refused CONNECT; it has not said yet what it is."""
-    for profile in PROFILES.values():
-        for words, hint in profile.hints.items():
-            if words in text:
-                return f" ({hint}, here {host!r}: give another with host=, or in the URI's path, %2F for '/')"
-    return ""
+    hinted = _hinted(text)
+    if hinted is None:
+        return ""
+    return f" ({hinted[1]}, here {host!r}: give another with host=, or in the URI's path, %2F for '/')"
+
+
+def host_to_try(text: str) -> tuple[str, str] | None:
+    """The virtual host that is worth a try, and whose it is, after a refusal in these words; None where there is none.
+
+    For a host that was only a guess: STOMP 1.2 advises the name of the broker's machine, which RabbitMQ looks for among
+    its virtual hosts.
+    """
+    hinted = _hinted(text)
+    if hinted is None or hinted[0].default_host is None:
+        return None
+    return hinted[0].default_host, hinted[0].title
+
+
+def _hinted(text: str) -> tuple[Profile, str] | None:
+    """The broker whose words these are, and what it means by them."""
+    return next(
+        ((profile, hint) for profile in PROFILES.values() for words, hint in profile.hints.items() if words in text),
+        None,
+    )

@@ -42,6 +42,18 @@ from stomplistener.failover.query import Said, Vocabulary, nearest
 from stomplistener.failover.text import Piece
 
 _SCHEMES = {name: name for name in ("tcp", "ssl", "ws", "wss", "unix")} | {"stomp": "tcp", "stomp+ssl": "ssl"}
+_NAMES_OF_OTHERS = {
+    **dict.fromkeys(("tls", "stomps", "stomp+tls", "stomp+nio+ssl", "nio+ssl", "tcp+ssl", "tcps"), "ssl"),
+    **dict.fromkeys(("nio", "stomp+nio", "stomp+tcp", "auto"), "tcp"),
+    "http": "ws",
+    "https": "wss",
+    "stomp+ws": "ws",
+    "stomp+wss": "wss",
+}
+"""Schemes that brokers and other clients write, and ours for the same."""
+_OTHER_PROTOCOLS = frozenset(
+    {"amqp", "amqps", "amqp+ssl", "mqtt", "mqtts", "mqtt+ssl", "openwire", "kafka", "redis", "nats"}
+)
 _EXAMPLE = "write a broker as in tcp://host:61613"
 _FAILOVER = re.compile(r"failover:(?://)?", re.IGNORECASE)
 _BRACKET = re.compile(r"[()]")
@@ -380,9 +392,17 @@ def _scheme(address: Piece) -> tuple[str, Piece]:
         raise address.error("a broker without scheme" if address.text else "an empty broker", hint=_EXAMPLE)
     scheme = _SCHEMES.get(name.text.lower())
     if scheme is None:
-        question = nearest(name.text, _SCHEMES)
-        raise name.error(f"unknown scheme{name.quoted}", hint=f"{question or 'known are'} ({', '.join(_SCHEMES)})")
+        raise name.error(f"unknown scheme{name.quoted}", hint=f"{_advice(name.text.lower())} ({', '.join(_SCHEMES)})")
     return scheme, rest
+
+
+def _advice(name: str) -> str:
+    """What to write in place of a scheme that is none of ours."""
+    if (ours := _NAMES_OF_OTHERS.get(name)) is not None:
+        return f"did you mean {ours}?"
+    if name in _OTHER_PROTOCOLS:
+        return "this client speaks STOMP, so name the broker's port for STOMP, often 61613 with tcp:// or 61614 with ssl://"
+    return nearest(name, _SCHEMES) or "known are"
 
 
 def _login(authority: Piece) -> tuple[str | None, str | None, Piece]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NoReturn
 
-from stomplistener._util.masking import hidden, masked
+from stomplistener._util.masking import hidden, masked, without_secret
 from stomplistener._util.text import printable, shorten
 
 Fields = dict[str, str] | tuple[tuple[str, str], ...]
@@ -69,8 +69,9 @@ def without(frame: Frame, secrets: Iterable[str]) -> Frame:
         return frame
     body, pairs = frame.body, [pair for pair in frame.headers.pairs if pair[0] != "content-length"]
     for secret in secrets:
-        body = body.replace(secret.encode(), b"***")
-        pairs = [(key.replace(secret, "***"), value.replace(secret, "***")) for key, value in pairs]
+        text = body.decode(errors="surrogateescape")
+        body = without_secret(text, secret).encode(errors="surrogateescape")
+        pairs = [(without_secret(key, secret), without_secret(value, secret)) for key, value in pairs]
     return Frame(frame.command, pairs, body, frame.problem and hidden(frame.problem, secrets))
 
 
@@ -139,11 +140,19 @@ class Frame:
     @property
     def info(self) -> str:
         """The frame for a log line: no secret, and at most 60 bytes of the body."""
-        headers = " ".join(f"{key}:{value}" for key, value in masked(self.headers.pairs))
-        headers = printable(headers)
         body = f" body={shorten(self.body)}" if self.body else ""
         problem = f" problem={printable(self.problem)}" if self.problem else ""
-        return f"{self.command} {headers}{body}{problem}".rstrip()
+        return f"{self.command} {self._head}{body}{problem}".rstrip()
+
+    @property
+    def heading(self) -> str:
+        """The same without the body, which is only for those who ask for it: the log shows none above DEBUG."""
+        body = f" body of {len(self.body):,} bytes" if self.body else ""
+        return f"{self.command} {self._head}{body}".rstrip()
+
+    @property
+    def _head(self) -> str:
+        return printable(" ".join(f"{key}:{value}" for key, value in masked(self.headers.pairs)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):

@@ -34,7 +34,8 @@ class Limits(Record):
 
     def __post_init__(self) -> None:
         for name, value in self._values().items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"Limits.{name} must be a number, not {value!r}")
+            kinds, what = ((int, float), "a number of seconds") if name == "frame_timeout" else (int, "a whole number")
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise TypeError(f"Limits.{name} must be {what}, not {value!r}")
             if not value > 0:
                 raise ValueError(f"Limits.{name} must be more than 0, not {value!r}")

@@ -71,7 +71,7 @@ def connect(
         raise ConnectFailed(f"unknown scheme {endpoint.scheme!r}: one of {', '.join(_SCHEMES)} is needed")
     if layers.websocket:
         # Only where it is needed, as it imports a package that may be missing; first, to say so before any waiting.
-        from stomplistener.transport.websocket import WebSocketTransport
+        from stomplistener.transport.websocket import PLAIN, WebSocketTransport
     interrupt = interrupt or Interrupt()
     step = f"cannot connect to {_shown(endpoint)}"
     with _told(step, interrupt):
@@ -84,15 +84,15 @@ def connect(
                 # Not above: most programs never need it, and OpenSSL is a tenth of what importing all this costs.
                 from stomplistener.transport import tls
 
+                interrupt.step = f"the TLS handshake with {_shown(endpoint)}; {tls.PLAIN}"
                 context = ssl_context or tls.default_context(endpoint.options)
                 transport = secured = tls.TLSTransport(transport, context, endpoint.host)
-                interrupt.step = f"the TLS handshake with {_shown(endpoint)}"
                 secured.handshake(deadline)
             if layers.websocket:
                 transport = framed = WebSocketTransport(
                     transport, endpoint, headers=headers or {}, subprotocols=subprotocols, max_message=max_message
                 )
-                interrupt.step = f"the WebSocket handshake with {_shown(endpoint)}"
+                interrupt.step = f"the WebSocket handshake with {_shown(endpoint)}; {PLAIN}"
                 framed.handshake(deadline)
     except BaseException:
         transport.close()

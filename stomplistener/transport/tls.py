@@ -95,14 +95,14 @@ class TLSTransport(Layer):
                 self._feed(self._answer(deadline))
             self._send_by(deadline)
         except TimeoutError as error:
-            raise TimeoutError(f"no answer in time to the TLS handshake; {_PLAIN}") from error
+            raise TimeoutError(f"no answer in time to the TLS handshake; {PLAIN}") from error
         except ssl.SSLError as error:
             # The alert that tells the peer why, for the log at its end.
             with suppress(OSError):
                 self._send_by(deadline)
             raise ConnectionAbortedError(f"TLS handshake: {advice(error, self._ssl, self._host)}") from error
         except ConnectionError as error:
-            raise ConnectionAbortedError(f"broken off in the TLS handshake ({what(error)}); {_PLAIN}") from error
+            raise ConnectionAbortedError(f"broken off in the TLS handshake ({what(error)}); {PLAIN}") from error
         self._is_tls13 = self._ssl.version() == "TLSv1.3"
         self._take_early(deadline)
 
@@ -118,7 +118,7 @@ class TLSTransport(Layer):
         if not raw:
             raise ConnectionAbortedError("closed by the peer")
         if self._fed == 0 and raw[:1] not in _ANSWERS:
-            raise OSError(f"the peer does not speak TLS, it sent {shorten(raw)}; {foreign_protocol(raw) or _PLAIN}")
+            raise OSError(f"the peer does not speak TLS, it sent {shorten(raw)}; {foreign_protocol(raw) or PLAIN}")
         self._fed += 1
         return raw
 
@@ -176,4 +176,4 @@ class TLSTransport(Layer):
             self._ssl.unwrap()
 
 
-_PLAIN = "if this port does not speak TLS, use tcp:// or ws://"
+PLAIN = "if this port does not speak TLS, use tcp:// or ws://"

@@ -113,11 +113,11 @@ class WebSocketTransport(Layer):
                 raw = self._receive_by(deadline)
                 if self._fed == 0 and raw and not _begins_as_http(raw):
                     shown = shorten(hidden_bytes(raw, self._secrets))
-                    raise OSError(f"the peer does not speak HTTP, it sent {shown}; {foreign_protocol(raw) or _PLAIN}")
+                    raise OSError(f"the peer does not speak HTTP, it sent {shown}; {foreign_protocol(raw) or PLAIN}")
                 self._fed += 1
                 self._feed(raw)
         except TimeoutError as error:
-            raise TimeoutError(f"no answer in time to the WebSocket handshake; {_PLAIN}") from error
+            raise TimeoutError(f"no answer in time to the WebSocket handshake; {PLAIN}") from error
         if protocol.handshake_exc is not None:
             # Without its cause, which holds the answer as it came: that may quote what we sent.
             raise ConnectionAbortedError(hidden(self._refused(protocol.handshake_exc), self._secrets))
@@ -130,7 +130,7 @@ class WebSocketTransport(Layer):
             return f"WebSocket handshake: the broker answered {status}{_ADVICE.get(response.status_code, '')}"
         if isinstance(error, NegotiationError):
             return f"WebSocket handshake: no sub-protocol or extension in common: {error}"
-        return f"WebSocket handshake: {error.__cause__ or error}; {_PLAIN}"
+        return f"WebSocket handshake: {error.__cause__ or error}; {PLAIN}"
 
     def _encode(self, data: memoryview) -> int:
         if not data:
@@ -206,11 +206,11 @@ def _begins_as_http(raw: bytes) -> bool:
     return raw[:5] == b"HTTP/"[: len(raw)]
 
 
-_PLAIN = "if this port does not speak WebSocket, use tcp:// or ssl://"
+PLAIN = "if this port does not speak WebSocket, use tcp:// or ssl://"
 _AUTHORISE = ": does it want a token or a cookie in a header?"
 _ADVICE = {
     401: _AUTHORISE,
     403: _AUTHORISE,
     404: ": is that the path of the broker's WebSocket? RabbitMQ's is /ws",
-    426: _PLAIN,
+    426: PLAIN,
 }

@@ -80,10 +80,10 @@ class LoopMessages:
             try:
                 await handler(message)
             except Exception:
-                _log.exception("the handler of %s raised on %r", self._destination, message)
+                _log.exception("the handler of %s raised on %s", self._destination, message.frame.heading)
                 settle = self._connection.nack
             try:
                 if message.subscription is not None and message.subscription.ack != "auto":
                     await settle(message)
             except StompError as error:
-                _log.warning("could not settle %r: %s", message, error)
+                _log.warning("could not settle %s: %s", message.frame.heading, error)
