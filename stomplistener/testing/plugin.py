@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import uuid
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -149,12 +150,12 @@ def stomp_queue(request: pytest.FixtureRequest) -> str:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the end of the logs of its real brokers to the report of a test that failed."""
     report = yield
-    if report.failed:
-        from stomplistener.testing.containers import BrokerContainer
-
+    # Where nothing has loaded that module, the test has no container.
+    containers = sys.modules.get("stomplistener.testing.containers")
+    if report.failed and containers is not None:
         for value in getattr(item, "funcargs", {}).values():
             for broker in value if isinstance(value, list) else [value]:
-                if isinstance(broker, BrokerContainer):
+                if isinstance(broker, containers.BrokerContainer):
                     report.sections.append((f"log of {broker.name}", _log(broker)))
     return report
 
