@@ -6,7 +6,8 @@ the extra ``docker``, real brokers in containers.
     from stomplistener.testing import Broker, FaultProxy, Fleet, Inbox
 
 As a process of its own: ``python -m stomplistener.testing``. With pytest: the marker ``stomp_brokers``, and the
-fixtures ``stomp_broker``, ``stomp_brokers``, ``stomp_proxy``, ``stomp_inbox`` and ``stomp_queue``.
+fixtures ``stomp_broker``, ``stomp_session_broker``, ``stomp_brokers``, ``stomp_proxy``, ``stomp_inbox``,
+``stomp_queue`` and ``stomp_strict``.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from stomplistener.testing.inbox import Inbox
     from stomplistener.testing.proxy import FaultProxy
     from stomplistener.testing.recorded import RecordedMessage, message
+    from stomplistener.testing.strict import Strict
 
-__all__ = ["AnyBroker", "Broker", "FaultProxy", "Fleet", "Inbox", "RecordedMessage", "message"]
+__all__ = ["AnyBroker", "Broker", "FaultProxy", "Fleet", "Inbox", "RecordedMessage", "Strict", "message"]
 
 _MODULES = {
     "AnyBroker": "any_broker",
@@ -31,6 +33,7 @@ _MODULES = {
     "Fleet": "fleet",
     "Inbox": "inbox",
     "RecordedMessage": "recorded",
+    "Strict": "strict",
     "message": "recorded",
 }
 

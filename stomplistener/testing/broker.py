@@ -185,6 +185,15 @@ class Broker:
             self._watch.changed()
         return snapshot
 
+    def published(self, destination: str) -> list[StoredMessage]:
+        """What was sent to a destination, by clients and ``publish()``, whatever became of it; the oldest first.
+
+        Also to a topic that nobody is subscribed to, where a message is gone at once. Kept are the last 10,000 messages
+        or 64 MiB of all destinations together; ``clear()`` forgets them.
+        """
+        with self._watch.lock:
+            return [message.snapshot() for message in self._state.destinations.published(destination)]
+
     def messages(self, destination: str) -> list[StoredMessage]:
         """What waits and is in nobody's hands. For a topic: what waits for any of its subscriptions."""
         with self._watch.lock:
@@ -208,7 +217,7 @@ class Broker:
             ]
 
     def clear(self, destination: str | None = None) -> None:
-        """Drop the messages that wait, of one destination or of all."""
+        """Drop the messages that wait, of one destination or of all, and forget what was published there."""
         with self._watch.lock:
             self._state.destinations.clear(destination)
             self._watch.changed()
@@ -285,6 +294,7 @@ class Broker:
         Raises:
             TimedOut: it did not come true; the message shows what the broker holds.
         """
+        __tracebackhide__ = True  # pytest shows the line of the test that waited
         return self._watch.wait_for(condition, timeout, what, self._describe)
 
     def _describe(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from itertools import count
 
@@ -12,6 +13,8 @@ from stomplistener.testing.topics import Topic
 _TEMPORARY = ("/temp-queue/", "/temp-topic/")
 # The second one is Artemis', so that the broker can stand in for it.
 _DUPLICATE_HEADERS = ("duplicate-id", "_AMQ_DUPL_ID")
+_MOST_PUBLISHED = 10_000
+_MOST_PUBLISHED_BYTES = 64 * 1024 * 1024
 _REMOTE = ("/remote-temp-queue/", "/remote-temp-topic/")
 
 
@@ -28,6 +31,8 @@ class Destinations:
         self._found: dict[str, Queue | Topic] = {}
         self._sessions: set[str] = set()
         self._known: set[tuple[str, str]] = set()
+        self._published: deque[Stored] = deque()
+        self._published_bytes = 0
 
     def find(self, name: str) -> Queue | Topic:
         """What is behind a name; made at its first use."""
@@ -59,11 +64,30 @@ class Destinations:
             if (message.destination, id) in self._known:
                 return
             self._known.add((message.destination, id))
+        self._note(message)
         found = self.find(message.destination)
         if isinstance(found, Topic):
             found.publish(message)
         else:
             found.put(message)
+
+    def published(self, name: str) -> list[Stored]:
+        """What was put into a destination, as it was then; the oldest first."""
+        return [message for message in self._published if message.destination == name]
+
+    def _note(self, message: Stored) -> None:
+        """A copy: the message itself counts its deliveries."""
+        self._published.append(message.copy())
+        self._published_bytes += len(message.body)
+        while len(self._published) > _MOST_PUBLISHED or (
+            self._published_bytes > _MOST_PUBLISHED_BYTES and len(self._published) > 1
+        ):
+            self._published_bytes -= len(self._published.popleft().body)
+
+    def _forget(self, name: str | None) -> None:
+        kept = [message for message in self._published if name is not None and message.destination != name]
+        self._published = deque(kept)
+        self._published_bytes = sum(len(message.body) for message in kept)
 
     def bury(self, message: Stored) -> None:
         """Put a message among the dead letters."""
@@ -72,7 +96,8 @@ class Destinations:
         self.put(self.message(name, pairs, message.body))
 
     def clear(self, name: str | None = None) -> None:
-        """Drop what waits."""
+        """Drop what waits, and forget what was published."""
+        self._forget(name)
         for each in self.names if name is None else [name]:
             for queue in self.queues(each):
                 queue.waiting.clear()

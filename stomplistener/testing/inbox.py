@@ -72,6 +72,7 @@ class Inbox:
         Raises:
             TimedOut: fewer came within ``timeout`` seconds; the message shows them.
         """
+        __tracebackhide__ = True  # pytest shows the line of the test that waited
         self.wait_for(lambda: len(self._messages) >= n, timeout, f"{n} messages")
         return self.messages
 
@@ -86,6 +87,7 @@ class Inbox:
         Raises:
             TimedOut: it did not come true; the message shows what was recorded.
         """
+        __tracebackhide__ = True
         return self._watch.wait_for(predicate, timeout, what, self._describe)
 
     def clear(self) -> None:

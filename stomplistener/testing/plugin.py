@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
-    from stomplistener.testing import AnyBroker, FaultProxy, Fleet, Inbox
+    from stomplistener.testing import AnyBroker, Broker, FaultProxy, Fleet, Inbox, Strict
     from stomplistener.testing.containers import BrokerContainer
 
 # The rest of the package is imported where it is used: every run of pytest loads this module, also one without brokers.
@@ -120,6 +120,30 @@ def stomp_broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
         return
     with Broker() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def stomp_session_broker() -> Iterator[Broker]:
+    """One embedded broker for the whole run, for fixtures of wider scope: queues keep what a test leaves in them."""
+    from stomplistener.testing import Broker
+
+    with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def stomp_strict() -> Iterator[Strict]:
+    """Fails the test when a listener raised, or a thread died, unless ``stomp_strict.expect(text)`` says that it may.
+
+    Ask for it first: what other fixtures end after the test is then looked at, too. With
+    ``pytestmark = pytest.mark.usefixtures("stomp_strict")`` it watches a whole module.
+    """
+    from stomplistener.testing import Strict
+
+    with Strict() as strict:
+        yield strict
+    if strict.problems:
+        pytest.fail("behind the test's back: " + "\n\n".join(strict.problems), pytrace=False)
 
 
 @pytest.fixture

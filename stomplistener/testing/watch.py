@@ -43,6 +43,7 @@ class Watch:
         Raises:
             TimedOut: it was still false after ``timeout`` seconds.
         """
+        __tracebackhide__ = True
         deadline = time.monotonic() + timeout
         while True:
             with self.lock:

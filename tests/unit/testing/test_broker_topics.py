@@ -133,3 +133,28 @@ def test_a_temporary_destination_goes_with_its_connection() -> None:
         assert "/remote-temp-queue/session-2.r" not in broker.destinations
         other.send(b"SEND\ndestination:/remote-temp-queue/session-2.r\n\nx\0")
         other.expect(b"ERROR\nmessage:no such destination\n")
+
+
+def test_what_was_published_to_a_topic_that_nobody_heard() -> None:
+    with Broker() as broker, connected(broker) as client:
+        client.send(b"SEND\ndestination:/topic/t\nx:1\nreceipt:r\n\nfirst\0")
+        client.expect(b"RECEIPT\nreceipt-id:r\n\n\0")
+        broker.publish("/topic/t", b"second")
+        broker.publish("/queue/q", b"other")
+        assert broker.messages("/topic/t") == []
+        assert [(each.body, each.headers.get("x")) for each in broker.published("/topic/t")] == [
+            (b"first", "1"),
+            (b"second", None),
+        ]
+        broker.clear("/topic/t")
+        assert broker.published("/topic/t") == []
+        assert [each.body for each in broker.published("/queue/q")] == [b"other"]
+
+
+def test_what_was_published_stays_when_it_was_consumed() -> None:
+    with Broker() as broker, connected(broker) as client:
+        subscribe(client, b"id:s\ndestination:/queue/q\n")
+        broker.publish("/queue/q", b"taken")
+        client.frame()
+        broker.wait_for(lambda: not broker.messages("/queue/q"))
+        assert [(each.body, each.deliveries) for each in broker.published("/queue/q")] == [(b"taken", 0)]

@@ -284,3 +284,76 @@ def test_the_plugin_brings_no_broker_into_a_run_that_has_none(pytester: pytest.P
 
 def test_the_embedded_broker_says_what_it_is() -> None:
     assert Broker().name == "embedded"
+
+
+def test_a_failure_shows_the_line_of_the_test_and_none_of_ours(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        def test_expect(stomp_inbox):
+            stomp_inbox.expect(1, 0.01)
+
+        def test_wait_for(stomp_broker):
+            stomp_broker.wait_for(lambda: False, 0.01)
+    """)
+    result = pytester.runpytest()
+    result.assert_outcomes(failed=2)
+    shown = result.stdout.str()
+    assert shown.count("test_a_failure_shows_the_line_of_the_test_and_none_of_ours.py") >= 2
+    for name in ("inbox.py", "watch.py", "broker.py"):
+        assert name not in shown
+
+
+STRICT = """
+    import threading
+    from stomplistener import Connection
+
+    def test_a_listener_that_raises(stomp_strict, stomp_broker):
+        with Connection(stomp_broker.uri) as connection:
+            connection.subscribe("/queue/a", lambda message: 1 / 0, confirm=True)
+            connection.send("/queue/a", "x", confirm=True)
+            stomp_broker.wait_for(lambda: not stomp_broker.depth("/queue/a"))
+
+    def test_a_thread_that_dies(stomp_strict):
+        thread = threading.Thread(target=lambda: {}["missing"], name="mine")
+        thread.start()
+        thread.join()
+
+    def test_one_that_is_expected(stomp_strict, stomp_broker):
+        test_a_listener_that_raises(stomp_strict, stomp_broker)
+        stomp_strict.expect("ZeroDivisionError")
+
+    def test_one_that_is_expected_and_does_not_come(stomp_strict):
+        stomp_strict.expect("ZeroDivisionError")
+
+    def test_that_is_well(stomp_strict, stomp_broker):
+        with Connection(stomp_broker.uri) as connection:
+            connection.send("/queue/a", "x", confirm=True)
+"""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_strict_test_fails_by_what_goes_wrong_behind_its_back(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(STRICT)
+    result = pytester.runpytest("-p", "no:threadexception")
+    # Two fail in the end of the fixture, one in itself.
+    result.assert_outcomes(passed=4, errors=2, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*behind the test's back: *<lambda> raised on MESSAGE *", "*ZeroDivisionError*", "*the thread mine died*"]
+    )
+
+
+def test_one_broker_for_the_whole_run(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def filled(stomp_session_broker):
+            stomp_session_broker.publish("/queue/a", "x")
+            return stomp_session_broker
+
+        def test_one(filled, stomp_session_broker):
+            assert filled.depth("/queue/a") == 1
+
+        def test_two(stomp_session_broker):
+            assert stomp_session_broker.depth("/queue/a") == 1
+    """)
+    pytester.runpytest().assert_outcomes(passed=2)
