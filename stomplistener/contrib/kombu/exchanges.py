@@ -1,0 +1,80 @@
+"""Exchanges: STOMP has none, so a client routes to the queues that it knows, and broadcasts the rest by topics.
+
+A queue that lasts is a destination of the broker; which exchange it is bound to is known to each program that declares
+it, as programs with Celery's configuration do. A private queue (not durable, deleted with its consumer) is known to its
+own process only: that one subscribes to the topic that stands for the exchange.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport.virtual import exchange as virtual
+
+if TYPE_CHECKING:
+    from stomplistener.contrib.kombu.channel import Channel
+
+
+class _ToQueuesElseBroadcast:
+    """How direct and topic exchanges deliver: to the queues known here, and where there is none, to whoever listens."""
+
+    channel: Channel
+
+    def deliver(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
+        """Deliver a message."""
+        queues = self.channel.lasting(exchange, routing_key)
+        for queue in queues:
+            self.channel._put(queue, message)
+        if not queues:
+            self.channel.broadcast(exchange, message, routing_key)
+
+
+class DirectExchange(_ToQueuesElseBroadcast, virtual.DirectExchange):
+    """Routes by equal routing keys; each key has a topic."""
+
+    def topic_key(self, routing_key: str) -> str | None:
+        """What of the routing key is in the name of the topic."""
+        return routing_key
+
+    def wanted(self, pattern: str | None) -> str | None:
+        """The regular expression by which a subscriber filters."""
+        return None
+
+
+class TopicExchange(_ToQueuesElseBroadcast, virtual.TopicExchange):
+    """Routes by patterns; one topic for all keys, which the subscribers filter."""
+
+    def topic_key(self, routing_key: str) -> str | None:
+        """What of the routing key is in the name of the topic."""
+        return None
+
+    def wanted(self, pattern: str | None) -> str | None:
+        """The regular expression by which a subscriber filters."""
+        return pattern
+
+
+class FanoutExchange(virtual.FanoutExchange):
+    """Delivers to everybody: the queues known here, and whoever listens."""
+
+    channel: Channel
+
+    def deliver(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
+        """Deliver a message."""
+        for queue in self.channel.lasting(exchange, routing_key):
+            self.channel._put(queue, message)
+        self.channel.broadcast(exchange, message, routing_key)
+
+    def topic_key(self, routing_key: str) -> str | None:
+        """What of the routing key is in the name of the topic."""
+        return None
+
+    def wanted(self, pattern: str | None) -> str | None:
+        """The regular expression by which a subscriber filters."""
+        return None
+
+
+EXCHANGE_TYPES: dict[str, type[virtual.ExchangeType]] = {
+    "direct": DirectExchange,
+    "topic": TopicExchange,
+    "fanout": FanoutExchange,
+}
