@@ -1,4 +1,4 @@
-"""A kombu channel over a STOMP connection: kombu's virtual channel, with the broker's own acknowledgements and pushes."""
+"""A kombu channel over a STOMP connection: kombu's virtual channel, with acknowledgements and pushes of the broker."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class QueueFlags:
         return self.auto_delete and not self.durable
 
 
-class Message(virtual.Message):
+class Received(virtual.Message):
     """A message, as kombu hands it on."""
 
     def __init__(self, payload: dict[str, Any], channel: Channel, **kwargs: Any) -> None:
@@ -62,7 +62,7 @@ class Message(virtual.Message):
 class QoS(virtual.QoS):
     """The messages of a channel that are not settled, and how many there may be. Settling is thread-safe."""
 
-    def append(self, message: Message, delivery_tag: str) -> None:
+    def append(self, message: Received, delivery_tag: str) -> None:
         """Note a message that is handed on."""
         self._delivered[delivery_tag] = message
         if message.delivery is not None:
@@ -109,7 +109,7 @@ class QoS(virtual.QoS):
 class Channel(virtual.Channel):
     """A channel. As kombu has it, one thread uses it, and any thread may settle messages."""
 
-    Message = Message
+    Message = Received
     QoS = QoS
     exchange_types = dict(EXCHANGE_TYPES)
     supports_fanout = True
@@ -235,7 +235,7 @@ class Channel(virtual.Channel):
             auto_content_length=True,
         )
 
-    def put_back(self, message: Message) -> None:
+    def put_back(self, message: Received) -> None:
         """Send a copy of a message to the queue that it came from."""
         payload = message.serializable()
         queue = payload["properties"].pop("stomp_queue")
@@ -309,10 +309,10 @@ class Channel(virtual.Channel):
         for tag in list(self.qos._delivered):
             self.qos.reject(tag, requeue=True)
 
-    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Message | None:
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Received | None:
         """Take one message, or None if none comes within a second."""
         if queue in self._sources or queue in self.connection.mailboxes:
-            message = super().basic_get(queue, no_ack=no_ack, **kwargs)
+            message: Received | None = super().basic_get(queue, no_ack=no_ack, **kwargs)
         else:
             message = self._get_alone(queue)
             if message is not None:
@@ -321,7 +321,7 @@ class Channel(virtual.Channel):
                     self.qos.ack(message.delivery_tag)
         return message
 
-    def _get_alone(self, queue: str) -> Message | None:
+    def _get_alone(self, queue: str) -> Received | None:
         """Take one message by a connection of its own: brokers push, and take the rest back when it ends."""
         stomp = self.connection.open()
         consumer = stomp.consume(names.queue(queue), headers=self._queue_headers(queue), prefetch=1)
@@ -329,7 +329,8 @@ class Channel(virtual.Channel):
         if received is None:
             stomp.disconnect()
             return None
-        return self.Message(self._payload(queue, Delivery(received, SingleSource(stomp)), received), channel=self)
+        delivery = Delivery(received, SingleSource(stomp))
+        return Received(self._payload(queue, delivery, received), channel=self)
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         mailbox = self.connection.mailboxes.get(queue)

@@ -61,9 +61,7 @@ class QueueSource:
         self._unlimited = not prefetch
         added = max(missing, self._width) if prefetch else None
         self._consumers.append(
-            self._connection.consume(
-                self._destination, headers=self._headers, prefetch=added, notify=self._notify
-            )
+            self._connection.consume(self._destination, headers=self._headers, prefetch=added, notify=self._notify)
         )
         self._width += added or 0
 
@@ -160,7 +158,9 @@ class Mailbox:
         if len(self._messages) == MAILBOX_MESSAGES:
             self._dropped += 1
             if self._dropped == 1:
-                _log.warning("the queue %s is not read: of %d broadcasts the oldest are dropped", self._name, MAILBOX_MESSAGES)
+                _log.warning(
+                    "the queue %s is not read: of %d broadcasts the oldest are dropped", self._name, MAILBOX_MESSAGES
+                )
         self._messages.append(message)
         self._notify()
 

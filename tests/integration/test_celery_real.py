@@ -1,0 +1,243 @@
+"""Celery over the real brokers' STOMP ports: its ways of using a broker, and no lost task whatever is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("celery", reason="Celery has no Windows")
+
+import celery_app as tasks
+from celery import chain, chord, group
+from kombu import Connection, Consumer, Producer, Queue
+
+from stomplistener.testing import Fleet
+from stomplistener.testing.containers import BrokerContainer
+
+BROKERS = ("activemq", "artemis", "rabbitmq")
+TASKS = int(os.environ.get("STOMPLISTENER_CELERY_TASKS", "600"))
+"""How many tasks the tests with killed brokers and workers run."""
+POOLS = ("prefork", "threads")
+
+pytestmark = pytest.mark.timeout(1200, func_only=True)
+
+
+@pytest.fixture(params=BROKERS)
+def broker(request: pytest.FixtureRequest, stomp_brokers: Fleet) -> BrokerContainer:
+    return stomp_brokers[request.param]
+
+
+class Site:
+    """A Celery application on a broker, with its own queue, and worker processes."""
+
+    def __init__(self, broker: BrokerContainer, directory: Path) -> None:
+        self.directory = directory
+        (directory / "results").mkdir()
+        self.environment = {
+            "CELERY_BROKER": f"stomp+failover:({broker.uri})?maxReconnectDelay=500",
+            "CELERY_DIRECTORY": str(directory),
+            "CELERY_QUEUE": f"celery-{uuid.uuid4().hex[:12]}",
+        }
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start_worker(self, pool: str = "prefork", concurrency: int = 2) -> subprocess.Popen[bytes]:
+        """Start a worker process in a process group of its own."""
+        with open(self.directory / f"worker-{len(self.workers)}.log", "ab") as log:
+            worker = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "celery", "-A", "celery_app", "worker", "--loglevel", "INFO"),
+                    *("--pool", pool, "--concurrency", str(concurrency), "--hostname", f"{uuid.uuid4().hex}@test"),
+                ],
+                cwd=Path(__file__).parent,
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.workers.append(worker)
+        return worker
+
+    def kill_worker(self, worker: subprocess.Popen[bytes]) -> None:
+        """Kill a worker with all its children."""
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait(10)
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        for worker in self.workers:
+            self.kill_worker(worker)
+
+    def lines(self, name: str) -> list[str]:
+        """What the tasks have recorded."""
+        path = self.directory / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def logs(self) -> str:
+        """The ends of the workers' logs."""
+        return "\n".join(path.read_text()[-4000:] for path in sorted(self.directory.glob("worker-*.log")))
+
+
+@contextmanager
+def site(broker: BrokerContainer, directory: Path) -> Iterator[tuple[Site, Any]]:
+    """A site, and the application as the test process has it."""
+    made = Site(broker, directory)
+    app = tasks.make(*made.environment.values())
+    try:
+        yield made, app
+    finally:
+        made.end()
+        app.close()
+
+
+def eventually(holds: Callable[[], object], what: str, timeout: float, logs: Callable[[], str]) -> None:
+    end = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < end, f"not {what} within {timeout} s\n{logs()}"
+        time.sleep(0.1)
+
+
+def test_a_rejected_message_does_not_come_again_and_a_requeued_one_does(broker: BrokerContainer) -> None:
+    queue = Queue(f"kombu-{uuid.uuid4().hex}")
+    seen: list[Any] = []
+    with Connection(f"stomp+{broker.uri}") as connection:
+        producer = Producer(connection)
+        for body in ("again", "never again"):
+            producer.publish(body, exchange="", routing_key=queue.name, declare=[queue])
+
+        def settle(message: Any) -> None:
+            seen.append(message.decode())
+            if message.delivery_info["redelivered"]:
+                message.ack()
+            else:
+                message.reject(requeue=seen[-1] == "again")
+
+        with Consumer(connection.channel(), [queue], on_message=settle), suppress(TimeoutError):
+            while True:
+                connection.drain_events(timeout=3)
+    assert sorted(seen) == ["again", "again", "never again"]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_the_ways_of_celery(broker: BrokerContainer, pool: str, tmp_path: Path) -> None:
+    with site(broker, tmp_path) as (made, app):
+        worker = made.start_worker(pool)
+        eventually(lambda: app.control.ping(timeout=2), "answering to ping", 60, made.logs)
+        get = {"timeout": 60, "interval": 0.05}
+
+        assert chain(tasks.add.s(2, 3), tasks.multiply.s(4), tasks.add.s(1))().get(**get) == 21
+        assert group(tasks.add.s(n, n) for n in range(10))().get(**get) == [2 * n for n in range(10)]
+        assert chord((tasks.multiply.s(n, 2) for n in range(8)), tasks.total.s())().get(**get) == 56
+        assert tasks.succeed_at.delay(3).get(**get) == 2
+
+        due = time.time() + 2
+        ran = [tasks.now.apply_async(countdown=2) for _ in range(20)]
+        assert tasks.add.delay(1, 1).get(**get) == 2, "what waits for its time keeps nothing else waiting"
+        assert min(result.get(**get) for result in ran) >= due - 0.1
+
+        revoked = tasks.mark.apply_async((1,), countdown=3)
+        app.control.revoke(revoked.id, reply=True, timeout=2)
+        kept = tasks.mark.apply_async((2,), countdown=3)
+        kept.get(**get)
+        assert made.lines("marks") == ["2"]
+
+        if pool == "prefork":
+            assert tasks.sleep_until_the_limit.delay().get(**get) == "limited"
+        assert tasks.delivery.apply_async(priority=7).get(**get)["priority"] == 7
+        tasks.early.delay(1)
+        eventually(lambda: made.lines("early") == ["1"], "the early task", 20, made.logs)
+        assert len(app.control.inspect(timeout=2).stats()) == 1
+
+        worker.terminate()
+        assert worker.wait(30) == 0, made.logs()
+
+
+def test_events_reach_a_monitor(broker: BrokerContainer, tmp_path: Path) -> None:
+    seen: list[str] = []
+    with site(broker, tmp_path) as (made, app), app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": lambda event: seen.append(event["type"])})
+        with receiver.consumer_context() as (_, _, _):
+            made.start_worker("threads")
+
+            def came() -> bool:
+                with suppress(TimeoutError):
+                    connection.drain_events(timeout=1)
+                return "worker-online" in seen and "worker-heartbeat" in seen
+
+            eventually(came, "the events of a worker", 60, made.logs)
+
+
+def test_a_warm_shutdown_runs_no_task_twice(broker: BrokerContainer, tmp_path: Path) -> None:
+    """Celery cancels its consumer first, and acknowledges the tasks that run later."""
+    with site(broker, tmp_path) as (made, _):
+        first = made.start_worker("threads", 2)
+        for number in range(200):
+            tasks.work.delay(number)
+        eventually(lambda: len(made.lines("done")) >= 20, "20 tasks", 60, made.logs)
+        first.terminate()
+        assert first.wait(60) == 0, made.logs()
+        made.start_worker("threads", 2)
+        eventually(lambda: len(made.lines("done")) >= 200, "all tasks", 60, made.logs)
+        done = made.lines("done")
+        assert sorted(map(int, done)) == list(range(200))
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_no_task_is_lost_whatever_is_killed(broker: BrokerContainer, pool: str, tmp_path: Path) -> None:
+    dice = random.Random(7)
+    with ExitStack() as stack:
+        made, app = stack.enter_context(site(broker, tmp_path))
+        stack.callback(broker.start)
+        running = [made.start_worker(pool) for _ in range(2)]
+        sent = threading.Event()
+
+        def send() -> None:
+            # The current application is one of a thread.
+            work = app.tasks[tasks.work.name]
+            for number in range(TASKS):
+                work.delay(number)
+            sent.set()
+
+        threading.Thread(target=send, daemon=True).start()
+
+        def done() -> set[int]:
+            return set(map(int, made.lines("done")))
+
+        def reached(count: int) -> bool:
+            return len(done()) >= count
+
+        kills = [("broker", TASKS // 4), ("worker", TASKS * 2 // 5), ("child", TASKS // 2), ("broker", TASKS * 3 // 4)]
+        for victim, at in kills:
+            eventually(partial(reached, at), f"{at} tasks, before a {victim} is killed", 400, made.logs)
+            if victim == "broker":
+                broker.kill()
+                broker.start()
+            elif victim == "worker" or pool == "threads":
+                index = dice.randrange(len(running))
+                made.kill_worker(running[index])
+                running[index] = made.start_worker(pool)
+            else:
+                kill_a_child(dice.choice(running).pid, dice)
+        eventually(sent.is_set, "all tasks sent", 400, made.logs)
+        eventually(lambda: done() == set(range(TASKS)), "every task done", 400, made.logs)
+
+
+def kill_a_child(parent: int, dice: random.Random) -> None:
+    """Kill one process of a worker's pool."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    if children:
+        with suppress(ProcessLookupError):
+            os.kill(int(dice.choice(children)), signal.SIGKILL)
