@@ -16,8 +16,17 @@ PROFILES: Mapping[str, Profile] = {
 
 def profile_of(connected: Frame | None) -> Profile | None:
     """The broker that CONNECTED names; None for one that is not known, or hides."""
-    server = (connected.header("server") or "").lower() if connected is not None else ""
-    return next((profile for profile in PROFILES.values() if server.startswith(profile.server)), None)
+    return _by_server(connected.header("server") or "") if connected is not None else None
+
+
+def name_of(server: str) -> str | None:
+    """The name of the broker whose ``server`` header this is; None for one that is not known, or hides."""
+    profile = _by_server(server)
+    return profile.name if profile is not None else None
+
+
+def _by_server(server: str) -> Profile | None:
+    return next((profile for profile in PROFILES.values() if server.lower().startswith(profile.server)), None)
 
 
 def refusal_hint(text: str, host: str | None) -> str:

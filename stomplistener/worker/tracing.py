@@ -9,11 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from urllib.parse import urlsplit
 
+from stomplistener.brokers.table import name_of
 from stomplistener.message import Message
+from stomplistener.statistics import SessionSnapshot
 from stomplistener.worker.extras import needed_for
 
 SYSTEM = "stomp"
+"""``messaging.system`` where the broker is not known."""
+
+processing: ContextVar[Message | None] = ContextVar("processing", default=None)
+"""The message that has a span already, of the instrumentor: it gets no second one."""
 
 
 class Tracing:
@@ -36,10 +44,10 @@ class Tracing:
 
         What the handler raises is recorded, makes the span an error, and passes.
         """
-        attributes = _attributes("process", message.destination, len(message.body))
-        attributes["messaging.message.id"] = message.id
-        if "correlation-id" in message.headers:
-            attributes["messaging.message.conversation_id"] = message.headers["correlation-id"]
+        if processing.get() is message:
+            yield
+            return
+        attributes = attributes_of("process", message)
         with self._tracer.start_as_current_span(
             f"process {message.destination}",
             context=self._propagate.extract(message.headers),
@@ -49,7 +57,7 @@ class Tracing:
             try:
                 yield
             except BaseException as error:
-                span.set_attribute("error.type", type(error).__qualname__)
+                span.set_attribute("error.type", error_type(error))
                 raise
 
     @contextmanager
@@ -65,22 +73,53 @@ class Tracing:
             the headers to send, with the context of the span among them.
         """
         with self._tracer.start_as_current_span(
-            f"send {destination}", kind=self._trace.SpanKind.PRODUCER, attributes=_attributes("send", destination, size)
+            f"send {destination}", kind=self._trace.SpanKind.PRODUCER, attributes=attributes("send", destination, size)
         ) as span:
             carried = dict(headers or {})
             self._propagate.inject(carried)
             try:
                 yield carried
             except BaseException as error:
-                span.set_attribute("error.type", type(error).__qualname__)
+                span.set_attribute("error.type", error_type(error))
                 raise
 
 
-def _attributes(operation: str, destination: str, size: int) -> dict[str, str | int]:
-    return {
-        "messaging.system": SYSTEM,
+def attributes(
+    operation: str, destination: str, size: int, session: SessionSnapshot | None = None
+) -> dict[str, str | int]:
+    """The attributes of a span that OpenTelemetry's semantic conventions for messaging name.
+
+    Args:
+        operation: ``send``, ``receive`` or ``process``.
+        destination: of the message.
+        size: of its body, in bytes.
+        session: tells which broker it is, and where; None where that is not known.
+    """
+    found: dict[str, str | int] = {
+        "messaging.system": (name_of(session.server) if session is not None else None) or SYSTEM,
         "messaging.operation.name": operation,
         "messaging.operation.type": operation,
         "messaging.destination.name": destination,
         "messaging.message.body.size": size,
     }
+    place = urlsplit(session.broker) if session is not None and session.broker is not None else None
+    if place is not None and place.hostname:
+        found["server.address"] = place.hostname
+        if place.port is not None:
+            found["server.port"] = place.port
+    return found
+
+
+def attributes_of(operation: str, message: Message, session: SessionSnapshot | None = None) -> dict[str, str | int]:
+    """The attributes of a span for a received message."""
+    found = attributes(operation, message.destination, len(message.body), session)
+    found["messaging.message.id"] = message.id
+    if "correlation-id" in message.headers:
+        found["messaging.message.conversation_id"] = message.headers["correlation-id"]
+    return found
+
+
+def error_type(error: BaseException) -> str:
+    """The name of an exception's class with its module, as the SDK writes it into ``exception.type``."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -11,7 +11,7 @@ from kombu.transport import virtual
 
 from stomplistener import __version__
 from stomplistener._util.deadline import Deadline
-from stomplistener.brokers.table import PROFILES
+from stomplistener.brokers.table import PROFILES, name_of
 from stomplistener.connection import Connection
 from stomplistener.contrib.kombu.bell import Bell
 from stomplistener.contrib.kombu.channel import Channel, QueueFlags
@@ -64,7 +64,7 @@ class Transport(virtual.Transport):
         """
         self.stomp = self.open()
         self.bell = Bell()
-        self.broker_name = _broker_name(self.stomp.session.server)
+        self.broker_name = name_of(self.stomp.session.server)
         self.stomp.add_listener(_Ringing(self.bell))
         super().establish_connection()
         return self
@@ -164,11 +164,6 @@ class _Ringing:
 
     def on_disconnected(self) -> None:
         self._bell.ring()
-
-
-def _broker_name(server: str) -> str | None:
-    known = (profile.name for profile in PROFILES.values() if server.lower().startswith(profile.server))
-    return next(known, None)
 
 
 def _ssl_context(wanted: Any) -> ssl.SSLContext:

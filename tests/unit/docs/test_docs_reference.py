@@ -29,6 +29,8 @@ MODULES = (
     "stomplistener.contrib.django",
     "stomplistener.contrib.django.test",
     "stomplistener.contrib.flask",
+    "stomplistener.contrib.kombu",
+    "stomplistener.contrib.opentelemetry",
     "stomplistener.contrib.publisher",
     "stomplistener.contrib.twisted",
     "stomplistener.worker",
