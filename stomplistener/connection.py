@@ -309,6 +309,7 @@ class Connection:
         ack: AckMode | None = None,
         settle: bool = False,
         workers: int = 1,
+        call_in: Callable[[Callable[[], object]], object] | None = None,
         retries: int = 0,
         retry_delay: float | Backoff = 1.0,
         error_destination: str | None = None,
@@ -334,6 +335,9 @@ class Connection:
                 ``client-individual`` with ``settle``, else ``auto``.
             settle: acknowledge when the listeners return, reject when they raise.
             workers: threads to run the listeners in; with more than one, messages are handled out of order.
+            call_in: runs the listeners in a thread of yours. It is called with a function, and lets that thread call
+                it: ``loop.call_soon_threadsafe``, ``executor.submit``, ``lambda call: root.after(0, call)``. At most
+                ``workers`` messages are there at a time. What was not begun at the end, the broker has back.
             retries: how often a message is tried again before it is rejected.
             retry_delay: seconds between tries, or a :class:`Backoff`; other messages go on meanwhile.
             error_destination: where a message goes that is given up, and is acknowledged, instead of being rejected.
@@ -374,7 +378,11 @@ class Connection:
         engine = self._engine
         count = arguments.count("workers", workers, 1)
         waits = arguments.seconds("timeout", timeout) if timeout is not DEFAULT else timeout
-        queue = engine.main if count == 1 else engine.new_queue(f"{self._config.name}-worker-{next(_numbers)}", count)
+        if call_in is not None and not callable(call_in):
+            raise TypeError(f"call_in must be a callable that takes a function, not {type(call_in).__name__}")
+        queue = engine.main
+        if count > 1 or call_in is not None:
+            queue = engine.new_queue(f"{self._config.name}-worker-{next(_numbers)}", count, call_in=call_in)
         subscription = Subscription(engine, queue, listener, policy)
         self._warn_of_repetition(destination, listener)
         self._register(subscription, destination, id, mode, durable, prefetch, selector, asked)

@@ -183,6 +183,15 @@ class SettlementState(enum.Enum):
     DRAINING = "draining"
 
 
+class ErrandState(enum.Enum):
+    """A message in another thread: GIVEN to it, BEGUN by it, OVER; LEFT if its dispatcher does not wait for it."""
+
+    GIVEN = "given"
+    BEGUN = "begun"
+    LEFT = "left"
+    OVER = "over"
+
+
 class MessageState(enum.Enum):
     """What was sent to the broker about a message: nothing yet, ACK, NACK, or one of them in a transaction."""
 

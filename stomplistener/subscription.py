@@ -151,6 +151,9 @@ class Subscription:
         # Brokers ignore what is acknowledged after UNSUBSCRIBE, and deliver it again. So no message is begun any more,
         # and those that are begun end first.
         self._ending_began = True
+        with context.lock:
+            # A message that waits for another thread to begin it need not be waited for.
+            context.changes.notify_all()
         if self.ack != "auto":
             self.queue.discard(lambda item: isinstance(item, Message) and item.subscription is self)
             later = partial(self._send, before, last, None)

@@ -16,6 +16,7 @@ from stomplistener._engine.connection_cycle import ConnectionCycle
 from stomplistener._engine.context import Context
 from stomplistener._engine.dead_letters import DeadLetters
 from stomplistener._engine.dispatch_queue import DispatchQueue, Event
+from stomplistener._engine.elsewhere import Caller, Elsewhere
 from stomplistener._engine.flow_control import FlowControl
 from stomplistener._engine.inbound import Inbound
 from stomplistener._engine.inline_dispatch import InlineDispatch
@@ -109,9 +110,12 @@ class Engine:
         """All dispatch queues, the dispatcher's first."""
         return self._queues
 
-    def new_queue(self, name: str, workers: int, notify: Event | None = None) -> DispatchQueue:
+    def new_queue(
+        self, name: str, workers: int, notify: Event | None = None, call_in: Caller | None = None
+    ) -> DispatchQueue:
         """A queue for one subscription."""
-        queue = DispatchQueue(self.context, self.flow, self.settlement, self._broken, name, workers, notify)
+        runner = self.settlement if call_in is None else Elsewhere(self.context, self.settlement, call_in)
+        queue = DispatchQueue(self.context, self.flow, runner, self._broken, name, workers, notify)
         with self.context.lock:
             main, *others = self._queues
             self._queues = (main, *(each for each in others if not each.is_over), queue)

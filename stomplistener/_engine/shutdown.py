@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from stomplistener._engine.connection_cycle import ENDED, ConnectionCycle
 from stomplistener._engine.context import Context
 from stomplistener._engine.dispatch_queue import DispatchQueue
+from stomplistener._engine.elsewhere import leave
 from stomplistener._engine.life import Life
 from stomplistener._engine.migration import end_auto_subscriptions
 from stomplistener._engine.receipts import Receipt
@@ -64,6 +65,7 @@ class Shutdown:
     def disconnect(self, deadline: Deadline, headers: Mapping[str, str] | None = None) -> None:
         """End gracefully: see ``Connection.disconnect``."""
         context, life = self._context, self._life()
+        leave(context)
         with context.lock:
             under_way = context.state is ConnectionState.CLOSING
             # Also on the way to another broker: the old one can still be left in good order.
