@@ -58,7 +58,7 @@ class Site:
         with open(self.directory / f"worker-{len(self.workers)}.log", "ab") as log:
             worker = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "celery", "-A", "celery_app", "worker", "--loglevel", "INFO"),
+                    *(sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-E", "--loglevel", "INFO"),
                     *("--pool", pool, "--concurrency", str(concurrency), "--hostname", f"{uuid.uuid4().hex}@test"),
                 ],
                 cwd=Path(__file__).parent,
