@@ -169,12 +169,12 @@ def test_events_reach_a_monitor(broker: BrokerContainer, tmp_path: Path) -> None
     seen: list[str] = []
     with site(broker, tmp_path) as (made, app), app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": lambda event: seen.append(event["type"])})
-        with receiver.consumer_context() as (_, _, _):
+        with receiver.consumer_context() as (listening, _, _):
             made.start_worker("threads")
 
             def came() -> bool:
                 with suppress(TimeoutError):
-                    connection.drain_events(timeout=1)
+                    listening.drain_events(timeout=1)
                 return "worker-online" in seen and "worker-heartbeat" in seen
 
             eventually(came, "the events of a worker", 60, made.logs)

@@ -30,6 +30,7 @@ MODULES = (
     "stomplistener.contrib.django.test",
     "stomplistener.contrib.flask",
     "stomplistener.contrib.kombu",
+    "stomplistener.contrib.logging",
     "stomplistener.contrib.opentelemetry",
     "stomplistener.contrib.publisher",
     "stomplistener.contrib.twisted",
