@@ -314,7 +314,9 @@ class Connection:
         retry_delay: float | Backoff = 1.0,
         error_destination: str | None = None,
         dead_letter_on: Iterable[type[BaseException]] | type[BaseException] = (),
+        retry_on: Iterable[type[BaseException]] | type[BaseException] | None = None,
         max_deliveries: int | None = None,
+        ordered_by: str | None = None,
         durable: str | None = None,
         prefetch: int | None = None,
         selector: str | None = None,
@@ -341,9 +343,14 @@ class Connection:
             retries: how often a message is tried again before it is rejected.
             retry_delay: seconds between tries, or a :class:`Backoff`; other messages go on meanwhile.
             error_destination: where a message goes that is given up, and is acknowledged, instead of being rejected.
-            dead_letter_on: exceptions that are not worth a retry.
+            dead_letter_on: exceptions that are not worth a retry, with their subclasses.
+            retry_on: the only exceptions that are worth a retry, with their subclasses; None for all. What is in both
+                is not retried.
             max_deliveries: a message that the broker has delivered so many times (by its own counter where it has one)
                 is given up without running the listener; None for no limit.
+            ordered_by: a header; with ``workers``, messages that have the same value of it are handled one after the
+                other, in order and over retries, and messages of different values side by side. Those without the
+                header have no order.
             durable: the name of a durable subscription, which is then its id. ActiveMQ and Artemis keep it for the
                 ``client-id`` in the connection's headers. ``disconnect()`` leaves it there, ``unsubscribe()`` deletes
                 it.
@@ -367,12 +374,15 @@ class Connection:
         self._config.check_ack(mode, settle=settle)
         if not settle and (retries or error_destination is not None or dead_letter_on or max_deliveries is not None):
             raise ValueError("retries, error_destination, dead_letter_on and max_deliveries belong to settle=True")
+        if not settle and retry_on is not None:
+            raise ValueError("retry_on belongs to settle=True")
         policy = SettlePolicy(
             settle=settle,
             retries=arguments.count("retries", retries, 0),
             backoff=Backoff.of("retry_delay", retry_delay),
             error_destination=arguments.optional_text("error_destination", error_destination),
-            dead_letter_on=_exceptions(dead_letter_on),
+            dead_letter_on=_exceptions("dead_letter_on", dead_letter_on),
+            retry_on=(BaseException,) if retry_on is None else _exceptions("retry_on", retry_on),
             max_deliveries=None if max_deliveries is None else arguments.count("max_deliveries", max_deliveries, 1),
         )
         engine = self._engine
@@ -380,9 +390,9 @@ class Connection:
         waits = arguments.seconds("timeout", timeout) if timeout is not DEFAULT else timeout
         if call_in is not None and not callable(call_in):
             raise TypeError(f"call_in must be a callable that takes a function, not {type(call_in).__name__}")
-        queue = engine.main
-        if count > 1 or call_in is not None:
-            queue = engine.new_queue(f"{self._config.name}-worker-{next(_numbers)}", count, call_in=call_in)
+        if ordered_by is not None and not arguments.text("ordered_by", ordered_by):
+            raise ValueError("ordered_by must be the name of a header, not empty")
+        queue = engine.subscription_queue(f"{self._config.name}-worker-{next(_numbers)}", count, ordered_by, call_in)
         subscription = Subscription(engine, queue, listener, policy)
         self._warn_of_repetition(destination, listener)
         self._register(subscription, destination, id, mode, durable, prefetch, selector, asked)
@@ -819,13 +829,13 @@ def _shorter(one: float | None, other: float | None) -> float | None:
     return other if one is None else one if other is None else min(one, other)
 
 
-def _exceptions(kinds: Any) -> tuple[type[BaseException], ...]:
+def _exceptions(what: str, kinds: Any) -> tuple[type[BaseException], ...]:
     if not isinstance(kinds, (type, Iterable)):
-        raise TypeError(f"dead_letter_on must be exception classes, not {kinds!r}")
+        raise TypeError(f"{what} must be exception classes, not {kinds!r}")
     listed = (kinds,) if isinstance(kinds, type) else tuple(kinds)
     for kind in listed:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise TypeError(f"dead_letter_on must be exception classes, not {kind!r}")
+            raise TypeError(f"{what} must be exception classes, not {kind!r}")
     return listed
 
 

@@ -198,4 +198,5 @@ class Message:
         )
 
     def __repr__(self) -> str:
-        return f"<Message {self.frame.info}>"
+        # Without the body: this is what log lines about a message show, and they outlive the message.
+        return f"<Message {self.frame.heading}>"

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import enum
+
 from stomplistener._util.record import Record
 from stomplistener.backoff import Backoff
+
+
+class Verdict(enum.StrEnum):
+    """What one attempt at a message means for the message."""
+
+    ACKED = "acked"
+    RETRIED = "retried"
+    FORWARDED = "forwarded"
+    REJECTED = "rejected"
 
 
 class SettlePolicy(Record):
@@ -15,6 +26,7 @@ class SettlePolicy(Record):
         backoff: how long to wait before each.
         error_destination: where a message goes that is given up; None rejects it.
         dead_letter_on: exceptions that are not worth a retry.
+        retry_on: the only exceptions that are worth a retry.
         max_deliveries: how often the broker may have delivered a message before it is given up unread; None: any.
     """
 
@@ -23,7 +35,24 @@ class SettlePolicy(Record):
     backoff: Backoff = Backoff.of("retry_delay", 1.0)
     error_destination: str | None = None
     dead_letter_on: tuple[type[BaseException], ...] = ()
+    retry_on: tuple[type[BaseException], ...] = (BaseException,)
     max_deliveries: int | None = None
+
+    def decide(self, attempts: int, error: BaseException | None) -> Verdict:
+        """Return what one attempt means.
+
+        Args:
+            attempts: how many attempts failed before this one.
+            error: what the listener raised; None if it returned.
+        """
+        if error is None:
+            return Verdict.ACKED
+        if isinstance(error, TryAgain):
+            return Verdict.RETRIED
+        is_worth_it = isinstance(error, self.retry_on) and not isinstance(error, self.dead_letter_on)
+        if attempts < self.retries and is_worth_it:
+            return Verdict.RETRIED
+        return Verdict.REJECTED if self.error_destination is None else Verdict.FORWARDED
 
 
 class TryAgain(Exception):

@@ -8,8 +8,8 @@ from contextlib import suppress
 from functools import partial
 from types import TracebackType
 
-from stomplistener._engine.dispatch_queue import DispatchQueue
 from stomplistener._engine.engine import Engine
+from stomplistener._engine.held_queue import HeldQueue, SubscriptionQueue
 from stomplistener._engine.receipts import Receipt
 from stomplistener._util import arguments
 from stomplistener._util.deadline import Deadline
@@ -28,7 +28,7 @@ class Subscription:
     def __init__(
         self,
         engine: Engine,
-        queue: DispatchQueue,
+        queue: SubscriptionQueue,
         listener: AnyListener | None = None,
         policy: SettlePolicy | None = None,
     ) -> None:
@@ -72,6 +72,37 @@ class Subscription:
     @property
     def has_ended(self) -> bool:
         return self._ending_began or self.entry.state in (SubscriptionState.ENDED, SubscriptionState.REJECTED)
+
+    def pause(self) -> None:
+        """Begin no further message until ``resume()``. A listener that runs goes on.
+
+        What was received stays here, unacknowledged, and more comes until ``prefetch`` is reached, or without one until
+        the connection's ``Limits`` are: then it reads nothing at all. So give a subscription that you pause a
+        ``prefetch``. A pause outlasts reconnects. With ``ack="auto"`` the messages count as delivered at the broker.
+        """
+        engine = self._engine
+        with engine.context.lock:
+            if isinstance(self.queue, HeldQueue):
+                return
+            held = HeldQueue(engine.context, engine.flow, engine.settlement.is_stale, self.queue)
+            # A message that a thread takes from the queue at this moment is one that runs already.
+            self.queue.discard(lambda item: isinstance(item, Message) and item.subscription is self and held.keep(item))
+            self.queue = held
+
+    def resume(self) -> None:
+        """Undo ``pause()``: the messages that came meanwhile are begun first, in their order."""
+        with self._engine.context.lock:
+            held = self.queue
+            if not isinstance(held, HeldQueue):
+                return
+            self.queue, messages = held.behind, held.release()
+        if messages:
+            self.queue.put(messages)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether ``pause()`` was called, and not yet ``resume()``."""
+        return isinstance(self.queue, HeldQueue)
 
     def hook(self, name: str) -> tuple[Hook, ...]:
         """The hook of this subscription's own listener, as a tuple of one or none."""
@@ -151,6 +182,7 @@ class Subscription:
         # Brokers ignore what is acknowledged after UNSUBSCRIBE, and deliver it again. So no message is begun any more,
         # and those that are begun end first.
         self._ending_began = True
+        self.resume()
         with context.lock:
             # A message that waits for another thread to begin it need not be waited for.
             context.changes.notify_all()

@@ -15,13 +15,15 @@ from collections.abc import Sequence
 from stomplistener._engine.connection_cycle import ConnectionCycle
 from stomplistener._engine.context import Context
 from stomplistener._engine.dead_letters import DeadLetters
-from stomplistener._engine.dispatch_queue import DispatchQueue, Event
+from stomplistener._engine.dispatch_queue import DispatchQueue, Event, Runner
 from stomplistener._engine.elsewhere import Caller, Elsewhere
 from stomplistener._engine.flow_control import FlowControl
+from stomplistener._engine.held_queue import SubscriptionQueue
 from stomplistener._engine.inbound import Inbound
 from stomplistener._engine.inline_dispatch import InlineDispatch
 from stomplistener._engine.life import Life
 from stomplistener._engine.migration import Migration
+from stomplistener._engine.ordered_queue import OrderedQueue
 from stomplistener._engine.read_coalescer import ReadCoalescer
 from stomplistener._engine.receipts import Answer, Receipt
 from stomplistener._engine.request_reply import RequestReply
@@ -110,12 +112,29 @@ class Engine:
         """All dispatch queues, the dispatcher's first."""
         return self._queues
 
+    def subscription_queue(
+        self, name: str, workers: int, ordered_by: str | None, call_in: Caller | None
+    ) -> SubscriptionQueue:
+        """The queue for the listener of one subscription."""
+        runner: Runner = self.settlement if call_in is None else Elsewhere(self.context, self.settlement, call_in)
+        if ordered_by is not None:
+            return OrderedQueue(
+                self.context,
+                self.flow,
+                runner,
+                self.settlement.is_stale,
+                ordered_by,
+                lambda ordered: self.new_queue(name, workers, runner=ordered),
+            )
+        if workers == 1 and call_in is None:
+            return self.main
+        return self.new_queue(name, workers, runner=runner)
+
     def new_queue(
-        self, name: str, workers: int, notify: Event | None = None, call_in: Caller | None = None
+        self, name: str, workers: int, notify: Event | None = None, runner: Runner | None = None
     ) -> DispatchQueue:
         """A queue for one subscription."""
-        runner = self.settlement if call_in is None else Elsewhere(self.context, self.settlement, call_in)
-        queue = DispatchQueue(self.context, self.flow, runner, self._broken, name, workers, notify)
+        queue = DispatchQueue(self.context, self.flow, runner or self.settlement, self._broken, name, workers, notify)
         with self.context.lock:
             main, *others = self._queues
             self._queues = (main, *(each for each in others if not each.is_over), queue)

@@ -14,15 +14,16 @@ from typing import Protocol
 from stomplistener._engine.context import Context
 from stomplistener._engine.dead_letters import DeadLetters, reject
 from stomplistener._engine.deliveries import Deliveries
-from stomplistener._engine.dispatch_queue import Batch, DispatchQueue, Event, Item
+from stomplistener._engine.dispatch_queue import Batch, Event, Item
 from stomplistener._engine.flow_control import FlowControl
+from stomplistener._engine.held_queue import SubscriptionQueue
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import Changes
 from stomplistener._util.timer import Entry, timer
 from stomplistener.errors import StompError
 from stomplistener.listener import Hook, call_all, name_of, refuse_unawaited
 from stomplistener.message import Message
-from stomplistener.policy import SettlePolicy, TryAgain
+from stomplistener.policy import SettlePolicy, TryAgain, Verdict
 from stomplistener.states import ConnectionState, MessageState, SettlementState
 
 
@@ -31,7 +32,7 @@ class Subscribed(Protocol):
 
     policy: SettlePolicy
     ack: str
-    queue: DispatchQueue
+    queue: SubscriptionQueue
     on_message: Hook | None
 
     @property
@@ -234,7 +235,7 @@ class Settlement:
             message.postponed += 1
             self._context.log.warning("%s is tried again: %s", message.frame.heading, error)
             self._try_again(message, subscription, error.delay)
-        elif message.attempts < policy.retries and not isinstance(error, policy.dead_letter_on):
+        elif policy.decide(message.attempts, error) is Verdict.RETRIED:
             message.attempts += 1
             self._context.log.warning(
                 "%s raised %s: %s; attempt %d of %d follows for %s",

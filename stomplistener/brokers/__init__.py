@@ -6,8 +6,8 @@ there, with the place in the broker's documentation that it was read in, or the 
 of it was tried on the brokers themselves (``tests/integration``). A new broker is one file and its line in ``table``.
 """
 
-from stomplistener.brokers.dialect import Dialect
+from stomplistener.brokers.dialect import Dialect, IfPossible
 from stomplistener.brokers.profile import Profile, Spelling
 from stomplistener.brokers.table import PROFILES, host_to_try, profile_of, refusal_hint
 
-__all__ = ["PROFILES", "Dialect", "Profile", "Spelling", "host_to_try", "profile_of", "refusal_hint"]
+__all__ = ["PROFILES", "Dialect", "IfPossible", "Profile", "Spelling", "host_to_try", "profile_of", "refusal_hint"]

@@ -12,6 +12,10 @@ from stomplistener.protocol.frame import Frame
 from stomplistener.protocol.ledger import SubscriptionEntry
 
 
+class IfPossible(int):
+    """A number for an option that a broker obeys if it can, and ignores otherwise: a default, not a wish."""
+
+
 class Dialect:
     """What one connection needs to say options in the words of whatever broker it is on.
 
@@ -95,7 +99,9 @@ class Dialect:
         headers: dict[str, str] = {}
         if entry.selector is not None:
             headers |= self.profile(connected, "selector").headers("selector", condition=entry.selector)
-        if entry.prefetch is not None:
+        if entry.prefetch is not None and not (
+            isinstance(entry.prefetch, IfPossible) and self._known(connected) is None
+        ):
             # Artemis sends as long as something is left of the window: one byte is one message.
             window = 1 if entry.prefetch == 1 else entry.prefetch * 1024
             headers |= self.profile(connected, "prefetch").headers("prefetch", count=entry.prefetch, window=window)

@@ -16,18 +16,45 @@ In a test, ``with app.running(): ...`` has it listen for as long as the block la
 
 ===================  =====================================================================
 ``application``      what is declared: handlers, connections, what goes around each message
+``binding``          from a handler's signature to its arguments; ``payload``, ``codecs``, ``replies``: their types
+``handling``         one attempt at a message: called, measured, judged
+``inbox``            messages that are handled once
 ``running``          the declared, connected: one life of connections and subscriptions
-``process``          one process: signals, hooks, alive-file, metrics, and an exit code
+``process``          one process: signals, hooks, alive-file, metrics, time limits, and an exit code
 ``supervisor``       several processes, or one that is reloaded: started anew when they end
 ``command``          the options of a command that runs a worker, for click
+``test_client``      handlers in a test, without a broker
 ===================  =====================================================================
 """
 
+from stomplistener.backoff import Backoff
 from stomplistener.policy import TryAgain
 from stomplistener.worker.application import Application, Around, Handler
+from stomplistener.worker.binding import Header
 from stomplistener.worker.exits import Exit
+from stomplistener.worker.inbox import Inbox, NoIdentity, Repeated, SQLiteInbox
 from stomplistener.worker.loading import LoadError, load
 from stomplistener.worker.options import RunOptions
+from stomplistener.worker.payload import PayloadError
 from stomplistener.worker.process import execute
+from stomplistener.worker.replies import Reply
 
-__all__ = ["Application", "Around", "Exit", "Handler", "LoadError", "RunOptions", "TryAgain", "execute", "load"]
+__all__ = [
+    "Application",
+    "Around",
+    "Backoff",
+    "Exit",
+    "Handler",
+    "Header",
+    "Inbox",
+    "LoadError",
+    "NoIdentity",
+    "PayloadError",
+    "Repeated",
+    "Reply",
+    "RunOptions",
+    "SQLiteInbox",
+    "TryAgain",
+    "execute",
+    "load",
+]

@@ -5,25 +5,42 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, TypeVar
 
+from stomplistener._util import arguments
 from stomplistener._util.deadline import Deadline
+from stomplistener.backoff import Backoff
 from stomplistener.connection import Body, Connection
 from stomplistener.errors import InvalidURI
 from stomplistener.message import Message
+from stomplistener.options import AckMode
 from stomplistener.worker import logs
+from stomplistener.worker.binding import Binding
+from stomplistener.worker.casualties import Casualties
+from stomplistener.worker.codecs import Codec, Codecs
+from stomplistener.worker.handling import Tasks
+from stomplistener.worker.inbox import Inbox, Once
 from stomplistener.worker.options import RunOptions
 from stomplistener.worker.process import execute
+from stomplistener.worker.replies import Reply
 from stomplistener.worker.running import Running, StopRequest
 from stomplistener.worker.tracing import Tracing
 
-Handler = Callable[[Message], object]
+if TYPE_CHECKING:
+    from stomplistener.worker.test_client import TestClient
+
+Handler = Callable[Concatenate[Any, ...], Reply]
+"""A handler: takes the message, or its payload, first; returns None, or what goes to the message's ``reply-to``."""
+
+RetryBy = Literal["worker", "broker"]
 Around = Callable[[Message], AbstractContextManager[object]]
 Hook = Callable[[], object]
+
+Exceptions = Iterable[type[BaseException]] | type[BaseException]
 
 H = TypeVar("H", bound=Handler)
 A = TypeVar("A", bound=Around)
@@ -40,13 +57,32 @@ def uri_variable(connection: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """One handler: what it listens to, by which connection, and the further arguments of ``Connection.subscribe``."""
+    """One handler: what it listens to, by which connection, and how it is called.
+
+    Attributes:
+        options: the further arguments of ``Connection.subscribe``.
+        call: calls the handler with what its signature asks for, and returns what it returns.
+        codecs: how replies are written.
+        inbox: remembers messages with ``once``; None for the one of the application that runs.
+    """
 
     destination: str
     handler: Handler
     connection: str
     arounds: tuple[Around, ...]
     options: Mapping[str, Any]
+    call: Callable[[Message], Any]
+    codecs: Codecs
+    time_limit: float | None = None
+    max_deliveries: int | None = None
+    retry_by: RetryBy = "worker"
+    once: bool | str = False
+    inbox: Inbox | None = None
+
+    @property
+    def name(self) -> str:
+        """The handler's name, the same in every process."""
+        return f"{self.handler.__module__}.{getattr(self.handler, '__qualname__', self.destination)}"
 
 
 @dataclass(kw_only=True)
@@ -67,11 +103,16 @@ class Application:
     Args:
         uri: the broker URI of the connection ``default``; the environment's ``STOMP_URL`` where None.
         name: for threads and log lines.
+        inbox: remembers what handlers with ``once`` have handled: a :class:`SQLiteInbox`, or a store of your own.
         **options: as for ``Connection``: ``heartbeat=``, ``before_connect=``, ``ssl_context=``, …
     """
 
-    def __init__(self, uri: str | None = None, *, name: str = "worker", **options: Any) -> None:
+    def __init__(
+        self, uri: str | None = None, *, name: str = "worker", inbox: Inbox | None = None, **options: Any
+    ) -> None:
         self.name = name
+        self.inbox = inbox
+        self._codecs = Codecs()
         self.declarations: list[Declaration] = []
         self.start_hooks: list[Hook] = []
         self.stop_hooks: list[Hook] = []
@@ -102,17 +143,36 @@ class Application:
             raise ValueError(f"connection {name!r} is declared already")
         self._plans[name] = ConnectionPlan(uri=uri, options=options)
 
+    def add_codec(
+        self, content_type: str, decode: Callable[[bytes], Any], encode: Callable[[Any], bytes] | None = None
+    ) -> None:
+        """Read bodies of a content-type, for handlers with a typed payload, and write the replies to them.
+
+        Args:
+            content_type: such as ``application/msgpack``, without parameters. All that have no codec are read as JSON.
+            decode: makes of a body the plain values that JSON has, or a value of the payload's type.
+            encode: makes a body of what a handler returned; None writes JSON.
+        """
+        self._codecs.add(Codec.of(content_type, decode, encode))
+
     def listener(
         self,
         destination: str,
         *,
         connection: str = DEFAULT,
-        ack: str = "client-individual",
+        ack: AckMode = "client-individual",
         settle: bool | None = None,
         workers: int = 1,
+        ordered_by: str | None = None,
         retries: int = 0,
-        retry_delay: float = 1.0,
+        retry_delay: float | Backoff = 1.0,
+        retry_on: Exceptions | None = None,
+        retry_by: RetryBy = "worker",
+        dead_letter_on: Exceptions = (),
+        max_deliveries: int | None = None,
         error_destination: str | None = None,
+        time_limit: float | None = None,
+        once: bool | str = False,
         durable: str | None = None,
         prefetch: int | None = None,
         selector: str | None = None,
@@ -120,7 +180,13 @@ class Application:
         id: str | None = None,
         around: Sequence[Around] = (),
     ) -> Callable[[H], H]:
-        """Declare the decorated function, which takes a Message, a handler.
+        """Declare the decorated function a handler.
+
+        The function takes the message, or what its first parameter is annotated with, made of the body: ``bytes``,
+        ``str``, or a dataclass, a model of pydantic, a struct of msgspec or a plain type, made of JSON and checked. A
+        message that does not fit is given up at once. Further parameters are annotated ``Message``, or declared by
+        ``Header``. What the function returns goes to the message's ``reply-to``, if it has one: text and bytes as they
+        are, everything else as JSON.
 
         As it stands each message is acknowledged when the handler returns, and rejected when it raises: unlike
         ``Connection.subscribe`` a worker loses nothing unless it is told to (``ack="auto"``).
@@ -129,23 +195,41 @@ class Application:
             destination: as the broker spells it, such as ``/queue/orders``.
             connection: by which connection.
             settle: acknowledge or reject for the handler; None does so with ``ack="client-individual"``.
+            retry_by: ``broker``: a retry is a copy that the broker delivers after ``retry_delay``, and that outlives
+                this process. Where the broker cannot delay, and for topics, the worker waits itself.
+            time_limit: seconds after which a handler counts as hanging: its stack is logged, the alive-file is touched
+                no more, and with several processes this one is replaced.
+            once: whether the inbox keeps the handler from being called for a message that it has handled: True knows it
+                by its ``outbox-id``, a name by that header. See ``worker.inbox`` for messages without such a header.
             around: more context managers, for this handler alone, inside those of the application.
-            ack, workers, retries, retry_delay, error_destination, durable, prefetch, selector, headers, id: as for
-                ``Connection.subscribe``.
+            prefetch: as for ``Connection.subscribe``; where None, four messages for each of the workers, where the
+                broker can do it and ``settle`` is true, so that processes share a backlog.
+            max_deliveries: as for ``Connection.subscribe``; a supervisor also counts the processes that died of a
+                message.
+            ack, workers, ordered_by, retries, retry_delay, retry_on, dead_letter_on, error_destination, durable,
+                selector, headers, id: as for ``Connection.subscribe``.
 
         Raises:
-            TypeError: the function is a coroutine.
+            TypeError: the function is a coroutine, or cannot be called with a message.
             ValueError: the arguments do not fit together; at the latest when the application starts.
         """
         settle = ack == "client-individual" if settle is None else settle
         if not settle and (retries or error_destination is not None):
             raise ValueError("retries and error_destination belong to settle=True")
+        if retry_by not in ("worker", "broker"):
+            raise ValueError(f"retry_by is 'worker' or 'broker', not {retry_by!r}")
+        if time_limit is not None and not (arguments.seconds("time_limit", time_limit) or 0) > 0:
+            raise ValueError(f"time_limit must be more than 0 seconds, not {time_limit!r}")
         options: dict[str, Any] = {
             "ack": ack,
             "settle": settle,
             "workers": workers,
+            "ordered_by": ordered_by,
             "retries": retries,
             "retry_delay": retry_delay,
+            "retry_on": retry_on,
+            "dead_letter_on": dead_letter_on,
+            "max_deliveries": max_deliveries,
             "error_destination": error_destination,
             "durable": durable,
             "prefetch": prefetch,
@@ -164,6 +248,12 @@ class Application:
                     connection=connection,
                     arounds=tuple(around),
                     options=options,
+                    call=Binding(handler, self._codecs).call,
+                    codecs=self._codecs,
+                    time_limit=time_limit,
+                    max_deliveries=max_deliveries,
+                    retry_by=retry_by,
+                    once=once,
                 )
             )
             return handler
@@ -200,11 +290,17 @@ class Application:
             ValueError: both declare a connection of the same name.
         """
         for each in other.declarations:
-            self.declarations.append(replace(each, arounds=(*other._arounds, *each.arounds)))
+            arounds = (*other._arounds, *each.arounds)
+            self.declarations.append(replace(each, arounds=arounds, inbox=each.inbox or other.inbox))
         self.start_hooks += other.start_hooks
         self.stop_hooks += other.stop_hooks
         for name, plan in other._plans.items():
             self.add_connection(name, plan.uri, **plan.options)
+
+    @property
+    def connection_names(self) -> list[str]:
+        """The connections that are declared, or listened by."""
+        return list(dict.fromkeys([*self._plans, *(each.connection for each in self.declarations)]))
 
     # Using, while it runs
 
@@ -274,10 +370,16 @@ class Application:
         tracing: bool = False,
         reload: bool = False,
         reload_paths: Sequence[str | os.PathLike[str]] = (".",),
+        workers: Mapping[str, int] | None = None,
+        max_messages: int | None = None,
+        max_memory: int | None = None,
         log_format: str | None = None,
         log_level: str = "INFO",
     ) -> None:
-        """Listen until SIGTERM, SIGINT or SIGHUP; then let running handlers end, disconnect, and return.
+        """Listen until SIGTERM or SIGINT; then let running handlers end, disconnect, and return.
+
+        SIGHUP ends it likewise; with several processes it replaces them, one after the other. SIGUSR2 writes the stacks
+        of all threads to stderr.
 
         No further message is begun after the signal; the broker gives what was not finished to somebody else. A second
         signal ends the process at once. Call it in the main thread; elsewhere no signal is handled, and ``stop()`` ends
@@ -286,8 +388,8 @@ class Application:
         Args:
             log_format: ``json`` or ``text`` sends the log to stderr; None leaves logging as the program has it.
             log_level: the least level to log then.
-            uris, processes, grace, alive_file, metrics_port, metrics_host, tracing, reload, reload_paths: see
-                :class:`RunOptions`.
+            uris, processes, grace, alive_file, metrics_port, metrics_host, tracing, reload, reload_paths, workers,
+                max_messages, max_memory: see :class:`RunOptions`.
 
         Raises:
             SystemExit: it did not end gracefully; the code is one of :class:`Exit`, the reason is in the log.
@@ -303,6 +405,9 @@ class Application:
             tracing=tracing,
             reload=reload,
             reload_paths=[Path(path) for path in reload_paths],
+            workers=dict(workers or {}),
+            max_messages=max_messages,
+            max_memory=max_memory,
         )
         if log_format is not None:
             logs.configure(log_format, log_level)
@@ -342,33 +447,84 @@ class Application:
                 for hook in self.stop_hooks:
                     hook()
 
+    def test_client(self) -> TestClient:
+        """Return what gives messages to the handlers without a broker, one attempt at a time."""
+        from stomplistener.worker.test_client import TestClient
+
+        return TestClient(self)
+
     @contextmanager
     def open(
         self,
         uris: Mapping[str, str],
-        instruments: Sequence[Callable[[Declaration], Around]] = (),
+        tasks: Tasks | None = None,
         stopping: StopRequest | None = None,
+        casualties: Casualties | None = None,
+        workers: Mapping[str, int] | None = None,
     ) -> Iterator[Running]:
-        """Make the connections and declare the subscriptions on them; what follows is up to the caller."""
-        if self._running is not None:
-            raise RuntimeError("the application runs already")
-        running = Running(self.name)
-        tracing = self.tracing
-        own: list[Around] = [logs.handling] if tracing is None else [logs.handling, tracing.process]
+        """Make the connections and declare the subscriptions on them; what follows is up to the caller.
+
+        Args:
+            tasks: notes what runs.
+            casualties: knows which messages killed their process.
+            workers: threads by destination, in place of what the program says.
+
+        Raises:
+            ValueError: no handler listens to a destination in ``workers``, or ``once`` has no inbox.
+        """
+        workers = workers or {}
+        if unknown := workers.keys() - {each.destination for each in self.declarations}:
+            raise ValueError(f"no handler listens to {', '.join(sorted(unknown))}, whose workers are given")
+        running = Running(self.name, tasks or Tasks(), casualties or Casualties())
         for name, plan in self._needed(uris).items():
             running.add_connection(name, plan)
-        for each in self.declarations:
-            arounds = [*(make(each) for make in instruments), *own, *self._arounds, *each.arounds]
-            running.subscribe(each, arounds)
-        self._running, self._stopping = running, stopping or StopRequest()
-        try:
+        with self.using(running):
+            for each in self.declarations:
+                count = workers.get(each.destination, each.options["workers"])
+                declaration = replace(each, options={**each.options, "workers": count})
+                running.subscribe(declaration, self.arounds_of(each))
+            self._stopping = stopping or StopRequest()
             yield running
+
+    @contextmanager
+    def using(self, running: Running) -> Iterator[None]:
+        """Let ``connection()`` and ``send()`` go by these connections while the block lasts."""
+        if self._running is not None:
+            raise RuntimeError("the application runs already")
+        self._running = running
+        try:
+            yield
         finally:
             self._running = None
 
+    def arounds_of(self, declaration: Declaration) -> list[Around]:
+        """All that goes around each attempt of a handler, outermost first.
+
+        Raises:
+            ValueError: the handler has ``once``, and there is no inbox.
+        """
+        arounds: list[Around] = [logs.handling]
+        if self.tracing is not None:
+            arounds.append(self.tracing.process)
+        if not declaration.once:
+            return [*arounds, *self._arounds, *declaration.arounds]
+        inbox = declaration.inbox or self.inbox
+        if inbox is None:
+            raise ValueError(
+                f"the handler of {declaration.destination} has once, which needs an inbox: "
+                "Application(inbox=SQLiteInbox(path))"
+            )
+        once = Once(inbox, declaration.name, declaration.once, lambda: self._server(declaration.connection))
+        return [*arounds, once.unless_repeated, *self._arounds, once.noted, *declaration.arounds]
+
+    def _server(self, name: str) -> str:
+        """The broker's name for itself; empty if it has none."""
+        connection = self.connections.get(name)
+        return "" if connection is None else connection.session.server or ""
+
     def _needed(self, uris: Mapping[str, str]) -> dict[str, ConnectionPlan]:
         """Every connection that is declared, listened by or given a URI, each with its URI."""
-        names = dict.fromkeys([*self._plans, *(each.connection for each in self.declarations), *uris])
+        names = dict.fromkeys([*self.connection_names, *uris])
         needed = {}
         for name in names:
             plan = self._plans.get(name, ConnectionPlan())

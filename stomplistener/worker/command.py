@@ -36,6 +36,17 @@ def _uris(_context: click.Context, _parameter: click.Parameter, urls: tuple[str,
     return uris
 
 
+def _workers(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
+    """The threads by destination, which may have an equals sign in it."""
+    workers = {}
+    for text in given:
+        destination, _, count = text.rpartition("=")
+        if not destination or not count.isdecimal() or int(count) < 1:
+            raise click.BadParameter(f"{text!r} is not DESTINATION=N, such as /queue/orders=8")
+        workers[destination] = int(count)
+    return workers
+
+
 _LOG_OPTIONS = (
     click.option(
         "--log-format", type=click.Choice(["text", "json", "program"]), default="text", show_default=True,
@@ -66,10 +77,22 @@ _OPTIONS = (
     ),
     click.option(
         "--metrics-port", type=click.IntRange(0, 65535),
-        help="Answer Prometheus there; the second process on the port after it, and so on.",
+        help="Answer Prometheus there for all processes, and /healthz and /readyz.",
     ),
     click.option("--metrics-host", default="127.0.0.1", show_default=True, help="0.0.0.0 for every address."),
     click.option("--tracing", is_flag=True, help="Make each message a span of OpenTelemetry."),
+    click.option(
+        "-w", "--workers", metavar="DESTINATION=N", multiple=True, callback=_workers,
+        help="Threads for the handler of a destination, in place of what the program says. May be repeated.",
+    ),
+    click.option(
+        "--max-messages", metavar="N", type=click.IntRange(min=1),
+        help="End after N messages; with --processes another process takes over.",
+    ),
+    click.option(
+        "--max-memory", metavar="MIB", type=click.IntRange(min=1),
+        help="End when the process holds more memory than that; likewise.",
+    ),
     click.option("--reload", is_flag=True, help="Start anew when a Python file changes; for development."),
     click.option(
         "--reload-path", "reload_paths", metavar="DIR", multiple=True, default=(".",),

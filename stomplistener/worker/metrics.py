@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from stomplistener.connection import Connection
-from stomplistener.errors import StompError
-from stomplistener.message import Message
+from stomplistener.policy import Verdict
+from stomplistener.worker.endpoint import Health, serving
 from stomplistener.worker.extras import needed_for
+from stomplistener.worker.handling import STALE, Task, Tasks
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Metric
-
-    from stomplistener.worker.application import Around, Declaration
+    from prometheus_client import Metric
 
 PREFIX = "stomplistener_"
 
@@ -35,18 +36,27 @@ GAUGES = {
 }
 """The fields of ``Statistics``, each with its help text."""
 
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""Seconds, up to ten minutes: handlers may be slow."""
+
+OUTCOMES = (*(str(verdict) for verdict in Verdict), STALE)
+LABELS = ("connection", "destination")
+SCRAPE_SECONDS = 2.0
+"""How long a supervisor waits for the numbers of one child."""
+
 
 class Metrics:
     """What an application tells Prometheus. Thread-safe.
 
     Args:
         connections: gives the connections by name, at each scrape.
+        tasks: the attempts that run, and that end.
 
     Raises:
         MissingExtra: the package prometheus-client is not installed.
     """
 
-    def __init__(self, connections: Callable[[], Mapping[str, Connection]]) -> None:
+    def __init__(self, connections: Callable[[], Mapping[str, Connection]], tasks: Tasks | None = None) -> None:
         with needed_for("a metrics endpoint", "metrics"):
             from prometheus_client import (
                 CollectorRegistry,
@@ -57,38 +67,47 @@ class Metrics:
                 ProcessCollector,
             )
         self._connections = connections
+        self._tasks = Tasks() if tasks is None else tasks
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
         self._registry.register(self)
-        labels = ("connection", "destination")
         self._duration = Histogram(
-            PREFIX + "handler_seconds", "Time that handlers took.", labels, registry=self._registry
+            PREFIX + "handler_seconds", "Time that handlers took.", LABELS, registry=self._registry, buckets=BUCKETS
         )
         self._handled = Counter(
-            PREFIX + "handled", "Times that handlers ended.", (*labels, "outcome"), registry=self._registry
+            PREFIX + "handled",
+            "Attempts by what became of the message; stale: the connection was gone when the handler ended.",
+            (*LABELS, "outcome"),
+            registry=self._registry,
         )
+        self._overdue = Counter(
+            PREFIX + "time_limit_exceeded",
+            "Handlers that ran longer than their time limit.",
+            LABELS,
+            registry=self._registry,
+        )
+        self._tasks.observe(self)
 
-    def around(self, declaration: Declaration) -> Around:
-        """What measures one handler."""
-        labels = (declaration.connection, declaration.destination)
-        duration = self._duration.labels(*labels)
-        outcomes = {outcome: self._handled.labels(*labels, outcome) for outcome in ("ok", "error")}
+    def declared(self, connection: str, destination: str) -> None:
+        """Show a handler's counters at 0 before its first message: a rate needs a beginning."""
+        self._duration.labels(connection, destination)
+        self._overdue.labels(connection, destination)
+        for outcome in OUTCOMES:
+            self._handled.labels(connection, destination, outcome)
 
-        @contextmanager
-        def measured(_message: Message) -> Iterator[None]:
-            began, outcome = time.perf_counter(), "error"
-            try:
-                yield
-                outcome = "ok"
-            finally:
-                duration.observe(time.perf_counter() - began)
-                outcomes[outcome].inc()
+    def ended(self, task: Task, outcome: str, seconds: float) -> None:
+        """Count an attempt; see ``Observer``."""
+        labels = (task.declaration.connection, task.declaration.destination)
+        self._duration.labels(*labels).observe(seconds)
+        self._handled.labels(*labels, outcome).inc()
 
-        return measured
+    def overdue(self, task: Task) -> None:
+        """Count an attempt that runs longer than it may."""
+        self._overdue.labels(task.declaration.connection, task.declaration.destination).inc()
 
     def collect(self) -> Iterator[Metric]:
-        """What the connections count; for ``prometheus_client``."""
+        """What the connections count and what runs; for ``prometheus_client``."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         connections = dict(self._connections())
@@ -103,33 +122,65 @@ class Metrics:
                 for name, counts in statistics.items():
                     metric.add_metric([name], getattr(counts, field))
                 yield metric
+        yield from self._running()
 
-    def served(self, host: str, port: int) -> AbstractContextManager[int]:
-        """Answer Prometheus: see ``serving``."""
-        return serving(self._registry, host, port)
+    def _running(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        now = time.monotonic()
+        ages: dict[tuple[str, str], list[float]] = {
+            (labels["connection"], labels["destination"]): []
+            for sample in self._duration.collect()
+            for labels in (each.labels for each in sample.samples)
+        }
+        for task in self._tasks:
+            ages.setdefault((task.declaration.connection, task.declaration.destination), []).append(now - task.began)
+        running = GaugeMetricFamily(PREFIX + "handlers_running", "Handlers that run now.", labels=LABELS)
+        oldest = GaugeMetricFamily(
+            PREFIX + "handler_oldest_seconds", "How long the oldest of them has run; 0 if none does.", labels=LABELS
+        )
+        for destination, found in ages.items():
+            running.add_metric(destination, len(found))
+            oldest.add_metric(destination, max(found, default=0.0))
+        yield running
+        yield oldest
+
+    def served(self, host: str, port: int, health: Health | None = None) -> AbstractContextManager[int]:
+        """Answer over HTTP: see ``serving``."""
+        return serving(self._registry, health or Health(), host, port)
 
 
-@contextmanager
-def serving(registry: CollectorRegistry, host: str, port: int) -> Iterator[int]:
-    """Answer Prometheus over HTTP while the block lasts, and yield the port.
+class MetricsOfChildren:
+    """The metrics of several processes as one page: each sample with the label ``process``. Thread-safe.
 
     Args:
-        registry: what is answered.
-        host: the address to listen on.
-        port: 0 for one that the system chooses.
+        ports: gives the ports of the children by slot, at each scrape.
 
     Raises:
-        StompError: the port is taken.
+        MissingExtra: the package prometheus-client is not installed.
     """
-    from prometheus_client import start_http_server
 
+    def __init__(self, ports: Callable[[], Mapping[int, int]]) -> None:
+        with needed_for("a metrics endpoint", "metrics"):
+            from prometheus_client.parser import text_string_to_metric_families
+        self._parse = text_string_to_metric_families
+        self._ports = ports
+
+    def collect(self) -> Iterator[Metric]:
+        """Ask the children; one that does not answer in time is left out. For ``prometheus_client``."""
+        families: dict[str, Metric] = {}
+        for slot, port in sorted(self._ports().items()):
+            for family in self._parse(_fetch(port)):
+                # What ends in _created is the same in OpenMetrics, and no metric of its own.
+                whole = families.setdefault(family.name, family)
+                samples = [each._replace(labels={**each.labels, "process": str(slot)}) for each in family.samples]
+                whole.samples = samples if whole is family else [*whole.samples, *samples]
+        yield from families.values()
+
+
+def _fetch(port: int) -> str:
     try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as error:
-        raise StompError(f"metrics: cannot listen on {host}:{port}: {error.strerror or error}") from error
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SCRAPE_SECONDS) as answer:
+            return str(answer.read().decode())
+    except (OSError, http.client.HTTPException):
+        return ""

@@ -12,22 +12,32 @@ from typing import TYPE_CHECKING
 
 from stomplistener._util.deadline import Deadline
 from stomplistener.errors import StompError
-from stomplistener.worker import signals
+from stomplistener.worker import signals, stacks
 from stomplistener.worker.alive import AliveFile
+from stomplistener.worker.casualties import Casualties
+from stomplistener.worker.endpoint import Health
 from stomplistener.worker.exits import Exit, exit_of
+from stomplistener.worker.handling import Tasks
 from stomplistener.worker.metrics import Metrics
+from stomplistener.worker.notify import Notifier
 from stomplistener.worker.options import RunOptions
+from stomplistener.worker.recycling import Recycling
 from stomplistener.worker.running import Running, StopRequest
-from stomplistener.worker.supervisor import Supervisor, Tether
+from stomplistener.worker.slots import Slot
+from stomplistener.worker.supervisor import Supervisor
+from stomplistener.worker.time_limits import TimeLimits
 from stomplistener.worker.tracing import Tracing
 
 if TYPE_CHECKING:
-    from stomplistener.worker.application import Application, Around, Declaration
+    from stomplistener.worker.application import Application
 
 _log = logging.getLogger("stomplistener.worker")
 
 TICK = 1.0
 """Seconds between two looks at the connections."""
+
+QUICK_TICK = 0.1
+"""The same until they are ready for the first time."""
 
 OVERTIME = 2.0
 """Seconds that the end may take beyond its grace, which handlers may use up to the last."""
@@ -68,34 +78,41 @@ def execute(load: Callable[[], Application], options: RunOptions) -> int:
     Returns:
         the exit code: see :class:`Exit`.
     """
-    tether = Tether.of_this_process()
-    if tether is None and (options.processes > 1 or options.reload):
+    slot = Slot.of_this_process()
+    if slot is None and (options.processes > 1 or options.reload):
         return Supervisor(options).run()
-    return Process(load(), options, tether).run()
+    stacks.dump_on_signal()
+    return Process(load(), options, slot).run()
 
 
 class Process:
     """One process of an application; ``run`` is called in its main thread.
 
     Args:
-        tether: what binds it to its supervisor; None where it has none.
+        slot: what it shares with its supervisor; None where it has none.
     """
 
-    def __init__(self, application: Application, options: RunOptions, tether: Tether | None) -> None:
+    def __init__(self, application: Application, options: RunOptions, slot: Slot | None) -> None:
         self._application = application
         self._options = options
-        self._tether = tether
-        self._alive = AliveFile(tether.own(options.alive_file) if tether else options.alive_file)
+        self._slot = slot
+        self._alive = [AliveFile(options.alive_file)] if slot is None else [slot.alive]
+        self._notifier = Notifier(is_told=slot is None)
+        self._tasks = Tasks()
+        self._limits = TimeLimits(self._tasks)
+        self._recycling = Recycling(options, self._tasks)
+        self._is_live = False
         # Of all ways to wake a thread only SimpleQueue.put is documented to be safe in a signal handler.
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def run(self) -> int:
         """Listen until a signal, or until a connection cannot be had; the exit code."""
         # Who signals every process of a service has the supervisor tell its children again; if need be it kills them.
-        insistent = self._tether is None
+        insistent = self._slot is None
         with signals.handled(lambda number: self._events.put(Stop(f"signal {number}")), insistent=insistent):
-            if self._tether is not None:
-                self._tether.watch(lambda: self._events.put(Stop("its supervisor is gone")))
+            if self._slot is not None:
+                watch = threading.Thread(target=self._slot.watch, args=(self._orphaned, stacks.dump), daemon=True)
+                watch.start()
             try:
                 return self._live()
             except StompError as error:
@@ -105,7 +122,11 @@ class Process:
                 _log.exception("the application failed")
                 return Exit.FAILED
             finally:
-                self._alive.remove()
+                for alive in self._alive:
+                    alive.remove()
+
+    def _orphaned(self) -> None:
+        self._events.put(Stop("its supervisor is gone"))
 
     def _live(self) -> int:
         application = self._application
@@ -116,10 +137,14 @@ class Process:
         with ExitStack() as stack:
             stopping = StopRequest()
             stopping.listen(lambda: self._events.put(Stop("stop()")))
-            instruments = self._instruments(stack)
-            running = stack.enter_context(application.open(self._options.uris, instruments, stopping))
+            self._serve_metrics(stack)
+            casualties = Casualties() if self._slot is None else Casualties(self._slot.directory, self._slot.number)
+            running = stack.enter_context(
+                application.open(self._options.uris, self._tasks, stopping, casualties, self._options.workers)
+            )
             self._connect(running)
             failure = self._serve(running)
+            self._notifier.stopping()
             in_time = self._end(running)
         for hook in application.stop_hooks:
             hook()
@@ -128,16 +153,21 @@ class Process:
             return exit_of(failure)
         return Exit.DONE if in_time else Exit.TIMED_OUT
 
-    def _instruments(self, stack: ExitStack) -> list[Callable[[Declaration], Around]]:
-        port = self._options.metrics_port
+    def _serve_metrics(self, stack: ExitStack) -> None:
+        host, port, slot = self._options.metrics_host, self._options.metrics_port, self._slot
         if port is None:
-            return []
-        metrics = Metrics(lambda: self._application.connections)
-        if self._tether is not None and port:
-            port += self._tether.slot - 1
-        port = stack.enter_context(metrics.served(self._options.metrics_host, port))
-        _log.info("metrics on http://%s:%d/metrics", self._options.metrics_host, port)
-        return [metrics.around]
+            return
+        metrics = Metrics(lambda: self._application.connections, self._tasks)
+        for declaration in self._application.declarations:
+            metrics.declared(declaration.connection, declaration.destination)
+        self._limits.on_overdue(metrics.overdue)
+        health = Health(lambda: not self._limits.has_overdue, lambda: self._is_live)
+        if slot is not None:
+            # The supervisor asks there, and answers for all.
+            slot.write_port(stack.enter_context(metrics.served("127.0.0.1", 0, health)))
+            return
+        port = stack.enter_context(metrics.served(host, port, health))
+        _log.info("metrics on http://%s:%d/metrics", host, port)
 
     def _connect(self, running: Running) -> None:
         for declaration in self._application.declarations:
@@ -151,7 +181,7 @@ class Process:
     def _serve(self, running: Running) -> StompError | None:
         """Until it is to end; the reason if nobody asked for it."""
         while True:
-            event = self._next(TICK)
+            event = self._next(TICK if self._is_live else QUICK_TICK)
             if isinstance(event, Stop):
                 _log.info("ending within %g s: %s", self._options.grace, event.why)
                 return None
@@ -161,8 +191,26 @@ class Process:
                 running.check()
             except StompError as refused:
                 return refused
-            if running.is_live:
-                self._alive.touch()
+            self._look(running)
+
+    def _look(self, running: Running) -> None:
+        """What is to be done now and then."""
+        self._limits.look()
+        self._is_live = running.is_live and running.is_subscribed
+        self._notifier.lives()
+        if self._limits.has_overdue:
+            if self._slot is not None:
+                self._events.put(Stop("a handler hangs, and another process is to take over"))
+            return
+        if self._is_live:
+            self._touch()
+            self._notifier.ready()
+        if (why := self._recycling.why()) is not None:
+            self._events.put(Stop(why))
+
+    def _touch(self) -> None:
+        for alive in self._alive:
+            alive.touch()
 
     def _end(self, running: Running) -> bool:
         """Let handlers end and disconnect; whether all did within the grace."""
@@ -175,8 +223,14 @@ class Process:
 
         threading.Thread(target=close, name="ending", daemon=True).start()
         while not isinstance(self._next(min(TICK, overtime.remaining() or 0.0)), Ended):
-            # Ending is no death: an orchestrator must not cut it short.
-            self._alive.touch()
+            self._limits.look()
+            self._notifier.lives()
+            if not self._limits.has_overdue:
+                # Ending is no death: an orchestrator must not cut it short.
+                self._touch()
+            if self._slot is not None and self._limits.are_all_overdue:
+                _log.error("%d handlers hang: the process ends without them", running.busy)
+                signals.exit_now(Exit.TIMED_OUT)
             if overtime.expired:
                 break
         if running.busy:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from stomplistener._util.deadline import Deadline
+from stomplistener.brokers import IfPossible
 from stomplistener.connection import Connection
 from stomplistener.errors import NotConnected, StompError
 from stomplistener.failover import parse
-from stomplistener.message import Message
-from stomplistener.policy import TryAgain
 from stomplistener.protocol import SubscriptionState
 from stomplistener.subscription import Subscription
+from stomplistener.worker.casualties import Casualties
+from stomplistener.worker.handling import ALWAYS_DEAD, Handling, Tasks
 
 if TYPE_CHECKING:
     from stomplistener.worker.application import Around, ConnectionPlan, Declaration
-
-_NEVER = 86400.0
-"""Seconds that no end of a worker takes."""
 
 JITTER_SECONDS = 1.0
 """Up to so much a worker waits longer before each pass of a reconnect, unless its URI has a ``reconnectDelayJitter``.
@@ -56,17 +52,30 @@ class StopRequest:
             hear()
 
 
+def subscription_options(declaration: Declaration) -> dict[str, Any]:
+    """The arguments of ``Connection.subscribe``, with those that a worker sets unless it is told otherwise."""
+    options = dict(declaration.options)
+    if not options["settle"]:
+        return options
+    own = options["dead_letter_on"]
+    options["dead_letter_on"] = (*(own if isinstance(own, Iterable) else (own,)), *ALWAYS_DEAD)
+    if options["prefetch"] is None:
+        # Without a bound the first of several processes takes the whole backlog.
+        options["prefetch"] = IfPossible(max(2, 4 * options["workers"]))
+    return options
+
+
 class Running:
     """One life of an application. ``close`` is called by one thread, once; all else may be called by any."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tasks: Tasks, casualties: Casualties) -> None:
         self.connections: dict[str, Connection] = {}
         self.subscriptions: list[Subscription] = []
         self.ending = threading.Event()
+        self.tasks = tasks
+        self._casualties = casualties
         self._name = name
         self._listening: set[str] = set()
-        self._lock = threading.Lock()
-        self._busy = 0
 
     def add_connection(self, name: str, plan: ConnectionPlan) -> None:
         assert plan.uri is not None
@@ -76,42 +85,38 @@ class Running:
     def subscribe(self, declaration: Declaration, arounds: Sequence[Around]) -> None:
         """Declare a subscription; it becomes active when its connection is made."""
         connection = self.connections[declaration.connection]
-        listener = self._within(arounds, declaration)
-        self.subscriptions.append(connection.subscribe(declaration.destination, listener, **declaration.options))
+        handling = self.handling(declaration, arounds)
+        options = subscription_options(declaration)
+        subscription = connection.subscribe(declaration.destination, handling.listener(), **options)
+        handling.policy = subscription.policy
+        self.subscriptions.append(subscription)
         self._listening.add(declaration.connection)
 
-    def _within(self, arounds: Sequence[Around], declaration: Declaration) -> Callable[[Message], None]:
-        handler = declaration.handler
-
-        @functools.wraps(handler)
-        def handle(message: Message) -> None:
-            with self._lock:
-                self._busy += 1
-            try:
-                with ExitStack() as stack:
-                    for around in arounds:
-                        stack.enter_context(around(message))
-                    handler(message)
-            except TryAgain as postponed:
-                if self.ending.is_set():
-                    # Not here: the broker has it back when the connection ends, which may not have begun to yet.
-                    postponed.delay = _NEVER
-                raise
-            finally:
-                with self._lock:
-                    self._busy -= 1
-
-        return handle
+    def handling(self, declaration: Declaration, arounds: Sequence[Around]) -> Handling:
+        """What makes the attempts of a handler."""
+        return Handling(
+            declaration,
+            arounds,
+            self.tasks,
+            lambda: self.connections[declaration.connection],
+            self.ending.is_set,
+            self._casualties,
+        )
 
     @property
     def busy(self) -> int:
         """How many handlers run now."""
-        return self._busy
+        return self.tasks.count
 
     @property
     def is_live(self) -> bool:
         """Whether every connection is ready."""
         return all(connection.is_connected for connection in self.connections.values())
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether the broker has confirmed every subscription."""
+        return all(each.state is SubscriptionState.ACTIVE for each in self.subscriptions)
 
     def check(self) -> None:
         """Raise if the broker refuses a subscription: a worker that does not listen must not look as if it did.

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
@@ -18,7 +18,11 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP")
 
 @contextmanager
 def handled(
-    first: Callable[[int], object], at_once: Callable[[int], object] | None = None, *, insistent: bool = True
+    first: Callable[[int], object],
+    at_once: Callable[[int], object] | None = None,
+    *,
+    insistent: bool = True,
+    others: Mapping[str, Callable[[], object]] | None = None,
 ) -> Iterator[None]:
     """Handle the signals that end a process; outside the main thread, where Python has none, change nothing.
 
@@ -27,6 +31,7 @@ def handled(
             more than put something on a ``SimpleQueue``.
         at_once: called with the number of the second one, before the process ends.
         insistent: whether a second one ends the process at all.
+        others: what further signals do, by name, each time that they come; for it holds what holds for ``first``.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -43,7 +48,14 @@ def handled(
             at_once(number)
         exit_now(128 + number)
 
-    former: dict[int, Any] = {number: signal.signal(number, handler) for number in ENDING if not _is_hushed(number)}
+    further = {int(getattr(signal, name)): act for name, act in (others or {}).items() if hasattr(signal, name)}
+
+    def act(number: int, _frame: FrameType | None) -> None:
+        further[number]()
+
+    ending = [number for number in ENDING if number not in further and not _is_hushed(number)]
+    former: dict[int, Any] = {number: signal.signal(number, handler) for number in ending}
+    former |= {number: signal.signal(number, act) for number in further}
     try:
         yield
     finally:

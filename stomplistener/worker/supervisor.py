@@ -1,13 +1,14 @@
 """Several processes of one application: started, watched, started anew when they end, told when to stop.
 
-Each child is this program's own command line again, with an environment variable that gives it a *slot*, its number
-from 1. What binds it to the supervisor is a pipe on its stdin, which ends when the supervisor does, however that dies:
-no child goes on without one. Children have process groups of their own, so that a Ctrl-C on the terminal reaches them
-once, through the supervisor, and does not count as two signals.
+Each child is this program's own command line again, with an environment that gives it a *slot*: its number, from 1, and
+a directory that it shares with the supervisor. What binds it to the supervisor is a pipe on its stdin, which ends when
+the supervisor does, however that dies: no child goes on without one. Children have process groups of their own, so that
+a Ctrl-C on the terminal reaches them once, through the supervisor, and does not count as two signals.
 """
 
 from __future__ import annotations
 
+import collections
 import logging
 import os
 import queue
@@ -17,51 +18,34 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from stomplistener._util.deadline import Deadline
-from stomplistener.worker import signals
+from stomplistener.errors import StompError
+from stomplistener.worker import signals, stacks
 from stomplistener.worker.alive import AliveFile
 from stomplistener.worker.backoff import BackOff
-from stomplistener.worker.exits import Exit
+from stomplistener.worker.casualties import Deaths
+from stomplistener.worker.endpoint import Health, serving
+from stomplistener.worker.exits import Exit, exit_of
+from stomplistener.worker.metrics import MetricsOfChildren
+from stomplistener.worker.notify import Notifier
 from stomplistener.worker.options import RunOptions
 from stomplistener.worker.reload import Watcher
+from stomplistener.worker.slots import DUMP, Slot
 
 _log = logging.getLogger("stomplistener.worker")
 
-SLOT = "STOMPLISTENER_WORKER_SLOT"
 TICK = 1.0
+QUICK_TICK = 0.1
 OVERTIME = 5.0
 """Seconds beyond the grace after which a child that was told to end is killed."""
 
-
-@dataclass(frozen=True)
-class Tether:
-    """What binds a child to its supervisor."""
-
-    slot: int
-
-    @classmethod
-    def of_this_process(cls) -> Tether | None:
-        """The tether of this process, if a supervisor started it. Its own children will not take it for theirs."""
-        slot = os.environ.pop(SLOT, None)
-        return None if slot is None else cls(int(slot))
-
-    def own(self, path: Path | None) -> Path | None:
-        """A file of this child, where all were given the same name."""
-        return None if path is None else path.with_name(f"{path.name}.{self.slot}")
-
-    def watch(self, gone: Callable[[], object]) -> None:
-        """Have ``gone`` called, in a thread, when the supervisor has ended."""
-
-        def wait() -> None:
-            # Not sys.stdin, whose lock a daemon thread must not hold when the interpreter ends.
-            while os.read(0, 1024):
-                pass
-            gone()
-
-        threading.Thread(target=wait, name="tether", daemon=True).start()
+START_SECONDS = 60.0
+"""How long a new child may take until it listens, before children of a deployment are replaced no further."""
 
 
 @dataclass
@@ -74,7 +58,7 @@ class Child:
         ending: by when the process, told to end, has to have done so; None: it was not told.
     """
 
-    slot: int
+    slot: Slot
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
     due: float | None = 0.0
@@ -87,6 +71,16 @@ class Stop:
     """A signal came."""
 
     number: int
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """The children are to be replaced one after the other."""
+
+
+@dataclass(frozen=True)
+class Dump:
+    """Somebody wants to see all stacks."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,7 @@ class Changed:
     paths: Sequence[str]
 
 
-Event = Stop | Exited | Changed
+Event = Stop | Deploy | Dump | Exited | Changed
 
 
 class Supervisor:
@@ -118,25 +112,58 @@ class Supervisor:
     def __init__(self, options: RunOptions, command: Sequence[str] | None = None) -> None:
         self._options = options
         self._command = list(command or [sys.executable, *sys.orig_argv[1:]])
-        self._children = [Child(slot) for slot in range(1, options.processes + 1)]
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._alive = AliveFile(options.alive_file)
+        self._notifier = Notifier()
         self._stopping = False
         self._worst = 0
+        # Children that are still to be replaced by a deployment, and the one that is being replaced.
+        self._old: collections.deque[Child] = collections.deque()
+        self._replaced: Child | None = None
+        # A terminal that is closed sends SIGHUP, too, and wants the end.
+        self._deploys = not _is_terminal(0)
 
     def run(self) -> int:
         """Supervise until a signal, and until every child has ended then; the exit code is the worst of theirs."""
-        with signals.handled(lambda number: self._events.put(Stop(number)), self._kill_all):
-            watcher = Watcher(self._options, lambda paths: self._events.put(Changed(paths)))
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(TemporaryDirectory(prefix="stomplistener-")))
+            self._deaths = Deaths(directory)
+            self._children = [Child(Slot(directory, number)) for number in range(1, self._options.processes + 1)]
             try:
-                while not self._stopping or any(child.process for child in self._children):
-                    self._start_due()
-                    self._handle(self._next())
-                    self._look()
-            finally:
-                watcher.stop()
-                self._alive.remove()
+                self._serve_metrics(stack)
+            except StompError as error:
+                _log.error("%s", error)
+                return exit_of(error)
+            stack.enter_context(signals.handled(self._signalled, self._kill_all, insistent=True, others=self._others()))
+            watcher = Watcher(self._options, lambda paths: self._events.put(Changed(paths)))
+            stack.callback(self._alive.remove)
+            stack.callback(watcher.stop)
+            while not self._stopping or any(child.process for child in self._children):
+                self._start_due()
+                self._handle(self._next())
+                self._look()
         return self._worst
+
+    def _signalled(self, number: int) -> None:
+        self._events.put(Stop(number))
+
+    def _others(self) -> dict[str, Callable[[], object]]:
+        others: dict[str, Callable[[], object]] = {"SIGUSR2": lambda: self._events.put(Dump())}
+        if self._deploys:
+            others["SIGHUP"] = lambda: self._events.put(Deploy())
+        return others
+
+    def _serve_metrics(self, stack: ExitStack) -> None:
+        host, port = self._options.metrics_host, self._options.metrics_port
+        if port is None:
+            return
+        health = Health(is_ready=self._are_all_alive)
+        port = stack.enter_context(serving(MetricsOfChildren(self._ports), health, host, port))
+        _log.info("metrics on http://%s:%d/metrics", host, port)
+
+    def _ports(self) -> dict[int, int]:
+        found = {child.slot.number: child.slot.read_port() for child in self._children}
+        return {slot: port for slot, port in found.items() if port is not None}
 
     # Children
 
@@ -151,29 +178,28 @@ class Supervisor:
         child.process = process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
-            env={**os.environ, SLOT: str(child.slot)},
+            env={**os.environ, **child.slot.variables},
             process_group=0 if os.name == "posix" else None,
         )
-        _log.info("process %d started, pid %d", child.slot, process.pid)
+        _log.info("process %d started, pid %d", child.slot.number, process.pid)
 
         def wait() -> None:
             process.wait()
             self._events.put(Exited(child, process))
 
-        threading.Thread(target=wait, name=f"wait-{child.slot}", daemon=True).start()
+        threading.Thread(target=wait, name=f"wait-{child.slot.number}", daemon=True).start()
 
-    def _tell_to_end(self) -> None:
-        for child in self._children:
-            # To a child that is ending already a second signal would mean: at once.
-            if child.process is None or child.ending is not None:
-                continue
-            child.ending = Deadline(self._options.grace + OVERTIME)
-            if os.name == "posix":
-                # Whichever signal came: on SIGINT a child that is still importing would print a traceback.
-                child.process.terminate()
-            elif child.process.stdin is not None:
-                # Elsewhere to terminate is to kill, but the end of its tether tells a child as much.
-                child.process.stdin.close()
+    def _tell_to_end(self, child: Child) -> None:
+        # To a child that is ending already a second signal would mean: at once.
+        if child.process is None or child.ending is not None:
+            return
+        child.ending = Deadline(self._options.grace + OVERTIME)
+        if os.name == "posix":
+            # Whichever signal came: on SIGINT a child that is still importing would print a traceback.
+            child.process.terminate()
+        elif child.process.stdin is not None:
+            # Elsewhere to terminate is to kill, but the end of its tether tells a child as much.
+            child.process.stdin.close()
 
     def _kill_all(self, _number: int) -> None:
         for child in self._children:
@@ -184,8 +210,10 @@ class Supervisor:
 
     def _next(self) -> Event | None:
         waits = [child.due - time.monotonic() for child in self._children if not child.process and child.due]
+        # A file says that a new child listens, and nothing wakes for it.
+        tick = QUICK_TICK if self._replaced is not None or not self._notifier.is_ready else TICK
         try:
-            return self._events.get(timeout=max(0.0, min([TICK, *waits])))
+            return self._events.get(timeout=max(0.0, min([tick, *waits])))
         except queue.Empty:
             return None
 
@@ -193,8 +221,12 @@ class Supervisor:
         match event:
             case Stop(number):
                 _log.info("signal %d: ending all processes within %g s", number, self._options.grace)
-                self._stopping = True
-                self._tell_to_end()
+                self._end_all()
+            case Deploy():
+                _log.info("replacing all processes, one after the other")
+                self._old = collections.deque(self._children)
+            case Dump():
+                self._dump()
             case Exited(child, process):
                 child.process = None
                 self._exited(child, process.returncode)
@@ -202,33 +234,97 @@ class Supervisor:
                 _log.info("starting anew: %s", ", ".join(paths))
                 for child in self._children:
                     child.due = 0.0
-                self._tell_to_end()
+                    self._tell_to_end(child)
+
+    def _end_all(self) -> None:
+        self._stopping = True
+        self._old.clear()
+        self._notifier.stopping()
+        for child in self._children:
+            self._tell_to_end(child)
+
+    def _dump(self) -> None:
+        stacks.dump()
+        for child in self._children:
+            if child.process is not None and child.process.stdin is not None:
+                # By the pipe: a signal would kill a child that does not handle it yet.
+                with suppress(OSError):
+                    child.process.stdin.write(DUMP)
+                    child.process.stdin.flush()
 
     def _exited(self, child: Child, code: int) -> None:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         wanted, child.ending = child.ending is not None, None
+        slot = child.slot.number
+        child.slot.clear()
+        self._count_death(child, code, wanted=wanted)
         if self._stopping:
-            _log.info("process %d ended: %s", child.slot, how)
+            _log.info("process %d ended: %s", slot, how)
             # A signal that came before the child could handle it found no message in its hands.
             self._worst = max(self._worst, 0 if code == -signal.SIGTERM else Exit.FAILED if code < 0 else code)
         elif wanted:
             child.due = 0.0
         elif self._options.reload and code:
             child.due = None
-            _log.warning("process %d ended: %s; another one starts when a file changes", child.slot, how)
+            _log.warning("process %d ended: %s; another one starts when a file changes", slot, how)
+        elif code == Exit.USAGE:
+            _log.error("process %d ended: %s; starting it again cannot help, so all end", slot, how)
+            self._worst = max(self._worst, code)
+            self._end_all()
+        elif code == Exit.DONE and time.monotonic() - child.began >= TICK:
+            child.due = 0.0
+            _log.info("process %d ended: another one takes over", slot)
         else:
             delay = child.back_off.delay(time.monotonic() - child.began)
             child.due = time.monotonic() + delay
-            _log.warning("process %d ended: %s; another one starts in %g s", child.slot, how, delay)
+            _log.warning("process %d ended: %s; another one starts in %g s", slot, how, delay)
+
+    def _count_death(self, child: Child, code: int, *, wanted: bool) -> None:
+        """What a child had in its hands when it died may be what it died of, unless it was told to end."""
+        if wanted or code == Exit.DONE:
+            self._deaths.forget(child.slot.number)
+        else:
+            self._deaths.count(child.slot.number)
 
     def _look(self) -> None:
         """What is to be done now and then."""
         for child in self._children:
             if child.process is not None and child.ending is not None and child.ending.expired:
-                _log.error("process %d has not ended %g s after its grace: it is killed", child.slot, OVERTIME)
+                _log.error("process %d has not ended %g s after its grace: it is killed", child.slot.number, OVERTIME)
                 child.process.kill()
-        if all(self._is_alive(child) for child in self._children):
+        self._notifier.lives()
+        self._replace_next()
+        if self._are_all_alive():
             self._alive.touch()
+            self._notifier.ready()
+
+    def _replace_next(self) -> None:
+        """Go on with a deployment: a child is told to end when the one before is replaced by one that listens."""
+        child = self._replaced
+        if child is not None:
+            if self._is_alive(child) and child.ending is None:
+                self._replaced = None
+            elif child.ending is None and child.process is None and child.due is not None and child.due > 0.0:
+                _log.error("process %d does not start: the others are not replaced", child.slot.number)
+                self._replaced = None
+                self._old.clear()
+            elif child.ending is None and child.process and time.monotonic() - child.began > START_SECONDS:
+                _log.error("process %d does not listen yet: the others are not replaced", child.slot.number)
+                self._replaced = None
+                self._old.clear()
+        if self._replaced is None and self._old:
+            self._replaced = self._old.popleft()
+            self._tell_to_end(self._replaced)
+
+    def _are_all_alive(self) -> bool:
+        return all(self._is_alive(child) for child in self._children)
 
     def _is_alive(self, child: Child) -> bool:
-        return child.process is not None and AliveFile(Tether(child.slot).own(self._options.alive_file)).is_fresh
+        return child.process is not None and child.slot.alive.is_fresh
+
+
+def _is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False

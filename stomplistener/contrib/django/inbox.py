@@ -5,19 +5,11 @@ identifies the message. If the row is there already, the handler is not called a
 copies at the same moment the second one waits in the database until the transaction of the first one has ended, in
 whatever process it runs. A handler that raises takes the row back with everything else that it wrote.
 
-What identifies a message, in this order:
-
-1. the header that ``once`` names;
-2. with ``once=True`` its ``outbox-id``, or the headers by which the packages django-outbox-pattern and CAP know theirs;
-3. its message id, on ActiveMQ alone: it keeps the id for a redelivery, and never gives it to another message.
-   RabbitMQ gives each delivery another id, and Artemis may give an id again after its journal was made anew.
-
-A message that nothing identifies fails, since it cannot be known whether it was handled before.
+What identifies a message is told in ``worker.inbox``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,24 +21,11 @@ from django.utils import timezone
 from stomplistener.contrib.django.models import InboxMessage
 from stomplistener.contrib.django.outbox import deleted_in_chunks
 from stomplistener.message import Message
+from stomplistener.worker.inbox import LONGEST, NoIdentity, Repeated, identity_of
+
+__all__ = ["Inbox", "NoIdentity", "Repeated", "handled_rows_deleted", "purge_inbox"]
 
 _log = logging.getLogger("stomplistener.django")
-
-KNOWN = ("outbox-id", "dop-msg-id", "cap-msg-id")
-"""Headers that identify a message with ``once=True``: ours, django-outbox-pattern's, and CAP's."""
-
-KEEPS_IDS = "activemq/"
-"""How the name of the one broker begins whose message ids are safe."""
-
-_LONGEST = 255
-
-
-class NoIdentity(ValueError):
-    """Nothing tells the message from all others."""
-
-
-class Repeated(Exception):
-    """The message was handled before."""
 
 
 class Inbox:
@@ -61,7 +40,7 @@ class Inbox:
 
     def __init__(self, destination: str, once: bool | str, using: str | None, server: Callable[[], str]) -> None:
         self.handler = ""
-        self._destination = destination[:_LONGEST]
+        self._destination = destination[:LONGEST]
         self._once = once
         self._using = using
         self._server = server
@@ -82,36 +61,18 @@ class Inbox:
             Repeated: the row is there already.
             NoIdentity: nothing identifies the message.
         """
-        identity = self._identity(message)
+        identity = identity_of(message, self._once, self._server())
         using = self._using or router.db_for_write(InboxMessage)
         with transaction.atomic(using=using):
             try:
                 # A transaction of its own within: an error would make the outer one unusable on PostgreSQL.
                 with transaction.atomic(using=using):
                     InboxMessage.objects.using(using).create(
-                        handler=self.handler[:_LONGEST], destination=self._destination, message=identity
+                        handler=self.handler[:LONGEST], destination=self._destination, message=identity
                     )
             except IntegrityError as error:
                 raise Repeated from error
             yield
-
-    def _identity(self, message: Message) -> str:
-        wanted = KNOWN if self._once is True else (str(self._once),)
-        for name in wanted:
-            if value := message.headers.get(name):
-                return _shortened(f"{name}:{value}")
-        if self._once is True and self._server().lower().startswith(KEEPS_IDS):
-            return _shortened(f"message-id:{message.id}")
-        raise NoIdentity(
-            f"the message has no header {' or '.join(wanted)}, so nothing tells whether it was handled before; "
-            "have its sender set one, and name it with once="
-        )
-
-
-def _shortened(identity: str) -> str:
-    if len(identity) <= _LONGEST:
-        return identity
-    return "sha256:" + hashlib.sha256(identity.encode()).hexdigest()
 
 
 def purge_inbox(keep: float, using: str | None = None, chunk: int = 1000) -> int:

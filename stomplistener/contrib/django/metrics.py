@@ -15,8 +15,8 @@ from stomplistener.connection import Connection
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.django.outbox import State
 from stomplistener.contrib.django.relay import Relay
+from stomplistener.worker.endpoint import Health, serving
 from stomplistener.worker.extras import needed_for
-from stomplistener.worker.metrics import serving
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -94,4 +94,4 @@ class RelayMetrics:
 
     def served(self, host: str, port: int) -> AbstractContextManager[int]:
         """Answer Prometheus: see ``serving``."""
-        return serving(self._registry, host, port)
+        return serving(self._registry, Health(is_ready=lambda: self._connection.is_connected), host, port)

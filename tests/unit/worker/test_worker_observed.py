@@ -17,6 +17,7 @@ from stomplistener.cli.top import read
 from stomplistener.testing import Broker
 from stomplistener.transport import MissingExtra
 from stomplistener.worker import Application, RunOptions, execute
+from stomplistener.worker.handling import Tasks
 from stomplistener.worker.metrics import Metrics
 from stomplistener.worker.tracing import Tracing
 
@@ -88,14 +89,15 @@ def test_prometheus_finds_counts_of_connections_and_handlers(broker: Broker) -> 
     app = Application(broker.uri)
     page: list[str] = []
     ports: list[int] = []
-    metrics = Metrics(lambda: app.connections)
+    tasks = Tasks()
+    metrics = Metrics(lambda: app.connections, tasks)
 
     @app.listener("/queue/a")
     def handle(message: Message) -> None:
         if message.text == "bad":
             raise ValueError(message.text)
 
-    with metrics.served("127.0.0.1", 0) as port, app.open({}, [metrics.around]) as running:
+    with metrics.served("127.0.0.1", 0) as port, app.open({}, tasks) as running:
         ports.append(port)
         for connection in running.connections.values():
             connection.connect()
@@ -106,7 +108,7 @@ def test_prometheus_finds_counts_of_connections_and_handlers(broker: Broker) -> 
             page.append(answer.read().decode())
         running.connections["default"].disconnect()
     labels = 'connection="default",destination="/queue/a"'
-    assert f'stomplistener_handled_total{{{labels},outcome="ok"}} 2.0' in page[0]
+    assert f'stomplistener_handled_total{{{labels},outcome="acked"}} 2.0' in page[0]
     assert f"stomplistener_handler_seconds_count{{{labels}}}" in page[0]
     [(key, row)] = read(page[0], "here", 1.0).items()
     assert key == ("here", "default")

@@ -1,0 +1,87 @@
+"""What a paused subscription has received: it waits here, unacknowledged, until the subscription goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from stomplistener._engine.context import Context
+from stomplistener._engine.dispatch_queue import Item
+from stomplistener._engine.flow_control import FlowControl
+from stomplistener._util.deadline import Deadline
+from stomplistener.message import Message
+
+
+class SubscriptionQueue(Protocol):
+    """What a subscription needs of its queue."""
+
+    def put(self, batch: list[Item]) -> None: ...
+    def take(self, deadline: Deadline) -> Item | None: ...
+    def discard(self, unwanted: Callable[[Item], bool]) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def is_over(self) -> bool: ...
+
+
+class HeldQueue:
+    """In the place of a subscription's queue while it is paused. What waits here counts towards the bound.
+
+    Args:
+        context: whose lock guards it.
+        flow: counts.
+        is_stale: whether the broker will deliver a message again.
+        behind: the queue that goes on afterwards.
+    """
+
+    def __init__(
+        self, context: Context, flow: FlowControl, is_stale: Callable[[Item], bool], behind: SubscriptionQueue
+    ) -> None:
+        self._lock = context.lock
+        self._flow = flow
+        self._is_stale = is_stale
+        self._held: list[Message] = []
+        self.behind = behind
+
+    def put(self, batch: list[Item]) -> None:
+        """Keep messages. What the broker has back by now is dropped. Call without the lock."""
+        with self._lock:
+            self.discard(self._is_stale)
+            for item in batch:
+                self.keep(item)
+
+    def keep(self, item: Item) -> bool:
+        """Keep one item; always true. Call with the lock held."""
+        if isinstance(item, Message):
+            self._held.append(item)
+            self._flow.add(1, item.frame.size)
+        return True
+
+    def release(self) -> list[Item]:
+        """Give up all that was kept, in order."""
+        with self._lock:
+            released: list[Item] = []
+            self.discard(lambda item: released.append(item) is None)
+        return released
+
+    def discard(self, unwanted: Callable[[Item], bool]) -> None:
+        """Drop what is kept and unwanted; it is called with the lock held."""
+        with self._lock:
+            held, self._held = self._held, []
+            for message in held:
+                if unwanted(message):
+                    self._flow.remove(1, message.frame.size)
+                else:
+                    self._held.append(message)
+
+    def take(self, deadline: Deadline) -> Item | None:
+        """As of a ``DispatchQueue``: nothing comes while it is paused."""
+        return self.behind.take(deadline)
+
+    def stop(self) -> None:
+        """Let the threads end when the queue is empty."""
+        self.behind.stop()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was stopped and its threads have ended."""
+        return self.behind.is_over

@@ -1,0 +1,157 @@
+"""Messages of one value of a header in order, those of different values side by side, in the threads of one queue.
+
+The first message of a value holds its *turn*: those behind it wait here until it is worked off for good, with its
+retries. So a thread never waits for another one.
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from stomplistener._engine.context import Context
+from stomplistener._engine.dispatch_queue import Batch, DispatchQueue, Item, Runner
+from stomplistener._engine.flow_control import FlowControl
+from stomplistener._util.deadline import Deadline
+from stomplistener._util.timer import Entry, timer
+from stomplistener.message import Message
+
+LOOK = 1.0
+"""Seconds between two looks whether a message that waits for another try has gone back to the broker instead."""
+
+
+@dataclass(eq=False)
+class Turn:
+    """The messages of one value: the one that is in the queue, runs or waits for another try, and those behind it."""
+
+    head: Message
+    waits: bool = False
+    behind: collections.deque[Message] = field(default_factory=collections.deque)
+
+
+class OrderedQueue:
+    """In the place of a ``DispatchQueue``, in front of one.
+
+    Args:
+        context: whose lock guards the turns.
+        flow: counts the messages that wait here, too.
+        runner: works off messages.
+        is_stale: whether the broker will deliver a message again.
+        header: whose values are kept in order.
+        make: makes the queue, given what it has to run.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        flow: FlowControl,
+        runner: Runner,
+        is_stale: Callable[[Item], bool],
+        header: str,
+        make: Callable[[Runner], DispatchQueue],
+    ) -> None:
+        self._lock = context.lock
+        self._flow = flow
+        self._runner = runner
+        self._is_stale = is_stale
+        self._header = header
+        self._turns: dict[str, Turn] = {}
+        self._queue = make(self)
+
+    def put(self, batch: list[Item]) -> None:
+        """Line up messages, each behind the others of its value. Call without the lock."""
+        with self._lock:
+            ready = [item for item in batch if self._has_turn(item)]
+        if ready:
+            self._queue.put(ready)
+
+    def _has_turn(self, item: Item) -> bool:
+        key = self._key(item)
+        if key is None or not isinstance(item, Message):
+            return True
+        turn = self._turns.get(key)
+        if turn is None:
+            self._turns[key] = Turn(item)
+            return True
+        if turn.head is item:
+            turn.waits = False
+            return True
+        turn.behind.append(item)
+        self._flow.add(1, item.frame.size)
+        return False
+
+    def _key(self, item: Item) -> str | None:
+        return item.headers.get(self._header) if isinstance(item, Message) else None
+
+    def run(self, items: Batch) -> None:
+        """Work off items, and give the turn to the next of each value. In the threads of the queue."""
+        for item in items:
+            key = self._key(item)
+            if key is None or not isinstance(item, Message):
+                self._runner.run([item])
+                continue
+            tries = item.attempts + item.postponed
+            with self._lock:
+                # Put back at once, it is in the queue again before the run has ended.
+                self._turns[key].waits = True
+            self._runner.run([item])
+            if item.attempts + item.postponed == tries or item.settled:
+                self._pass_on(key, item)
+            else:
+                self._look_later(key, item)
+
+    def _pass_on(self, key: str, head: Message) -> None:
+        """The head is worked off, or the broker has it back: the next one has the turn."""
+        with self._lock:
+            turn = self._turns.get(key)
+            if turn is None or turn.head is not head:
+                return
+            if not turn.behind:
+                del self._turns[key]
+                return
+            turn.head, turn.waits = turn.behind.popleft(), False
+            self._flow.remove(1, turn.head.frame.size)
+            following = turn.head
+        self._queue.put([following])
+
+    def _look_later(self, key: str, head: Message) -> None:
+        """Retries are forgotten when the connection is lost, which nobody tells the queue."""
+
+        def look() -> None:
+            with self._lock:
+                turn = self._turns.get(key)
+                if turn is None or turn.head is not head or not turn.waits:
+                    return
+            if self._is_stale(head):
+                self._pass_on(key, head)
+            else:
+                self._look_later(key, head)
+
+        timer().add(Entry(time.monotonic() + LOOK, look))
+
+    def discard(self, unwanted: Callable[[Item], bool]) -> None:
+        """Drop the items that wait and for which ``unwanted`` is true; it is called with the lock held."""
+        self._queue.discard(unwanted)
+        with self._lock:
+            for turn in self._turns.values():
+                behind, turn.behind = turn.behind, collections.deque()
+                for item in behind:
+                    if unwanted(item):
+                        self._flow.remove(1, item.frame.size)
+                    else:
+                        turn.behind.append(item)
+
+    def take(self, deadline: Deadline) -> Item | None:
+        """As of a ``DispatchQueue``."""
+        return self._queue.take(deadline)
+
+    def stop(self) -> None:
+        """Let the threads end when the queue is empty."""
+        self._queue.stop()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was stopped and its threads have ended."""
+        return self._queue.is_over

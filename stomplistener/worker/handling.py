@@ -1,0 +1,233 @@
+"""One handler's messages: each attempt is called, measured and judged here, in the threads of its subscription."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from stomplistener.connection import Connection
+from stomplistener.errors import ProtocolError, StompError
+from stomplistener.listener import refuse_unawaited
+from stomplistener.message import OF_A_DELIVERY, Message
+from stomplistener.policy import SettlePolicy, TryAgain, Verdict
+from stomplistener.states import MessageState
+from stomplistener.worker.casualties import Casualties, TooManyDeaths
+from stomplistener.worker.payload import PayloadError
+
+if TYPE_CHECKING:
+    from stomplistener.worker.application import Around, Declaration
+
+_log = logging.getLogger("stomplistener.worker")
+
+ATTEMPTS = "stomplistener-attempts"
+"""The header that counts the attempts of a message which the broker keeps between them."""
+
+STALE = "stale"
+"""In the place of a verdict: the connection was gone when the handler ended, so the message comes again."""
+
+_NEVER = 86400.0
+"""Seconds that no end of a worker takes."""
+
+ALWAYS_DEAD = (PayloadError, TooManyDeaths)
+"""What no retry can help, whatever a handler declares."""
+
+
+@dataclass(eq=False)
+class Task:
+    """One attempt that runs.
+
+    Attributes:
+        declaration: the handler's.
+        message: what it was given.
+        thread: the identifier of the thread that runs it.
+        began: in seconds of the monotonic clock.
+        is_overdue: whether it was found to run longer than its time limit.
+    """
+
+    declaration: Declaration
+    message: Message
+    thread: int
+    began: float
+    is_overdue: bool = False
+
+
+class Observer(Protocol):
+    """Hears of attempts. Its methods are called in the threads of handlers, and must not raise."""
+
+    def ended(self, task: Task, outcome: str, seconds: float) -> None:
+        """An attempt has ended; the outcome is a verdict, or ``stale``."""
+
+
+class Tasks:
+    """The attempts that run now in this process, and how many have ended. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[Task] = set()
+        self._observers: list[Observer] = []
+        self.ended = 0
+
+    def observe(self, observer: Observer) -> None:
+        """Let an observer hear of all attempts."""
+        self._observers.append(observer)
+
+    def begin(self, declaration: Declaration, message: Message) -> Task:
+        task = Task(declaration, message, threading.get_ident(), time.monotonic())
+        with self._lock:
+            self._running.add(task)
+        return task
+
+    def end(self, task: Task, outcome: str) -> None:
+        seconds = time.monotonic() - task.began
+        with self._lock:
+            self._running.discard(task)
+            self.ended += 1
+        for observer in self._observers:
+            observer.ended(task, outcome, seconds)
+
+    def running(self) -> Sequence[Task]:
+        """What runs now."""
+        with self._lock:
+            return tuple(self._running)
+
+    @property
+    def count(self) -> int:
+        """How many run now."""
+        return len(self._running)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.running())
+
+
+class Handling:
+    """The attempts of one handler.
+
+    Args:
+        declaration: the handler's.
+        arounds: all that goes around each attempt, outermost first.
+        tasks: notes what runs.
+        sender: gives the connection to send by.
+        is_ending: whether the application is told to end.
+        casualties: knows which messages killed their process.
+    """
+
+    def __init__(
+        self,
+        declaration: Declaration,
+        arounds: Sequence[Around],
+        tasks: Tasks,
+        sender: Callable[[], Connection],
+        is_ending: Callable[[], bool],
+        casualties: Casualties,
+    ) -> None:
+        self._declaration = declaration
+        self._arounds = arounds
+        self.policy = SettlePolicy()
+        """How its messages are settled, as the subscription has it."""
+        self._tasks = tasks
+        self._sender = sender
+        self._is_ending = is_ending
+        self._casualties = casualties
+
+    def listener(self) -> Callable[[Message], None]:
+        """Return what the subscription calls."""
+
+        @functools.wraps(self._declaration.handler)
+        def handle(message: Message) -> None:
+            self.handle(message)
+
+        # A signature of the handler's would be taken for that of the listener.
+        del handle.__wrapped__  # type: ignore[attr-defined]
+        return handle
+
+    def handle(self, message: Message) -> Verdict:
+        """Make one attempt, and return what it means. What the handler raises passes."""
+        tried = message.headers.get(ATTEMPTS, "")
+        if self._declaration.retry_by == "broker" and tried.isdecimal():
+            message.attempts = max(message.attempts, int(tried))
+        task, error = self._tasks.begin(self._declaration, message), None
+        verdict = Verdict.REJECTED
+        try:
+            self._attempt(message)
+            verdict = self.policy.decide(message.attempts, None)
+        except BaseException as raised:
+            error = raised
+            verdict = self.policy.decide(message.attempts, error)
+            if isinstance(raised, TryAgain) and self._is_ending():
+                # Not here: the broker has it back when the connection ends, which may not have begun to yet.
+                raised.delay = _NEVER
+            if verdict is not Verdict.RETRIED or not self._is_retried_by_broker(message, error):
+                raise
+        finally:
+            self._tasks.end(task, self._outcome(message, verdict))
+        return verdict
+
+    def _attempt(self, message: Message) -> None:
+        declaration = self._declaration
+        with ExitStack() as stack:
+            if declaration.max_deliveries is not None:
+                stack.enter_context(self._casualties.in_hands(message, declaration.max_deliveries))
+            returned = None
+            with ExitStack() as around:
+                for each in self._arounds:
+                    around.enter_context(each(message))
+                returned = declaration.call(message)
+                if returned is not None:
+                    refuse_unawaited(declaration.handler, returned)
+            # What the arounds commit has happened, and the message is not acknowledged yet.
+            if returned is not None and message.reply_to is not None:
+                self._reply(message, returned)
+
+    def _reply(self, message: Message, returned: Any) -> None:
+        if isinstance(returned, (str, bytes, bytearray, memoryview)):
+            message.reply(returned)
+        else:
+            codec = self._declaration.codecs.of(message)
+            message.reply(codec.encode(returned), content_type=codec.reply_type)
+
+    def _outcome(self, message: Message, verdict: Verdict) -> str:
+        if message.state is MessageState.ACKED:
+            return Verdict.ACKED
+        if message.state is MessageState.NACKED:
+            return Verdict.REJECTED
+        subscription = message.subscription
+        if subscription is not None and subscription.ack != "auto" and message.epoch != self._sender().session.epoch:
+            return STALE
+        return verdict
+
+    # Retries that outlive this process
+
+    def _is_retried_by_broker(self, message: Message, error: BaseException) -> bool:
+        """Give the broker a copy that it delivers later, so that the message itself can be acknowledged."""
+        if self._declaration.retry_by != "broker" or isinstance(error, TryAgain) or self._is_topic(message):
+            return False
+        attempts = message.attempts + 1
+        headers = {name: value for name, value in message.headers.items() if name not in OF_A_DELIVERY}
+        headers |= {ATTEMPTS: str(attempts), "persistent": "true"}
+        delay = max(self.policy.backoff.delay(attempts), 0.001)
+        try:
+            self._sender().send(self._declaration.destination, message.body, headers, delay=delay, confirm=True)
+        except ProtocolError:
+            # The broker cannot: we wait ourselves.
+            return False
+        except StompError as failure:
+            _log.warning("%r is tried again here, since the broker does not take it: %s", message, failure)
+            return False
+        _log.warning(
+            "%s: %s; the broker delivers the message again in %.3g s, attempt %d of %d",
+            type(error).__name__, error, delay, attempts + 1, self.policy.retries + 1,
+        )  # fmt: skip
+        return True
+
+    def _is_topic(self, _message: Message) -> bool:
+        """A copy would go to all subscribers of a topic, who have had the message."""
+        destination = self._declaration.destination
+        return self._declaration.options.get("durable") is not None or destination.startswith(
+            ("/topic/", "topic://", "/exchange/", "/dsub/", "jms.topic.")
+        )

@@ -1,0 +1,252 @@
+"""Messages that are handled once, though they may come twice: what identifies a message, and who remembers it.
+
+What identifies a message, in this order:
+
+1. the header that ``once`` names;
+2. with ``once=True`` its ``outbox-id``, or the headers by which the packages django-outbox-pattern and CAP know theirs;
+3. its message id, on ActiveMQ alone: it keeps the id for a redelivery, and never gives it to another message.
+   RabbitMQ gives each delivery another id, and Artemis may give an id again after its journal was made anew.
+
+A message that nothing identifies fails, since it cannot be known whether it was handled before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from stomplistener.message import Message
+from stomplistener.policy import TryAgain
+
+_log = logging.getLogger("stomplistener.worker")
+
+KNOWN = ("outbox-id", "dop-msg-id", "cap-msg-id")
+"""Headers that identify a message with ``once=True``: ours, django-outbox-pattern's, and CAP's."""
+
+KEEPS_IDS = "activemq/"
+"""How the name of the one broker begins whose message ids are safe."""
+
+LONGEST = 255
+"""Characters of an identity; a longer one is replaced by its digest."""
+
+LEASE = 30.0
+"""Seconds after which a message may be handled by another process if this one has not said that it lives."""
+
+
+class NoIdentity(ValueError):
+    """Nothing tells the message from all others."""
+
+
+class Repeated(Exception):
+    """The message was handled before."""
+
+
+class Inbox(Protocol):
+    """A store of what was handled. Thread-safe, and safe between the processes that use the same store.
+
+    Write a class with this method to keep the inbox where your handlers write: then both are one transaction.
+    """
+
+    def handling(self, handler: str, identity: str) -> AbstractContextManager[object]:
+        """Remember a message if the block ends well, and forget it if the block raises.
+
+        Args:
+            handler: the name of the handler.
+            identity: what tells the message from all others, at most 255 characters.
+
+        Raises:
+            Repeated: it was handled before.
+            TryAgain: another thread or process handles it at this moment.
+        """
+
+
+def identity_of(message: Message, once: bool | str, server: str) -> str:
+    """Return what tells a message from all others.
+
+    Args:
+        once: the name of the header that does; True for the usual ones.
+        server: the broker's name for itself.
+
+    Raises:
+        NoIdentity: nothing does.
+    """
+    wanted = KNOWN if once is True else (str(once),)
+    for name in wanted:
+        if value := message.headers.get(name):
+            return _shortened(f"{name}:{value}")
+    if once is True and server.lower().startswith(KEEPS_IDS):
+        return _shortened(f"message-id:{message.id}")
+    raise NoIdentity(
+        f"the message has no header {' or '.join(wanted)}, so nothing tells whether it was handled before; "
+        "have its sender set one, and name it with once="
+    )
+
+
+def _shortened(identity: str) -> str:
+    if len(identity) <= LONGEST:
+        return identity
+    return "sha256:" + hashlib.sha256(identity.encode()).hexdigest()
+
+
+class Once:
+    """What goes around the messages of one handler with ``once``. Thread-safe.
+
+    Args:
+        inbox: the store.
+        handler: the name of the handler.
+        once: as for ``identity_of``.
+        server: gives the broker's name for itself.
+    """
+
+    def __init__(self, inbox: Inbox, handler: str, once: bool | str, server: Callable[[], str]) -> None:
+        self._inbox = inbox
+        self._handler = handler
+        self._once = once
+        self._server = server
+
+    @contextmanager
+    def unless_repeated(self, message: Message) -> Iterator[None]:
+        """Acknowledge a message that was handled before; goes around ``noted``."""
+        try:
+            yield
+        except Repeated:
+            _log.info("%s was handled before, and is acknowledged", message.id)
+
+    @contextmanager
+    def noted(self, message: Message) -> Iterator[None]:
+        """Handle the message within the store.
+
+        Raises:
+            Repeated: it was handled before.
+            NoIdentity: nothing identifies it.
+        """
+        with self._inbox.handling(self._handler, identity_of(message, self._once, self._server())):
+            yield
+
+
+class SQLiteInbox:
+    """An inbox in a file, for all processes of one machine. Thread-safe.
+
+    A message is noted before its handler begins and marked when it has ended. A process that dies in between leaves a
+    note that counts no more after 30 seconds: then the message is handled again. So what the handler did before the
+    process died is done twice. To rule that out, keep the inbox in the transaction of the handler.
+
+    Args:
+        path: the file; it is made if need be. Its directory has to be on a local disk.
+        keep: seconds to remember a handled message; a copy that comes later is handled again. None keeps all.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, keep: float | None = 7 * 24 * 3600.0) -> None:
+        self._path = Path(path)
+        self._keep = keep
+        self._owner = uuid.uuid4().hex
+        self._lock = threading.Lock()
+        self._running: set[tuple[str, str]] = set()
+        self._pid: int | None = None
+        self._wakes = threading.Event()
+        self._purged = 0.0
+
+    @contextmanager
+    def handling(self, handler: str, identity: str) -> Iterator[None]:
+        """See :class:`Inbox`."""
+        self._begin_process()
+        key = (handler, identity)
+        with self._lock:
+            if key in self._running:
+                raise TryAgain("a copy of the message is being handled", delay=1.0)
+            self._claim(key)
+            self._running.add(key)
+            self._wakes.set()
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            with self._lock:
+                self._running.discard(key)
+                self._end(key, done=done)
+
+    def purge(self) -> int:
+        """Forget what was handled longer ago than ``keep``; the number of messages. Done now and then on its own."""
+        if self._keep is None:
+            return 0
+        with self._connected() as database:
+            old = time.time() - self._keep
+            return database.execute("DELETE FROM inbox WHERE done AND until < ?", (old,)).rowcount
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that holds the file's write lock from its beginning, for a moment only."""
+        with closing(sqlite3.connect(self._path, timeout=30.0, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                database.execute(
+                    "CREATE TABLE IF NOT EXISTS inbox (handler TEXT, identity TEXT, owner TEXT, done INTEGER, "
+                    "until REAL, PRIMARY KEY (handler, identity)) WITHOUT ROWID"
+                )
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+    def _claim(self, key: tuple[str, str]) -> None:
+        now = time.time()
+        with self._connected() as database:
+            row = database.execute("SELECT done, until FROM inbox WHERE handler = ? AND identity = ?", key).fetchone()
+            if row is not None and row[0]:
+                raise Repeated
+            if row is not None and row[1] > now:
+                raise TryAgain("another process handles a copy of the message", delay=1.0)
+            database.execute("REPLACE INTO inbox VALUES (?, ?, ?, 0, ?)", (*key, self._owner, now + LEASE))
+
+    def _end(self, key: tuple[str, str], *, done: bool) -> None:
+        with self._connected() as database:
+            if done:
+                database.execute(
+                    "UPDATE inbox SET done = 1, until = ? WHERE handler = ? AND identity = ? AND owner = ?",
+                    (time.time(), *key, self._owner),
+                )
+            else:
+                database.execute(
+                    "DELETE FROM inbox WHERE handler = ? AND identity = ? AND owner = ? AND NOT done",
+                    (*key, self._owner),
+                )
+
+    def _begin_process(self) -> None:
+        """Start the thread that renews the notes of this process, once in each process."""
+        with self._lock:
+            if self._pid == os.getpid():
+                return
+            self._pid, self._owner = os.getpid(), uuid.uuid4().hex
+            threading.Thread(target=self._renew, name="inbox", daemon=True).start()
+
+    def _renew(self) -> None:
+        while True:
+            self._wakes.wait()
+            with self._lock:
+                running = set(self._running)
+                if not running:
+                    self._wakes.clear()
+                    continue
+            try:
+                with self._connected() as database:
+                    database.execute(
+                        "UPDATE inbox SET until = ? WHERE owner = ? AND NOT done", (time.time() + LEASE, self._owner)
+                    )
+                if time.monotonic() - self._purged > 3600:
+                    self._purged = time.monotonic()
+                    self.purge()
+            except sqlite3.Error as error:
+                _log.error("the inbox %s cannot be written: %s", self._path, error)
+            threading.Event().wait(LEASE / 3)

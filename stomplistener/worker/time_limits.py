@@ -1,0 +1,54 @@
+"""Handlers that hang: found, told with their stack, counted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from stomplistener.worker import stacks
+from stomplistener.worker.handling import Task, Tasks
+
+_log = logging.getLogger("stomplistener.worker")
+
+
+class TimeLimits:
+    """Looks at what runs. For one thread, which has to call ``look`` now and then.
+
+    Args:
+        tasks: what runs.
+    """
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._tell: list[Callable[[Task], object]] = []
+
+    def on_overdue(self, tell: Callable[[Task], object]) -> None:
+        """Have a function called with each attempt that is found to run longer than it may."""
+        self._tell.append(tell)
+
+    def look(self) -> None:
+        """Find the attempts that have passed their limit since the last look."""
+        now = time.monotonic()
+        for task in self._tasks:
+            limit = task.declaration.time_limit
+            if limit is None or task.is_overdue or now - task.began < limit:
+                continue
+            task.is_overdue = True
+            _log.error(
+                "the handler of %s runs longer than its time limit of %g s, on message %s; it is here:\n%s",
+                task.declaration.destination, limit, task.message.id, stacks.of_thread(task.thread),
+            )  # fmt: skip
+            for tell in self._tell:
+                tell(task)
+
+    @property
+    def has_overdue(self) -> bool:
+        """Whether a handler hangs that was found."""
+        return any(task.is_overdue for task in self._tasks)
+
+    @property
+    def are_all_overdue(self) -> bool:
+        """Whether nothing runs but handlers that hang."""
+        running = self._tasks.running()
+        return bool(running) and all(task.is_overdue for task in running)
