@@ -67,7 +67,12 @@ class _Recorder:
     ) -> None:
         if message.reply_to is None:
             raise ValueError(f"{message!r} has no reply-to: nobody waits for an answer")
-        self._replies.append((json_body(options["json"]) if "json" in options else body, dict(headers or {})))
+        own: dict[str, str] = {}
+        if "json" in options:
+            body, own = json_body(options["json"]), {"content-type": "application/json"}
+        if (content_type := options.get("content_type")) is not None:
+            own["content-type"] = content_type
+        self._replies.append((body, {**own, **(headers or {})}))
 
 
 def message(
