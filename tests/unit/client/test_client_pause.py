@@ -1,0 +1,102 @@
+"""subscription.pause() and resume()."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from client_support import QUEUE, Collector, eventually, failover, nothing_left_behind
+
+from stomplistener import Connection, Message
+from stomplistener.testing import Broker
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing_behind() -> Iterator[None]:
+    with nothing_left_behind():
+        yield
+
+
+@pytest.fixture
+def connection(broker: Broker) -> Iterator[Connection]:
+    with Connection(failover(broker.uri), timeout=10) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 3}, {"workers": 3, "ordered_by": "x"}])
+def test_nothing_is_begun_while_it_is_paused(broker: Broker, connection: Connection, options: dict[str, int]) -> None:
+    seen: list[str] = []
+    other: list[str] = []
+    subscription = connection.subscribe(
+        QUEUE, lambda message: seen.append(message.text), settle=True, prefetch=5, confirm=True, **options
+    )
+    connection.subscribe("/queue/other", lambda message: other.append(message.text), settle=True, confirm=True)
+    subscription.pause()
+    subscription.pause()
+    assert subscription.is_paused
+    for number in range(20):
+        broker.publish(QUEUE, str(number), {"x": "y"})
+    broker.wait_for(lambda: len(broker.unacknowledged(QUEUE)) == 5)
+    broker.publish("/queue/other", "x")
+    eventually(lambda: other == ["x"], "the messages", 10)
+    assert seen == []
+    assert broker.depth(QUEUE) == 15
+    subscription.resume()
+    subscription.resume()
+    assert not subscription.is_paused
+    eventually(lambda: len(seen) == 20, "the messages", 10)
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
+    if not options or "ordered_by" in options:
+        assert seen == [str(number) for number in range(20)]
+    eventually(lambda: connection.statistics().pending == 0, "the messages", 10)
+
+
+def test_what_waits_in_the_queue_waits_on(broker: Broker, connection: Connection) -> None:
+    begun, release = threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def handle(message: Message) -> None:
+        begun.set()
+        release.wait(10)
+        seen.append(message.text)
+
+    subscription = connection.subscribe(QUEUE, handle, settle=True, workers=2, prefetch=10, confirm=True)
+    for number in range(10):
+        broker.publish(QUEUE, str(number))
+    assert begun.wait(10)
+    broker.wait_for(lambda: len(broker.unacknowledged(QUEUE)) == 10)
+    subscription.pause()
+    release.set()
+    broker.wait_for(lambda: len(broker.unacknowledged(QUEUE)) < 10)
+    broker.wait_for(lambda: len(broker.frames(command="ACK")) == len(seen))
+    assert len(seen) <= 3
+    subscription.resume()
+    eventually(lambda: len(seen) == 10, "the messages", 10)
+
+
+def test_a_pause_outlasts_a_reconnect(broker: Broker, connection: Connection) -> None:
+    collector = Collector()
+    subscription = connection.subscribe(QUEUE, collector, settle=True, prefetch=3, confirm=True)
+    subscription.pause()
+    for number in range(3):
+        broker.publish(QUEUE, str(number))
+    broker.wait_for(lambda: len(broker.unacknowledged(QUEUE)) == 3)
+    broker.drop_connections()
+    broker.wait_for(lambda: broker.connection_count == 2 and len(broker.unacknowledged(QUEUE)) == 3, 20)
+    assert not collector.messages
+    subscription.resume()
+    eventually(lambda: len(collector.messages) == 3, "the messages")
+    assert [message.text for message in collector.messages] == ["0", "1", "2"]
+    eventually(lambda: connection.statistics().pending == 0, "the messages", 10)
+
+
+def test_unsubscribe_while_it_is_paused(broker: Broker, connection: Connection) -> None:
+    collector = Collector()
+    subscription = connection.subscribe(QUEUE, collector, settle=True, workers=2, prefetch=3, confirm=True)
+    subscription.pause()
+    broker.publish(QUEUE, "x")
+    broker.wait_for(lambda: len(broker.unacknowledged(QUEUE)) == 1)
+    subscription.unsubscribe(confirm=True)
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
+    assert connection.statistics().pending == 0
