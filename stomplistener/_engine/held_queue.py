@@ -59,9 +59,10 @@ class HeldQueue:
     def release(self) -> list[Item]:
         """Give up all that was kept, in order."""
         with self._lock:
-            released: list[Item] = []
-            self.discard(lambda item: released.append(item) is None)
-        return released
+            held, self._held = self._held, []
+            for message in held:
+                self._flow.remove(1, message.frame.size)
+        return list(held)
 
     def discard(self, unwanted: Callable[[Item], bool]) -> None:
         """Drop what is kept and unwanted; it is called with the lock held."""

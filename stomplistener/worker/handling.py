@@ -143,7 +143,7 @@ class Handling:
             self.handle(message)
 
         # A signature of the handler's would be taken for that of the listener.
-        del handle.__wrapped__  # type: ignore[attr-defined]
+        del handle.__wrapped__
         return handle
 
     def handle(self, message: Message) -> Verdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from client_support import QUEUE, Collector, eventually, failover, nothing_left_behind
@@ -25,7 +26,7 @@ def connection(broker: Broker) -> Iterator[Connection]:
 
 
 @pytest.mark.parametrize("options", [{}, {"workers": 3}, {"workers": 3, "ordered_by": "x"}])
-def test_nothing_is_begun_while_it_is_paused(broker: Broker, connection: Connection, options: dict[str, int]) -> None:
+def test_nothing_is_begun_while_it_is_paused(broker: Broker, connection: Connection, options: dict[str, Any]) -> None:
     seen: list[str] = []
     other: list[str] = []
     subscription = connection.subscribe(

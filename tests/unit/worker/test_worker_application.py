@@ -241,7 +241,7 @@ def test_what_cannot_be_run_says_so(broker: Broker, monkeypatch: pytest.MonkeyPa
     async def coroutine(_message: Message) -> None: ...
 
     with pytest.raises(TypeError, match="coroutine"):
-        app.listener("/queue/a")(coroutine)
+        app.listener("/queue/a")(coroutine)  # type: ignore[type-var]
 
 
 def test_a_refused_subscription_is_raised(broker: Broker) -> None:

@@ -75,7 +75,8 @@ def test_it_holds_across_processes(tmp_path: Path) -> None:
         child = context.Process(target=_handle_in_child, args=(tmp_path / "inbox", answers))
         child.start()
         child.join(30)
-        return answers.get()
+        answer: str = answers.get()
+        return answer
 
     with store.handling("handler", "1"):
         assert ask() == "TryAgain"

@@ -269,9 +269,8 @@ def test_one_port_answers_for_all_processes(broker: Broker, tmp_path: Path) -> N
         labels = 'connection="default",destination="/queue/work",outcome="acked"'
 
         def handled() -> dict[str, float]:
-            found = re.findall(
-                rf'stomplistener_handled_total{{{labels},process="(\d)"}} (\S+)', get(port, "/metrics")[1]
-            )
+            page = get(port, "/metrics")[1]
+            found = re.findall(rf'stomplistener_handled_total{{{labels},process="(\d)"}} (\S+)', page)
             return {process: float(value) for process, value in found}
 
         eventually(lambda: sum(handled().values()) == 100, "100 attempts", PATIENCE)

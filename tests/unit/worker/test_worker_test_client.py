@@ -160,7 +160,7 @@ def test_what_a_broker_would_refuse_is_refused() -> None:
 def test_the_test_client_needs_no_broker_to_know_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STOMP_URL", raising=False)
     app = Application()
-    app.listener(QUEUE)(lambda given: app.connection().browse("/queue/a"))
+    app.listener(QUEUE)(lambda given: list(app.connection().browse("/queue/a")))
     outcome = app.test_client().deliver(QUEUE, "x")
     assert isinstance(outcome.error, AttributeError)
     assert "the test client has no broker" in str(outcome.error)

@@ -246,12 +246,12 @@ def test_handlers_without_annotations_are_given_the_message() -> None:
     def plain(anything, message, headers) -> None:  # type: ignore[no-untyped-def]
         seen.extend([anything.text, message.text, headers["x"]])
 
-    class Callable_:
+    class Called:
         def __call__(self, message: Message) -> None:
             seen.append(message.text)
 
     assert given(plain, "a", {"x": "y"}).name == "acked"
-    assert given(Callable_(), "b").name == "acked"
+    assert given(Called(), "b").name == "acked"
     assert given(lambda *all: seen.append(all[0].text), "c").name == "acked"
     assert given(functools.partial(lambda a, message: seen.append(message.text), 1), "d").name == "acked"
     assert seen == ["a", "a", "y", "b", "c", "d"]
@@ -269,7 +269,7 @@ def test_handlers_that_cannot_be_called_are_refused_when_they_are_declared() -> 
 
     for handler in (none, two, unknown, unfit, no_json, coroutine):
         with pytest.raises(TypeError, match=handler.__name__):
-            app.listener(QUEUE)(handler)  # type: ignore[arg-type, type-var]
+            app.listener(QUEUE)(handler)  # type: ignore[type-var]
     assert app.declarations == []
 
 
