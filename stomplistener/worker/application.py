@@ -93,6 +93,16 @@ class ConnectionPlan:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+def _check(settle: bool, retries: int, error_destination: str | None, retry_by: str, time_limit: float | None) -> None:
+    """Refuse arguments of a listener that do not fit together; others are refused by ``Connection.subscribe``."""
+    if not settle and (retries or error_destination is not None):
+        raise ValueError("retries and error_destination belong to settle=True")
+    if retry_by not in ("worker", "broker"):
+        raise ValueError(f"retry_by is 'worker' or 'broker', not {retry_by!r}")
+    if time_limit is not None and not (arguments.seconds("time_limit", time_limit) or 0) > 0:
+        raise ValueError(f"time_limit must be more than 0 seconds, not {time_limit!r}")
+
+
 class Application:
     """Handlers of messages, declared by decorators, and run by one process or many.
 
@@ -214,12 +224,7 @@ class Application:
             ValueError: the arguments do not fit together; at the latest when the application starts.
         """
         settle = ack == "client-individual" if settle is None else settle
-        if not settle and (retries or error_destination is not None):
-            raise ValueError("retries and error_destination belong to settle=True")
-        if retry_by not in ("worker", "broker"):
-            raise ValueError(f"retry_by is 'worker' or 'broker', not {retry_by!r}")
-        if time_limit is not None and not (arguments.seconds("time_limit", time_limit) or 0) > 0:
-            raise ValueError(f"time_limit must be more than 0 seconds, not {time_limit!r}")
+        _check(settle, retries, error_destination, retry_by, time_limit)
         options: dict[str, Any] = {
             "ack": ack,
             "settle": settle,

@@ -24,8 +24,6 @@ from stomplistener.worker.running import Running, subscription_options
 if TYPE_CHECKING:
     from stomplistener.worker.application import Application, Declaration
 
-__all__ = ["Outcome", "SentMessage", "TestClient"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:

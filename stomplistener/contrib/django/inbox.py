@@ -21,9 +21,7 @@ from django.utils import timezone
 from stomplistener.contrib.django.models import InboxMessage
 from stomplistener.contrib.django.outbox import deleted_in_chunks
 from stomplistener.message import Message
-from stomplistener.worker.inbox import LONGEST, NoIdentity, Repeated, identity_of
-
-__all__ = ["Inbox", "NoIdentity", "Repeated", "handled_rows_deleted", "purge_inbox"]
+from stomplistener.worker.inbox import LONGEST, Repeated, identity_of
 
 _log = logging.getLogger("stomplistener.django")
 

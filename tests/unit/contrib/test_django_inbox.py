@@ -17,10 +17,10 @@ from django_support import broker_uri, override_settings
 from stomplistener import Message
 from stomplistener.contrib.django import housekeeping, listening
 from stomplistener.contrib.django.database import DatabaseCare
-from stomplistener.contrib.django.inbox import Inbox, NoIdentity, purge_inbox
+from stomplistener.contrib.django.inbox import Inbox, purge_inbox
 from stomplistener.contrib.django.models import InboxMessage
 from stomplistener.testing import Broker
-from stomplistener.worker import Application
+from stomplistener.worker import Application, NoIdentity
 from store.models import Order
 
 QUEUE = "/queue/a"

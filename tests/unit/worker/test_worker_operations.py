@@ -165,9 +165,6 @@ def test_sigusr2_shows_the_stacks_of_all_processes(broker: Broker, tmp_path: Pat
 def test_a_message_that_kills_its_process_is_given_up_after_exactly_so_many_calls(
     broker: Broker, tmp_path: Path
 ) -> None:
-    with WorkerProcess(tmp_path, broker.uri, "--processes", "1", "--reload", application=KILLS) as _:
-        pass  # A supervisor of one process ends cleanly, too.
-    (tmp_path / "book").write_text("")
     with WorkerProcess(tmp_path, broker.uri, "--processes", "2", application=KILLS) as worker:
         broker.wait_for(lambda: len(broker.subscriptions) == 2, PATIENCE)
         broker.publish(QUEUE, "kill", {"outbox-id": "7"})
