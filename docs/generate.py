@@ -245,7 +245,10 @@ def metrics() -> str:
     handlers = [
         (f"`{PREFIX}connected`", "gauge", "connection", "Whether the connection is ready."),
         (f"`{PREFIX}handler_seconds`", "histogram", "connection, destination", "Time that handlers took."),
-        (f"`{PREFIX}handled_total`", "counter", "connection, destination, outcome", "Times that handlers ended."),
+        (f"`{PREFIX}handled_total`", "counter", "connection, destination, outcome", "Attempts by their outcome."),
+        (f"`{PREFIX}time_limit_exceeded_total`", "counter", "connection, destination", "Handlers over their limit."),
+        (f"`{PREFIX}handlers_running`", "gauge", "connection, destination", "Handlers that run now."),
+        (f"`{PREFIX}handler_oldest_seconds`", "gauge", "connection, destination", "How long the oldest has run."),
     ]
     return rows(("Name", "Kind", "Labels", "What"), [*handlers, *counted, *gauges])
 

@@ -15,7 +15,6 @@ from docs_support import DOCS, ROOT, load, pages
 from stomplistener import Connection, Limits
 from stomplistener.failover import BrokerOptions, FailoverOptions
 from stomplistener.failover.options import table
-from stomplistener.worker.application import Declaration
 from stomplistener.worker.metrics import PREFIX, Metrics
 
 MODULES = (
@@ -121,10 +120,7 @@ def test_the_page_on_the_command_line_has_the_help_of_each_command() -> None:
 
 def test_the_table_of_metrics_has_what_a_scrape_shows() -> None:
     metrics = Metrics(lambda: {"default": Connection("tcp://localhost:1")})
-    declaration = Declaration(
-        destination="/queue/a", handler=lambda message: None, connection="default", arounds=(), options={}
-    )
-    metrics.around(declaration)
+    metrics.declared("default", "/queue/a")
     with metrics.served("127.0.0.1", 0) as port, urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         scraped = set(re.findall(rf"^# HELP ({PREFIX}\w+) ", answer.read().decode(), re.MULTILINE))
     described = set(re.findall(rf"`({PREFIX}\w+)`", load("generate").metrics()))
