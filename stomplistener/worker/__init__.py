@@ -27,7 +27,6 @@ In a test, ``with app.running(): ...`` has it listen for as long as the block la
 ===================  =====================================================================
 """
 
-from stomplistener.backoff import Backoff
 from stomplistener.policy import TryAgain
 from stomplistener.worker.application import Application, Around, Handler
 from stomplistener.worker.binding import Header
@@ -42,7 +41,6 @@ from stomplistener.worker.replies import Reply
 __all__ = [
     "Application",
     "Around",
-    "Backoff",
     "Exit",
     "Handler",
     "Header",

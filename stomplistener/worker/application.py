@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -101,6 +100,7 @@ def _check(settle: bool, retries: int, error_destination: str | None, retry_by: 
         raise ValueError(f"retry_by is 'worker' or 'broker', not {retry_by!r}")
     if time_limit is not None and not (arguments.seconds("time_limit", time_limit) or 0) > 0:
         raise ValueError(f"time_limit must be more than 0 seconds, not {time_limit!r}")
+    return settle
 
 
 class Application:
@@ -223,8 +223,7 @@ class Application:
             TypeError: the function is a coroutine, or cannot be called with a message.
             ValueError: the arguments do not fit together; at the latest when the application starts.
         """
-        settle = ack == "client-individual" if settle is None else settle
-        _check(settle, retries, error_destination, retry_by, time_limit)
+        settle = _check(ack, settle, retries, error_destination, retry_by, time_limit)
         options: dict[str, Any] = {
             "ack": ack,
             "settle": settle,
@@ -244,8 +243,6 @@ class Application:
         }
 
         def declare(handler: H) -> H:
-            if inspect.iscoroutinefunction(handler):
-                raise TypeError(f"{handler.__qualname__} is a coroutine: handlers are functions, run in threads")
             self.declarations.append(
                 Declaration(
                     destination=destination,

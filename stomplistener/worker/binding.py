@@ -81,6 +81,8 @@ class Binding:
         return self._handler(first(message), **arguments)
 
     def _bind(self) -> None:
+        if inspect.iscoroutinefunction(self._handler):
+            raise TypeError(f"{name_of(self._handler)} is a coroutine: handlers are functions, run in threads")
         try:
             parameters = list(inspect.signature(self._handler).parameters.values())
         except (TypeError, ValueError):
