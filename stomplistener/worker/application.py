@@ -92,8 +92,19 @@ class ConnectionPlan:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def _check(settle: bool, retries: int, error_destination: str | None, retry_by: str, time_limit: float | None) -> None:
-    """Refuse arguments of a listener that do not fit together; others are refused by ``Connection.subscribe``."""
+def _check(
+    ack: str,
+    settle: bool | None,
+    retries: int,
+    error_destination: str | None,
+    retry_by: str,
+    time_limit: float | None,
+) -> bool:
+    """Refuse arguments of a listener that do not fit together, and return ``settle``.
+
+    Others are refused by ``Connection.subscribe``.
+    """
+    settle = ack == "client-individual" if settle is None else settle
     if not settle and (retries or error_destination is not None):
         raise ValueError("retries and error_destination belong to settle=True")
     if retry_by not in ("worker", "broker"):
