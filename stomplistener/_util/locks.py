@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.pieces import in_pieces
 from stomplistener.errors import TimedOut
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class Changes:
                         return True
                     self.gates.append(gate)
                 remaining = deadline.remaining()
-                if remaining == 0.0 or not gate.acquire(timeout=-1 if remaining is None else _bounded(remaining)):
+                if remaining == 0.0 or not in_pieces(partial(_acquire, gate), remaining):
                     # What became true at the last moment counts.
                     with self._lock:
                         if condition():
@@ -147,5 +149,5 @@ def cannot_wait() -> TimedOut:
     )
 
 
-def _bounded(seconds: float) -> float:
-    return min(seconds, threading.TIMEOUT_MAX)
+def _acquire(gate: threading.Lock, seconds: float | None) -> bool:
+    return gate.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX))

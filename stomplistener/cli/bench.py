@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import click
 
 from stomplistener import Connection, Message, StompError, TimedOut
+from stomplistener._util.pieces import in_pieces
 from stomplistener.cli import terminal
 from stomplistener.cli.histogram import BLOCKS, PLAIN, histogram
 from stomplistener.cli.target import Target, with_target
@@ -68,7 +69,7 @@ class Receiver:
         """Wait for so many; TimedOut if none came for ``timeout`` seconds."""
         with self._changed:
             while self._count < count:
-                if not self._changed.wait(timeout):
+                if not in_pieces(self._changed.wait, timeout):
                     raise TimedOut(f"{self._count:,} of {count:,} messages came back, and none for {timeout:g} s")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stomplistener import Connection, Frame, Listener, Message, StompError, Subscription, TimedOut, Transaction
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.pieces import in_pieces
 from stomplistener.browse import browse
 from stomplistener.cli import forms
 from stomplistener.cli.target import Target
@@ -188,7 +189,7 @@ class Interpreter(Listener):
         with self._changed:
             wanted = int(count or 1)
             while self._come < wanted:
-                if not self._changed.wait(deadline.remaining()):
+                if not in_pieces(self._changed.wait, deadline.remaining()):
                     raise TimedOut(
                         f"wait: expected {wanted:,} messages within {deadline.timeout:g} s, got {self._come:,}"
                     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from stomplistener._util.pieces import in_pieces
 from stomplistener.errors import StompError
 
 # The longest wait that every platform's primitives accept; a deadline of infinity means "forever" to a caller.
@@ -62,7 +63,10 @@ class Interrupt:
         sleeping = threading.Lock()
         sleeping.acquire()
         with self.doing(sleeping.release):
-            sleeping.acquire(timeout=-1 if seconds is None else min(max(seconds, 0.0), _LONGEST))
+            in_pieces(
+                lambda left: sleeping.acquire(timeout=-1 if left is None else min(left, _LONGEST)),
+                None if seconds is None else max(seconds, 0.0),
+            )
         return self._is_set
 
     @contextmanager

@@ -244,9 +244,7 @@ def main() -> int:
         missing = [each for each in ready if isinstance(each, Outcome)]
         print("\n".join(f"{each.interpreter.name}: {each.trouble}" for each in missing))
         return bool(missing)
-    outcomes = [
-        each if isinstance(each, Outcome) else run(*each, asked.processes, asked.pytest) for each in ready
-    ]
+    outcomes = [each if isinstance(each, Outcome) else run(*each, asked.processes, asked.pytest) for each in ready]
     text = table(outcomes)
     print(f"\n{text}")
     if asked.write:
