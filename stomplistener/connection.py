@@ -23,6 +23,7 @@ from stomplistener._util import arguments
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.fork import ADVICE
 from stomplistener._util.greenlets import refuse_half_a_patch
+from stomplistener._util.subinterpreters import refuse_without_threads
 from stomplistener.backoff import Backoff
 from stomplistener.errors import ClosedAfterFork, NotConnected, TimedOut
 from stomplistener.failover import BrokerURI
@@ -178,13 +179,15 @@ class Connection:
             the connection itself.
 
         Raises:
-            ConnectFailed: each broker was tried as often as the URI says; the message has the reason of each.
+            ConnectFailed: each broker was tried as often as the URI says; the message has the reason of each. A
+                sub-interpreter that allows no threads: it says so.
             TimedOut: the time is over. What this call began has ended; a reconnect that was under way before goes on.
             NotConnected: another thread closed the connection.
             BrokerError: a subscription that was declared before was refused; the connection is there.
             RuntimeError: gevent has patched the standard library in part, or too late.
         """
         refuse_half_a_patch()
+        refuse_without_threads()
         self._engine.connect(Deadline(self._config.seconds(timeout)))
         return self
 

@@ -1,0 +1,23 @@
+"""Sub-interpreters, most of which allow no daemon threads."""
+
+from __future__ import annotations
+
+import threading
+
+from stomplistener.errors import ConnectFailed
+
+
+def refuse_without_threads() -> None:
+    """Say that no connection can be made in an interpreter that does not allow daemon threads.
+
+    Raises:
+        ConnectFailed: this is such a sub-interpreter. ``stomplistener.protocol`` works there all the same.
+    """
+    try:
+        # The interpreter refuses the object, not only its start.
+        threading.Thread(target=refuse_without_threads, daemon=True)
+    except RuntimeError as error:
+        raise ConnectFailed(
+            "connecting failed: this sub-interpreter does not allow daemon threads, and a connection runs in them; "
+            "connect in the main interpreter, and hand messages over"
+        ) from error
