@@ -4,8 +4,8 @@
     python tests/interpreters/interpreters.py --core --only 3.14 pypy3.11
     python tests/interpreters/interpreters.py --write             keep the table in CONTRIBUTING.md
 
-An interpreter is taken from PATH or from pyenv's versions, else from a Debian root (``debian_root``). One that cannot be
-had is named, and the run fails. A deprecation is an error in every test: see ``filterwarnings`` in setup.cfg.
+An interpreter is taken from PATH or from pyenv's versions, else from a Debian root (``debian_root``). The run fails if
+one cannot be had, and names it. A deprecation is an error in every test: see ``filterwarnings`` in setup.cfg.
 """
 
 from __future__ import annotations

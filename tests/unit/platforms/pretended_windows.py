@@ -35,9 +35,8 @@ def _coarse() -> float:
 
 
 def _shutdown(sock: socket.socket, how: int) -> None:
-    """Say that the end has come, as far as the peer can see it, and wake nobody here."""
-    if how != socket.SHUT_RDWR:
-        _kernels_shutdown(sock, how)
+    """Tell the peer that the end has come, and wake no thread that reads here."""
+    _kernels_shutdown(sock, socket.SHUT_WR if how == socket.SHUT_RDWR else how)
 
 
 _kernels_shutdown = socket.socket.shutdown
@@ -49,9 +48,9 @@ def pretend() -> None:
         for name in names:
             if hasattr(module, name):
                 delattr(module, name)
-    selectors.DefaultSelector = selectors.SelectSelector  # type: ignore[misc]
+    selectors.DefaultSelector = selectors.SelectSelector  # type: ignore[assignment,misc]
     time.monotonic = _coarse
-    socket.socket.shutdown = _shutdown  # type: ignore[method-assign]
+    socket.socket.shutdown = _shutdown  # type: ignore[assignment,method-assign]
     from stomplistener._util import pieces
     from stomplistener.transport import stream
 
