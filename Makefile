@@ -3,53 +3,68 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TEST_READY := $(VENV)/.test-ready
 DOCS_READY := $(VENV)/.docs-ready
 BENCH_READY := .venv-bench/.ready
 FUZZ_READY := .venv-fuzz/.ready
 HARNESS := $(BIN)/python -m stomplistener.testing.containers
 FUZZ_SECONDS ?= 120
+STRESS_MINUTES ?= 10
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask django asyncio twisted test unit coverage lint engine browser images brokers brokers-remove conformance outages torture soak docs wheel bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask django asyncio twisted test unit coverage interpreters free-threaded many lint engine browser images brokers brokers-remove conformance outages torture soak docs wheel bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: $(READY)  ## the main job on the embedded broker, or on BROKER=failover:(tcp://...)
-	@$(BIN)/python examples/demo.py $(if $(BROKER),--broker '$(BROKER)')
+demo:  ## the main job on the embedded broker, or on BROKER=failover:(tcp://...)
+	@PYTHONPATH=. $(PYTHON) examples/demo.py $(if $(BROKER),--broker '$(BROKER)')
 
-harness: $(READY)  ## the tests of the example application; HARNESS_OPTIONS="--stomp-brokers embedded" passes arguments
+harness: $(TEST_READY)  ## the tests of the example application; HARNESS_OPTIONS="--stomp-brokers embedded" passes arguments
 	@$(BIN)/pytest -q examples/harness $(HARNESS_OPTIONS)
 
-flask: $(READY)  ## the shop in Flask under gunicorn, with its worker; FLASK_STOMP_URI=tcp://... names a broker
+flask: $(TEST_READY)  ## the shop in Flask under gunicorn, with its worker; FLASK_STOMP_URI=tcp://... names a broker
 	@$(BIN)/python examples/flask/open_shop.py
 
-django: $(READY)  ## a Django project with worker and outbox; STOMP_URL and PGHOST choose broker and PostgreSQL
+django: $(TEST_READY)  ## a Django project with worker and outbox; STOMP_URL and PGHOST choose broker and PostgreSQL
 	@$(BIN)/python examples/django/show.py
 
-asyncio: $(READY)  ## a kitchen on asyncio
+asyncio: $(TEST_READY)  ## a kitchen on asyncio
 	@$(BIN)/python examples/asyncio/kitchen.py
 
-twisted: $(READY)  ## a bakery on Twisted
+twisted: $(TEST_READY)  ## a bakery on Twisted
 	@$(BIN)/python examples/twisted/bakery.py
 
 test: unit  ## all tests, those on real brokers where a Docker engine runs; PYTEST="-x -k tls" passes arguments
 	@$(BIN)/pytest -q -rs $(PYTEST) tests/integration
 
-unit: $(READY)  ## the tests that need neither a container nor the network
+unit: $(TEST_READY)  ## the tests that need neither a container nor the network
 	@# More at once than there are cores: most of them wait for one another's threads, not for the processor.
 	@$(BIN)/pytest -q -rs -n 4 --dist worksteal $(PYTEST) tests/unit
 
-coverage: $(READY)  ## branch coverage of protocol, failover and _engine by the unit tests, at least 95 %
+coverage: $(TEST_READY)  ## branch coverage of protocol, failover and _engine by the unit tests, at least 95 %
 	@rm -f .coverage .coverage.*
 	@$(BIN)/pytest -q -n 4 --dist worksteal --cov --cov-report= $(PYTEST) $(addprefix tests/unit/,protocol failover \
 	    engine client applications brokers hostile)
 	@$(BIN)/coverage report --skip-covered --show-missing --fail-under 95 \
 	    --include 'stomplistener/protocol/*,stomplistener/failover/*,stomplistener/_engine/*'
 
-lint: $(READY)  ## ruff and mypy strict
+interpreters:  ## the unit tests on every Python that is supported; INTERPRETERS="--core --only 3.14" passes arguments
+	@$(PYTHON) tests/interpreters/interpreters.py $(INTERPRETERS)
+
+free-threaded:  ## the same on a CPython without the global lock, then a stress of STRESS_MINUTES=10
+	@$(PYTHON) tests/interpreters/interpreters.py --only 3.13t
+	@.interpreters/venv-3.13t/bin/python tests/interpreters/stress.py --minutes $(STRESS_MINUTES)
+	@.interpreters/venv-3.13t/bin/python tests/interpreters/stress.py --scaling
+
+many: $(TEST_READY)  ## 2,000 connections in one process, one send on each; MANY="--rounds 1" passes arguments
+	@$(BIN)/python tests/soak/many_connections.py $(MANY)
+
+lint: $(READY)  ## ruff, codespell and mypy strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
+	@$(BIN)/towncrier build --draft --version next >/dev/null
 	@$(BIN)/mypy
 
 engine:  ## a Docker engine: the one that answers, else Debian's is installed and started
@@ -63,14 +78,14 @@ browser:  ## a Chromium, as root Debian's is installed: a test looks at the page
 	    echo "browser: apt-get failed, try $$try of 5" >&2; sleep $$((5 * try)); \
 	done; command -v chromium
 
-images: $(READY) engine  ## the images of the real brokers
+images: $(TEST_READY) engine  ## the images of the real brokers
 	@$(HARNESS) images
 
-brokers: $(READY) engine  ## start the real brokers to play with, and print their URIs
+brokers: $(TEST_READY) engine  ## start the real brokers to play with, and print their URIs
 	@$(BIN)/python tests/integration/certificates.py >/dev/null
 	@$(HARNESS) start
 
-brokers-remove: $(READY)  ## remove those brokers and their data
+brokers-remove: $(TEST_READY)  ## remove those brokers and their data
 	@$(HARNESS) remove --profile cluster
 
 conformance: images  ## what each real broker does, in every version: the suite behind the page of that name
@@ -82,7 +97,7 @@ outages: images  ## how long each outage of the real brokers takes: the table in
 torture: images  ## the real brokers under faults; TORTURE="--faults 40 --seed 7" passes arguments
 	@$(BIN)/python tests/torture/run.py $(TORTURE)
 
-soak: $(READY)  ## one connection under an uneven load, and what grows; SOAK="30" are minutes
+soak: $(TEST_READY)  ## one connection under an uneven load, and what grows; SOAK="30" are minutes
 	@$(BIN)/python tests/soak/soak.py $(SOAK)
 
 docs: $(DOCS_READY)  ## the manual, in docs/_build/html
@@ -105,7 +120,7 @@ fuzz-differential: $(FUZZ_READY)  ## our decoder against stompest's and stomp.py
 	@.venv-fuzz/bin/python fuzz/differential.py
 
 clean:  ## remove what the targets made
-	rm -rf .venv .venv-bench .venv-fuzz build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* docs/_build
+	rm -rf .venv .venv-bench .venv-fuzz .interpreters build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* docs/_build
 
 # Environments. A registry's hiccup must not cost a run: three tries, each of pip's downloads with its own.
 # $(call venv,DIRECTORY) makes one; $(call install,DIRECTORY,WHAT) installs into it.
@@ -120,8 +135,13 @@ define install
 	done; exit 1
 endef
 
-$(READY): setup.cfg pyproject.toml
+# What the tests use, and no more; linters and builders come with what needs them.
+$(TEST_READY): setup.cfg pyproject.toml
 	$(call venv,$(VENV))
+	$(call install,$(VENV),--editable '.[test]')
+	@touch $@
+
+$(READY): $(TEST_READY)
 	$(call install,$(VENV),--editable '.[dev]')
 	@touch $@
 
