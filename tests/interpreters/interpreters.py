@@ -170,7 +170,17 @@ def run(interpreter: Interpreter, place: Place, processes: int, arguments: Seque
     began = time.monotonic()
     command = place.command(
         *("-m", "pytest", "-q", "-rfE", "--no-header"),
-        *("-n", str(processes), "--dist", "worksteal", "-p", "no:cacheprovider", f"--junitxml={report}"),
+        *(
+            "-n",
+            str(processes),
+            "--dist",
+            "worksteal",
+            "--reruns",
+            "1",
+            "-p",
+            "no:cacheprovider",
+            f"--junitxml={report}",
+        ),
         *interpreter.tests,
         *arguments,
     )

@@ -13,6 +13,8 @@ import pytest
 
 from stomplistener.testing import Broker
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the real thing cannot be sent a Ctrl-C by a test")
+
 HERE = Path(__file__).parent
 
 WAITS = {
@@ -29,10 +31,12 @@ SOURCE = """
 import sys
 sys.path.insert(0, {here!r})
 import pretended_windows
-import threading, time
+import signal, threading, time
 from stomplistener import Connection
 from stomplistener._util import pieces
 
+# A shell starts what runs in its background with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 pieces.PIECE_SECONDS = {piece}
 pretended_windows.deafen()
 connection = Connection(sys.argv[1], timeout=5).connect()

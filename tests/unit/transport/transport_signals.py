@@ -77,9 +77,11 @@ def handled(action: Callable[[], object], handler: Callable[[], object], number:
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal left
         if event == "call":
-            frame.f_trace_opcodes = frame.f_code.co_filename.startswith(_WATCHED)
-            frame.f_trace_lines = False
-            return trace if frame.f_trace_opcodes else None
+            if not frame.f_code.co_filename.startswith(_WATCHED):
+                return None
+            # In this order: CPython 3.13 asks for opcodes when a frame that wants them is given its trace function.
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            frame.f_trace = trace
         if event == "opcode":
             left -= 1
             if left == -1:
