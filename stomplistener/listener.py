@@ -15,6 +15,7 @@ from types import MethodType
 from typing import Any
 
 from stomplistener._util.arguments import did_you_mean
+from stomplistener._util.locks import ReentrantLock
 from stomplistener.message import Message
 from stomplistener.protocol.frame import Frame
 
@@ -201,7 +202,7 @@ class Listeners:
     """The listeners of a connection in order of registration. Thread-safe; a call sees the listeners of its start."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = ReentrantLock()
         self._listeners: dict[str, AnyListener] = {}
         self._hooks: dict[str, tuple[Hook, ...]] = {}
         self.on_message: tuple[Hook, ...] = ()
@@ -224,12 +225,15 @@ class Listeners:
     def remove(self, name_or_listener: AnyListener) -> None:
         """Forget a listener, named or as the object; one that is not there is no error."""
         with self._lock:
-            self._listeners = {
-                name: listener
-                for name, listener in self._listeners.items()
-                if name != name_or_listener and not is_same(listener, name_or_listener)
-            }
+            self._listeners = self._without(name_or_listener)
             self._collect()
+
+    def _without(self, name_or_listener: AnyListener) -> dict[str, AnyListener]:
+        return {
+            name: listener
+            for name, listener in self._listeners.items()
+            if name != name_or_listener and not is_same(listener, name_or_listener)
+        }
 
     def __iter__(self) -> Iterator[AnyListener]:
         return iter(tuple(self._listeners.values()))
@@ -244,7 +248,7 @@ class Listeners:
 
     def renew_lock(self) -> None:
         """In the child of a fork: a thread of the parent may have held it."""
-        self._lock = threading.RLock()
+        self._lock = ReentrantLock()
 
     def _collect(self) -> None:
         # Replaced as a whole, never changed: a thread that is calling goes on with what it saw.

@@ -31,12 +31,11 @@ method may run between any two of another; what counts (``x += n``) calls nothin
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from stomplistener._engine.log import ConnectionLog
 from stomplistener._util.deadline import Deadline
-from stomplistener._util.locks import Changes, is_owned
+from stomplistener._util.locks import Changes, ReentrantLock, is_owned
 from stomplistener.brokers import refusal_hint
 from stomplistener.errors import NotConnected, StompError
 from stomplistener.failover import Broker
@@ -66,7 +65,7 @@ class Context:
     def __init__(self, config: Config, listeners: Listeners) -> None:
         self.config = config
         self.listeners = listeners
-        self.lock = threading.RLock()
+        self.lock = ReentrantLock()
         self.changes = Changes(self.lock)
         """Threads that wait for another state of the connection, a subscription or the session."""
         self.answers = Changes(self.lock)

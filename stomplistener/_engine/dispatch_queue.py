@@ -85,20 +85,24 @@ class DispatchQueue:
         parts: list[list[Item]] = [batch] if single else [[item] for item in batch]
         start: list[threading.Thread] = []
         with self._lock:
-            for part in parts:
-                size = weight(part)
-                self._flow.add(len(part), size)
-                self._waiting.append((part, size))
-                if self._idle:
-                    self._idle.pop().release()
-                elif len(self._threads) < self._workers:
-                    start.append(self._new_thread())
+            # Loops stand outside of `with lock`: see _util.locks.
+            self._line_up(parts, start)
             if not self._workers:
                 self._changes.notify_all()
         for thread in start:
             self._start(thread)
         if self._notify is not None:
             self._notify()
+
+    def _line_up(self, parts: list[list[Item]], start: list[threading.Thread]) -> None:
+        for part in parts:
+            size = weight(part)
+            self._flow.add(len(part), size)
+            self._waiting.append((part, size))
+            if self._idle:
+                self._idle.pop().release()
+            elif len(self._threads) < self._workers:
+                start.append(self._new_thread())
 
     def call(self, event: Event) -> None:
         """Let a thread of the queue call something, behind all that it has to do already."""
@@ -122,14 +126,17 @@ class DispatchQueue:
     def discard(self, unwanted: Callable[[Item], bool]) -> None:
         """Drop the items that wait and for which ``unwanted`` is true; it is called with the lock held."""
         with self._lock:
-            waiting, self._waiting = self._waiting, collections.deque()
-            for batch, size in waiting:
-                kept = [item for item in batch if not unwanted(item)]
-                kept_size = weight(kept)
-                if kept:
-                    self._waiting.append((kept, kept_size))
-                self._flow.remove(len(batch) - len(kept), size - kept_size)
+            self._sift(unwanted)
             self._changes.notify_all()
+
+    def _sift(self, unwanted: Callable[[Item], bool]) -> None:
+        waiting, self._waiting = self._waiting, collections.deque()
+        for batch, size in waiting:
+            kept = [item for item in batch if not unwanted(item)]
+            kept_size = weight(kept)
+            if kept:
+                self._waiting.append((kept, kept_size))
+            self._flow.remove(len(batch) - len(kept), size - kept_size)
 
     def drain(self, deadline: Deadline, called_off: Callable[[], bool]) -> bool:
         """Wait until nothing waits and nothing runs but the caller itself; whether it came to that.

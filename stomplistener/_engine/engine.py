@@ -9,7 +9,6 @@ ends it all.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 from stomplistener._engine.connection_cycle import ConnectionCycle
@@ -33,7 +32,7 @@ from stomplistener._engine.shutdown import Shutdown
 from stomplistener._engine.writer import Writer
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.fork import ADVICE, disown
-from stomplistener._util.locks import is_owned
+from stomplistener._util.locks import ReentrantLock, is_owned
 from stomplistener._util.timer import timer
 from stomplistener.errors import ClosedAfterFork, ConnectFailed, ConnectionLost, NotConnected, StompError, TimedOut
 from stomplistener.listener import Listeners
@@ -94,7 +93,7 @@ class Engine:
         )
         self.life: Life | None = None
         # Beginning and ending a life exclude each other; first in the order of locks, see ``context``.
-        self._life_lock = threading.RLock()
+        self._life_lock = ReentrantLock()
 
     # What parts need of each other
 

@@ -15,6 +15,7 @@ import threading
 from contextlib import suppress
 from typing import Any, Protocol
 
+from stomplistener._util.locks import ReentrantLock
 from stomplistener._util.text import printable
 from stomplistener.protocol import Frame
 
@@ -106,7 +107,7 @@ class _Deferred:
     """Records that wait to be written, and the thread that does it while there are some."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = ReentrantLock()
         self._records: collections.deque[tuple[logging.Logger, logging.LogRecord]] = collections.deque()
         self._thread: threading.Thread | None = None
 

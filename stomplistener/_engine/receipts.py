@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from stomplistener._engine.context import Context
 from stomplistener._engine.flow_control import FlowControl
 from stomplistener._util.deadline import Deadline
-from stomplistener._util.locks import Changes
+from stomplistener._util.locks import Changes, ReentrantLock
 from stomplistener.protocol import Frame
 
 T = TypeVar("T")
@@ -164,7 +164,7 @@ class Answer(Future[T]):
     def abandon(self, error: BaseException) -> None:
         """Be over in the child of a fork, where no answer comes: takes no lock and calls nobody."""
         self._exception, self._state, self._shared_condition = error, _FINISHED, None
-        self._lock = threading.RLock()
+        self._lock = ReentrantLock()
 
     def _wait(self, timeout: float | None) -> None:
         if not self.wait(Deadline(timeout)):

@@ -95,10 +95,13 @@ class RequestReply:
     def forget(self, reply: object) -> bool:
         """Wait for this answer no more; False if nobody waited."""
         with self._lock:
-            for id, waiting in tuple(self._waiting.items()):
-                if waiting is reply:
-                    del self._waiting[id]
-                    return True
+            return self._remove(reply)
+
+    def _remove(self, reply: object) -> bool:
+        for id, waiting in tuple(self._waiting.items()):
+            if waiting is reply:
+                del self._waiting[id]
+                return True
         return False
 
     def lost(self) -> None:

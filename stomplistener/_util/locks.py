@@ -8,12 +8,20 @@ jumps back. A handler may raise there, as Ctrl-C does. Four forms are safe again
 - ``Changes.wait_for``, called without the lock;
 - a mark that is set inside ``try`` and removed in ``finally`` by a block ``with lock`` in which nothing is called.
 
-``threading.Condition`` is not among them: its ``__enter__`` is Python, and ``wait`` releases the lock before its
-``try`` begins, so that an exception in between releases a lock that another thread holds.
+Two things look safe and are not:
+
+- On CPython 3.14 and later, ``with`` calls ``__enter__`` as any other function, so a handler may raise behind it and
+  before the block begins: a plain ``threading.RLock`` is then left taken. Use ``ReentrantLock``.
+- On CPython 3.12 and later, some loops jump back outside of the ``with`` or ``try`` around them; a handler may raise
+  there. A loop that runs with a lock held stands in a function of its own; a test finds those that do not.
+
+``threading.Condition`` is not among the safe forms: its ``__enter__`` is Python, and ``wait`` releases the lock before
+its ``try`` begins, so that an exception in between releases a lock that another thread holds.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -33,6 +41,27 @@ _Arguments = TypeVarTuple("_Arguments")
 
 RLock = Any
 """A ``threading.RLock``: reentrant, since a signal handler may call into an interrupted call of the same thread."""
+
+
+class _GuardedRLock(_RLock):  # type: ignore[misc]  # final to the type checker alone
+    """See ``ReentrantLock``."""
+
+    def __enter__(self) -> bool:  # type: ignore[override]
+        # Written in Python, this is entered and left without a look for signals. So an exception can come only out of
+        # the calls in here: before the lock is taken, or behind acquire().
+        depth: int = self._recursion_count()  # type: ignore[attr-defined]
+        try:
+            return bool(self.acquire())
+        except BaseException:
+            if self._recursion_count() > depth:  # type: ignore[attr-defined]
+                self.release()
+            raise
+
+
+_ENTERS_ATOMICALLY = sys.version_info < (3, 14) or not hasattr(_RLock, "_recursion_count")
+
+ReentrantLock: type[Any] = _RLock if _ENTERS_ATOMICALLY else _GuardedRLock
+"""A ``threading.RLock`` that an exception of a signal handler never leaves taken by ``with``."""
 
 
 def is_owned(lock: RLock) -> bool:
@@ -98,7 +127,8 @@ class Changes:
             finally:
                 with self._lock:
                     # A gate that was opened is not on the list any more: notify_all took the list as a whole.
-                    self.gates = [each for each in self.gates if each is not gate]
+                    if gate in self.gates:
+                        self.gates.remove(gate)
 
     def disown(self, lock: RLock) -> None:
         """In the child of a fork: nobody waits here, and ``lock`` takes the place of the parent's. Takes no lock."""
@@ -106,7 +136,7 @@ class Changes:
         self._lock = lock
 
 
-class TryLock(_RLock):  # type: ignore[misc]  # final to the type checker alone
+class TryLock(ReentrantLock):  # type: ignore[misc]  # the class depends on the interpreter
     """A lock to wait for (``with lock:``) or to try (``attempt``); an exception of a signal never leaves it taken.
 
     These three are not safe, although they are often seen: a handler may raise after the call took the lock and before

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from stomplistener._util.locks import ReentrantLock
+
 _log = logging.getLogger(__name__)
 
 _LONGEST = 3600.0
@@ -47,7 +49,7 @@ class Timer:
     """Calls functions at their time, in a daemon thread of its own. All methods are thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = ReentrantLock()
         # Opened by whoever changes what the thread waits for; ``poke`` may open it at any moment.
         self._gate = threading.Lock()
         self._heap: list[tuple[float, int, Entry]] = []

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from stomplistener._util.locks import ReentrantLock
 from stomplistener._util.pieces import in_pieces
 from stomplistener.errors import StompError
 
@@ -36,7 +37,7 @@ class Interrupt:
         # an action may take a transport's locks, and nothing that holds one of those calls into an Interrupt. The
         # thread that has it may take it again: a signal handler may call set() in the middle of anything below. A
         # threading.Event would not do, since its wait() and its set() share a lock that cannot be taken twice.
-        self._lock = threading.RLock()
+        self._lock = ReentrantLock()
         self._is_set = False
         self._actions: list[Callable[[], object]] = []
 

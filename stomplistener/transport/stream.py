@@ -6,11 +6,10 @@ import errno
 import selectors
 import socket
 import sys
-import threading
 from contextlib import suppress
 
 from stomplistener._util.deadline import Deadline
-from stomplistener._util.locks import TryLock
+from stomplistener._util.locks import ReentrantLock, TryLock
 from stomplistener.transport import readiness
 from stomplistener.transport.readiness import Ready, milliseconds
 
@@ -69,7 +68,7 @@ class SocketTransport:
         self._receive_size = RECEIVE_IDLE
         self._expected = 0
         self._sending = TryLock()
-        self._using = threading.RLock()
+        self._using = ReentrantLock()
         # Guarded by _sending: the rest of a send_nowait of which the kernel took a part. It goes before anything else.
         self.owes = b""
         """See Owing."""

@@ -13,7 +13,7 @@ from transport_pairs import SCHEMES, Certificate, connected_by
 from transport_servers import Background
 from transport_signals import handled, handling_everywhere, interrupted, raising_everywhere
 
-from stomplistener._util.locks import TryLock
+from stomplistener._util.locks import ReentrantLock, TryLock
 from stomplistener.transport import Interrupt, Transport
 
 pytest.importorskip("websockets")
@@ -193,7 +193,7 @@ class TestInterrupt:
             assert not interrupt._actions
             assert Background(interrupt._lock.acquire, blocking=False).result()
             # Given to a thread that has ended: make a new one.
-            interrupt._lock = threading.RLock()
+            interrupt._lock = ReentrantLock()
 
     def test_an_exception_of_a_handler_in_set_leaves_nothing_under_way(self) -> None:
         def act() -> None:
