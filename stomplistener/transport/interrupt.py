@@ -86,9 +86,17 @@ class Interrupt:
                     self._run(action)
             yield
         finally:
-            with self._lock:
-                if action in self._actions:
-                    self._actions.remove(action)
+            try:
+                self._forget(action)
+            except BaseException:
+                # Of a signal handler, which CPython 3.14 runs also where a lock is entered.
+                self._forget(action)
+                raise
+
+    def _forget(self, action: Callable[[], object]) -> None:
+        with self._lock:
+            if action in self._actions:
+                self._actions.remove(action)
 
     @contextmanager
     def waking(self) -> Iterator[socket.socket]:
