@@ -197,7 +197,9 @@ def as_bytes(body: object) -> bytes:
     """
     try:
         # Not bytes(body): of a number it makes as many NULs, and of a list of numbers the bytes that they name.
-        return memoryview(body).tobytes()  # type: ignore[arg-type]
+        # Released at once: elsewhere than on CPython, the caller's buffer could not change its size for a while.
+        with memoryview(body) as view:  # type: ignore[arg-type]
+            return view.tobytes()
     except TypeError:
         kind = type(body).__name__
     if isinstance(body, str):

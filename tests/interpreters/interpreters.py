@@ -191,6 +191,7 @@ def run(interpreter: Interpreter, place: Place, processes: int, arguments: Seque
         _count(outcome, report)
     else:
         outcome.trouble = "pytest did not come to its end"
+    print(outcome.row(), flush=True)
     return outcome
 
 
