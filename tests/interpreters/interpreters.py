@@ -33,7 +33,7 @@ CLIENT = tuple(f"{UNIT}/{name}" for name in ("protocol", "engine", "client"))
 CORE = (*CLIENT, *(f"{UNIT}/{name}" for name in ("failover", "transport", "brokers", "util", "platforms")))
 """What depends on the interpreter: no framework, no other package."""
 WITHOUT_CERTIFICATES = ("--ignore", f"{UNIT}/client/test_client_transports.py")
-"""Certificates are made by a package that has no binary for PyPy."""
+"""Certificates are made by a package that has no binary for PyPy and free-threaded Pythons."""
 BUT_DOCS = (UNIT, "--ignore", f"{UNIT}/docs", "--ignore", f"{UNIT}/bench")
 
 
@@ -64,7 +64,7 @@ INTERPRETERS = (
     Interpreter("3.13", packages=("python3.13", "python3.13-venv")),
     Interpreter("3.14", packages=("python3.14", "python3.14-venv")),
     Interpreter("pypy3.11", (*CLIENT, *WITHOUT_CERTIFICATES), "unit", ("pypy3", "pypy3-venv")),
-    Interpreter("3.13t", CORE, "unit"),
+    Interpreter("3.13t", (*CLIENT, *WITHOUT_CERTIFICATES), "core"),
 )
 
 OPTIONAL = {"3.13t"}
@@ -152,8 +152,8 @@ def _is_right(program: str, name: str) -> bool:
 def set_up(interpreter: Interpreter, *, core: bool) -> tuple[Interpreter, Place] | Outcome:
     """Find it and install what the tests need."""
     if core:
-        tests = interpreter.tests if interpreter.extra == "unit" else CORE
-        interpreter = dataclasses.replace(interpreter, tests=tests, extra="unit")
+        if interpreter.extra == "test":
+            interpreter = dataclasses.replace(interpreter, tests=CORE, extra="unit")
     try:
         place = Place(interpreter)
         place.set_up(interpreter.extra)

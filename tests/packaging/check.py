@@ -42,7 +42,7 @@ EXTRAS = {
 }
 """What each extra makes possible."""
 
-DEVELOPERS = {"dev", "docs", "fuzz", "test", "unit"}
+DEVELOPERS = {"core", "dev", "docs", "fuzz", "test", "unit"}
 """Extras for a clone of the source: its make targets install them."""
 
 IN_SOURCE = ("CHANGELOG.md", "LICENSE", "Makefile", "docs/conf.py", "examples/demo.py", "tests/unit/conftest.py")
