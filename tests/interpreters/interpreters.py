@@ -151,9 +151,8 @@ def _is_right(program: str, name: str) -> bool:
 
 def set_up(interpreter: Interpreter, *, core: bool) -> tuple[Interpreter, Place] | Outcome:
     """Find it and install what the tests need."""
-    if core:
-        if interpreter.extra == "test":
-            interpreter = dataclasses.replace(interpreter, tests=CORE, extra="unit")
+    if core and interpreter.extra == "test":
+        interpreter = dataclasses.replace(interpreter, tests=CORE, extra="unit")
     try:
         place = Place(interpreter)
         place.set_up(interpreter.extra)
