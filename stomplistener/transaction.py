@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
@@ -213,9 +213,3 @@ class Transaction:
 
     def _seconds(self, timeout: Any) -> float | None:
         return self._engine.context.config.seconds(timeout)
-
-
-def _unsettle(messages: Iterable[object]) -> None:
-    for message in messages:
-        if isinstance(message, Message):
-            message.state = MessageState.UNSETTLED
