@@ -17,8 +17,8 @@ def test_each_name_is_there(name: str) -> None:
 
 
 def test_a_name_that_is_not() -> None:
-    with pytest.raises(AttributeError, match="module 'stomplistener' has no attribute 'Conection'"):
-        _ = stomplistener.Conection  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="module 'stomplistener' has no attribute 'Conn'"):
+        _ = stomplistener.Conn  # type: ignore[attr-defined]
 
 
 def test_all_at_once() -> None:

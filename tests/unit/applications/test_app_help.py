@@ -29,7 +29,7 @@ def test_acknowledging_in_ack_mode_auto(broker: Broker, inbox: Inbox, call: str,
 
 def test_limits_by_position_and_in_parts_of_a_byte() -> None:
     with pytest.raises(TypeError, match=r"by name, as in Limits\(max_header_line=…\)"):
-        Limits(5)  # type: ignore[misc]
+        Limits(5)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"max_body must be a whole number, not 1\.5"):
         Limits(max_body=1.5)  # type: ignore[arg-type]
     assert Limits(frame_timeout=1.5).frame_timeout == 1.5

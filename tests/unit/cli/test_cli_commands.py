@@ -16,6 +16,7 @@ from stomplistener.cli.histogram import histogram
 from stomplistener.cli.root import cli
 from stomplistener.testing import Broker
 from stomplistener.worker import Application
+from stomplistener.worker.handling import Tasks
 from stomplistener.worker.metrics import Metrics
 
 pytestmark = pytest.mark.timeout(60)
@@ -161,9 +162,10 @@ def test_histograms() -> None:
 
 def test_top_shows_what_workers_tell(broker: Broker) -> None:
     app = Application(broker.uri)
-    metrics = Metrics(lambda: app.connections)
+    tasks = Tasks()
+    metrics = Metrics(lambda: app.connections, tasks)
     app.listener("/queue/a")(lambda message: None)
-    with metrics.served("127.0.0.1", 0) as port, app.open({}, [metrics.around]) as running:
+    with metrics.served("127.0.0.1", 0) as port, app.open({}, tasks) as running:
         connection = running.connections["default"]
         connection.connect()
         broker.publish("/queue/a", "x")

@@ -18,6 +18,7 @@ from cli_process import COMMAND, run, shell, started, terminal
 
 from stomplistener.testing import Broker
 from stomplistener.worker import Application
+from stomplistener.worker.handling import Tasks
 from stomplistener.worker.metrics import Metrics
 
 pytestmark = [
@@ -72,9 +73,10 @@ def test_no_color_holds_for_tables_and_bars(broker: Broker) -> None:
 @pytest.fixture
 def metrics_port(broker: Broker) -> Iterator[int]:
     app = Application(broker.uri)
-    metrics = Metrics(lambda: app.connections)
+    tasks = Tasks()
+    metrics = Metrics(lambda: app.connections, tasks)
     app.listener(A)(lambda message: None)
-    with metrics.served("127.0.0.1", 0) as port, app.open({}, [metrics.around]) as running:
+    with metrics.served("127.0.0.1", 0) as port, app.open({}, tasks) as running:
         connection = running.connections["default"]
         connection.connect()
         broker.publish(A, "x")

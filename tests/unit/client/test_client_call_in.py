@@ -137,9 +137,12 @@ def test_a_listener_in_the_loop_can_end_its_connection_or_subscription(broker: B
     connection = Connection(broker.uri).connect()
 
     def listener(message: Message) -> None:
-        {"disconnect": connection.disconnect, "unsubscribe": subscription.unsubscribe, "close": connection.close}[
-            call
-        ]()
+        ends: dict[str, Callable[[], object]] = {
+            "disconnect": connection.disconnect,
+            "unsubscribe": subscription.unsubscribe,
+            "close": connection.close,
+        }
+        ends[call]()
         ended.set()
 
     subscription = connection.subscribe("/queue/a", listener, settle=True, call_in=loop.call_in)

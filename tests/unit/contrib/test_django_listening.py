@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from stomplistener import Message
 from stomplistener.contrib.django import listening
 from stomplistener.contrib.django.database import MOST_LOSSES, DatabaseCare
 from stomplistener.testing import Broker
-from stomplistener.worker import Application
+from stomplistener.worker import Application, Handler
 from store.models import Order
 
 QUEUE = "/queue/a"
@@ -34,7 +34,7 @@ def app(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application
 
 
 @contextmanager
-def handled(app: Application, handler: Callable[[Message], object], atomic: bool = True) -> Iterator[None]:
+def handled(app: Application, handler: Handler, atomic: bool = True) -> Iterator[None]:
     listening.listener(QUEUE, atomic=atomic)(handler)
     with app.running():
         yield
@@ -135,8 +135,11 @@ def test_the_end_comes_while_a_handler_waits_for_the_database(
         waits.set()
         return False
 
+    def lose(_message: Message) -> None:
+        lose_connection()
+
     monkeypatch.setattr("stomplistener.contrib.django.database._answers", away)
-    with handled(app, lambda _message: lose_connection(), atomic=False):
+    with handled(app, lose, atomic=False):
         broker.publish(QUEUE, "kept")
         assert waits.wait(10)
     broker.wait_for(lambda: [message.text for message in broker.messages(QUEUE)] == ["kept"])

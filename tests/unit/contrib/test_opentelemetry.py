@@ -47,6 +47,10 @@ class Telemetry:
         [span] = self.spans(name)
         return span
 
+    def expect(self, name: str) -> None:
+        """Wait for the one span of this name."""
+        eventually(lambda: len(self.spans(name)) == 1, name)
+
     def points(self, metric: str) -> list[Any]:
         data = self.reader.get_metrics_data()
         assert data is not None
@@ -77,7 +81,7 @@ def test_a_send_and_its_handling_are_one_trace(telemetry: Telemetry, broker: Bro
     with Connection(broker.uri) as connection:
         connection.subscribe("/queue/a", lambda message: None, settle=True, confirm=True)
         connection.send("/queue/a", "four", {"correlation-id": "c"}, confirm=True)
-        eventually(lambda: telemetry.spans("process /queue/a"), "the spans")
+        eventually(lambda: bool(telemetry.spans("process /queue/a")), "the spans")
     send, process = telemetry.span("send /queue/a"), telemetry.span("process /queue/a")
     assert same_trace(send, process)
     assert process.parent is not None
@@ -111,7 +115,7 @@ def test_every_way_to_send_is_one_span(telemetry: Telemetry, broker: Broker) -> 
             connection.send("/queue/in", "x", transaction=transaction)
         assert connection.request("/queue/ask", "x").text == "answer"
         for name in ("plain", "async", "transaction", "in", "ask"):
-            eventually(lambda name=name: len(telemetry.spans(f"send /queue/{name}")) == 1, "the spans")
+            telemetry.expect(f"send /queue/{name}")
         eventually(lambda: sum(span.name.startswith("send ") for span in telemetry.spans()) == 6, "the spans")
     answer = next(
         span for span in telemetry.spans() if span.name.startswith("send ") and not span.name.startswith("send /queue/")
@@ -129,7 +133,7 @@ def test_errors_are_named_with_their_module(telemetry: Telemetry, broker: Broker
     with Connection(broker.uri) as connection:
         connection.subscribe("/queue/a", listener, settle=True, confirm=True, error_destination="/queue/dead")
         connection.send("/queue/a", "x")
-        eventually(lambda: telemetry.spans("process /queue/a"), "the spans")
+        eventually(lambda: bool(telemetry.spans("process /queue/a")), "the spans")
         with pytest.raises(ValueError, match="priority"):
             connection.send("/queue/b", "x", priority=12)
     span = telemetry.span("process /queue/a")
@@ -220,7 +224,7 @@ def test_a_web_request_in_flask_is_one_trace_to_the_reply(telemetry: Telemetry, 
                 stomp.send("/queue/orders", "x", {"reply-to": "/queue/answers"}, confirm=True)
                 stomp.close()
             assert answers.receive(10) is not None
-    eventually(lambda: telemetry.spans("receive /queue/answers"), "the spans")
+    eventually(lambda: bool(telemetry.spans("receive /queue/answers")), "the spans")
     request, process = telemetry.span("POST /orders"), telemetry.span("process /queue/orders")
     reply, receive = telemetry.span("send /queue/answers"), telemetry.span("receive /queue/answers")
     assert same_trace(request, process, reply)

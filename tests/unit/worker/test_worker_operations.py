@@ -128,7 +128,8 @@ def test_a_handler_that_hangs_is_told_with_its_stack_and_the_alive_file_ages(bro
 
 
 def _oldest(port: int) -> str:
-    return re.findall(r"stomplistener_handler_oldest_seconds{\S+} (\S+)", get(port, "/metrics")[1])[0]
+    oldest: str = re.findall(r"stomplistener_handler_oldest_seconds{\S+} (\S+)", get(port, "/metrics")[1])[0]
+    return oldest
 
 
 def test_a_child_that_hangs_is_replaced_and_its_messages_come_again(broker: Broker, tmp_path: Path) -> None:
