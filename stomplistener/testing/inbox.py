@@ -141,6 +141,6 @@ class Inbox:
 
     def _describe(self) -> str:
         with self._watch.lock:
-            shown = ", ".join(repr(message) for message in self._messages[-_SHOWN:])
+            shown = ", ".join(f"<{message.frame.info}>" for message in self._messages[-_SHOWN:])
             which = f" (the last {_SHOWN})" if len(self._messages) > _SHOWN else ""
             return f"{len(self._messages)} messages came{which}: [{shown}]; events: {', '.join(self._events) or 'none'}"

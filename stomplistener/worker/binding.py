@@ -147,6 +147,9 @@ class Binding:
             hint = get_args(hint)[0]
         if header is not None:
             return self._header(parameter.name, header, hint)
+        if hint is Any and parameter.name == "message":
+            # The name says more than the annotation.
+            hint = _MISSING
         if hint is _MISSING:
             if is_first or parameter.name == "message":
                 return lambda message: message

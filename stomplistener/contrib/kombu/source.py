@@ -135,7 +135,8 @@ class Mailbox:
         self._notify = notify
         self._messages: collections.deque[Message] = collections.deque(maxlen=MAILBOX_MESSAGES)
         self._subscriptions: dict[tuple[str, str], Subscription] = {}
-        self._dropped = 0
+        self.dropped = 0
+        """How many broadcasts nobody read."""
 
     def listen(self, connection: Connection, destination: str, pattern: str | None) -> None:
         """Take the broadcasts to a destination; returns when the broker has confirmed the subscription.
@@ -156,8 +157,8 @@ class Mailbox:
 
     def _put(self, message: Message) -> None:
         if len(self._messages) == MAILBOX_MESSAGES:
-            self._dropped += 1
-            if self._dropped == 1:
+            self.dropped += 1
+            if self.dropped == 1:
                 _log.warning(
                     "the queue %s is not read: of %d broadcasts the oldest are dropped", self._name, MAILBOX_MESSAGES
                 )

@@ -72,7 +72,11 @@ def test_all_of_it_works_in_greenlets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "complaint"),
     [
-        ("import stomplistener", "monkey.patch_all()", "after stomplistener was imported: patch first"),
+        (
+            "import stomplistener.connection",
+            "monkey.patch_all()",
+            "after stomplistener was imported: patch first",
+        ),
         ("monkey.patch_all(thread=False)", "import stomplistener", "and not threading: call patch_all()"),
         ("monkey.patch_socket()", "import stomplistener", "has patched socket and not"),
     ],

@@ -16,7 +16,7 @@ TODAY = {
     "send-transaction": (37, 14),
     "send-burst": (16, 11),
     "send-pause": (20, 10),
-    "confirmed": (105, 24),
+    "confirmed": (105, 26),
     "message": (36, 14),
     "settle": (72, 24),
 }

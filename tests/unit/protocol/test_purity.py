@@ -21,6 +21,7 @@ BELOW = (
     "stomplistener.errors",
     "stomplistener._util.masking",
     "stomplistener._util.record",
+    "stomplistener._util.text",
     "stomplistener.states",
 )
 
