@@ -167,7 +167,7 @@ def test_the_loop_can_unsubscribe_while_a_message_waits_for_it(connection: Conne
     assert not ended.is_alive()
     loop.run_one()
     assert seen == []
-    assert len(broker.messages("/queue/a")) == 1
+    eventually(lambda: len(broker.messages("/queue/a")) == 1, "the message back in its queue")
 
 
 def test_a_message_that_waited_over_a_connection_loss_is_handled_once(broker: Broker) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from stomplistener import TimedOut
 from stomplistener.protocol import Frame
-from stomplistener.testing import Inbox
+from stomplistener.testing import Inbox, message
 
 
 def test_expect_waits_for_messages() -> None:
@@ -20,9 +20,10 @@ def test_expect_waits_for_messages() -> None:
 
 def test_expect_shows_what_did_come() -> None:
     inbox = Inbox()
-    inbox.on_message("a")
+    inbox.on_message(message("a pizza"))
     inbox.on_connected(Frame("CONNECTED"))
-    with pytest.raises(TimedOut, match=r"0\.01 s in vain for 2 messages; 1 messages came: \['a'\]; events: connected"):
+    shown = r"0\.01 s in vain for 2 messages; 1 messages came: \[<MESSAGE .*a pizza.*>\]; events: connected"
+    with pytest.raises(TimedOut, match=shown):
         inbox.expect(2, 0.01)
 
 
