@@ -54,6 +54,8 @@ nitpick_ignore_regex = [
         r"(os|ssl|collections|concurrent|contextlib|threading|types|typing|random|enum|socket|logging|dataclasses|pathlib|re)\..*",
     ),
     (r"py:.*", r"(Callable|Iterable|Iterator|Mapping|Sequence|Collection|Any|Self|Literal|Future|SSLContext)"),
+    (r"py:.*", r"(datetime|decimal|uuid)\..*"),
+    (r"py:.*", r"SQLiteInbox|TestClient"),
     (r"py:.*", r"(TracebackType|optional|ImproperlyConfigured|T|[a-z_.]*\.H|[a-z_.]*\.T|Random)"),
     # What napoleon takes for a type in a list of arguments.
     (r"py:class", r".*(,| ).*"),

@@ -227,8 +227,8 @@ class Application:
                 broker can do it and ``settle`` is true, so that processes share a backlog.
             max_deliveries: as for ``Connection.subscribe``; a supervisor also counts the processes that died of a
                 message.
-            ack, workers, ordered_by, retries, retry_delay, retry_on, dead_letter_on, error_destination, durable,
-                selector, headers, id: as for ``Connection.subscribe``.
+            ack, workers, ordered_by, retries, retry_delay, retry_on, dead_letter_on: as for ``Connection.subscribe``.
+            error_destination, durable, selector, headers, id: likewise.
 
         Raises:
             TypeError: the function is a coroutine, or cannot be called with a message.
@@ -401,8 +401,8 @@ class Application:
         Args:
             log_format: ``json`` or ``text`` sends the log to stderr; None leaves logging as the program has it.
             log_level: the least level to log then.
-            uris, processes, grace, alive_file, metrics_port, metrics_host, tracing, reload, reload_paths, workers,
-                max_messages, max_memory: see :class:`RunOptions`.
+            uris, processes, grace, alive_file, metrics_port, metrics_host, tracing: see :class:`RunOptions`.
+            reload, reload_paths, workers, max_messages, max_memory: likewise.
 
         Raises:
             SystemExit: it did not end gracefully; the code is one of :class:`Exit`, the reason is in the log.
