@@ -174,7 +174,7 @@ class Engine:
             TimedOut: the time is over; what was begun here has ended.
         """
         context = self.context
-        life = self._begin_life()
+        life = self.begin_life()
         settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
         try:
             in_time = context.wait_until(lambda: context.state in settled, deadline)
@@ -196,7 +196,7 @@ class Engine:
         step = f", waiting for {life.interrupt.step}" if life is not None and life.interrupt.step else ""
         return step + (f"; the last failure: {failed}" if failed else "")
 
-    def _begin_life(self) -> Life | None:
+    def begin_life(self) -> Life | None:
         """Begin to connect, in the background. None if that was begun already, and goes on.
 
         Raises:
