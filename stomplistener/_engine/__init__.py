@@ -1,0 +1,1 @@
+"""The running client: one way out, one way in, and the threads; ``engine`` joins the parts."""
