@@ -33,6 +33,7 @@ EXTRAS = {
     "django": "import django, stomplistener.contrib.django",
     "docker": "import docker, yaml, stomplistener.testing.containers",
     "flask": "import stomplistener.contrib.flask",
+    "kombu": "import kombu, stomplistener.contrib.kombu",
     "metrics": "import prometheus_client, stomplistener.worker.metrics",
     "proxy": "import stomplistener.transport.proxy",
     "reload": "import watchfiles, stomplistener.worker.reload",
