@@ -102,14 +102,14 @@ class Once:
 
     Args:
         inbox: the store.
-        handler: the name of the handler.
+        handler: the name of the handler; it may be set later, before the first message.
         once: as for ``identity_of``.
         server: gives the broker's name for itself.
     """
 
     def __init__(self, inbox: Inbox, handler: str, once: bool | str, server: Callable[[], str]) -> None:
         self._inbox = inbox
-        self._handler = handler
+        self.handler = handler
         self._once = once
         self._server = server
 
@@ -129,7 +129,7 @@ class Once:
             Repeated: it was handled before.
             NoIdentity: nothing identifies it.
         """
-        with self._inbox.handling(self._handler, identity_of(message, self._once, self._server())):
+        with self._inbox.handling(self.handler, identity_of(message, self._once, self._server())):
             yield
 
 

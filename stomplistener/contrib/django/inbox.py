@@ -10,8 +10,7 @@ What identifies a message is told in ``worker.inbox``.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -20,53 +19,35 @@ from django.utils import timezone
 
 from stomplistener.contrib.django.models import InboxMessage
 from stomplistener.contrib.django.outbox import deleted_in_chunks
-from stomplistener.message import Message
-from stomplistener.worker.inbox import LONGEST, Repeated, identity_of
-
-_log = logging.getLogger("stomplistener.django")
+from stomplistener.worker.inbox import LONGEST, Repeated
 
 
-class Inbox:
-    """What one handler has handled. Thread-safe.
+class DatabaseInbox:
+    """An inbox whose row is written in the transaction of the handler; see ``worker.inbox.Inbox``. Thread-safe.
 
     Args:
-        destination: that it listens to.
-        once: the name of the header that identifies a message, or True for the usual ones.
+        destination: that the handler listens to.
         using: the database of the handler's transaction; where None, the one that models are written to.
-        server: gives the broker's name for itself.
     """
 
-    def __init__(self, destination: str, once: bool | str, using: str | None, server: Callable[[], str]) -> None:
-        self.handler = ""
+    def __init__(self, destination: str, using: str | None) -> None:
         self._destination = destination[:LONGEST]
-        self._once = once
         self._using = using
-        self._server = server
 
     @contextmanager
-    def unless_repeated(self, message: Message) -> Iterator[None]:
-        """Go around ``noted``: a repetition counts as handled."""
-        try:
-            yield
-        except Repeated:
-            _log.info("%s was handled before, and is acknowledged", message.id)
-
-    @contextmanager
-    def noted(self, message: Message) -> Iterator[None]:
+    def handling(self, handler: str, identity: str) -> Iterator[None]:
         """Open the transaction of the handler, with the row of the message as its first statement.
 
         Raises:
             Repeated: the row is there already.
-            NoIdentity: nothing identifies the message.
         """
-        identity = identity_of(message, self._once, self._server())
         using = self._using or router.db_for_write(InboxMessage)
         with transaction.atomic(using=using):
             try:
                 # A transaction of its own within: an error would make the outer one unusable on PostgreSQL.
                 with transaction.atomic(using=using):
                     InboxMessage.objects.using(using).create(
-                        handler=self.handler[:LONGEST], destination=self._destination, message=identity
+                        handler=handler[:LONGEST], destination=self._destination, message=identity
                     )
             except IntegrityError as error:
                 raise Repeated from error

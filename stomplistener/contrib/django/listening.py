@@ -17,6 +17,7 @@ from stomplistener.contrib.django.housekeeping import Housekeeper
 from stomplistener.message import Message
 from stomplistener.worker import Application, Around, Handler
 from stomplistener.worker.application import DEFAULT
+from stomplistener.worker.inbox import Once
 
 H = TypeVar("H", bound=Handler)
 
@@ -64,10 +65,10 @@ def listener(
     if atomic is False:
         raise ValueError("once writes a row in the handler's transaction: leave atomic=False out")
     # Models can be imported when the apps are ready, as they are for a module with listeners.
-    from stomplistener.contrib.django.inbox import Inbox
+    from stomplistener.contrib.django.inbox import DatabaseInbox
 
     name = options.get("connection", DEFAULT)
-    inbox = Inbox(destination, once, using, functools.partial(_server, name))
+    inbox = Once(DatabaseInbox(destination, using), "", once, functools.partial(_server, name))
     _inboxes.add(using)
     declare: Callable[[H], H] = app.listener(
         destination, around=(inbox.unless_repeated, inbox.noted, *around), **options

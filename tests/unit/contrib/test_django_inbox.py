@@ -17,10 +17,11 @@ from django_support import broker_uri, override_settings
 from stomplistener import Message
 from stomplistener.contrib.django import housekeeping, listening
 from stomplistener.contrib.django.database import DatabaseCare
-from stomplistener.contrib.django.inbox import Inbox, purge_inbox
+from stomplistener.contrib.django.inbox import DatabaseInbox, purge_inbox
 from stomplistener.contrib.django.models import InboxMessage
 from stomplistener.testing import Broker
 from stomplistener.worker import Application, NoIdentity
+from stomplistener.worker.inbox import Once
 from store.models import Order
 
 QUEUE = "/queue/a"
@@ -156,7 +157,7 @@ def test_a_message_that_nothing_identifies_fails_with_the_reason(
     ],
 )
 def test_message_ids_count_only_where_they_are_safe(server: str, once: bool | str, expected: str | None) -> None:
-    inbox = Inbox(QUEUE, once, None, lambda: server)
+    inbox = Once(DatabaseInbox(QUEUE, None), "", once, lambda: server)
     given = message({"message-id": "ID:1"})
     if expected is None:
         with pytest.raises(NoIdentity), inbox.noted(given):
@@ -168,7 +169,7 @@ def test_message_ids_count_only_where_they_are_safe(server: str, once: bool | st
 
 
 def test_a_long_identity_is_shortened_and_stays_its_own() -> None:
-    inbox = Inbox(QUEUE, "long", None, lambda: "")
+    inbox = Once(DatabaseInbox(QUEUE, None), "", "long", lambda: "")
     for end in "ab":
         with inbox.noted(message({"long": "x" * 300 + end})):
             pass
