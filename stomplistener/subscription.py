@@ -95,9 +95,9 @@ class Subscription:
             held = self.queue
             if not isinstance(held, HeldQueue):
                 return
-            self.queue, messages = held.behind, held.release()
-        if messages:
-            self.queue.put(messages)
+            self.queue = queue = held.behind
+            queue.line_up(held.release())
+        queue.begin()
 
     @property
     def is_paused(self) -> bool:

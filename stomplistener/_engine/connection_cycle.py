@@ -328,8 +328,7 @@ class ConnectionCycle:
         self.fail(unanswered)
         self._requests.lost()
         self._settlement.lost()
-        for queue in self._queues():
-            queue.discard(self._settlement.is_stale)
+        self._settlement.discard_stale(self._queues())
         self.notify("on_disconnected")
         return restore
 

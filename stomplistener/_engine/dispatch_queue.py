@@ -70,6 +70,7 @@ class DispatchQueue:
         self._state = QueueState.RUNNING
         self._waiting: collections.deque[tuple[Batch, int]] = collections.deque()
         self._threads: set[threading.Thread] = set()
+        self._to_start: list[threading.Thread] = []
         self._busy: set[threading.Thread] = set()
         self._idle: list[threading.Lock] = []
         self.idle_work: Event | None = None
@@ -79,22 +80,13 @@ class DispatchQueue:
         self._began: float | None = None
         self._ended = 0.0
 
-    def put(self, batch: list[Item]) -> None:
-        """Line up items in order. They count towards the bound until they are worked off. Call without the lock."""
-        single = self._workers == 1
-        parts: list[list[Item]] = [batch] if single else [[item] for item in batch]
-        start: list[threading.Thread] = []
-        with self._lock:
-            # Loops stand outside of `with lock`: see _util.locks.
-            self._line_up(parts, start)
-            if not self._workers:
-                self._changes.notify_all()
-        for thread in start:
-            self._start(thread)
-        if self._notify is not None:
-            self._notify()
+    def line_up(self, batch: list[Item]) -> None:
+        """Line up items in order. They count towards the bound until they are worked off.
 
-    def _line_up(self, parts: list[list[Item]], start: list[threading.Thread]) -> None:
+        Call with the lock held: so whoever looks up the queue of a subscription finds the one that is its queue when
+        the items are in it. Then, without the lock, call ``begin``.
+        """
+        parts: list[list[Item]] = [batch] if batch and self._workers == 1 else [[item] for item in batch]
         for part in parts:
             size = weight(part)
             self._flow.add(len(part), size)
@@ -102,11 +94,25 @@ class DispatchQueue:
             if self._idle:
                 self._idle.pop().release()
             elif len(self._threads) < self._workers:
-                start.append(self._new_thread())
+                self._to_start.append(self._new_thread())
+        if not self._workers:
+            self._changes.notify_all()
+
+    def begin(self) -> None:
+        """See what was lined up worked off. Call without the lock."""
+        if self._to_start:
+            with self._lock:
+                start, self._to_start = self._to_start, []
+            for thread in start:
+                self._start(thread)
+        if self._notify is not None:
+            self._notify()
 
     def call(self, event: Event) -> None:
-        """Let a thread of the queue call something, behind all that it has to do already."""
-        self.put([event])
+        """Let a thread of the queue call something, behind all that it has to do already. Call without the lock."""
+        with self._lock:
+            self.line_up([event])
+        self.begin()
 
     def take(self, deadline: Deadline) -> Item | None:
         """The next item for a thread of the application; None when the time is over or the queue is stopped."""

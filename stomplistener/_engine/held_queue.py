@@ -15,7 +15,8 @@ from stomplistener.message import Message
 class SubscriptionQueue(Protocol):
     """What a subscription needs of its queue."""
 
-    def put(self, batch: list[Item]) -> None: ...
+    def line_up(self, batch: list[Item]) -> None: ...
+    def begin(self) -> None: ...
     def take(self, deadline: Deadline) -> Item | None: ...
     def discard(self, unwanted: Callable[[Item], bool]) -> None: ...
     def stop(self) -> None: ...
@@ -42,12 +43,14 @@ class HeldQueue:
         self._held: list[Message] = []
         self.behind = behind
 
-    def put(self, batch: list[Item]) -> None:
-        """Keep messages. What the broker has back by now is dropped. Call without the lock."""
-        with self._lock:
-            self.discard(self._is_stale)
-            for item in batch:
-                self.keep(item)
+    def line_up(self, batch: list[Item]) -> None:
+        """Keep messages. What the broker has back by now is dropped. Call with the lock held."""
+        self._sift(self._is_stale)
+        for item in batch:
+            self.keep(item)
+
+    def begin(self) -> None:
+        """As of a ``DispatchQueue``: nothing begins."""
 
     def keep(self, item: Item) -> bool:
         """Keep one item; always true. Call with the lock held."""
@@ -57,22 +60,25 @@ class HeldQueue:
         return True
 
     def release(self) -> list[Item]:
-        """Give up all that was kept, in order."""
-        with self._lock:
-            held, self._held = self._held, []
-            for message in held:
-                self._flow.remove(1, message.frame.size)
+        """Give up all that was kept, in order. Call with the lock held."""
+        held, self._held = self._held, []
+        for message in held:
+            self._flow.remove(1, message.frame.size)
         return list(held)
 
     def discard(self, unwanted: Callable[[Item], bool]) -> None:
-        """Drop what is kept and unwanted; it is called with the lock held."""
+        """Drop the items that wait, here and behind, and for which ``unwanted`` is true; called with the lock held."""
         with self._lock:
-            held, self._held = self._held, []
-            for message in held:
-                if unwanted(message):
-                    self._flow.remove(1, message.frame.size)
-                else:
-                    self._held.append(message)
+            self._sift(unwanted)
+        self.behind.discard(unwanted)
+
+    def _sift(self, unwanted: Callable[[Item], bool]) -> None:
+        held, self._held = self._held, []
+        for message in held:
+            if unwanted(message):
+                self._flow.remove(1, message.frame.size)
+            else:
+                self._held.append(message)
 
     def take(self, deadline: Deadline) -> Item | None:
         """As of a ``DispatchQueue``: nothing comes while it is paused."""

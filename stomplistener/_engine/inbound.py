@@ -189,14 +189,17 @@ class Inbound:
         found = Sorted()
         try:
             with self._lock:
-                self._sort(frames, found)
+                try:
+                    self._sort(frames, found)
+                finally:
+                    # Also what came before a frame that breaks the protocol: the broker will not deliver it again.
+                    for queue, batch in found.batches.items():
+                        queue.line_up(batch)
         finally:
-            # Also what came before a frame that breaks the protocol: the broker will not deliver it again.
             for answer in found.to_publish:
                 answer.publish()
-            for queue, batch in found.batches.items():
-                if batch:
-                    queue.put(batch)
+            for queue in found.batches:
+                queue.begin()
             if found.reports or found.events:
                 self._report(found)
             # What is sent again after a receipt, and what a signal handler kept its thread from writing.

@@ -7,7 +7,6 @@ retries. So a thread never waits for another one.
 from __future__ import annotations
 
 import collections
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,11 +14,7 @@ from stomplistener._engine.context import Context
 from stomplistener._engine.dispatch_queue import Batch, DispatchQueue, Item, Runner
 from stomplistener._engine.flow_control import FlowControl
 from stomplistener._util.deadline import Deadline
-from stomplistener._util.timer import Entry, timer
 from stomplistener.message import Message
-
-LOOK = 1.0
-"""Seconds between two looks whether a message that waits for another try has gone back to the broker instead."""
 
 
 @dataclass(eq=False)
@@ -27,7 +22,7 @@ class Turn:
     """The messages of one value: the one that is in the queue, runs or waits for another try, and those behind it."""
 
     head: Message
-    waits: bool = False
+    runs: bool = False
     behind: collections.deque[Message] = field(default_factory=collections.deque)
 
 
@@ -60,12 +55,14 @@ class OrderedQueue:
         self._turns: dict[str, Turn] = {}
         self._queue = make(self)
 
-    def put(self, batch: list[Item]) -> None:
-        """Line up messages, each behind the others of its value. Call without the lock."""
-        with self._lock:
-            ready = [item for item in batch if self._has_turn(item)]
-        if ready:
-            self._queue.put(ready)
+    def line_up(self, batch: list[Item]) -> None:
+        """Line up messages, each behind the others of its value. Call with the lock held."""
+        if ready := [item for item in batch if self._has_turn(item)]:
+            self._queue.line_up(ready)
+
+    def begin(self) -> None:
+        """As of a ``DispatchQueue``."""
+        self._queue.begin()
 
     def _has_turn(self, item: Item) -> bool:
         key = self._key(item)
@@ -76,7 +73,6 @@ class OrderedQueue:
             self._turns[key] = Turn(item)
             return True
         if turn.head is item:
-            turn.waits = False
             return True
         turn.behind.append(item)
         self._flow.add(1, item.frame.size)
@@ -93,55 +89,71 @@ class OrderedQueue:
                 self._runner.run([item])
                 continue
             tries = item.attempts + item.postponed
-            with self._lock:
-                # Put back at once, it is in the queue again before the run has ended.
-                self._turns[key].waits = True
+            self._runs(key, item, runs=True)
             self._runner.run([item])
             if item.attempts + item.postponed == tries or item.settled:
                 self._pass_on(key, item)
             else:
-                self._look_later(key, item)
+                self._wait_for_retry(key, item)
+
+    def _runs(self, key: str, item: Message, *, runs: bool) -> None:
+        with self._lock:
+            turn = self._turns.get(key)
+            if turn is not None and turn.head is item:
+                turn.runs = runs
+
+    def _wait_for_retry(self, key: str, item: Message) -> None:
+        """Keep the turn, unless the broker has the message back: what is discarded from now on is no longer running."""
+        with self._lock:
+            self._runs(key, item, runs=False)
+            stale = self._is_stale(item)
+        if stale:
+            self._pass_on(key, item)
 
     def _pass_on(self, key: str, head: Message) -> None:
         """The head is worked off, or the broker has it back: the next one has the turn."""
         with self._lock:
             turn = self._turns.get(key)
-            if turn is None or turn.head is not head:
-                return
-            if not turn.behind:
-                del self._turns[key]
-                return
-            turn.head, turn.waits = turn.behind.popleft(), False
-            self._flow.remove(1, turn.head.frame.size)
-            following = turn.head
-        self._queue.put([following])
+            if turn is not None and turn.head is head:
+                self._follow(key, turn)
+        self._queue.begin()
 
-    def _look_later(self, key: str, head: Message) -> None:
-        """Retries are forgotten when the connection is lost, which nobody tells the queue."""
-
-        def look() -> None:
-            with self._lock:
-                turn = self._turns.get(key)
-                if turn is None or turn.head is not head or not turn.waits:
-                    return
-            if self._is_stale(head):
-                self._pass_on(key, head)
-            else:
-                self._look_later(key, head)
-
-        timer().add(Entry(time.monotonic() + LOOK, look))
+    def _follow(self, key: str, turn: Turn) -> None:
+        if not turn.behind:
+            del self._turns[key]
+            return
+        turn.head, turn.runs = turn.behind.popleft(), False
+        self._flow.remove(1, turn.head.frame.size)
+        self._queue.line_up([turn.head])
 
     def discard(self, unwanted: Callable[[Item], bool]) -> None:
-        """Drop the items that wait and for which ``unwanted`` is true; it is called with the lock held."""
-        self._queue.discard(unwanted)
+        """Drop the items that wait and for which ``unwanted`` is true; it is called with the lock held.
+
+        A head that waits for another try waits elsewhere, and nobody tells when it is forgotten there. That comes with
+        the loss of the connection, and so does a call of this.
+        """
+        dropped: set[int] = set()
+
+        def drop(item: Item) -> bool:
+            if drops := unwanted(item):
+                dropped.add(id(item))
+            return drops
+
         with self._lock:
-            for turn in self._turns.values():
-                behind, turn.behind = turn.behind, collections.deque()
-                for item in behind:
-                    if unwanted(item):
-                        self._flow.remove(1, item.frame.size)
-                    else:
-                        turn.behind.append(item)
+            self._queue.discard(drop)
+            for key, turn in list(self._turns.items()):
+                self._sift(turn, unwanted)
+                if id(turn.head) in dropped or (not turn.runs and self._is_stale(turn.head)):
+                    self._follow(key, turn)
+        self._queue.begin()
+
+    def _sift(self, turn: Turn, unwanted: Callable[[Item], bool]) -> None:
+        behind, turn.behind = turn.behind, collections.deque()
+        for item in behind:
+            if unwanted(item):
+                self._flow.remove(1, item.frame.size)
+            else:
+                turn.behind.append(item)
 
     def take(self, deadline: Deadline) -> Item | None:
         """As of a ``DispatchQueue``."""

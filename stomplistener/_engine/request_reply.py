@@ -7,6 +7,7 @@ a temporary queue lives as long as its connection. What waits for an answer when
 
 from __future__ import annotations
 
+import collections
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -199,6 +200,8 @@ class ReplySubscription:
 
     def __init__(self, answered: Callable[[Message], None]) -> None:
         self._answered = answered
+        # Filled and emptied by the receiver alone.
+        self._arrived: collections.deque[Message] = collections.deque()
         self._entry: SubscriptionEntry | None = None
         self.reply_to = ""
         self.queue: Any = self
@@ -234,9 +237,12 @@ class ReplySubscription:
 
     # As a queue
 
-    def put(self, batch: list[Item]) -> None:
-        for item in batch:
-            if isinstance(item, Message):
-                self._answered(item)
+    def line_up(self, batch: list[Item]) -> None:
+        self._arrived.extend(item for item in batch if isinstance(item, Message))
 
+    def begin(self) -> None:
+        while self._arrived:
+            self._answered(self._arrived.popleft())
+
+    def discard(self, unwanted: Callable[[Any], bool]) -> None: ...
     def stop(self) -> None: ...

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from stomplistener._engine.context import Context
 from stomplistener._engine.dead_letters import DeadLetters, reject
 from stomplistener._engine.deliveries import Deliveries
-from stomplistener._engine.dispatch_queue import Batch, Event, Item
+from stomplistener._engine.dispatch_queue import Batch, DispatchQueue, Event, Item
 from stomplistener._engine.flow_control import FlowControl
 from stomplistener._engine.held_queue import SubscriptionQueue
 from stomplistener._util.deadline import Deadline
@@ -132,6 +132,14 @@ class Settlement:
         if self._state is SettlementState.DRAINING or not self._context.is_current(item.epoch):
             return True
         return item.subscription is not None and item.subscription.has_ended
+
+    def discard_stale(self, queues: Sequence[DispatchQueue]) -> None:
+        """Drop what waits in queues, and in front of them, that the broker will deliver again."""
+        with self._lock:
+            subscriptions: list[Any] = [entry.context for entry in self._context.session.subscriptions.values()]
+            fronts = [subscription.queue for subscription in subscriptions]
+        for queue in dict.fromkeys([*fronts, *queues]):
+            queue.discard(self.is_stale)
 
     def move(self, state: SettlementState) -> None:
         """Hold back, drain, or go on."""
@@ -300,7 +308,7 @@ class Settlement:
 
     def _try_again(self, message: Message, subscription: Subscribed, delay: float) -> None:
         if delay <= 0:
-            subscription.queue.put([message])
+            self._line_up(message, subscription)
             return
         entry = Entry(time.monotonic() + delay, lambda: self._put_back(entry, subscription))
         with self._lock:
@@ -316,7 +324,13 @@ class Settlement:
             if message is None:
                 return
             self._let_go(message)
-        subscription.queue.put([message])
+        self._line_up(message, subscription)
+
+    def _line_up(self, message: Message, subscription: Subscribed) -> None:
+        with self._lock:
+            queue = subscription.queue
+            queue.line_up([message])
+        queue.begin()
 
     def lost(self) -> None:
         """The connection is over: the broker has back what waits here."""

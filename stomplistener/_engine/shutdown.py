@@ -132,8 +132,7 @@ class Shutdown:
         context, session = self._context, self._context.session
         self._settlement.move(SettlementState.DRAINING)
         end_auto_subscriptions(context, self._sender, self._new_receipt, deadline, for_good=True)
-        for queue in self._queues():
-            queue.discard(self._settlement.is_stale)
+        self._settlement.discard_stale(self._queues())
         for queue in self._queues():
             if not queue.drain(deadline, lambda: self._at_once or context.state is ConnectionState.CLOSED):
                 context.log.warning("a listener has not ended within %s s", deadline.timeout)

@@ -163,3 +163,26 @@ def test_unsubscribe_drops_what_waits(broker: Broker, connection: Connection) ->
 def test_it_must_be_a_name(header: object) -> None:
     with pytest.raises((TypeError, ValueError), match="ordered_by"):
         Connection("tcp://localhost:1").subscribe(QUEUE, print, ordered_by=header)  # type: ignore[arg-type]
+
+
+def test_messages_that_wait_when_the_connection_is_lost_come_again(broker: Broker, connection: Connection) -> None:
+    seen: set[str] = set()
+    begun, release = threading.Event(), threading.Event()
+
+    def handle(message: Message) -> None:
+        begun.set()
+        assert release.wait(20)
+        if message.redelivered:
+            seen.add(message.text)
+
+    connection.subscribe(QUEUE, handle, settle=True, workers=1, ordered_by="customer", confirm=True)
+    for number in range(12):
+        broker.publish(QUEUE, str(number), {"customer": str(number % 4)})
+    broker.wait_for(lambda: len(broker.unacknowledged(QUEUE)) == 12)
+    assert begun.wait(10)
+    eventually(lambda: connection.statistics().pending == 12, "the messages", 10)
+    broker.drop_connections()
+    broker.wait_for(lambda: broker.connection_count == 2 and len(broker.unacknowledged(QUEUE)) == 12, 20)
+    release.set()
+    eventually(lambda: len(seen) == 12, "the messages again", 20)
+    eventually(lambda: connection.statistics().pending == 0, "the end", 10)

@@ -100,4 +100,39 @@ def test_unsubscribe_while_it_is_paused(broker: Broker, connection: Connection) 
     broker.wait_for(lambda: len(broker.unacknowledged(QUEUE)) == 1)
     subscription.unsubscribe(confirm=True)
     broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
-    assert connection.statistics().pending == 0
+    eventually(lambda: connection.statistics().pending == 0, "the message to be dropped", 10)
+
+
+def test_what_came_before_a_loss_counts_no_more(broker: Broker, connection: Connection) -> None:
+    subscription = connection.subscribe(QUEUE, Collector(), settle=True, prefetch=3, confirm=True)
+    subscription.pause()
+    for number in range(3):
+        broker.publish(QUEUE, str(number))
+    eventually(lambda: connection.statistics().pending == 3, "the messages", 10)
+    broker.refuse_connections()
+    broker.drop_connections()
+    eventually(lambda: connection.statistics().pending == 0, "the loss", 10)
+
+
+def test_subscriptions_that_are_paused_and_resumed_all_the_time_get_every_message_in_order(
+    broker: Broker, connection: Connection
+) -> None:
+    seen: list[str] = []
+    subscription = connection.subscribe(QUEUE, lambda message: seen.append(message.text), settle=True, confirm=True)
+    done = threading.Event()
+
+    def flip() -> None:
+        while not done.is_set():
+            subscription.pause()
+            subscription.resume()
+
+    thread = threading.Thread(target=flip)
+    thread.start()
+    try:
+        for number in range(1000):
+            broker.publish(QUEUE, str(number))
+        eventually(lambda: len(seen) == 1000, "the messages", 30)
+    finally:
+        done.set()
+        thread.join()
+    assert seen == [str(number) for number in range(1000)]

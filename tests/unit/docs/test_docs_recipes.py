@@ -71,7 +71,7 @@ def test_structlog_renders_the_librarys_lines_and_the_listeners(connection: Conn
         output = run("structlog", connection)["output"]
         stream = io.StringIO()
         output.setStream(stream)
-        connection.send("/queue/orders", "two")
+        connection.send("/queue/orders", "two", confirm=True)
         broker.wait_for(lambda: not broker.messages("/queue/orders"), what="the acknowledgement")
         logging.getLogger("stomplistener").warning("%s", "of the library", extra={"connection": "shop-mq"})
         lines = []

@@ -10,7 +10,7 @@ import pytest
 from engine_support import DEADLINE_SECONDS, Running, make_flow, make_message, wait_until
 
 from stomplistener import Message
-from stomplistener._engine.dispatch_queue import Batch, DispatchQueue
+from stomplistener._engine.dispatch_queue import Batch, DispatchQueue, Item
 from stomplistener._util.deadline import Deadline
 
 SOON = 10.0
@@ -40,6 +40,13 @@ class Rig:
         return queue
 
 
+def put(queue: DispatchQueue, batch: list[Item]) -> None:
+    """As the receiver does it."""
+    with queue._lock:
+        queue.line_up(batch)
+    queue.begin()
+
+
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     rig = Rig()
@@ -54,7 +61,7 @@ def test_one_thread_keeps_the_order(rig: Rig) -> None:
     queue = rig.queue()
     messages = [make_message() for _ in range(50)]
     for start in range(0, 50, 5):
-        queue.put(list(messages[start : start + 5]))
+        put(queue, list(messages[start : start + 5]))
     assert queue.drain(Deadline(SOON), lambda: False)
     assert rig.ran == messages
     assert (rig.flow.messages, rig.flow.bytes) == (0, 0)
@@ -63,7 +70,7 @@ def test_one_thread_keeps_the_order(rig: Rig) -> None:
 def test_workers_run_at_the_same_time(rig: Rig) -> None:
     barrier = threading.Barrier(4)
     queue = rig.queue(workers=4)
-    queue.put([lambda: barrier.wait(DEADLINE_SECONDS)] * 4)
+    put(queue, [lambda: barrier.wait(DEADLINE_SECONDS)] * 4)
     assert queue.drain(Deadline(SOON), lambda: False)
     assert len(rig.ran) == 4
 
@@ -71,7 +78,7 @@ def test_workers_run_at_the_same_time(rig: Rig) -> None:
 def test_what_waits_and_what_runs_counts(rig: Rig) -> None:
     rig.gate.clear()
     queue = rig.queue()
-    queue.put([make_message(), make_message()])
+    put(queue, [make_message(), make_message()])
     assert rig.flow.messages == 2
     assert not queue.drain(Deadline(0.01), lambda: False)
     rig.gate.set()
@@ -82,11 +89,11 @@ def test_what_waits_and_what_runs_counts(rig: Rig) -> None:
 def test_discard(rig: Rig) -> None:
     rig.gate.clear()
     queue = rig.queue()
-    queue.put([make_message()])
+    put(queue, [make_message()])
     wait_until(lambda: queue.is_running)
     kept, dropped = make_message(), make_message()
-    queue.put([kept, dropped])
-    queue.put([dropped])
+    put(queue, [kept, dropped])
+    put(queue, [dropped])
     queue.discard(lambda item: item is dropped)
     assert rig.flow.messages == 2
     rig.gate.set()
@@ -97,7 +104,7 @@ def test_discard(rig: Rig) -> None:
 def test_a_drain_that_is_called_off(rig: Rig) -> None:
     rig.gate.clear()
     queue = rig.queue()
-    queue.put([make_message()])
+    put(queue, [make_message()])
     wait_until(lambda: queue.is_running)
     called_off = threading.Event()
     draining = Running(lambda: queue.drain(Deadline(SOON), called_off.is_set))
@@ -109,7 +116,7 @@ def test_a_drain_that_is_called_off(rig: Rig) -> None:
 def test_a_drain_from_a_listener_does_not_wait_for_itself(rig: Rig) -> None:
     queue = rig.queue()
     drained: list[bool] = []
-    queue.put([lambda: drained.append(queue.drain(Deadline(SOON), lambda: False)), lambda: None])
+    put(queue, [lambda: drained.append(queue.drain(Deadline(SOON), lambda: False)), lambda: None])
     wait_until(lambda: drained)
     assert drained == [True]
 
@@ -120,7 +127,7 @@ def test_the_application_takes(rig: Rig) -> None:
     assert queue.take(Deadline(0.0)) is None
     taking = Running(lambda: queue.take(Deadline(SOON)))
     message = make_message()
-    queue.put([message])
+    put(queue, [message])
     assert taking.result() is message
     assert rig.flow.messages == 0
     assert notified == [1]
@@ -133,15 +140,15 @@ def test_the_application_takes(rig: Rig) -> None:
 def test_stop_works_off_what_waits_and_restart_goes_on(rig: Rig) -> None:
     rig.gate.clear()
     queue = rig.queue()
-    queue.put([make_message()])
-    queue.put([make_message()])
+    put(queue, [make_message()])
+    put(queue, [make_message()])
     queue.stop()
     rig.gate.set()
     assert queue.join(Deadline(SOON))
     assert len(rig.ran) == 2
     assert queue.is_over
     queue.restart()
-    queue.put([make_message()])
+    put(queue, [make_message()])
     wait_until(lambda: len(rig.ran) == 3)
 
 
@@ -151,10 +158,10 @@ def test_a_thread_that_the_system_refuses(rig: Rig, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("threading.Thread.start", refuse)
     queue = rig.queue()
-    queue.put([make_message()])
+    put(queue, [make_message()])
     assert [str(error) for error in rig.broken] == ["can't start new thread"]
     monkeypatch.undo()
-    queue.put([make_message()])
+    put(queue, [make_message()])
     assert queue.drain(Deadline(SOON), lambda: False)
     assert len(rig.ran) == 2
 
@@ -164,8 +171,8 @@ def test_what_a_runner_raises_breaks_the_connection_and_not_the_thread(rig: Rig)
         raise MemoryError
 
     queue = rig.queue()
-    queue.put([fail])
-    queue.put([make_message()])
+    put(queue, [fail])
+    put(queue, [make_message()])
     assert queue.drain(Deadline(SOON), lambda: False)
     assert [type(error) for error in rig.broken] == [MemoryError]
     assert len(rig.ran) == 1
@@ -188,11 +195,11 @@ def test_idle_work(rig: Rig) -> None:
 
 def test_quick_batches_are_counted(rig: Rig) -> None:
     queue = rig.queue()
-    queue.put([make_message()])
+    put(queue, [make_message()])
     assert queue.drain(Deadline(SOON), lambda: False)
     assert not queue.is_kept(0.0)
     rig.gate.clear()
-    queue.put([make_message()])
+    put(queue, [make_message()])
     wait_until(lambda: queue.is_kept(0.006))
     rig.gate.set()
     assert queue.drain(Deadline(SOON), lambda: False)
