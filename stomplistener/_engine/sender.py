@@ -27,6 +27,8 @@ from stomplistener.states import ConnectionState, MessageState, WriteState
 Note = Callable[[Session], Frame | None]
 """Makes or notes a frame, with the lock held; None where nothing is to be written."""
 
+_BROKEN = (WriteState.FAILED, WriteState.DETACHED)
+
 _NOTING = frozenset({ConnectionState.CONNECTED, ConnectionState.CONNECTING, ConnectionState.SUSPENDED})
 """States in which a confirmed SEND may be noted, to be written by this connection or the next.
 
@@ -320,7 +322,8 @@ class Sender:
     def send(self, frame: Frame, timeout: float | None) -> None:
         """Send a SEND whose receipt nobody waits for."""
         self.transmit(frame, timeout, "SEND")
-        if self._writer.state is WriteState.FAILED:
+        # Also where the receiver was quicker to notice: it took the frame back from the writer.
+        if self._writer.state in _BROKEN:
             self._await_fate(Deadline(timeout))
 
     def send_in(self, transaction: TransactionEntry, frame: Frame, timeout: float | None, context: object) -> None:
@@ -376,7 +379,7 @@ class Sender:
         return self._context.state in _NOTING or self._may_finish(False)
 
     def _await_fate(self, deadline: Deadline) -> None:
-        """A write has just failed, maybe of this thread's frame: wait until the frame is on a connection again.
+        """The connection has just broken, maybe under this thread's frame: wait until there is one again.
 
         Raises:
             ConnectionLost: there is no later connection, or not in time; the broker may have got the message or not.
@@ -384,6 +387,9 @@ class Sender:
         context = self._context
         settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
         context.wait_until(lambda: context.state in settled and self._writer.state is not WriteState.FAILED, deadline)
+        if context.state is ConnectionState.CLOSED and type(context.failure) is NotConnected:
+            # It was ended on purpose, behind this frame.
+            return
         if context.state is not ConnectionState.CONNECTED:
             raise ConnectionLost(
                 f"SEND failed: the connection to {context.where} broke while it was written; the broker may have the "

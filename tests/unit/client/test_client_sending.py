@@ -31,6 +31,7 @@ from stomplistener import (
     Frame,
     InvalidHeader,
     Limits,
+    Listener,
     Message,
     TimedOut,
 )
@@ -257,6 +258,35 @@ def test_what_the_socket_refuses_goes_out_on_the_next_connection(broker: Broker,
     reconnected(connection)
     broker.wait_for(lambda: [message.text for message in broker.messages(QUEUE)] == ["before", "after"], 5)
     assert connection.statistics().messages_sent == 2
+
+
+def lost_behind_its_back(broker: Broker, connection: Connection) -> None:
+    """The next frame is taken, and before it is written the receiver has seen the connection end."""
+
+    class Interferes(Listener):
+        def on_send(self, frame: Frame) -> None:
+            connection.remove_listener(self)
+            broker.drop_connections()
+            eventually(lambda: not connection.is_connected, "the loss")
+
+    connection.add_listener(Interferes())
+
+
+@pytest.mark.parametrize("last", ["no reconnecting", "the last pass"])
+def test_a_plain_send_that_nothing_carries_any_more_raises(broker: Broker, last: str) -> None:
+    uri = broker.uri if last == "no reconnecting" else failover(broker.uri, options="maxReconnectAttempts=1")
+    connection = Connection(uri, reconnect=last == "the last pass", timeout=10)
+    with connection:
+        lost_behind_its_back(broker, connection)
+        broker.refuse_connections()
+        with pytest.raises(ConnectionLost, match="may have the message or not"):
+            connection.send(QUEUE, "x")
+
+
+def test_a_plain_send_that_the_next_connection_carries_returns(broker: Broker, connection: Connection) -> None:
+    lost_behind_its_back(broker, connection)
+    connection.send(QUEUE, "x")
+    assert broker.wait_for(lambda: broker.messages(QUEUE))[0].body == b"x"
 
 
 @pytest.mark.parametrize("say", ["send", "ack"])
