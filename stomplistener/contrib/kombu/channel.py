@@ -266,6 +266,11 @@ class Channel(virtual.Channel):
 
     # Receiving
 
+    @property
+    def consumes(self) -> bool:
+        """Whether somebody waits for messages of this channel."""
+        return bool(self._consumers)
+
     def basic_consume(
         self, queue: str, no_ack: bool, callback: Callable[[Any], object], consumer_tag: str, **kwargs: Any
     ) -> None:

@@ -16,7 +16,15 @@ from stomplistener.connection import Connection
 from stomplistener.contrib.kombu.bell import Bell
 from stomplistener.contrib.kombu.channel import Channel, QueueFlags
 from stomplistener.contrib.kombu.source import Mailbox
-from stomplistener.errors import BrokerError, ConnectFailed, ConnectionLost, NotConnected, ProtocolError, TimedOut
+from stomplistener.errors import (
+    BrokerError,
+    ConnectFailed,
+    ConnectionLost,
+    NotConnected,
+    ProtocolError,
+    StompError,
+    TimedOut,
+)
 from stomplistener.failover import parse
 
 BURST = 50
@@ -53,6 +61,7 @@ class Transport(virtual.Transport):
         self.mailboxes: dict[str, Mailbox] = {}
         self.broker_name: str | None = None
         self._loop: Any = None
+        self._loss_told = False
 
     # The connection's life
 
@@ -62,6 +71,10 @@ class Transport(virtual.Transport):
         Raises:
             ConnectFailed, TimedOut: no broker of the URI could be reached within kombu's ``connect_timeout``.
         """
+        if self.channels:
+            # Kombu connects again without closing what it found lost: its channels are over, and their consumers.
+            self.close_connection(self)
+        self._loss_told = False
         self.stomp = self.open()
         self.bell = Bell()
         self.broker_name = name_of(self.stomp.session.server)
@@ -99,8 +112,12 @@ class Transport(virtual.Transport):
         self.bell.close()
 
     def verify_connection(self, connection: Transport) -> bool:
-        """Whether the connection is ready."""
-        return self.stomp.is_connected
+        """Whether the connection is ready, or its loss is still to be told by ``drain_events``.
+
+        Kombu quietly connects again where this is false. Whoever consumes must hear of the loss first: consumers end
+        with their connection, and would wait forever.
+        """
+        return self.stomp.is_connected or (any(each.consumes for each in self.channels) and not self._loss_told)
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
         """The broker's URI for people, without its secrets unless asked for them."""
@@ -132,8 +149,12 @@ class Transport(virtual.Transport):
             self.cycle.get(self._deliver)
         except Empty:
             if not self.stomp.is_connected:
+                self._loss_told = True
                 raise self.stomp.last_error or NotConnected("the connection has ended") from None
             return False
+        except StompError:
+            self._loss_told = not self.stomp.is_connected
+            raise
         return True
 
     def register_with_event_loop(self, connection: Transport, loop: Any) -> None:

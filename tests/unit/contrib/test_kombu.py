@@ -291,10 +291,14 @@ def test_an_unread_private_queue_is_bounded(connection: Connection, monkeypatch:
     assert len(inbox.bodies) <= 3
 
 
-@pytest.mark.skip(reason="a known gap: kombu connects anew without closing the channels of the lost connection")
-def test_a_lost_connection_is_an_error_that_kombu_repairs(broker: Broker, connection: Connection) -> None:
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_lost_connection_is_an_error_that_kombu_repairs(
+    broker: Broker, connection: Connection, noticed: bool
+) -> None:
     Inbox(connection, TASKS)
     broker.drop_connections()
+    if noticed:
+        eventually(lambda: not connection.transport.stomp.is_connected, "the loss")
     with pytest.raises(connection.connection_errors):
         connection.drain_events(timeout=10)
     assert not connection.connected
@@ -302,6 +306,17 @@ def test_a_lost_connection_is_an_error_that_kombu_repairs(broker: Broker, connec
     inbox = Inbox(connection, TASKS)
     connection.drain_events(timeout=5)
     assert inbox.bodies == ["kept"]
+    assert len(broker.subscriptions) == 1
+
+
+def test_who_only_publishes_is_connected_again_without_a_word(broker: Broker, connection: Connection) -> None:
+    publish(connection, 1)
+    broker.drop_connections()
+    eventually(lambda: not connection.transport.stomp.is_connected, "the loss")
+    publish(connection, 2)
+    inbox = Inbox(connection, TASKS)
+    drained(connection)
+    assert inbox.bodies == [1, 2]
 
 
 def test_publishing_over_a_loss_retries(broker: Broker, connection: Connection) -> None:
