@@ -15,7 +15,8 @@ Run it with ``stomplistener worker module:app --processes 4``, or with ``app.run
 In a test, ``with app.running(): ...`` has it listen for as long as the block lasts.
 
 ===================  =====================================================================
-``application``      what is declared: handlers, connections, what goes around each message
+``application``      declares handlers, connections, what goes around each message
+``declarations``     what is declared
 ``binding``          from a handler's signature to its arguments; ``payload``, ``codecs``, ``replies``: their types
 ``handling``         one attempt at a message: called, measured, judged
 ``inbox``            messages that are handled once
@@ -28,8 +29,9 @@ In a test, ``with app.running(): ...`` has it listen for as long as the block la
 """
 
 from stomplistener.policy import TryAgain
-from stomplistener.worker.application import Application, Around, Handler
+from stomplistener.worker.application import Application
 from stomplistener.worker.binding import Header
+from stomplistener.worker.declarations import Around, Handler
 from stomplistener.worker.exits import Exit
 from stomplistener.worker.inbox import Inbox, NoIdentity, Repeated, SQLiteInbox
 from stomplistener.worker.loading import LoadError, load

@@ -5,38 +5,32 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stomplistener._util import arguments
 from stomplistener._util.deadline import Deadline
 from stomplistener.backoff import Backoff
 from stomplistener.connection import Body, Connection
 from stomplistener.errors import InvalidURI
-from stomplistener.message import Message
 from stomplistener.options import AckMode
 from stomplistener.worker import logs
 from stomplistener.worker.binding import Binding
 from stomplistener.worker.casualties import Casualties
 from stomplistener.worker.codecs import Codec, Codecs
+from stomplistener.worker.declarations import Around, ConnectionPlan, Declaration, Handler, RetryBy
 from stomplistener.worker.handling import Tasks
 from stomplistener.worker.inbox import Inbox, Once
 from stomplistener.worker.options import RunOptions
 from stomplistener.worker.process import execute
-from stomplistener.worker.replies import Reply
 from stomplistener.worker.running import Running, StopRequest
 from stomplistener.worker.tracing import Tracing
 
 if TYPE_CHECKING:
     from stomplistener.worker.test_client import TestClient
 
-Handler = Callable[Concatenate[Any, ...], Reply]
-"""A handler: takes the message, or its payload, first; returns None, or what goes to the message's ``reply-to``."""
-
-RetryBy = Literal["worker", "broker"]
-Around = Callable[[Message], AbstractContextManager[object]]
 Hook = Callable[[], object]
 
 Exceptions = Iterable[type[BaseException]] | type[BaseException]
@@ -52,44 +46,6 @@ _NAME = re.compile(r"[A-Za-z][\w-]*")
 def uri_variable(connection: str) -> str:
     """The environment variable that has the broker URI of a connection where the program does not say."""
     return "STOMP_URL" if connection == DEFAULT else "STOMP_URL_" + connection.upper().replace("-", "_")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Declaration:
-    """One handler: what it listens to, by which connection, and how it is called.
-
-    Attributes:
-        options: the further arguments of ``Connection.subscribe``.
-        call: calls the handler with what its signature asks for, and returns what it returns.
-        codecs: how replies are written.
-        inbox: remembers messages with ``once``; None for the one of the application that runs.
-    """
-
-    destination: str
-    handler: Handler
-    connection: str
-    arounds: tuple[Around, ...]
-    options: Mapping[str, Any]
-    call: Callable[[Message], Any]
-    codecs: Codecs
-    time_limit: float | None = None
-    max_deliveries: int | None = None
-    retry_by: RetryBy = "worker"
-    once: bool | str = False
-    inbox: Inbox | None = None
-
-    @property
-    def name(self) -> str:
-        """The handler's name, the same in every process."""
-        return f"{self.handler.__module__}.{getattr(self.handler, '__qualname__', self.destination)}"
-
-
-@dataclass(kw_only=True)
-class ConnectionPlan:
-    """How one connection is to be made: its URI, and the further arguments of ``Connection``."""
-
-    uri: str | None = field(default=None, repr=False)
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def _check(

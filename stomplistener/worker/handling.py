@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from stomplistener.connection import Connection
 from stomplistener.errors import ProtocolError, StompError
@@ -18,10 +18,8 @@ from stomplistener.message import OF_A_DELIVERY, Message
 from stomplistener.policy import SettlePolicy, TryAgain, Verdict
 from stomplistener.states import MessageState
 from stomplistener.worker.casualties import Casualties, TooManyDeaths
+from stomplistener.worker.declarations import Around, Declaration
 from stomplistener.worker.payload import PayloadError
-
-if TYPE_CHECKING:
-    from stomplistener.worker.application import Around, Declaration
 
 _log = logging.getLogger("stomplistener.worker")
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from stomplistener._util.deadline import Deadline
+from stomplistener.connection import Connection
 from stomplistener.errors import StompError
 from stomplistener.worker import signals, stacks
 from stomplistener.worker.alive import AliveFile
 from stomplistener.worker.casualties import Casualties
+from stomplistener.worker.declarations import Declaration
 from stomplistener.worker.endpoint import Health
 from stomplistener.worker.exits import Exit, exit_of
 from stomplistener.worker.handling import Tasks
@@ -27,9 +29,6 @@ from stomplistener.worker.slots import Slot
 from stomplistener.worker.supervisor import Supervisor
 from stomplistener.worker.time_limits import TimeLimits
 from stomplistener.worker.tracing import Tracing
-
-if TYPE_CHECKING:
-    from stomplistener.worker.application import Application
 
 _log = logging.getLogger("stomplistener.worker")
 
@@ -66,7 +65,27 @@ class Ended:
 Event = Stop | Closed | Ended
 
 
-def execute(load: Callable[[], Application], options: RunOptions) -> int:
+class Executable(Protocol):
+    """What is needed of the application."""
+
+    tracing: Tracing | None
+    declarations: list[Declaration]
+    start_hooks: list[Callable[[], object]]
+    stop_hooks: list[Callable[[], object]]
+
+    @property
+    def connections(self) -> Mapping[str, Connection]: ...
+    def open(
+        self,
+        uris: Mapping[str, str],
+        tasks: Tasks | None = None,
+        stopping: StopRequest | None = None,
+        casualties: Casualties | None = None,
+        workers: Mapping[str, int] | None = None,
+    ) -> AbstractContextManager[Running]: ...
+
+
+def execute(load: Callable[[], Executable], options: RunOptions) -> int:
     """Run an application until it ends.
 
     Where several processes are wanted, or reloading, this one supervises them and does not need the application.
@@ -92,7 +111,7 @@ class Process:
         slot: what it shares with its supervisor; None where it has none.
     """
 
-    def __init__(self, application: Application, options: RunOptions, slot: Slot | None) -> None:
+    def __init__(self, application: Executable, options: RunOptions, slot: Slot | None) -> None:
         self._application = application
         self._options = options
         self._slot = slot

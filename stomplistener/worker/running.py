@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stomplistener._util.deadline import Deadline
 from stomplistener.brokers import IfPossible
@@ -15,10 +15,8 @@ from stomplistener.failover import parse
 from stomplistener.protocol import SubscriptionState
 from stomplistener.subscription import Subscription
 from stomplistener.worker.casualties import Casualties
+from stomplistener.worker.declarations import Around, ConnectionPlan, Declaration
 from stomplistener.worker.handling import ALWAYS_DEAD, Handling, Tasks
-
-if TYPE_CHECKING:
-    from stomplistener.worker.application import Around, ConnectionPlan, Declaration
 
 JITTER_SECONDS = 1.0
 """Up to so much a worker waits longer before each pass of a reconnect, unless its URI has a ``reconnectDelayJitter``.

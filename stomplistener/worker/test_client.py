@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from stomplistener.backoff import Backoff
 from stomplistener.connection import Body, Connection
@@ -18,11 +18,21 @@ from stomplistener.policy import SettlePolicy, Verdict
 from stomplistener.protocol import Frame
 from stomplistener.testing.recorded import RecordedMessage, message
 from stomplistener.worker.casualties import Casualties
+from stomplistener.worker.declarations import Around, Declaration
 from stomplistener.worker.handling import Handling, Tasks
 from stomplistener.worker.running import Running, subscription_options
 
-if TYPE_CHECKING:
-    from stomplistener.worker.application import Application, Declaration
+
+class Tested(Protocol):
+    """What is needed of the application."""
+
+    name: str
+    declarations: list[Declaration]
+
+    @property
+    def connection_names(self) -> list[str]: ...
+    def using(self, running: Running) -> AbstractContextManager[None]: ...
+    def arounds_of(self, declaration: Declaration) -> list[Around]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +64,7 @@ class TestClient:
 
     __test__ = False
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Tested) -> None:
         self._application = application
 
     def deliver(

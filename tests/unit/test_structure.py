@@ -103,7 +103,6 @@ def _circles(edges: dict[str, set[str]]) -> list[list[str]]:
     return found
 
 
-@pytest.mark.xfail(reason="modules of worker, and of compat as those of stomp.py, still import each other")
 def test_no_import_circle() -> None:
     edges = {module: set(_imports(module, lazy=False)) - {module} for module in TREES}
     assert _circles(edges) == []

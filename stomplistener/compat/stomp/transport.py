@@ -7,7 +7,7 @@ import math  # noqa: F401
 import random  # noqa: F401
 import selectors  # noqa: F401
 import ssl
-import sys  # noqa: F401
+import sys
 import threading
 import time
 from collections import deque  # noqa: F401
@@ -19,7 +19,6 @@ from time import monotonic  # noqa: F401
 from types import MappingProxyType
 from typing import Any
 
-import stomplistener.compat.stomp as stomp
 from stomplistener.compat.stomp import exception, log  # noqa: F401
 from stomplistener.compat.stomp.arguments import with_old_ssl_arguments
 from stomplistener.compat.stomp.base import BaseTransport
@@ -47,6 +46,9 @@ try:
     LINUX_KEEPALIVE_AVAIL = True
 except ImportError:
     LINUX_KEEPALIVE_AVAIL = False
+
+stomp = sys.modules["stomplistener.compat.stomp"]
+"""The package, whose ``restore`` programs set; it imports this module, which therefore does not import it."""
 
 MAC_KEEPALIVE_AVAIL = True
 DEFAULT_SSL_VERSION = getattr(ssl, "PROTOCOL_TLS_CLIENT", None)

@@ -7,18 +7,17 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kombu.transport import base, virtual
 from kombu.utils.json import dumps, loads
 
+from stomplistener.connection import Connection
 from stomplistener.contrib.kombu import names
+from stomplistener.contrib.kombu.bell import Bell
 from stomplistener.contrib.kombu.exchanges import EXCHANGE_TYPES
 from stomplistener.contrib.kombu.source import Mailbox, QueueSource, SingleSource
 from stomplistener.message import Message as StompMessage
-
-if TYPE_CHECKING:
-    from stomplistener.contrib.kombu.transport import Transport
 
 GET_SECONDS = 1.0
 """How long ``basic_get`` and a purge wait for the next message: STOMP has no way to ask whether a queue is empty."""
@@ -49,6 +48,20 @@ class QueueFlags:
     def is_private(self) -> bool:
         """Whether only the process that declares it reads it, such as the queue for replies."""
         return self.auto_delete and not self.durable
+
+
+class Owner(Protocol):
+    """What a channel needs of the transport that it belongs to."""
+
+    stomp: Connection
+    bell: Bell
+    queues: dict[str, QueueFlags]
+    mailboxes: dict[str, Mailbox]
+    broker_name: str | None
+
+    @property
+    def can_delay(self) -> bool: ...
+    def open(self) -> Connection: ...
 
 
 class Received(virtual.Message):
@@ -132,9 +145,9 @@ class Channel(virtual.Channel):
     queue_headers: dict[str, str] = {}
     """More headers for SUBSCRIBE and SEND to queues."""
 
-    connection: Transport
+    connection: Owner
 
-    def __init__(self, connection: Transport, **kwargs: Any) -> None:
+    def __init__(self, connection: Owner, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
         self._sources: dict[str, QueueSource] = {}
         self._no_ack: set[str] = set()

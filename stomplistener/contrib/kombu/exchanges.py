@@ -7,18 +7,23 @@ own process only: that one subscribes to the topic that stands for the exchange.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kombu.transport.virtual import exchange as virtual
 
-if TYPE_CHECKING:
-    from stomplistener.contrib.kombu.channel import Channel
+
+class Routing(Protocol):
+    """What an exchange needs of its channel."""
+
+    def lasting(self, exchange: str, routing_key: str) -> list[str]: ...
+    def broadcast(self, exchange: str, message: dict[str, Any], routing_key: str) -> None: ...
+    def _put(self, queue: str, message: dict[str, Any]) -> None: ...
 
 
 class _ToQueuesElseBroadcast:
     """How direct and topic exchanges deliver: to the queues known here, and where there is none, to whoever listens."""
 
-    channel: Channel
+    channel: Routing
 
     def deliver(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
         """Deliver a message."""
@@ -56,7 +61,7 @@ class TopicExchange(_ToQueuesElseBroadcast, virtual.TopicExchange):
 class FanoutExchange(virtual.FanoutExchange):
     """Delivers to everybody: the queues known here, and whoever listens."""
 
-    channel: Channel
+    channel: Routing
 
     def deliver(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
         """Deliver a message."""
