@@ -10,14 +10,23 @@ import enum
 from collections.abc import Mapping
 from typing import TypeVar
 
-S = TypeVar("S", bound=enum.Enum)
+
+class State(enum.Enum):
+    """A state. Members are one object each, so they are hashed as objects: ``Enum`` does it in Python, at each look
+    into a table, of which a written frame needs two.
+    """
+
+    __hash__ = object.__hash__
+
+
+S = TypeVar("S", bound=State)
 
 
 class IllegalMove(RuntimeError):
     """A state machine was asked for a move that its table does not have: a bug, please report it."""
 
 
-class ConnectionState(enum.Enum):
+class ConnectionState(State):
     """What an application can know of its connection.
 
     SUSPENDED: the connection is lost and is being restored. Calls that wait go on waiting.
@@ -50,7 +59,7 @@ CONNECTION_MOVES: Mapping[ConnectionState, frozenset[ConnectionState]] = {
 }
 
 
-class SessionState(enum.Enum):
+class SessionState(State):
     """What the wire allows now; what an application can act on is :class:`ConnectionState`."""
 
     DISCONNECTED = "disconnected"
@@ -73,7 +82,7 @@ SESSION_MOVES: Mapping[tuple[SessionState, str], SessionState] = {
 }
 
 
-class SubscriptionState(enum.Enum):
+class SubscriptionState(State):
     """Where a subscription stands.
 
     PENDING: the broker has not confirmed it yet.
@@ -103,7 +112,7 @@ SUBSCRIPTION_MOVES: Mapping[SubscriptionState, frozenset[SubscriptionState]] = {
 }
 
 
-class TransactionState(enum.Enum):
+class TransactionState(State):
     """Where a transaction stands.
 
     COMMITTING: its COMMIT was handed out, and a receipt of the COMMIT or of one of its SENDs is awaited.
@@ -132,7 +141,7 @@ TRANSACTION_MOVES: Mapping[TransactionState, frozenset[TransactionState]] = {
 }
 
 
-class WriteState(enum.Enum):
+class WriteState(State):
     """What happens to the frames on their way to the socket.
 
     DETACHED: there is no transport, frames wait. WRITING: one thread writes what it took. FAILED: a write failed, and
@@ -153,7 +162,7 @@ WRITE_MOVES: Mapping[WriteState, frozenset[WriteState]] = {
 }
 
 
-class WriterState(enum.Enum):
+class WriterState(State):
     """What the writer thread does: ABSENT before its first use, AWAKE from when it was told until all is written."""
 
     ABSENT = "absent"
@@ -168,14 +177,14 @@ WRITER_MOVES: Mapping[WriterState, frozenset[WriterState]] = {
 }
 
 
-class QueueState(enum.Enum):
+class QueueState(State):
     """Whether the threads of a dispatch queue go on: STOPPED ones end when the queue is empty."""
 
     RUNNING = "running"
     STOPPED = "stopped"
 
 
-class SettlementState(enum.Enum):
+class SettlementState(State):
     """Which messages are begun: RUNNING all, HELD none that has to be acknowledged, DRAINING none any more."""
 
     RUNNING = "running"
@@ -183,7 +192,7 @@ class SettlementState(enum.Enum):
     DRAINING = "draining"
 
 
-class ErrandState(enum.Enum):
+class ErrandState(State):
     """A message in another thread: GIVEN to it, BEGUN by it, OVER; LEFT if its dispatcher does not wait for it."""
 
     GIVEN = "given"
@@ -192,7 +201,7 @@ class ErrandState(enum.Enum):
     OVER = "over"
 
 
-class MessageState(enum.Enum):
+class MessageState(State):
     """What was sent to the broker about a message: nothing yet, ACK, NACK, or one of them in a transaction."""
 
     UNSETTLED = "unsettled"
@@ -201,7 +210,7 @@ class MessageState(enum.Enum):
     IN_TRANSACTION = "in transaction"
 
 
-class StandbyState(enum.Enum):
+class StandbyState(State):
     """Whether a connection in reserve can be used: TAKEN and DEAD ones are looked at no more."""
 
     ALIVE = "alive"
