@@ -171,18 +171,24 @@ def tests_of(row: guarantees.Row, known: dict[str, str]) -> list[str]:
 
 
 def guarantee_tables() -> str:
-    """One table an operation."""
-    known = test_names()
+    """One table an operation, and one of what may go wrong besides."""
     parts = []
     for operation in guarantees.OPERATIONS:
-        lines = []
-        for row in operation.rows:
-            shown = "<br>".join(f"`{name}`" for name in tests_of(row, known)) or "no test of its own yet"
-            lines.append((row.when, row.holds, shown))
-        head = f"## {operation.title}\n\n{operation.text}\n\n"
-        lost = rows(("The connection is lost", "What holds", "Shown by"), lines)
-        parts.append(f"{head}:::{{div}} guarantees\n{lost}:::\n")
+        table = guarantee_table("The connection is lost", operation.rows)
+        parts.append(f"## {operation.title}\n\n{operation.text}\n\n{table}")
+    table = guarantee_table("What happens", guarantees.TROUBLE)
+    parts.append(f"## When a broker or a message misbehaves\n\n{table}")
     return "\n".join(parts)
+
+
+def guarantee_table(head: str, guaranteed: Iterable[guarantees.Row]) -> str:
+    """What holds in each situation, and which tests show it."""
+    known = test_names()
+    lines = []
+    for row in guaranteed:
+        shown = "<br>".join(f"`{name}`" for name in tests_of(row, known)) or "no test of its own yet"
+        lines.append((row.when, row.holds, shown))
+    return f":::{{div}} guarantees\n{rows((head, 'What holds', 'Shown by'), lines)}:::\n"
 
 
 def steps(lanes: Iterable[ways.Lane]) -> str:

@@ -390,3 +390,109 @@ OPERATIONS = (
         ),
     ),
 )
+
+TROUBLE = (
+    Row(
+        "A message fails while subscriptions are being restored, or at the first connect",
+        "It is settled as any other: what cannot be settled now is settled when the connection is open.",
+        ("test_what_fails_while_subscriptions_are_being_restored_is_settled_all_the_same",),
+    ),
+    Row(
+        "A confirmed SEND that the broker cannot take, among good ones",
+        "It alone is given up, with an exception that says why. The others are confirmed; each may be stored twice.",
+        (
+            "test_a_message_that_ends_connections_fails_alone",
+            "test_an_error_without_receipt_id_convicts_a_lone_suspect_at_once",
+            "test_a_network_that_fails_again_and_again_convicts_no_good_message",
+        ),
+    ),
+    Row(
+        "A preferred broker that flaps (`priorityBackup`)",
+        "The broker that works is left only for one that has logged the client in and confirmed its subscriptions; "
+        "looks at the preferred one become rarer.",
+        (
+            "test_a_preferred_broker_that_flaps_does_not_cost_the_one_that_works",
+            "test_probes_go_to_the_preferred_ones_and_grow_rarer_without_end",
+        ),
+    ),
+    Row(
+        "A write fails, and answers lie in the buffer",
+        "They are read before the end of the connection is acted on, over TLS and WebSocket too: what they confirm is "
+        "not sent again, and an ERROR among them is the reason that is told.",
+        ("test_after_the_peer_closed_and_a_send_failed", "test_after_the_peer_reset_and_a_send_failed"),
+    ),
+    Row(
+        "The connection ends under an unconfirmed send, and no other comes",
+        "The call raises `ConnectionLost`. What had returned before it was written is told by a warning at the end.",
+        (
+            "test_a_plain_send_that_nothing_carries_any_more_raises",
+            "test_tracked_messages_that_are_lost_at_the_end_are_told",
+        ),
+    ),
+    Row(
+        "Checks and attempts of a connection that has ended",
+        "None of them touches a later one.",
+        (
+            "test_an_old_life_never_touches_the_new_one",
+            "test_the_heart_beat_check_of_an_old_connection_leaves_the_new_one_alone",
+        ),
+    ),
+    Row(
+        "The next broker speaks a version that cannot express a subscription or a message",
+        "The subscription waits for a broker that can; the message is given back with an exception; the rest goes on.",
+        (
+            "test_what_one_version_cannot_express_comes_back_with_the_next_that_can",
+            "test_what_the_next_version_cannot_write_is_given_back_and_the_rest_goes_on",
+        ),
+    ),
+    Row(
+        "Receipts that the library asks for",
+        "`on_receipt` does not show them.",
+        (
+            "test_receipts_of_our_own_are_shown_to_nobody",
+            "test_a_request_tells_whether_the_application_asked_for_its_receipt",
+        ),
+    ),
+    Row(
+        "A message that the version in use forbids",
+        "Where its end is known it is delivered with what can be read of it, or rejected, and that is said. Where it "
+        "is not, the connection ends; the same offence in a row is an ERROR in the log, and attempts thin out. An ERROR "
+        "frame is never refused for its form.",
+        (
+            "test_a_frame_whose_end_is_known_is_read_as_far_as_it_can_be",
+            "test_a_frame_whose_end_is_not_known_is_fatal",
+            "test_an_error_is_never_refused_for_its_form",
+            "test_the_same_offence_in_a_row_is_reported_at_a_bounded_rate",
+            "test_scenario_11_attempts_thin_out",
+        ),
+    ),
+    Row(
+        "A broker that never answers SUBSCRIBE with a receipt",
+        "After a while of silence on a live connection the subscription counts as active, with a warning.",
+        ("test_what_is_assumed_to_be_active_is_and_a_late_answer_is_taken",),
+    ),
+    Row(
+        "RabbitMQ, whose answer to COMMIT confirms nothing",
+        "Each SEND of a transaction asks for a receipt there, and `commit()` waits for them.",
+        (
+            "test_a_transaction_is_committed_when_its_sends_are_confirmed_too",
+            "test_a_send_refused_behind_its_commit_leaves_the_transaction_in_doubt",
+        ),
+    ),
+    Row(
+        "Many workers of a broker that was restarted",
+        "They come back one after the other: a worker waits up to a second longer before each attempt, unless its URI "
+        "sets `reconnectDelayJitter`.",
+        ("test_workers_do_not_all_come_back_at_the_same_instant", "test_jitter_is_drawn_anew_and_does_not_grow"),
+    ),
+    Row(
+        "A paused subscription, or one with `ordered_by`",
+        "What waits when the connection is lost is dropped, and comes again; no value's turn is lost with it.",
+        (
+            "test_a_pause_outlasts_a_reconnect",
+            "test_what_came_before_a_loss_counts_no_more",
+            "test_messages_that_wait_when_the_connection_is_lost_come_again",
+        ),
+    ),
+)
+"""What holds when a broker or a message misbehaves: each situation in the place of ``when``."""

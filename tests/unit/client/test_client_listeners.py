@@ -207,3 +207,24 @@ def test_a_message_that_was_waiting_comes_before_connected(broker: Broker) -> No
         eventually(lambda: bool(heard.args("on_connected")), "the event")
     order = [name for name, _ in heard.calls if name in ("on_message", "on_connected")]
     assert order == ["on_message", "on_connected"]
+
+
+def test_receipts_of_our_own_are_shown_to_nobody(broker: Broker, connection: Connection) -> None:
+    shown: list[str] = []
+
+    class Watcher(Listener):
+        def on_receipt(self, frame: Frame) -> None:
+            shown.append(frame.headers["receipt-id"])
+
+    connection.add_listener(Watcher())
+    subscription = connection.subscribe(QUEUE, lambda message: None, settle=True, confirm=True)
+    connection.send(QUEUE, "x", confirm=True)
+    connection.send_async(QUEUE, "x").result(10)
+    with connection.transaction() as transaction:
+        transaction.send(QUEUE, "x")
+    subscription.unsubscribe(confirm=True)
+    broker.drop_connections()
+    reconnected(connection)
+    connection.send(QUEUE, "x", {"receipt": "mine"})
+    eventually(lambda: bool(shown), "the receipt that was asked for")
+    assert shown == ["mine"]

@@ -309,3 +309,30 @@ def test_scenario_32_connecting_and_closing_leaves_no_connection_on_any_broker(b
             connection.close()
     for broker in brokers:
         broker.wait_for(lambda: not broker.connections)  # noqa: B023
+
+
+@pytest.mark.parametrize("flaps", ["refuses at once", "accepts and closes", "logs in and closes"])
+def test_a_preferred_broker_that_flaps_does_not_cost_the_one_that_works(brokers: list[Broker], flaps: str) -> None:
+    home, away, _ = brokers
+    if flaps == "refuses at once":
+        home.refuse_connections()
+    elif flaps == "accepts and closes":
+        home.accept_and_close(None)
+    else:
+        home.connected_then_close(None)
+    recorder = Recorder()
+    with Connection(failover(home.uri, away.uri, options=RETURN), timeout=20) as connection:
+        connection.add_listener(recorder)
+        eventually(lambda: on(connection, away), "the broker that works")
+        lost = recorder.count("disconnected")
+        visits = home.connection_count
+        for number in range(300):
+            connection.send(QUEUE, str(number), confirm=True, timeout=2)
+            time.sleep(0.005)
+        assert on(connection, away)
+        assert recorder.count("disconnected") == lost
+        # Rarer and rarer: the delay between two looks doubles.
+        assert home.connection_count - visits < 30
+        home.clear_faults()
+        home.accept_connections()
+        eventually(lambda: on(connection, home), "the return", 60)

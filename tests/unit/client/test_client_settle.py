@@ -444,3 +444,43 @@ def test_a_listener_that_calls_exit_is_an_error_of_its_message(broker: Broker, c
 def test_arguments_that_do_not_fit_together(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         Connection("tcp://localhost:1").subscribe(QUEUE, print, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("way", ["rejected", "forwarded", "tried again"])
+@pytest.mark.parametrize("moment", ["at the first connect", "after a loss"])
+def test_what_fails_while_subscriptions_are_being_restored_is_settled_all_the_same(
+    broker: Broker, moment: str, way: str
+) -> None:
+    """Eleven subscriptions and a backlog: listeners fail before the broker has confirmed all of them."""
+    queues = [f"{QUEUE}.{number}" for number in range(11)]
+    options = {"retries": 1} if way == "tried again" else {"error_destination": ERRORS} if way == "forwarded" else {}
+    begun: Counter[str] = Counter()
+
+    def handle(message: Message) -> None:
+        begun[message.destination] += 1
+        if way != "tried again" or begun[message.destination] <= 2:
+            refuse(message)
+
+    connection = Connection(failover(broker.uri), timeout=20)
+    for queue in queues:
+        connection.subscribe(queue, handle, settle=True, prefetch=2, **options)  # type: ignore[arg-type]
+    if moment == "after a loss":
+        connection.connect()
+    broker.withhold_receipts("SUBSCRIBE")
+    if moment == "after a loss":
+        broker.drop_connections()
+    for queue in queues:
+        for number in range(3):
+            broker.publish(queue, str(number))
+    connecting = threading.Thread(target=connection.connect)
+    connecting.start()
+    try:
+        eventually(lambda: len(begun) == 11, "listeners that fail meanwhile")
+        assert not connection.is_connected
+    finally:
+        broker.release_receipts()
+        connecting.join()
+    broker.wait_for(lambda: not any(broker.depth(queue) or broker.unacknowledged(queue) for queue in queues), 20)
+    if way == "forwarded":
+        assert Counter(m.headers["original-destination"] for m in broker.messages(ERRORS)) == Counter(queues * 3)
+    connection.disconnect()

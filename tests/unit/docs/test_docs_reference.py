@@ -203,10 +203,13 @@ def test_each_guarantee_names_tests_that_exist() -> None:
     known = generate.test_names()
     for operation in guarantees.OPERATIONS:
         assert [row.when for row in operation.rows] == [guarantees.BEFORE, guarantees.DURING, guarantees.AFTER]
-        for row in operation.rows:
-            assert row.tests or row.scenarios, f"{operation.title}, {row.when}: no test"
-            missing = [name for name in row.tests if name not in known]
-            assert not missing, f"{operation.title}, {row.when}"
+    for title, row in [
+        *((operation.title, row) for operation in guarantees.OPERATIONS for row in operation.rows),
+        *(("trouble", row) for row in guarantees.TROUBLE),
+    ]:
+        assert row.tests or row.scenarios, f"{title}, {row.when}: no test"
+        missing = [name for name in row.tests if name not in known]
+        assert not missing, f"{title}, {row.when}"
 
 
 def test_each_scenario_that_a_guarantee_names_exists() -> None:
