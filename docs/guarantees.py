@@ -456,8 +456,8 @@ TROUBLE = (
     Row(
         "A message that the version in use forbids",
         "Where its end is known it is delivered with what can be read of it, or rejected, and that is said. Where it "
-        "is not, the connection ends; the same offence in a row is an ERROR in the log, and attempts thin out. An ERROR "
-        "frame is never refused for its form.",
+        "is not, the connection ends; the same offence in a row is an ERROR in the log, and attempts thin out. An "
+        "ERROR frame is never refused for its form.",
         (
             "test_a_frame_whose_end_is_known_is_read_as_far_as_it_can_be",
             "test_a_frame_whose_end_is_not_known_is_fatal",

@@ -463,7 +463,7 @@ def test_what_fails_while_subscriptions_are_being_restored_is_settled_all_the_sa
 
     connection = Connection(failover(broker.uri), timeout=20)
     for queue in queues:
-        connection.subscribe(queue, handle, settle=True, prefetch=2, **options)  # type: ignore[arg-type]
+        connection.subscribe(queue, handle, settle=True, prefetch=2, **options)
     if moment == "after a loss":
         connection.connect()
     broker.withhold_receipts("SUBSCRIBE")
