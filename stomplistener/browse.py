@@ -10,22 +10,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from stomplistener._util.deadline import Deadline
 from stomplistener.brokers import Dialect, Profile
 from stomplistener.errors import ConnectionLost
+from stomplistener.message import Message
+from stomplistener.options import AckMode
 from stomplistener.protocol import Frame
-
-if TYPE_CHECKING:
-    from stomplistener.connection import Connection
-    from stomplistener.message import Message
+from stomplistener.statistics import SessionSnapshot
+from stomplistener.subscription import Consumer
 
 _log = logging.getLogger("stomplistener")
 
 
+class Consuming(Protocol):
+    """What is needed of a :class:`stomplistener.Connection`."""
+
+    @property
+    def session(self) -> SessionSnapshot: ...
+    @property
+    def is_connected(self) -> bool: ...
+    def wait_ready(self, timeout: float | None) -> None: ...
+    def consume(self, destination: str, *, ack: AckMode, headers: dict[str, str]) -> Consumer: ...
+
+
 def browse(
-    connection: Connection,
+    connection: Consuming,
     destination: str,
     *,
     selector: str | None = None,
@@ -75,7 +86,7 @@ def browse(
 
 
 def _browse(
-    connection: Connection,
+    connection: Consuming,
     destination: str,
     profile: Profile,
     headers: dict[str, str],

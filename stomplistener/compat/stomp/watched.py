@@ -29,7 +29,7 @@ class WatchedTransport:
         self._receive = inner.receive
         self._answer: bytes | None = b""
         # Found directly from now on, not by way of __getattr__: some are called for every frame.
-        for name in ("send", "send_nowait", "unread", "expect", "limit_wait", "settimeout"):
+        for name in ("send", "send_nowait", "frame_per_send", "unread", "expect", "limit_wait", "settimeout"):
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
 
