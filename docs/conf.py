@@ -33,6 +33,7 @@ html_title = f"stomplistener {release}"
 html_static_path = ["_static"]
 html_css_files = ["pictures.css"]
 html_show_sphinx = False
+html_logo = html_favicon = "_static/logo.svg"
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

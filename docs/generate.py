@@ -30,6 +30,8 @@ from stomplistener.failover.uri import _PLAIN_DEFAULTS
 from stomplistener.worker.metrics import COUNTERS, GAUGES, PREFIX
 
 ROOT = Path(__file__).parent.parent
+MANUAL = "https://stomplistener.readthedocs.io/en/latest/"
+"""Where README's links lead: it is read on package indexes, where no relative link works."""
 PUBLISHED = Path(__file__).parent / "_static" / "bench"
 """Where ``make bench BENCH="--publish docs/_static/bench"`` puts what the page on performance shows."""
 _ATTRIBUTE = re.compile(r"    (\w+(?:, \w+)*): (.*)")
@@ -264,7 +266,8 @@ def compared_in_short() -> str:
     lines = []
     for row in compared.ROWS:
         ours = compared.OURS.get(row.what, "yes")
-        lines.append((row.what, f"[{ours}](docs/{row.page})" if row.page else ours, *(cell for cell, _ in row.peers)))
+        page = f"{MANUAL}{row.page.removesuffix('.md')}.html"
+        lines.append((row.what, f"[{ours}]({page})" if row.page else ours, *(cell for cell, _ in row.peers)))
     return rows(("", "stomplistener", *compared.PEERS), lines)
 
 

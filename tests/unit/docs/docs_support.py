@@ -149,12 +149,6 @@ class Program:
             came = self._changed.wait_for(lambda: holds(self.lines), timeout)
         assert came, f"not {what} within {timeout} s; there were {self.lines}"
 
-    def expect_pieces(self, *pieces: str, timeout: float = 15.0) -> None:
-        """Wait until it has written these, anywhere: what two threads print at once may come to stand on one line."""
-        with self._changed:
-            came = self._changed.wait_for(lambda: all(piece in "".join(self.lines) for piece in pieces), timeout)
-        assert came, f"not all of {pieces} within {timeout} s; there were {self.lines}"
-
     def end(self, timeout: float = 15.0) -> int:
         """Wait for its end, and return its status."""
         status = self.process.wait(timeout)

@@ -222,6 +222,30 @@ def test_each_scenario_that_a_guarantee_names_exists() -> None:
     assert numbers - there == set()
 
 
+def test_the_front_page_has_the_figures_that_were_measured() -> None:
+    measured = (DOCS / "measured" / "torture.md").read_text()
+    faults = re.match(r"([\d,]+) faults on 4 broker", measured)
+    confirmed = re.search(r"\| confirmed messages \|(.*)\|", measured)
+    assert faults
+    assert confirmed
+    total = sum(int(cell.replace(",", "")) for cell in confirmed[1].split("|"))
+    assert re.search(r"\*\*missing\*\* \|( \*\*0\*\* \|){4}", measured)
+    assert f"{faults[1]} faults on four brokers, {total:,} confirmed messages, none missing" in (
+        DOCS / "index.md"
+    ).read_text().replace("\n", " ")
+
+
+def test_links_of_the_readme_work_where_it_is_read_and_lead_somewhere() -> None:
+    manual = load("generate").MANUAL
+    for target in re.findall(r"\]\(([^)#\s]+)\)", (ROOT / "README.md").read_text()):
+        assert target.startswith("https://"), "an index of packages has no relative links"
+        if target.startswith(manual):
+            path = DOCS / target.removeprefix(manual).replace(".html", ".md")
+        else:
+            path = ROOT / target.partition("/main/")[2]
+        assert path.exists(), target
+
+
 def test_links_between_files_lead_somewhere() -> None:
     for page in [*pages(), *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"))]:
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):
