@@ -11,7 +11,8 @@ or without a word. Such a message must not be resent forever, and innocent messa
    ERROR without receipt-id, or if it ended and nothing else explains the end. It does so once for each SEND, however
    many ERRORs came. An answered SEND leaves the ledger, and its suspicion with it.
 2. A SEND with suspicion from :data:`_SUSPECT` connections is a suspect. The next replay writes the suspects one at a
-   time: each waits for the answer to the one before. All other messages wait behind the last suspect.
+   time: each waits for the answer to the one before. All other messages that are kept wait behind the last suspect; a
+   SEND that asks for no receipt overtakes them.
 3. A suspect that is out alone is given up if an ERROR without receipt-id comes and no other answer is awaited, or if
    :data:`_ENDS_ALONE` connections ended unexplained while it was out alone. The second needs more than one such end,
    because brokers are also restarted and networks fail while nothing but one message is on its way.
