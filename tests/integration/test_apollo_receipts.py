@@ -21,7 +21,9 @@ def slow_to_write(apollo: BrokerContainer) -> Iterator[BrokerContainer]:
     """Apollo with ten times the delay that it has by default, so that nothing depends on how fast a kill is."""
 
     def set_flush_delay(milliseconds: int) -> None:
-        apollo.exec(f'sed -i \'s/flush_delay="[^"]*"/flush_delay="{milliseconds}"/\' /opt/apollo/etc/apollo.xml')
+        # Its run script reads this once. A change of apollo.xml would have the broker load it anew in the middle of the
+        # restart, which can leave a store that it does not open any more.
+        apollo.exec(f"echo {milliseconds} > /var/lib/apollo/flush_delay")
         apollo.restart()
 
     set_flush_delay(5000)
