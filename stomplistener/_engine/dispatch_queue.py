@@ -176,10 +176,16 @@ class DispatchQueue:
             self._state = QueueState.RUNNING
             self._changes.notify_all()
 
-    def join(self, deadline: Deadline) -> bool:
-        """Wait until the threads have ended, but for the calling one, or ``restart`` let them go on."""
+    def join(self, deadline: Deadline, called_off: Callable[[], bool]) -> bool:
+        """Wait until the threads have ended, but for the calling one, or ``restart`` let them go on.
+
+        Args:
+            called_off: as for ``drain``.
+        """
         me = threading.current_thread()
-        return self._changes.wait_for(lambda: not (self._threads - {me}) or self._state is QueueState.RUNNING, deadline)
+        return self._changes.wait_for(
+            lambda: not (self._threads - {me}) or self._state is QueueState.RUNNING or called_off(), deadline
+        )
 
     @property
     def is_mine(self) -> bool:

@@ -87,9 +87,8 @@ class Shutdown:
                 context.log.warning("the connection ended before its graceful end: %s", error)
         # A hook may have begun another life meanwhile, which is not this call's to end.
         self._end(life, NotConnected(ENDED))
-        if not self._at_once:
-            for queue in self._queues():
-                queue.join(deadline)
+        for queue in self._queues():
+            queue.join(deadline, lambda: self._at_once)
 
     def close(self) -> None:
         """End everything at once, from any thread; a graceful end that is under way, too."""

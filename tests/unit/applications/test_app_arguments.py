@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from application_support import SOON, Keeper, connected, logged, still_works
-from client_support import QUEUE, eventually, in_thread, nothing_left_behind, reconnected
+from client_support import QUEUE, eventually, in_thread, reconnected
 
 from stomplistener import Connection, StompError
 from stomplistener.testing import Broker
 
 pytestmark = pytest.mark.timeout(30)
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 class NotText:

@@ -7,7 +7,7 @@ test, and a BaseException of its own. The callbacks are all of those that the li
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from application_support import (
     logged,
     still_works,
 )
-from client_support import QUEUE, eventually, in_thread, nothing_left_behind, reconnected
+from client_support import QUEUE, eventually, in_thread, reconnected
 
 from stomplistener import Connection, Listener, Message, StompError
 from stomplistener.testing import Broker
@@ -34,12 +34,6 @@ from stomplistener.testing import Broker
 pytestmark = pytest.mark.timeout(30)
 
 Make = Callable[[], BaseException]
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 def lose(broker: Broker, connection: Connection) -> None:

@@ -7,12 +7,12 @@ import itertools
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from application_support import SOON, Keeper, Raiser, connected, log_texts, logged, returns_within, run_program
-from client_support import QUEUE, Recorder, eventually, failover, in_thread, nothing_left_behind, reconnected
+from client_support import QUEUE, Recorder, eventually, failover, in_thread, reconnected
 
 import stomplistener
 from stomplistener import ConnectFailed, Connection, Message, StompError
@@ -20,12 +20,6 @@ from stomplistener.options import AckMode
 from stomplistener.testing import Broker
 
 pytestmark = pytest.mark.timeout(30)
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 def backoff(*args: Any, **keywords: Any) -> Any:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from application_support import SOON, Keeper, connected, returns_within, still_works
-from client_support import QUEUE, eventually, in_thread, nothing_left_behind
+from client_support import QUEUE, eventually, in_thread
 
 from stomplistener import Connection, Message, ProtocolError, Transaction
 from stomplistener.testing import Broker
@@ -25,12 +24,6 @@ VALUES: dict[str, Any] = {
     "false": False,
     "empty": {},
 }
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())

@@ -16,7 +16,6 @@ from client_support import (
     eventually,
     failover,
     in_thread,
-    nothing_left_behind,
 )
 
 from stomplistener import Connection, Message, StompError, Subscription, Transaction
@@ -30,12 +29,6 @@ TIME = 0.4
 OF_THE_CONNECTION = 1.5
 """What calls without a time of their own are given."""
 FILL = 200_000
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 class Scene(NamedTuple):

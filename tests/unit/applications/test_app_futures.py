@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from application_support import SOON, Keeper, connected
-from client_support import QUEUE, Collector, eventually, in_thread, nothing_left_behind, reconnected
+from client_support import QUEUE, Collector, eventually, in_thread, reconnected
 
 from stomplistener import Connection, ConnectionLost, Limits, Message, NotConnected, StompError
 from stomplistener.testing import Broker
 
 pytestmark = pytest.mark.timeout(30)
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 # Consumers

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from application_support import SOON, Raiser, connected, still_works
-from client_support import QUEUE, eventually, in_thread, nothing_left_behind
+from client_support import QUEUE, eventually, in_thread
 
 import stomplistener
 from stomplistener import Connection, Limits, Message, StompError, TimedOut
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.timeout(60)
 
 LIBRARY = str(Path(stomplistener.__file__).parent / "*")
 NOT_THE_BROKER = str(Path(stomplistener.__file__).parent / "testing" / "*")
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 def fail(message: Message) -> None:

@@ -19,7 +19,7 @@ from application_support import (
     returns_within,
     still_works,
 )
-from client_support import QUEUE, eventually, in_thread, nothing_left_behind, reconnected
+from client_support import QUEUE, eventually, in_thread, reconnected
 
 from stomplistener import Connection, StompError
 from stomplistener.testing import Broker
@@ -27,12 +27,6 @@ from stomplistener.testing import Broker
 pytestmark = pytest.mark.timeout(40)
 
 LOGGER = logging.getLogger("stomplistener")
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 class Using(logging.Handler):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 from application_support import SLACK, SOON, Keeper, connected, returns_within, still_works
-from client_support import QUEUE, eventually, failover, in_thread, nothing_left_behind, reconnected
+from client_support import QUEUE, eventually, failover, in_thread, reconnected
 
 from stomplistener import Connection, ConnectionState, Frame, Listener, StompError, TimedOut
 from stomplistener.testing import Broker
@@ -16,12 +16,6 @@ from stomplistener.testing import Broker
 pytestmark = pytest.mark.timeout(40)
 
 HOOKS = ("on_disconnected", "on_connecting", "on_reconnecting", "on_connected", "on_connection_lost", "on_error")
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 def lose(broker: Broker, connection: Connection) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from application_support import SOON, Keeper, Tampered, connected, still_works
-from client_support import QUEUE, eventually, failover, in_thread, nothing_left_behind, reconnected
+from client_support import QUEUE, eventually, failover, in_thread, reconnected
 
 from stomplistener import Connection, StompError
 from stomplistener.testing import Broker
@@ -19,12 +19,6 @@ pytestmark = pytest.mark.timeout(60)
 BEAT = 0.1
 THREADS = 8
 """More than the library starts in the scenario below: past the last, nothing is refused."""
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 class Refusal:

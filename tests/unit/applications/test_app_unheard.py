@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from application_support import SOON, Keeper, connected, log_texts, logged, still_works
-from client_support import QUEUE, eventually, failover, in_thread, nothing_left_behind, reconnected
+from client_support import QUEUE, eventually, failover, in_thread, reconnected
 
 from stomplistener import BrokerError, Connection, Frame, Listener, Message, StompError
 from stomplistener.options import AckMode
 from stomplistener.testing import Broker
 
 pytestmark = pytest.mark.timeout(30)
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 # Messages that nobody hears.

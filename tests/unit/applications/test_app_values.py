@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from application_support import SOON, connected, logged, still_works
-from client_support import QUEUE, in_thread, nothing_left_behind
+from client_support import QUEUE, in_thread
 from test_app_arguments import names_it
 
 from stomplistener import Connection, Limits, Message
@@ -19,12 +19,6 @@ pytestmark = pytest.mark.timeout(30)
 
 NAN = float("nan")
 SETTLE: dict[str, Any] = {"ack": "client-individual", "settle": True}
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 def listen(message: Message) -> None:

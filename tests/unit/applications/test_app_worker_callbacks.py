@@ -7,19 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 from application_support import Keeper, Raiser, every_exception
-from client_support import eventually, nothing_left_behind
+from client_support import eventually
 
 from stomplistener import Message
 from stomplistener.testing import Broker
 from stomplistener.worker import Application
 
 pytestmark = pytest.mark.timeout(15)
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 @every_exception

@@ -9,34 +9,21 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from client_support import (
     QUEUE,
     Collector,
     Recorder,
+    Thread,
     commands,
     eventually,
     failover,
     in_thread,
-    nothing_left_behind,
 )
 
 from stomplistener import Connection, ConnectionLost, ConnectionState, Message, NotConnected, StompError
 from stomplistener.testing import Broker
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
-
-
-@pytest.fixture
-def connection(broker: Broker) -> Iterator[Connection]:
-    with Connection(failover(broker.uri), timeout=10) as connection:
-        yield connection
 
 
 def test_what_runs_may_end_what_has_not_begun_goes_back(broker: Broker, connection: Connection) -> None:
@@ -241,6 +228,42 @@ def test_with_leaves_by_an_exception_gracefully(broker: Broker) -> None:
     with pytest.raises(ZeroDivisionError), Connection(broker.uri) as connection:
         connection.send(QUEUE, str(1 // (connection.statistics().reconnects)))
     assert commands(broker.frames()) == ["CONNECT", "DISCONNECT"]
+
+
+def calls_of(thread: Thread) -> list[str]:
+    """The functions that a thread is in."""
+    assert thread.ident is not None
+    frame = sys._current_frames().get(thread.ident)
+    names = []
+    while frame is not None:
+        names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
+
+
+def test_close_ends_a_disconnect_that_waits_for_a_listener_of_a_connection_that_was_not_ready(broker: Broker) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def work(message: Message) -> None:
+        begun.set()
+        release.wait(20)
+
+    connection = Connection(broker.uri, timeout=20)
+    connection.subscribe(QUEUE, work, settle=True)
+    broker.withhold_receipts("SUBSCRIBE")
+    broker.publish(QUEUE, "x")
+    connecting = in_thread(connection.connect)
+    try:
+        assert begun.wait(10)
+        ending = in_thread(connection.disconnect)
+        eventually(lambda: "join" in calls_of(ending), "its wait for the listener")
+        assert connection.state is ConnectionState.CLOSED
+        connection.close()
+        ending.value(5)
+    finally:
+        release.set()
+    with pytest.raises(NotConnected):
+        connecting.value()
 
 
 def test_wait_returns_when_it_is_closed(broker: Broker, connection: Connection) -> None:

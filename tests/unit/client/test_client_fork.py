@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from typing import Any, NoReturn
 
 import pytest
-from client_support import QUEUE, nothing_left_behind
+from client_support import QUEUE
 
 from stomplistener import ClosedAfterFork, Connection
 from stomplistener.testing import Broker
@@ -20,12 +20,6 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform"),
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
 
 
 def end_soon() -> None:

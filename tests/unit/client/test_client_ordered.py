@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
 
 import pytest
-from client_support import QUEUE, eventually, failover, nothing_left_behind
+from client_support import QUEUE, eventually
 
 from stomplistener import Connection, Message
 from stomplistener.policy import TryAgain
 from stomplistener.testing import Broker
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
-
-
-@pytest.fixture
-def connection(broker: Broker) -> Iterator[Connection]:
-    with Connection(failover(broker.uri), timeout=10) as connection:
-        yield connection
 
 
 class Book:

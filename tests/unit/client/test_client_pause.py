@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from client_support import QUEUE, Collector, eventually, failover, nothing_left_behind
+from client_support import QUEUE, Collector, eventually
 
 from stomplistener import Connection, Message
 from stomplistener.testing import Broker
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
-
-
-@pytest.fixture
-def connection(broker: Broker) -> Iterator[Connection]:
-    with Connection(failover(broker.uri), timeout=10) as connection:
-        yield connection
 
 
 @pytest.mark.parametrize("options", [{}, {"workers": 3}, {"workers": 3, "ordered_by": "x"}])

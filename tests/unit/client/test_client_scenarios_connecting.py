@@ -7,7 +7,6 @@ import logging
 import random
 import socket
 import time
-from collections.abc import Iterator
 from itertools import accumulate, islice, pairwise
 from typing import Any
 
@@ -20,7 +19,6 @@ from client_support import (
     eventually,
     failover,
     in_thread,
-    nothing_left_behind,
     own_threads,
     reconnected,
     refusing_port,
@@ -31,13 +29,6 @@ from stomplistener import ConnectFailed, Connection, ConnectionState, InvalidURI
 from stomplistener.failover import Schedule, parse
 from stomplistener.testing import Broker
 from stomplistener.transport import Transport, connect
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
-
 
 WELL_FORMED = {
     "tcp://mq1:61613": ["mq1:61613"],

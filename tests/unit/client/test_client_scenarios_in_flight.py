@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -20,7 +20,6 @@ from client_support import (
     eventually,
     failover,
     in_thread,
-    nothing_left_behind,
     own_threads,
     reconnected,
 )
@@ -39,18 +38,6 @@ from stomplistener.options import AckMode
 from stomplistener.testing import Broker, FaultProxy
 
 OTHER = "/queue/other"
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
-
-
-@pytest.fixture
-def connection(broker: Broker) -> Iterator[Connection]:
-    with Connection(failover(broker.uri), timeout=10) as connection:
-        yield connection
 
 
 def cut_off(broker: Broker, connection: Connection) -> None:

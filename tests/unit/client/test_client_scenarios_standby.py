@@ -29,12 +29,6 @@ OTHER = "/queue/other"
 RETURN = "initialReconnectDelay=20&maxReconnectDelay=100&priorityBackup=true"
 
 
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
-
-
 @pytest.fixture
 def brokers() -> Iterator[list[Broker]]:
     with ExitStack() as stack:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -18,7 +18,6 @@ from client_support import (
     eventually,
     failover,
     in_thread,
-    nothing_left_behind,
     reconnected,
 )
 
@@ -38,18 +37,6 @@ from stomplistener import (
 from stomplistener.protocol import Outcome, Request
 from stomplistener.testing import Broker
 from stomplistener.transport.stream import SocketTransport
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
-
-
-@pytest.fixture
-def connection(broker: Broker) -> Iterator[Connection]:
-    with Connection(failover(broker.uri), timeout=10) as connection:
-        yield connection
 
 
 @pytest.mark.parametrize("limits", [Limits(max_unconfirmed_messages=3), Limits(max_unconfirmed_bytes=3)])

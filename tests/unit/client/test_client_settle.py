@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from client_support import (
@@ -15,7 +14,6 @@ from client_support import (
     commands,
     eventually,
     failover,
-    nothing_left_behind,
     reconnected,
 )
 
@@ -24,18 +22,6 @@ from stomplistener.policy import TryAgain
 from stomplistener.testing import Broker, Inbox
 
 ERRORS = "/queue/errors"
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
-
-
-@pytest.fixture
-def connection(broker: Broker) -> Iterator[Connection]:
-    with Connection(failover(broker.uri), timeout=10) as connection:
-        yield connection
 
 
 def refuse(message: Message) -> None:

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -19,7 +18,6 @@ from client_support import (
     eventually,
     failover,
     in_thread,
-    nothing_left_behind,
     reconnected,
 )
 
@@ -37,18 +35,6 @@ from stomplistener.protocol import Decoder, encode
 from stomplistener.testing import Broker
 
 OTHER = "/queue/other"
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
-
-
-@pytest.fixture
-def connection(broker: Broker) -> Iterator[Connection]:
-    with Connection(failover(broker.uri), timeout=10) as connection:
-        yield connection
 
 
 def test_declared_before_connecting_and_sent_on_connecting(broker: Broker) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from client_support import (
     QUEUE,
@@ -12,24 +10,11 @@ from client_support import (
     eventually,
     failover,
     in_thread,
-    nothing_left_behind,
     reconnected,
 )
 
 from stomplistener import BrokerError, Connection, ConnectionLost, TimedOut, Transaction, TransactionState
 from stomplistener.testing import Broker
-
-
-@pytest.fixture(autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    with nothing_left_behind():
-        yield
-
-
-@pytest.fixture
-def connection(broker: Broker) -> Iterator[Connection]:
-    with Connection(failover(broker.uri), timeout=10) as connection:
-        yield connection
 
 
 def test_all_of_it_is_there_at_the_end_and_nothing_before(broker: Broker, connection: Connection) -> None:

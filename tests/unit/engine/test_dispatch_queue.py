@@ -54,7 +54,7 @@ def rig() -> Iterator[Rig]:
     rig.gate.set()
     for queue in rig.queues:
         queue.stop()
-        assert queue.join(Deadline(SOON))
+        assert queue.join(Deadline(SOON), lambda: False)
 
 
 def test_one_thread_keeps_the_order(rig: Rig) -> None:
@@ -144,7 +144,7 @@ def test_stop_works_off_what_waits_and_restart_goes_on(rig: Rig) -> None:
     put(queue, [make_message()])
     queue.stop()
     rig.gate.set()
-    assert queue.join(Deadline(SOON))
+    assert queue.join(Deadline(SOON), lambda: False)
     assert len(rig.ran) == 2
     assert queue.is_over
     queue.restart()
