@@ -24,6 +24,7 @@ from stomplistener._engine.sender import Sender
 from stomplistener._engine.settlement import Settlement
 from stomplistener._engine.writer import Writer, unsent_frames
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.text import counted
 from stomplistener.errors import (
     BrokerError,
     ConnectionLost,
@@ -249,11 +250,11 @@ class ConnectionCycle:
             context.log.info("connected to %s", context.where)
         else:
             context.log.info(
-                "connected again to %s after %.1f s: %d subscriptions replayed, %d messages resent",
+                "connected again to %s after %.1f s: %s replayed, %s resent",
                 context.where,
                 time.monotonic() - self._lost_at,
-                len(context.session.subscriptions),
-                resent,
+                counted(len(context.session.subscriptions), "subscription"),
+                counted(resent, "message"),
             )
         self._lost_at = 0.0
 
@@ -317,11 +318,11 @@ class ConnectionCycle:
         if not closing and not moving:
             self._lost_at = time.monotonic()
             context.log.warning(
-                "the connection to %s was lost after %.1f s: %s; %d messages are unconfirmed%s",
+                "the connection to %s was lost after %.1f s: %s; %s unconfirmed%s",
                 context.where,
                 lived,
                 reason,
-                unconfirmed,
+                counted(unconfirmed, "message"),
                 "" if restore else "; it is not restored",
             )
             self.notify("on_connection_lost", reason)

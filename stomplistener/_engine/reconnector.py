@@ -88,6 +88,7 @@ class Reconnector:
     def _connect(self, attempts: Iterator[Attempt], *, starting: bool) -> Transport | None:
         failures: list[Failure] = []
         number = passes = 0
+        warned = False
         for number, attempt in enumerate(attempts, 1):
             if attempt.pass_number != passes:
                 passes, failures = attempt.pass_number, []
@@ -95,12 +96,16 @@ class Reconnector:
                     return None
             failed = self._try(attempt, number)
             if not isinstance(failed, Exception):
+                if warned:
+                    # At the level of the warning that it ends: a log at WARNING must not leave the alarm open.
+                    self._context.log.warning("connected, pass %d succeeded: %s", passes, attempt.broker)
                 return failed
             if self._is_over():
                 return None
             failures.append((str(attempt.broker), failed))
             if attempt.is_last_of_pass:
                 if attempt.warn and not self._is_final(passes, starting, failures):
+                    warned = True
                     self._context.log.warning("not connected, pass %d failed: %s", passes, describe(failures))
                 if starting and refused_by_all(failures):
                     break
@@ -136,8 +141,11 @@ class Reconnector:
                 # That of an old life says nothing about the present one.
                 return failed
             context.last_error = failed
-            context.log.info("%s: %s", broker, failed)
-            if self._cycle.rejections == rejections:
+            is_final = self._cycle.rejections == rejections
+            if not (is_final and attempt.warn):
+                # Otherwise the warning at the end of the pass, or connect()'s exception, says the same.
+                context.log.info("%s: %s", broker, failed)
+            if is_final:
                 return failed
 
     def _attempt(self, broker: Broker, number: int) -> Transport:

@@ -265,6 +265,8 @@ class Settlement:
         destination = subscription.policy.error_destination
         if destination is None:
             self._when_restored(message, lambda: reject(self._context, message))
+            if not self._context.is_current(message.epoch):
+                return "its connection is lost, so the broker delivers it again"
             return "it is rejected"
         self._when_restored(message, lambda: self.dead_letters.forward(message, destination, error))
         return f"it goes to {destination}"

@@ -14,6 +14,11 @@ def shorten(data: bytes | str, limit: int = SHOWN_BYTES) -> str:
     return f"{data[:half]!r}...{data[-half:]!r} ({len(data):,} in all)"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 message``, ``2 messages``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """The text without what would let a stranger write log lines of his own, or steer a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

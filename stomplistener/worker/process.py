@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -121,6 +122,7 @@ class Process:
         self._limits = TimeLimits(self._tasks)
         self._recycling = Recycling(options, self._tasks)
         self._is_live = False
+        self._has_listened = False
         # Of all ways to wake a thread only SimpleQueue.put is documented to be safe in a signal handler.
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
@@ -128,7 +130,7 @@ class Process:
         """Listen until a signal, or until a connection cannot be had; the exit code."""
         # Who signals every process of a service has the supervisor tell its children again; if need be it kills them.
         insistent = self._slot is None
-        with signals.handled(lambda number: self._events.put(Stop(f"signal {number}")), insistent=insistent):
+        with signals.handled(lambda number: self._events.put(Stop(signal.Signals(number).name)), insistent=insistent):
             if self._slot is not None:
                 watch = threading.Thread(target=self._slot.watch, args=(self._orphaned, stacks.dump), daemon=True)
                 watch.start()
@@ -170,6 +172,8 @@ class Process:
         if failure is not None:
             _log.error("%s", failure)
             return exit_of(failure)
+        if in_time:
+            _log.info("ended: every handler has returned")
         return Exit.DONE if in_time else Exit.TIMED_OUT
 
     def _serve_metrics(self, stack: ExitStack) -> None:
@@ -190,7 +194,7 @@ class Process:
 
     def _connect(self, running: Running) -> None:
         for declaration in self._application.declarations:
-            _log.info("listening to %s on %s", declaration.destination, declaration.connection)
+            _log.info("starting to listen to %s on %s", declaration.destination, declaration.connection)
         for name in running.connections:
             threading.Thread(target=self._keep, args=(running, name), name=f"keep-{name}", daemon=True).start()
 
@@ -222,10 +226,21 @@ class Process:
                 self._events.put(Stop("a handler hangs, and another process is to take over"))
             return
         if self._is_live:
+            self._say_once(running)
             self._touch()
             self._notifier.ready()
         if (why := self._recycling.why()) is not None:
             self._events.put(Stop(why))
+
+    def _say_once(self, running: Running) -> None:
+        """Log what it listens to, when the broker has confirmed that it does; the log of a connection has the rest."""
+        if self._has_listened:
+            return
+        self._has_listened = True
+        for declaration in self._application.declarations:
+            name = declaration.connection
+            extra = {"connection": name, "server": running.connections[name].session.server}
+            _log.info("listening to %s on %s", declaration.destination, name, extra=extra)
 
     def _touch(self) -> None:
         for alive in self._alive:

@@ -162,7 +162,6 @@ class Running:
         connection = self.connections[name]
         try:
             connection.connect(timeout=None)
-            _log.info("connected %s", name, extra={"connection": name, "server": connection.session.server})
             connection.run_forever()
         except StompError as error:
             return error

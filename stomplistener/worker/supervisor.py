@@ -220,7 +220,7 @@ class Supervisor:
     def _handle(self, event: Event | None) -> None:
         match event:
             case Stop(number):
-                _log.info("signal %d: ending all processes within %g s", number, self._options.grace)
+                _log.info("%s: ending all processes within %g s", signal.Signals(number).name, self._options.grace)
                 self._end_all()
             case Deploy():
                 _log.info("replacing all processes, one after the other")

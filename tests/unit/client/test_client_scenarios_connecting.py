@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from client_support import (
     QUEUE,
+    QUICK,
     Dialer,
     Recorder,
     ScriptedServer,
@@ -25,7 +26,16 @@ from client_support import (
     sockets,
 )
 
-from stomplistener import ConnectFailed, Connection, ConnectionState, InvalidURI, NotConnected, StompError, TimedOut
+from stomplistener import (
+    ConnectFailed,
+    Connection,
+    ConnectionState,
+    InvalidURI,
+    Message,
+    NotConnected,
+    StompError,
+    TimedOut,
+)
 from stomplistener.failover import Schedule, parse
 from stomplistener.testing import Broker
 from stomplistener.transport import Transport, connect
@@ -459,3 +469,53 @@ def test_delays_are_kept_over_connections_that_do_not_last(broker: Broker) -> No
         eventually(lambda: recorder.count("connected") == 4, "a connection that lasts")
         delays = [delay for _pass, delay in recorder.args("reconnecting")]
         assert all(later == 2 * earlier for earlier, later in pairwise(delays))
+
+
+def test_a_warning_of_being_not_connected_ends_at_its_own_level(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "stomplistener")
+    with Connection(failover(broker.uri)) as connection:
+        broker.refuse_connections()
+        broker.drop_connections()
+        eventually(lambda: "not connected, pass 1 failed" in caplog.text, "the warning")
+        broker.accept_connections()
+        reconnected(connection)
+        eventually(lambda: ": connected, pass " in caplog.text, "its end")
+        broker.drop_connections()
+        reconnected(connection, 2)
+    assert caplog.messages[-1].count("was lost") == 1, "nothing was told that would have to end"
+    assert sum(": connected, pass " in text for text in caplog.messages) == 1
+
+
+def test_an_attempt_is_told_once_whether_its_pass_is_warned_of_or_not(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "stomplistener")
+    with Connection(failover(broker.uri, options=f"{QUICK}&warnAfterReconnectAttempts=3")) as connection:
+        broker.refuse_connections()
+        broker.drop_connections()
+        eventually(lambda: "not connected, pass 3 failed" in caplog.text, "the second warning")
+        broker.accept_connections()
+        reconnected(connection)
+    refused = [record.levelname for record in caplog.records if "Connection refused" in record.getMessage()]
+    assert refused[:3] == ["WARNING", "INFO", "WARNING"]
+
+
+def test_a_message_whose_connection_is_lost_is_not_told_to_be_rejected(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "stomplistener")
+
+    def fail(message: Message) -> None:
+        if not message.redelivered:
+            broker.drop_connections()
+            reconnected(connection)
+            raise LookupError("no such item")
+
+    with Connection(failover(broker.uri)) as connection:
+        connection.subscribe(QUEUE, fail, settle=True, confirm=True)
+        broker.publish(QUEUE, "x")
+        broker.wait_for(lambda: not broker.messages(QUEUE) and not broker.unacknowledged(QUEUE), what="the second try")
+    [told] = [text for text in caplog.messages if "LookupError" in text or "raised on" in text]
+    assert told.endswith("its connection is lost, so the broker delivers it again")

@@ -155,6 +155,9 @@ def test_the_tutorial_word_by_word(tmp_path: Path) -> None:
             listener.wait_for(lambda lines: any("stomp-1: not connected, pass 1 failed: " in line for line in lines))
             broker.type("start")
             listener.expect("connected", times=2)
+            listener.wait_for(
+                lambda lines: any(re.search(r"stomp-1: connected, pass \d+ succeeded", line) for line in lines)
+            )
             with running(["order.py", "soup"], tmp_path, STOMP_URL=url) as order:
                 assert order.end() == 0
             listener.expect("received soup")

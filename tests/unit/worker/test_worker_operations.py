@@ -227,7 +227,7 @@ def test_new_code_that_does_not_start_replaces_no_more_than_one(broker: Broker, 
     (tmp_path / "version").write_text("old")
     with WorkerProcess(tmp_path, broker.uri, "--processes", "2", application=DEPLOYED) as worker:
         broker.wait_for(lambda: len(broker.subscriptions) == 2, PATIENCE)
-        eventually(lambda: worker.err.count("connected default") == 2, "both connected", PATIENCE)
+        eventually(lambda: worker.err.count(": listening to") == 2, "both connected", PATIENCE)
         (tmp_path / "version").unlink()
         worker.signal(signal.SIGHUP)
         eventually(lambda: "the others are not replaced" in worker.err, "the end of the deployment", PATIENCE)
