@@ -21,17 +21,33 @@ if TYPE_CHECKING:
     from stomplistener.testing.fleet import Fleet
     from stomplistener.testing.inbox import Inbox
     from stomplistener.testing.proxy import FaultProxy
+    from stomplistener.testing.public_images import ActiveMQContainer, ArtemisContainer, RabbitMQContainer
     from stomplistener.testing.recorded import RecordedMessage, message
     from stomplistener.testing.strict import Strict
 
-__all__ = ["AnyBroker", "Broker", "FaultProxy", "Fleet", "Inbox", "RecordedMessage", "Strict", "message"]
+__all__ = [
+    "ActiveMQContainer",
+    "AnyBroker",
+    "ArtemisContainer",
+    "Broker",
+    "FaultProxy",
+    "Fleet",
+    "Inbox",
+    "RabbitMQContainer",
+    "RecordedMessage",
+    "Strict",
+    "message",
+]
 
 _MODULES = {
+    "ActiveMQContainer": "public_images",
     "AnyBroker": "any_broker",
+    "ArtemisContainer": "public_images",
     "Broker": "broker",
     "FaultProxy": "proxy",
     "Fleet": "fleet",
     "Inbox": "inbox",
+    "RabbitMQContainer": "public_images",
     "RecordedMessage": "recorded",
     "Strict": "strict",
     "message": "recorded",

@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -29,9 +30,10 @@ import shlex
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -125,13 +127,13 @@ def brokers(
             raise ContainerError(f"{name} in the compose file has no image: name the one that is to run.")
         replaced = service["image"] != plain["services"][name]["image"]
         build = None if replaced else _build_command(document, service)
-        found[name] = BrokerContainer(_Service.parse(name, service, path.parent, build))
+        found[name] = BrokerContainer(Service.parse(name, service, path.parent, build))
     return found
 
 
 @dataclass(frozen=True)
-class _Service:
-    """One service of the compose file, in the terms of the engine."""
+class Service:
+    """One service of the compose file, or of its like, in the terms of the engine."""
 
     name: str
     container_name: str
@@ -145,9 +147,11 @@ class _Service:
     hostname: str | None
     depends_on: tuple[str, ...]
     stomp: dict[str, Any]
+    files: dict[str, str] = field(default_factory=dict)
+    """What is put into the container before it starts: texts by their paths."""
 
     @classmethod
-    def parse(cls, name: str, service: dict[str, Any], directory: Path, build: tuple[str, ...] | None) -> _Service:
+    def parse(cls, name: str, service: dict[str, Any], directory: Path, build: tuple[str, ...] | None) -> Service:
         if unknown := service.keys() - _KNOWN_KEYS - _IGNORED_KEYS:
             raise ContainerError(
                 f"{name} in the compose file has {', '.join(sorted(unknown))}: not known to the harness."
@@ -173,7 +177,7 @@ class _Service:
 
     def digest(self, image_id: str) -> str:
         """Equal for two containers that can stand for each other."""
-        settings = [image_id, self.ports, self.volumes, self.environment, self.command, self.hostname]
+        settings = [image_id, self.ports, self.volumes, self.environment, self.command, self.hostname, self.files]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for directory in self.directories():
             for file in sorted(directory.glob("*.pem")):
@@ -194,7 +198,7 @@ class BrokerContainer:
     carries out one call after the other.
     """
 
-    def __init__(self, service: _Service) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
         self._client: DockerClient | None = None
         self._created = False  # by this object, which then removes it
@@ -214,6 +218,11 @@ class BrokerContainer:
     def container_name(self) -> str:
         """The name of the container, as ``docker ps`` shows it."""
         return self._service.container_name
+
+    @property
+    def image(self) -> str:
+        """The image that it runs, such as ``rabbitmq:4``."""
+        return self._service.image
 
     @property
     def login(self) -> str:
@@ -499,6 +508,8 @@ class BrokerContainer:
             if problem.status_code != 409:
                 raise
             return self._container()  # another process was faster
+        if service.files:
+            container.put_archive("/", _archive(service.files))
         self._created = self._checked = True
         return container
 
@@ -519,6 +530,18 @@ class BrokerContainer:
             return str(problem)
         first_line = answer.lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
         return None if first_line == "CONNECTED" else f"it answers {first_line}"
+
+
+def _archive(files: Mapping[str, str]) -> bytes:
+    """Files as the engine takes them: a tar, whose paths are from the root."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as tar:
+        for path, text in files.items():
+            data = text.encode()
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size, entry.mode = len(data), 0o644
+            tar.addfile(entry, io.BytesIO(data))
+    return written.getvalue()
 
 
 def _engine(timeout: float) -> DockerClient:
