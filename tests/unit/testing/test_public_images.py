@@ -37,7 +37,11 @@ class Notes:
         return [self]
 
     def __getattr__(self, call: str) -> Any:
-        return lambda *given, **options: self.calls.append((call, given, options)) or self
+        def note(*given: Any, **options: Any) -> Notes:
+            self.calls.append((call, given, options))
+            return self
+
+        return note
 
     def call(self, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         [(given, options)] = [(given, options) for call, given, options in self.calls if call == name]
