@@ -72,11 +72,11 @@ def captioned(page: str, caption: str) -> str:
     return next(block.text for block in blocks(DOCS / page) if block.caption == caption)
 
 
-def load(name: str) -> ModuleType:
-    """A script of ``docs/`` as a module."""
-    if str(DOCS) not in sys.path:
-        sys.path.insert(0, str(DOCS))
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+def load(name: str, directory: Path = DOCS) -> ModuleType:
+    """A script of ``docs/``, or of another directory, as a module."""
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))
+    spec = importlib.util.spec_from_file_location(name, directory / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
