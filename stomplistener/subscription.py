@@ -85,9 +85,8 @@ class Subscription:
             if isinstance(self.queue, HeldQueue):
                 return
             held = HeldQueue(engine.context, engine.flow, engine.settlement.is_stale, self.queue)
-            # A message that a thread takes from the queue at this moment is one that runs already.
             self.queue.discard(lambda item: isinstance(item, Message) and item.subscription is self and held.keep(item))
-            self.queue = held
+            self.queue = engine.settlement.paused[self] = held
 
     def resume(self) -> None:
         """Undo ``pause()``: the messages that came meanwhile are begun first, in their order."""
@@ -95,6 +94,7 @@ class Subscription:
             held = self.queue
             if not isinstance(held, HeldQueue):
                 return
+            del self._engine.settlement.paused[self]
             self.queue = queue = held.behind
             queue.line_up(held.release())
         queue.begin()

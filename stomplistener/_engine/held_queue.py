@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from stomplistener._engine.context import Context
@@ -41,6 +41,7 @@ class HeldQueue:
         self._flow = flow
         self._is_stale = is_stale
         self._held: list[Message] = []
+        self._first: list[Message] = []
         self.behind = behind
 
     def line_up(self, batch: list[Item]) -> None:
@@ -59,9 +60,15 @@ class HeldQueue:
             self._flow.add(1, item.frame.size)
         return True
 
+    def keep_first(self, messages: Sequence[Message]) -> None:
+        """Keep what a thread had taken before all that is kept here, and did not begin. Call with the lock held."""
+        for message in messages:
+            self._first.append(message)
+            self._flow.add(1, message.frame.size)
+
     def release(self) -> list[Item]:
         """Give up all that was kept, in order. Call with the lock held."""
-        held, self._held = self._held, []
+        held, self._first, self._held = [*self._first, *self._held], [], []
         for message in held:
             self._flow.remove(1, message.frame.size)
         return list(held)
@@ -73,12 +80,10 @@ class HeldQueue:
         self.behind.discard(unwanted)
 
     def _sift(self, unwanted: Callable[[Item], bool]) -> None:
-        held, self._held = self._held, []
-        for message in held:
-            if unwanted(message):
+        for kept in (self._first, self._held):
+            for message in filter(unwanted, kept):
                 self._flow.remove(1, message.frame.size)
-            else:
-                self._held.append(message)
+            kept[:] = [message for message in kept if not unwanted(message)]
 
     def take(self, deadline: Deadline) -> Item | None:
         """As of a ``DispatchQueue``: nothing comes while it is paused."""

@@ -6,6 +6,7 @@ is sent when they are; if the connection ends before, the broker has the message
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from stomplistener._engine.dead_letters import DeadLetters, reject
 from stomplistener._engine.deliveries import Deliveries
 from stomplistener._engine.dispatch_queue import Batch, DispatchQueue, Event, Item
 from stomplistener._engine.flow_control import FlowControl
-from stomplistener._engine.held_queue import SubscriptionQueue
+from stomplistener._engine.held_queue import HeldQueue, SubscriptionQueue
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import Changes
 from stomplistener._util.timer import Entry, timer
@@ -71,13 +72,18 @@ class Settlement:
         self._unheard: set[str] = set()
         # What is to be done when the listener that a thread runs has ended and its message is settled.
         self._afterwards: dict[int, list[Event]] = {}
+        self.paused: dict[Subscribed, HeldQueue] = {}
+        """Subscriptions that are paused, and what holds their messages; guarded by the lock."""
         self.dead_letters: DeadLetters
 
     def run(self, items: Batch) -> None:
         """Work off items of a queue in order. Never raises."""
+        taken: set[int] = set()
         for item in items:
             if not isinstance(item, Message):
                 self._run_event(item)
+            elif id(item) in taken or (self.paused and self._hold_back(item, items, taken)):
+                continue
             elif self._begin(item):
                 try:
                     self._deliver(item)
@@ -85,6 +91,21 @@ class Settlement:
                     self._end()
 
     # What runs
+
+    def _hold_back(self, message: Message, items: Batch, taken: set[int]) -> bool:
+        """Give a message back if its subscription was paused since the batch began, and all that follow it there.
+
+        All at once: after a ``resume()`` in the middle of the batch, the later ones would overtake the earlier ones.
+        """
+        with self._lock:
+            held = self.paused.get(message.subscription)
+            if held is None:
+                return False
+            follows = itertools.dropwhile(lambda item: item is not message, items)
+            rest = [item for item in follows if isinstance(item, Message) and item.subscription is message.subscription]
+            held.keep_first(rest)
+        taken.update(map(id, rest))
+        return True
 
     def _begin(self, message: Message) -> bool:
         """Note that a listener begins; False if the message is not to be begun any more."""

@@ -63,6 +63,56 @@ def test_what_waits_in_the_queue_waits_on(broker: Broker, connection: Connection
     eventually(lambda: len(seen) == 10, "the messages", 10)
 
 
+@pytest.mark.parametrize("options", [{}, {"workers": 1, "prefetch": 50}, {"workers": 2, "ordered_by": "x"}])
+def test_a_listener_pauses_its_subscription_and_what_came_with_its_message_waits_in_order(
+    broker: Broker, connection: Connection, options: dict[str, Any]
+) -> None:
+    seen: list[str] = []
+    other: list[str] = []
+
+    def handle(message: Message) -> None:
+        seen.append(message.text)
+        if message.text == "0":
+            message.subscription.pause()
+
+    for number in range(20):
+        broker.publish(QUEUE, str(number), {"x": "y"})
+    subscription = connection.subscribe(QUEUE, handle, settle=True, **options)
+    connection.subscribe("/queue/other", lambda message: other.append(message.text), settle=True, confirm=True)
+    broker.publish("/queue/other", "x")
+    eventually(lambda: other == ["x"] and subscription.is_paused, "the pause", 10)
+    assert seen == ["0"]
+    broker.publish(QUEUE, "20", {"x": "y"})
+    subscription.resume()
+    eventually(lambda: len(seen) == 21, "the messages", 10)
+    assert seen == [str(number) for number in range(21)]
+    broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
+    eventually(lambda: connection.statistics().pending == 0, "the messages", 10)
+
+
+def test_what_a_batch_held_back_is_not_overtaken_when_it_goes_on_in_the_middle_of_it(
+    broker: Broker, connection: Connection
+) -> None:
+    """Messages of two subscriptions in one batch: the listener of the second one resumes the first one."""
+    seen: list[str] = []
+
+    def handle(message: Message) -> None:
+        seen.append(message.text)
+        if message.text == "0":
+            message.subscription.pause()
+
+    first = connection.subscribe(QUEUE, handle, settle=True, confirm=True)
+    connection.subscribe("/queue/other", lambda _message: first.resume(), settle=True, confirm=True)
+    broker.go_silent()
+    for number in range(10):
+        broker.publish(QUEUE, str(number))
+        if number == 5:
+            broker.publish("/queue/other", "x")
+    broker.speak()
+    eventually(lambda: len(seen) == 10, "the messages", 10)
+    assert seen == [str(number) for number in range(10)]
+
+
 def test_a_pause_outlasts_a_reconnect(broker: Broker, connection: Connection) -> None:
     collector = Collector()
     subscription = connection.subscribe(QUEUE, collector, settle=True, prefetch=3, confirm=True)
