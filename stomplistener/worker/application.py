@@ -481,7 +481,7 @@ class Application:
         if inbox is None:
             raise ValueError(
                 f"the handler of {declaration.destination} has once, which needs an inbox: "
-                "Application(inbox=SQLiteInbox(path))"
+                "Application(inbox=SQLiteInbox(path)), or Stomp(inbox=...) with Flask"
             )
         once = Once(inbox, declaration.name, declaration.once, lambda: self._server(declaration.connection))
         return [*arounds, once.unless_repeated, *self._arounds, once.noted, *declaration.arounds]

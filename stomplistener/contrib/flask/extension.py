@@ -13,7 +13,7 @@ from stomplistener.contrib.flask.commands import stomp_commands
 from stomplistener.contrib.flask.site import KEY, Site, current_site
 from stomplistener.contrib.outgoing import UNSET, SentMessage, with_json, with_persistence
 from stomplistener.options import DEFAULT as DEFAULT_TIMEOUT
-from stomplistener.worker import Application
+from stomplistener.worker import Application, Inbox
 from stomplistener.worker.application import DEFAULT
 
 
@@ -25,10 +25,13 @@ class Stomp:
 
     Args:
         app: the application; None leaves it to ``init_app``, as application factories need it.
+        inbox: remembers what listeners with ``once`` have handled: a
+            :class:`~stomplistener.worker.SQLiteInbox`, or a store of your own, which is used in the application context
+            of the listener.
     """
 
-    def __init__(self, app: Flask | None = None) -> None:
-        self._declared = Application()
+    def __init__(self, app: Flask | None = None, *, inbox: Inbox | None = None) -> None:
+        self._declared = Application(inbox=inbox)
         self.listener = self._declared.listener
         self.around = self._declared.around
         self.on_start = self._declared.on_start

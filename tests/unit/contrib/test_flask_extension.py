@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import text
 from stomplistener import ConnectFailed, InvalidURI, Message
 from stomplistener.contrib.flask import Stomp
 from stomplistener.testing import Broker
+from stomplistener.worker import Repeated
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -67,6 +69,46 @@ def test_a_listener_runs_in_a_context_of_its_own_that_is_torn_down_before_the_me
         "shop bad False", "end bad LookupError('no such thing') 1",
         "shop bad False", "end bad LookupError('no such thing') 1",
     ]  # fmt: skip
+
+
+def test_a_message_that_comes_twice_is_handled_once_by_an_inbox_in_the_listeners_context(broker: Broker) -> None:
+    seen: list[tuple[str, str]] = []
+    handled: list[str] = []
+
+    class Inbox:
+        @contextmanager
+        def handling(self, handler: str, identity: str) -> Iterator[None]:
+            if identity in g.setdefault("known", {identity for _, identity in seen}):
+                raise Repeated
+            yield
+            assert g.text, "the listener's context"
+            seen.append((current_app.name, identity))
+
+    stomp = Stomp(inbox=Inbox())
+
+    @stomp.listener("/queue/a", once="x-order")
+    def handle(message: Message) -> None:
+        g.text = message.text
+        handled.append(message.text)
+
+    app = make(stomp, broker.uri)
+    for _ in range(2):
+        broker.publish("/queue/a", "good", {"x-order": "7"})
+    with stomp.running(app):
+        broker.wait_for(lambda: len(broker.frames(command="ACK")) == 2)
+    assert handled == ["good"]
+    assert seen == [("shop", "x-order:7")]
+
+
+def test_once_without_an_inbox_says_how_to_give_one(broker: Broker) -> None:
+    stomp = Stomp()
+
+    @stomp.listener("/queue/a", once=True)
+    def handle(message: Message) -> None: ...
+
+    app = make(stomp, broker.uri)
+    with pytest.raises(ValueError, match=r"Stomp\(inbox="), stomp.running(app):
+        pass
 
 
 def test_a_session_of_flask_sqlalchemy_ends_with_its_message(broker: Broker) -> None:
