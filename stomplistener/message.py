@@ -12,9 +12,18 @@ from stomplistener.protocol.ledger import TransactionEntry
 from stomplistener.states import MessageState
 
 OF_A_DELIVERY = frozenset(
-    ("destination", "destination-type", "message-id", "subscription", "ack", "content-length", "redelivered")
-) | {"transaction", "receipt", "receipt-id"}
+    (
+        *("destination", "destination-type", "message-id", "subscription", "ack", "content-length", "redelivered"),
+        *("transaction", "receipt", "receipt-id"),
+        # A delay that is over would begin anew.
+        *("AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON"),
+        *("scheduledJobId", "_AMQ_SCHED_DELIVERY"),
+    )
+)
 """Headers that speak of one frame or delivery and not of the message: a copy that is sent on has its own, or none."""
+
+OF_A_DUPLICATE = frozenset(("duplicate-id", "_AMQ_DUPL_ID"))
+"""Headers by which Artemis takes a copy to the same address for a duplicate: it drops the copy, and confirms it."""
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s";]+)', re.IGNORECASE)
 

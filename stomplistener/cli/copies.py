@@ -9,19 +9,10 @@ from typing import Any, NamedTuple
 
 from stomplistener import Message
 from stomplistener.brokers import Profile
-from stomplistener.message import OF_A_DELIVERY
+from stomplistener.message import OF_A_DELIVERY, OF_A_DUPLICATE
 
-_NOT_SENT_ON = OF_A_DELIVERY | frozenset(
-    (
-        # Of what was tried with it before.
-        *("delivery-count", "JMSXDeliveryCount", "x-delivery-count", "x-death"),
-        # A delay that is over would begin anew.
-        *("AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON"),
-        *("scheduledJobId", "_AMQ_SCHED_DELIVERY"),
-        # The broker would take the copy for a duplicate, drop it, and confirm it all the same.
-        *("duplicate-id", "_AMQ_DUPL_ID"),
-    )
-)
+# Besides those, what was tried with it before.
+_NOT_SENT_ON = OF_A_DELIVERY | OF_A_DUPLICATE | {"delivery-count", "JMSXDeliveryCount", "x-delivery-count", "x-death"}
 ORIGIN = "original-destination"
 
 

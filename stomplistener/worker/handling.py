@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from stomplistener.connection import Connection
 from stomplistener.errors import ProtocolError, StompError
 from stomplistener.listener import refuse_unawaited
-from stomplistener.message import OF_A_DELIVERY, Message
+from stomplistener.message import OF_A_DELIVERY, OF_A_DUPLICATE, Message
 from stomplistener.policy import SettlePolicy, TryAgain, Verdict
 from stomplistener.states import MessageState
 from stomplistener.worker.casualties import Casualties, TooManyDeaths
@@ -25,6 +25,8 @@ _log = logging.getLogger("stomplistener.worker")
 
 ATTEMPTS = "stomplistener-attempts"
 """The header that counts the attempts of a message which the broker keeps between them."""
+
+_NOT_OF_A_COPY = OF_A_DELIVERY | OF_A_DUPLICATE
 
 STALE = "stale"
 """In the place of a verdict: the connection was gone when the handler ended, so the message comes again."""
@@ -206,7 +208,7 @@ class Handling:
         if self._declaration.retry_by != "broker" or isinstance(error, TryAgain) or self._is_topic(message):
             return False
         attempts = message.attempts + 1
-        headers = {name: value for name, value in message.headers.items() if name not in OF_A_DELIVERY}
+        headers = {name: value for name, value in message.headers.items() if name not in _NOT_OF_A_COPY}
         headers |= {ATTEMPTS: str(attempts), "persistent": "true"}
         delay = max(self.policy.backoff.delay(attempts), 0.001)
         try:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from stomplistener import BrokerError, Connection, InvalidURI, Message
+from stomplistener import Backoff, BrokerError, Connection, InvalidURI, Message
 from stomplistener._util.deadline import Deadline
 from stomplistener.testing import Broker
 from stomplistener.worker import Application, Exit, RunOptions, TryAgain, execute
@@ -325,3 +325,55 @@ def test_an_included_application_brings_its_connections_once(broker: Broker) -> 
         assert list(app.connections) == ["default", "billing"]
     with pytest.raises(ValueError, match="billing"):
         app.include(part)
+
+
+def test_a_retry_by_the_broker_is_a_copy_that_counts_its_attempts() -> None:
+    """The embedded broker delivers at once what Artemis would delay."""
+    calls: list[tuple[str, str]] = []
+    with Broker() as broker:
+        app = Application(broker.uri, broker="artemis")
+
+        @app.listener(
+            "/queue/a",
+            retries=2,
+            retry_delay=Backoff(60, maximum=3600, jitter=0),
+            retry_by="broker",
+            error_destination="/queue/failed",
+        )
+        def fail(message: Message) -> None:
+            calls.append((message.text, message.headers["x"]))
+            raise LookupError("no such item")
+
+        # Artemis would drop a copy with this header, and the message be lost.
+        broker.publish("/queue/a", "an order", {"x": "y", "_AMQ_DUPL_ID": "7"})
+        with app.running():
+            [failed] = broker.wait_for(lambda: broker.messages("/queue/failed"), 15)
+            broker.wait_for(lambda: not broker.unacknowledged("/queue/a"))
+        copies = [
+            frame.headers for frame in broker.frames(command="SEND") if frame.headers["destination"] == "/queue/a"
+        ]
+    assert calls == [("an order", "y")] * 3
+    assert [int(copy["stomplistener-attempts"]) for copy in copies] == [1, 2]
+    delays = [float(copy["AMQ_SCHEDULED_DELAY"]) / 1000 for copy in copies]
+    assert delays == [pytest.approx(60, abs=1), pytest.approx(120, abs=1)]
+    assert not [copy for copy in copies if "_AMQ_DUPL_ID" in copy]
+    # A dead letter that the broker delays for as long as the last attempt is found too late.
+    assert "AMQ_SCHEDULED_DELAY" not in failed.headers
+    assert (failed.headers["attempts"], failed.headers["x"]) == ("3", "y")
+
+
+def test_a_broker_that_cannot_delay_leaves_the_retry_to_the_worker() -> None:
+    calls: list[str] = []
+    with Broker() as broker:
+        app = Application(broker.uri)
+
+        @app.listener("/queue/a", retries=1, retry_delay=0.01, retry_by="broker", error_destination="/queue/failed")
+        def fail(message: Message) -> None:
+            calls.append(message.text)
+            raise LookupError("no such item")
+
+        broker.publish("/queue/a", "an order")
+        with app.running():
+            broker.wait_for(lambda: broker.messages("/queue/failed"), 15)
+        assert not [frame for frame in broker.frames(command="SEND") if frame.headers["destination"] == "/queue/a"]
+    assert calls == ["an order"] * 2
