@@ -81,7 +81,7 @@ ROWS = (
             stat("Handled a second", f"sum(rate(stomplistener_handled_total{{{HANDLER}}}[$__rate_interval]))", ""),
             stat(
                 "Given up in an hour",
-                f'sum(increase(stomplistener_handled_total{{{HANDLER},outcome=~"forwarded|rejected"}}[1h]))',
+                f'round(sum(increase(stomplistener_handled_total{{{HANDLER},outcome=~"forwarded|rejected"}}[1h])))',
                 "Messages that went to an error destination, or were rejected.",
                 alarm=1,
             ),
@@ -189,8 +189,8 @@ ROWS = (
             Panel(
                 "Memory of the processes",
                 {
-                    "{{instance}}": "process_resident_memory_bytes "
-                    "and on (instance, job) group by (instance, job) (stomplistener_connected)"
+                    "{{instance}}": "sum by (instance) (process_resident_memory_bytes and on (instance, job) "
+                    "group by (instance, job) (stomplistener_connected or stomplistener_outbox_connected))"
                 },
                 "bytes",
             ),

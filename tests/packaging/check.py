@@ -46,7 +46,15 @@ EXTRAS = {
 DEVELOPERS = {"core", "dev", "docs", "fuzz", "test", "unit"}
 """Extras for a clone of the source: its make targets install them."""
 
-IN_SOURCE = ("CHANGELOG.md", "LICENSE", "Makefile", "docs/conf.py", "examples/demo.py", "tests/unit/conftest.py")
+IN_SOURCE = (
+    "CHANGELOG.md",
+    "LICENSE",
+    "Makefile",
+    "deploy/kubernetes.yaml",
+    "docs/conf.py",
+    "examples/demo.py",
+    "tests/unit/conftest.py",
+)
 
 
 class Environment:
