@@ -82,7 +82,7 @@ class Settlement:
         for item in items:
             if not isinstance(item, Message):
                 self._run_event(item)
-            elif id(item) in taken or (self.paused and self._hold_back(item, items, taken)):
+            elif (taken and id(item) in taken) or (self.paused and self._hold_back(item, items, taken)):
                 continue
             elif self._begin(item):
                 try:
