@@ -34,7 +34,8 @@ CORE = (*CLIENT, *(f"{UNIT}/{name}" for name in ("failover", "transport", "broke
 """What depends on the interpreter: no framework, no other package."""
 WITHOUT_CERTIFICATES = ("--ignore", f"{UNIT}/client/test_client_transports.py")
 """Certificates are made by a package that has no binary for PyPy and free-threaded Pythons."""
-BUT_DOCS = (UNIT, "--ignore", f"{UNIT}/docs", "--ignore", f"{UNIT}/bench")
+BUT_DOCS = (UNIT, *(argument for name in ("docs", "bench", "typed") for argument in ("--ignore", f"{UNIT}/{name}")))
+"""Neither the manual, nor benchmarks, nor what type checkers say depends on the interpreter."""
 
 
 @dataclasses.dataclass(frozen=True)
