@@ -97,7 +97,7 @@ def shown() -> str:
 
 def main() -> None:
     log = record()
-    PAGE.write_text(_BLOCK.sub(lambda _: log, PAGE.read_text()))
+    PAGE.write_text(_BLOCK.sub(lambda _: log, PAGE.read_text(), count=1))
     print(log, end="")
 
 
