@@ -148,7 +148,6 @@ def top(workers: tuple[str, ...], interval: float, count: int | None) -> None:
     Examples:
       stomplistener worker shop:app --processes 2 --metrics-port 9100
       stomplistener top 9100
-      stomplistener top web1:9100 web2:9100
       stomplistener top mq-worker-1:9100 https://example.org/worker/metrics
 
     Exit codes: 0 all tables are shown; 2 wrong use; 3 no worker answers at the start; 130 Ctrl-C.
