@@ -12,9 +12,11 @@ import collections
 import logging
 import os
 import threading
+import time
 from contextlib import suppress
 from typing import Any, Protocol
 
+from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import ReentrantLock
 from stomplistener._util.text import printable
 from stomplistener.protocol import Frame
@@ -135,11 +137,15 @@ class _Deferred:
 
     def finish(self, seconds: float) -> None:
         """Let the thread write what waits, within so many seconds."""
-        thread = self._thread
-        if thread is not None:
-            # It may not have started yet, or be the one that asks.
-            with suppress(RuntimeError):
-                thread.join(seconds)
+        deadline = Deadline(seconds)
+        while (thread := self._thread) is not None and not deadline.expired:
+            if thread is threading.current_thread():
+                return
+            if thread.ident is None:
+                # Another thread is between making and starting it.
+                time.sleep(0.001)
+            else:
+                thread.join(deadline.remaining())
 
 
 _deferred = _Deferred()

@@ -67,6 +67,23 @@ def test_levels(handler: Handler) -> None:
     assert handler.records[1].exc_info is not None
 
 
+def test_a_flush_waits_for_a_thread_that_is_about_to_start(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that another thread made just now is written before the program ends."""
+    is_starting, start = threading.Event(), threading.Thread.start
+
+    def late(thread: threading.Thread) -> None:
+        if thread.name == "stomplistener-log":
+            is_starting.set()
+            threading.Event().wait(0.1)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", late)
+    logging_thread = Running(lambda: log.info("just now"))
+    assert is_starting.wait(10)
+    assert [record.getMessage() for record in handler.records] == ["orders: just now"]
+    logging_thread.result()
+
+
 def test_what_a_handler_raises(handler: Handler) -> None:
     handler.error = ValueError("broken handler")
     log.info("one")
