@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 
 import formats
 from accounts import Account, Feed
@@ -17,6 +17,8 @@ from stomplistener.contrib.asyncio import AsyncConnection, AsyncMessages
 BATCH = 100
 """Messages in one transaction of the database, at most."""
 PREFETCH = 500
+GOODBYE = 5.0
+"""Seconds that the end waits for a broker."""
 SHOWN = 5
 """Messages of a batch that the page shows."""
 GAPS = 12
@@ -55,8 +57,8 @@ def _whole(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() else None
 
 
-async def follow(account: Account, recorder: Recorder, board: Board, ending: asyncio.Event) -> None:
-    """Record the feeds of an account until the end is asked for.
+async def follow(account: Account, recorder: Recorder, board: Board) -> None:
+    """Record the feeds of an account until it is cancelled.
 
     Raises:
         ConnectFailed: the broker refused the login.
@@ -69,63 +71,47 @@ async def follow(account: Account, recorder: Recorder, board: Board, ending: asy
         passcode=account.passcode,
         headers={"client-id": account.client_id},
         heartbeat=(15.0, 15.0),
+        # A broker may be away for hours: everything waits for it.
+        timeout=None,
         name=account.name,
     )
     connection.connection.add_listener(_Watch(account, connection, board))
     board.set_account(account.name, "connecting", ", ".join(account.brokers))
     try:
-        if not await _connected(connection, ending):
-            return
-        async with AsyncExitStack() as subscriptions, asyncio.TaskGroup() as group:
-            streams = []
+        await connection.connect()
+        async with asyncio.TaskGroup() as group:
             for feed in account.feeds:
-                stream = connection.consume(feed.destination, durable=feed.name, prefetch=PREFETCH)
-                streams.append(await subscriptions.enter_async_context(stream))
-                group.create_task(_record(connection, stream, feed, recorder, board))
-            await ending.wait()
-            for stream in streams:
-                stream.stop()
+                group.create_task(_record(connection, feed, recorder, board))
     finally:
-        await connection.disconnect()
+        await connection.disconnect(GOODBYE)
 
 
-async def _connected(connection: AsyncConnection, ending: asyncio.Event) -> bool:
-    """Connect, for as long as it takes; False if the end was asked for before."""
-    connecting = asyncio.create_task(connection.connect(None))
-    ended = asyncio.create_task(ending.wait())
-    try:
-        await asyncio.wait((connecting, ended), return_when=asyncio.FIRST_COMPLETED)
-        if connecting.done():
-            await connecting
-        return connecting.done()
-    finally:
-        for task in (connecting, ended):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+async def _record(connection: AsyncConnection, feed: Feed, recorder: Recorder, board: Board) -> None:
+    async with connection.consume(feed.destination, durable=feed.name, prefetch=PREFETCH) as stream:
+        while batch := await _batch(stream):
+            kept = asyncio.create_task(_keep(connection, batch, feed, recorder, board))
+            try:
+                await asyncio.shield(kept)
+            except asyncio.CancelledError:
+                # What is being written is acknowledged before the end.
+                await kept
+                raise
 
 
-async def _record(
-    connection: AsyncConnection, stream: AsyncMessages, feed: Feed, recorder: Recorder, board: Board
+async def _keep(
+    connection: AsyncConnection, batch: Sequence[Message], feed: Feed, recorder: Recorder, board: Board
 ) -> None:
-    while batch := await _batch(stream):
-        received = time.time()
-        entries = [entry_of(feed, message, received) for message in batch]
-        recorded = await asyncio.to_thread(recorder.record, feed, entries)
-        for message in batch:
-            # False if the connection was lost meanwhile: the message comes again, and the recorder knows it.
-            await connection.ack(message)
-        board.publish(
-            "recorded",
-            {
-                "feed": feed.name,
-                "count": len(recorded.entries),
-                "received": received,
-                "latest": [_shown(feed, entry) for entry in recorded.entries[-SHOWN:]],
-            },
-        )
-        if recorded.gaps or recorded.filled:
-            board.publish("gaps", await asyncio.to_thread(recorder.gaps, GAPS))
+    received = time.time()
+    entries = [entry_of(feed, message, received) for message in batch]
+    recorded = await asyncio.to_thread(recorder.record, feed, entries)
+    for message in batch:
+        # False if the connection was lost meanwhile: the message comes again, and the recorder knows it.
+        await connection.ack(message)
+    latest = [_shown(feed, entry) for entry in recorded.entries[-SHOWN:]]
+    count = len(recorded.entries)
+    board.publish("recorded", {"feed": feed.name, "count": count, "received": received, "latest": latest})
+    if recorded.gaps or recorded.filled:
+        board.publish("gaps", await asyncio.to_thread(recorder.gaps, GAPS))
 
 
 def _shown(feed: Feed, entry: Entry) -> dict[str, object]:

@@ -51,9 +51,10 @@ async def serve(accounts: Sequence[Account], database: Path, page: socket.socket
         server = Server(config)
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve([page]))
-            for account in accounts:
-                group.create_task(follow(account, recorder, board, ending))
+            followers = [group.create_task(follow(account, recorder, board)) for account in accounts]
             await ending.wait()
+            for follower in followers:
+                follower.cancel()
             board.close()
             server.should_exit = True
 
@@ -79,7 +80,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8023, help="of the page; 0 lets the system choose")
     parser.add_argument("--speed", type=float, default=1.0, help="how much faster than recorded the show is")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("stomplistener").setLevel(logging.INFO)
     with contextlib.ExitStack() as stack:
         page = stack.enter_context(socket.create_server(("127.0.0.1", options.port)))
         if options.accounts is None:

@@ -29,6 +29,7 @@ import recording
 from accounts import Feed, load
 from board import WAITING, Board
 from recorder import Entry, Gap, Recorder, position_of
+from stomplistener.testing import Broker
 
 EXAMPLE = ROOT / "examples" / "feeds"
 MODULUS = 1000
@@ -259,6 +260,28 @@ def test_the_program_records_finds_gaps_shows_them_and_survives_a_restart_of_the
     assert gaps == [(recording.LOST.start, recording.LOST.stop - 1)]
     assert rows(database, "SELECT count(*) FROM messages WHERE error IS NOT NULL") == [(1,)]
     assert rows(database, "SELECT body FROM messages WHERE feed = 'darwin' LIMIT 1")[0][0].startswith(b"<Pport")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM on this platform")
+@pytest.mark.parametrize("was_there", [True, False], ids=["lost", "never there"])
+def test_the_program_waits_for_its_brokers_and_ends_while_they_are_away(
+    broker: Broker, tmp_path: Path, was_there: bool
+) -> None:
+    accounts = tmp_path / "accounts.toml"
+    brokers = f'brokers = ["{broker.uri}"]\nclient_id'
+    accounts.write_text((EXAMPLE / "show.toml").read_text().replace("client_id", brokers))
+    if not was_there:
+        broker.stop()
+    with running([str(EXAMPLE / "live.py"), "--port", "0", "--accounts", str(accounts)], tmp_path) as program:
+        page_of(program)
+        if was_there:
+            broker.wait_for(lambda: len(broker.subscriptions) == 3, 20, "the subscriptions")
+            broker.stop()
+        program.wait_for(lambda lines: sum("not connected, pass 1 failed" in line for line in lines) == 3, 30)
+        program.process.send_signal(signal.SIGTERM)
+        assert program.end(10) == 0, program.lines
+        assert not any("Traceback" in line for line in program.lines), program.lines
+    assert rows(tmp_path / "feeds.db", "SELECT * FROM messages") == []
 
 
 def test_the_show_does_not_touch_a_database_that_exists(tmp_path: Path) -> None:
