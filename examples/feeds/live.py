@@ -60,12 +60,12 @@ async def serve(accounts: Sequence[Account], database: Path, page: socket.socket
 
 
 @contextlib.contextmanager
-def show(speed: float, directory: Path) -> Iterator[tuple[Account, ...]]:
+def show(speed: float, up: float, directory: Path) -> Iterator[tuple[Account, ...]]:
     """The accounts of the show, whose providers are a player and an embedded broker."""
     tape = directory / "recording.jsonl"
     recording.make(tape)
     with Broker() as broker:
-        player = recording.Player(broker, tape, speed)
+        player = recording.Player(broker, tape, speed, up)
         player.start()
         try:
             yield load(HERE / "show.toml", [broker.uri])
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--database", type=Path, help="a file; feeds.db, or for the show a temporary one")
     parser.add_argument("--port", type=int, default=8023, help="of the page; 0 lets the system choose")
     parser.add_argument("--speed", type=float, default=1.0, help="how much faster than recorded the show is")
+    parser.add_argument("--up", type=float, default=50.0, help="seconds between two restarts of the show's broker")
     options = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("stomplistener").setLevel(logging.INFO)
@@ -89,7 +90,7 @@ def main() -> None:
             database = options.database or directory / "feeds.db"
             if database.exists():
                 parser.error("a show's broker numbers its messages from 1: give it a database that does not exist yet")
-            accounts = stack.enter_context(show(options.speed, directory))
+            accounts = stack.enter_context(show(options.speed, options.up, directory))
         else:
             database = options.database or Path("feeds.db")
             accounts = load(options.accounts)

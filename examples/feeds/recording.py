@@ -32,8 +32,8 @@ SILENCE = (30.0, 42.0)
 """From when to when Elexon sends nothing, in seconds of the recording."""
 LENGTH = 300.0
 """Seconds of the recording."""
-OUTAGE_EVERY, OUTAGE = 50.0, 3.0
-"""Seconds of the recording between two restarts of the broker, and seconds that it stays away."""
+OUTAGE = 3.0
+"""Seconds that the broker stays away when it restarts."""
 STATIONS = {"52701": "VIC", "87701": "CLJ", "72410": "EUS", "31510": "MAN", "11271": "EDB"}
 
 
@@ -126,11 +126,13 @@ class Player(threading.Thread):
         broker: the embedded one.
         recording: the file.
         speed: how much faster than recorded.
+        up: seconds between two restarts of the broker.
     """
 
-    def __init__(self, broker: Broker, recording: Path, speed: float) -> None:
+    def __init__(self, broker: Broker, recording: Path, speed: float, up: float) -> None:
         super().__init__(name="player")
-        self._broker, self._recording, self._speed = broker, recording, speed
+        self._broker, self._recording, self._speed, self._up = broker, recording, speed, up
+        self._outage = time.monotonic() + up
         self._ending = threading.Event()
 
     def run(self) -> None:
@@ -142,15 +144,14 @@ class Player(threading.Thread):
 
     def _play(self, connection: Connection) -> None:
         began = time.time()
-        outage = OUTAGE_EVERY
         for at, destination, headers, body in load(self._recording):
             due = began + at / self._speed
             if self._ending.wait(max(0.0, due - time.time())):
                 return
-            if at > outage:
-                outage += OUTAGE_EVERY
+            if time.monotonic() > self._outage:
                 connection.flush()
                 self._broker.restart(after=OUTAGE)
+                self._outage = time.monotonic() + self._up
             # ActiveMQ and Artemis put the time of sending into each message; the embedded broker does not.
             timestamp = str(int(due * 1000))
             connection.send(destination, body, {**headers, "timestamp": timestamp, "persistent": "true"})
