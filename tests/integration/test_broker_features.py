@@ -68,3 +68,17 @@ def test_a_block_prints_what_its_comments_say(
         exec(code, {"__name__": "manual", "connection": connection})
         shown = capsys.readouterr().out.splitlines()
     assert shown == expected(text)
+
+
+def test_offsets_of_a_stream(rabbitmq: BrokerContainer) -> None:
+    """The page says that RabbitMQ 3.10 delivers nothing for them."""
+    stream = {"x-queue-type": "stream", "durable": "true", "auto-delete": "false"}
+    place = f"/queue/stream{uuid.uuid4().hex[:8]}"
+    with Connection(rabbitmq.uri, timeout=15.0) as connection:
+        for number in range(3):
+            connection.send(place, str(number), stream, persistent=True, confirm=True)
+        for offset, count in (("first", 3), ("offset:1", 0), ("timestamp:0", 0)):
+            with connection.consume(place, headers={**stream, "x-stream-offset": offset}, prefetch=10) as log:
+                log.subscription.wait_active()
+                messages = [log.receive(1.0) for _ in range(3)]
+                assert sum(message is not None for message in messages) == count, offset
