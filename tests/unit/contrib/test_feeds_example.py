@@ -141,7 +141,7 @@ def test_gzip_is_read_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("format", formats.FORMATS)
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"null", b"<a", b"\xff\x00", gzip.compress(b"<a")])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"null", b"<a", b"\xff\x00", gzip.compress(b"<a", mtime=0)])
 def test_what_cannot_be_read_is_kept_as_it_came(format: str, body: bytes) -> None:
     content, error = formats.read(format, {}, body)
     assert (content.kind, content.body) == ("unreadable", body)
