@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 120
 STRESS_MINUTES ?= 10
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask django asyncio twisted test unit coverage interpreters free-threaded many lint engine browser images brokers brokers-remove conformance outages torture soak docs wheel bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask django asyncio twisted feeds test unit coverage interpreters free-threaded many lint engine browser images brokers brokers-remove conformance outages torture soak docs wheel bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -34,6 +34,9 @@ asyncio: $(TEST_READY)  ## a kitchen on asyncio
 
 twisted: $(TEST_READY)  ## a bakery on Twisted
 	@$(BIN)/python examples/twisted/bakery.py
+
+feeds: $(TEST_READY)  ## public feeds, recorded and shown on a page, until Ctrl-C; FEEDS="--port 0" passes arguments
+	@$(BIN)/python examples/feeds/live.py $(FEEDS)
 
 test: unit  ## all tests, those on real brokers where a Docker engine runs; PYTEST="-x -k tls" passes arguments
 	@$(BIN)/pytest -q -rs $(PYTEST) tests/integration

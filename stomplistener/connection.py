@@ -425,7 +425,9 @@ class Connection:
         *,
         ack: AckMode = "client-individual",
         headers: StrHeaders = None,
+        durable: str | None = None,
         prefetch: int | None = None,
+        selector: str | None = None,
         notify: Callable[[], object] | None = None,
     ) -> Consumer:
         """Subscribe, and ask for the messages instead of being called.
@@ -434,7 +436,9 @@ class Connection:
             destination: as the broker spells it.
             ack: as for ``subscribe``.
             headers: more headers for SUBSCRIBE.
+            durable: as for ``subscribe``. The end of the consumer leaves it at the broker.
             prefetch: how many messages the broker may send ahead of their acknowledgements.
+            selector: as for ``subscribe``.
             notify: called when messages have come, or the end; for event loops, which then ask by ``receive(0)``. It
                 is called in threads of the library, and must not block.
 
@@ -452,7 +456,7 @@ class Connection:
         engine = self._engine
         notified = partial(call_all, (notify,)) if notify is not None else None
         subscription = Subscription(engine, engine.new_queue(f"{self._config.name}-consumer", 0, notified))
-        self._register(subscription, destination, None, mode, None, prefetch, None, asked)
+        self._register(subscription, destination, None, mode, durable, prefetch, selector, asked)
         return Consumer(engine, subscription)
 
     def browse(

@@ -143,11 +143,14 @@ class Subscription:
             f"the subscription stays and may become active later{engine.sender.meanwhile(self._sent)}"
         )
 
-    def _ending(self, headers: Mapping[str, str]) -> list[Mapping[str, str]]:
-        """The headers of each UNSUBSCRIBE that is needed; what the application gives wins in the last."""
+    def _ending(self, headers: Mapping[str, str], *, keep: bool) -> list[Mapping[str, str]]:
+        """The headers of each UNSUBSCRIBE that is needed; what the application gives wins in the last.
+
+        Every broker keeps a durable subscription that UNSUBSCRIBE does not name as one.
+        """
         context = self._engine.context
         connected = context.session.connected_frame
-        if connected is None or not context.is_current(self.entry.epoch):
+        if keep or connected is None or not context.is_current(self.entry.epoch):
             return [headers]
         *before, last = context.config.dialect.forget_headers(connected, self.entry)
         return [*before, {**last, **headers}]
@@ -175,10 +178,21 @@ class Subscription:
             ProtocolError: this broker cannot delete it in this version.
             TimedOut: no receipt came.
         """
+        self.end(confirm, headers, timeout, keep=False)
+
+    def end(
+        self,
+        confirm: bool = False,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = DEFAULT,
+        *,
+        keep: bool,
+    ) -> None:
+        """``unsubscribe``, which with ``keep`` leaves a durable subscription at the broker."""
         engine, entry, context = self._engine, self.entry, self._engine.context
         deadline = Deadline(context.config.seconds(timeout))
         receipt = engine.new_receipt() if confirm else None
-        *before, last = self._ending(arguments.headers(headers))
+        *before, last = self._ending(arguments.headers(headers), keep=keep)
         # Brokers ignore what is acknowledged after UNSUBSCRIBE, and deliver it again. So no message is begun any more,
         # and those that are begun end first.
         self._ending_began = True
@@ -196,7 +210,7 @@ class Subscription:
             context.log.warning("the listener of %s still runs; what it acknowledges comes too late", self.destination)
         sent = self._send(before, last, receipt)
         cut_off = context.state in (ConnectionState.SUSPENDED, ConnectionState.CONNECTING)
-        if not sent and entry.durable is not None and cut_off:
+        if not sent and not keep and entry.durable is not None and cut_off:
             raise ConnectionLost(f"the durable subscription {entry.durable!r} was not deleted: there is no connection")
         if sent and receipt is not None:
             engine.sender.await_receipt(receipt, deadline, f"UNSUBSCRIBE from {self.destination}")
@@ -272,8 +286,11 @@ class Consumer:
             yield message
 
     def close(self) -> None:
-        """End the subscription; what was received and not acknowledged goes back to the queue, see ``unsubscribe``."""
-        self.subscription.unsubscribe()
+        """End the subscription; what was received and not acknowledged goes back to the queue, see ``unsubscribe``.
+
+        A durable one stays at the broker and collects; ``consumer.subscription.unsubscribe()`` deletes it.
+        """
+        self.subscription.end(keep=True)
 
     def __enter__(self) -> Consumer:
         return self

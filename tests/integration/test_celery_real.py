@@ -24,6 +24,7 @@ import celery_app as tasks
 from celery import chain, chord, group
 from kombu import Connection, Consumer, Producer, Queue
 
+from stomplistener import ConnectFailed
 from stomplistener.testing import Fleet
 from stomplistener.testing.containers import BrokerContainer
 
@@ -129,6 +130,64 @@ def test_a_rejected_message_does_not_come_again_and_a_requeued_one_does(broker: 
             while True:
                 connection.drain_events(timeout=3)
     assert sorted(seen) == ["again", "again", "never again"]
+
+
+def publish(uri: str, queue: Queue, *bodies: Any, **options: Any) -> None:
+    """Send, each body with its own priority where it is a number."""
+    with Connection(f"stomp+{uri}", **options) as connection:
+        producer = Producer(connection)
+        for body in bodies:
+            priority = body if isinstance(body, int) else None
+            producer.publish(body, exchange="", routing_key=queue.name, declare=[queue], priority=priority)
+
+
+def taken(uri: str, queue: Queue, timeout: float, **options: Any) -> list[Any]:
+    """The bodies that are in a queue, in the order that a consumer with a prefetch of 1 gets them in."""
+    bodies: list[Any] = []
+
+    def take(message: Any) -> None:
+        bodies.append(message.decode())
+        message.ack()
+
+    with Connection(f"stomp+{uri}", **options) as connection:
+        channel = connection.channel()
+        channel.basic_qos(0, 1, False)
+        with Consumer(channel, [queue], on_message=take), suppress(TimeoutError):
+            while True:
+                connection.drain_events(timeout=timeout)
+    return bodies
+
+
+def test_priorities(broker: BrokerContainer) -> None:
+    queue = Queue(f"kombu-{uuid.uuid4().hex}", max_priority=9)
+    publish(broker.uri, queue, 1, 9, 5)
+    # ActiveMQ has priorities for queues whose policy says prioritizedMessages, and ours says nothing.
+    assert taken(broker.uri, queue, 3) == ([1, 9, 5] if broker.name == "activemq" else [9, 5, 1])
+
+
+def test_a_virtual_host_has_queues_of_its_own_where_the_broker_has_virtual_hosts(broker: BrokerContainer) -> None:
+    host, queue = f"shop-{uuid.uuid4().hex}", Queue(f"kombu-{uuid.uuid4().hex}")
+    if broker.name == "rabbitmq":
+        broker.exec(["rabbitmqctl", "add_vhost", host])
+        broker.exec(["rabbitmqctl", "set_permissions", "-p", host, broker.login, ".*", ".*", ".*"])
+    other = f"{broker.uri.rpartition('/')[0]}/{host}"
+    try:
+        publish(other, queue, "for the shop")
+        assert taken(broker.uri, queue, 2) == ([] if broker.name == "rabbitmq" else ["for the shop"])
+        assert taken(other, queue, 2) == (["for the shop"] if broker.name == "rabbitmq" else [])
+    finally:
+        if broker.name == "rabbitmq":
+            broker.exec(["rabbitmqctl", "delete_vhost", host])
+
+
+def test_tls_verifies_the_broker(broker: BrokerContainer, certs: Path) -> None:
+    queue, uri = Queue(f"kombu-{uuid.uuid4().hex}"), broker.uris["ssl"]
+    # Without trust: a producer would try again for ever.
+    with Connection(f"stomp+{uri}") as stranger, pytest.raises(ConnectFailed, match="certificate"):
+        stranger.connect()
+    trusted = {"ssl": {"ca_certs": str(certs / "ca.pem")}}
+    publish(uri, queue, "over TLS", **trusted)
+    assert taken(uri, queue, 2, **trusted) == ["over TLS"]
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -133,6 +133,35 @@ def test_a_durable_unsubscribe_without_an_answer_is_in_doubt(broker: Broker) -> 
         assert broker.frames(connection=2, command="UNSUBSCRIBE") == []
 
 
+def test_the_end_of_a_durable_consumer_leaves_its_subscription_at_the_broker(broker: Broker) -> None:
+    with Connection(failover(broker.uri), headers={"client-id": "me"}, timeout=10) as connection:
+        with connection.consume("/topic/news", durable="news", selector="kind = 'a'") as consumer:
+            consumer.subscription.wait_active()
+        connection.flush()
+        broker.wait_for(lambda: not broker.subscriptions, what="the end of the subscription")
+        for kind in ("a", "b"):
+            broker.publish("/topic/news", f"meanwhile {kind}", {"kind": kind})
+        with connection.consume("/topic/news", durable="news", selector="kind = 'a'") as consumer:
+            message = consumer.receive(5)
+            assert message is not None
+            assert message.text == "meanwhile a"
+            assert message.ack()
+            assert consumer.receive(0.1) is None
+            consumer.subscription.unsubscribe(confirm=True)
+        broker.publish("/topic/news", "deleted")
+        with connection.consume("/topic/news", durable="news", selector="kind = 'a'") as consumer:
+            assert consumer.receive(0.1) is None
+
+
+def test_a_durable_consumer_ends_without_doubt_while_cut_off(broker: Broker) -> None:
+    with Connection(failover(broker.uri), headers={"client-id": "me"}, timeout=10) as connection:
+        consumer = connection.consume("/topic/news", durable="news")
+        consumer.subscription.wait_active()
+        broker.stop()
+        eventually(lambda: not connection.is_connected, "the loss")
+        consumer.close()
+
+
 def test_a_plain_unsubscribe_is_done_by_the_loss(broker: Broker, connection: Connection) -> None:
     subscription = connection.subscribe(QUEUE, Collector(), confirm=True)
     broker.drop_before("UNSUBSCRIBE")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import datetime
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("kombu")
 
+import trustme
 from client_support import eventually
 from kombu import Connection, Consumer, Exchange, Producer, Queue
 from kombu.asynchronous import Hub
 from kombu.pidbox import Mailbox as Pidbox
 
 import stomplistener.contrib.kombu  # noqa: F401  (adds the scheme)
+from stomplistener import ConnectFailed
 from stomplistener.contrib.kombu import names, source
 from stomplistener.contrib.kombu.channel import Channel
 from stomplistener.testing import Broker
@@ -372,6 +376,31 @@ def test_the_uri_may_be_a_failover_one_and_shows_no_secret(broker: Broker) -> No
         inbox = Inbox(connection, TASKS)
         connection.drain_events(timeout=5)
         assert inbox.bodies == [1]
+
+
+def test_tls_verifies_and_trusts_what_kombu_is_told(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    with Broker(ssl_context=context) as broker:
+        uri = f"stomp+ssl://localhost:{broker.port}"
+        with Connection(uri) as stranger, pytest.raises(ConnectFailed, match="certificate"):
+            stranger.connect()
+        with Connection(uri, ssl={"ca_certs": str(tmp_path / "ca.pem")}) as connection:
+            inbox = Inbox(connection, TASKS)
+            publish(connection, "over TLS")
+            drained(connection)
+            assert inbox.bodies == ["over TLS"]
+
+
+def test_the_path_of_the_uri_is_the_virtual_host() -> None:
+    with Broker(virtual_hosts={"/shop"}) as broker:
+        with Connection(f"stomp+{broker.uri}/%2Fshop") as connection:
+            publish(connection, "for the shop")
+        with Connection(f"stomp+{broker.uri}/else") as other, pytest.raises(ConnectFailed, match="virtual host"):
+            other.connect()
+        assert broker.depth("/queue/tasks") == 1
 
 
 def test_nothing_is_left_after_the_end(broker: Broker) -> None:
