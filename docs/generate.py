@@ -230,6 +230,39 @@ def broker_notes() -> str:
     return rows(("Broker", "Option", "Mind", "Source"), lines)
 
 
+ABILITIES = {
+    "durable": "durable subscriptions (`durable=`)",
+    "prefetch": "a bound on messages ahead (`prefetch=`)",
+    "selector": "selectors (`selector=`)",
+    "browse": "looking into a queue (`browse`)",
+    "persistent": "messages that survive its restart (`persistent=`)",
+    "expires": "messages that expire (`expires=`)",
+    "priority": "priorities (`priority=`)",
+    "delay": "delayed messages (`delay=`)",
+    "duplicate_id": "detection of duplicates (`duplicate_id=`)",
+}
+"""What each option of a profile means to somebody who chooses a broker."""
+
+
+def abilities() -> str:
+    """What each real broker can do, for somebody who chooses one."""
+    profiles = [profile for profile in PROFILES.values() if profile.name != "testing"]
+    lines = []
+    for option, label in ABILITIES.items():
+        spellings = [profile.options[option] for profile in profiles]
+        lines.append((label, *(_ability(each.headers is not None, each.note) for each in spellings)))
+    lines.append(("COMMIT is answered when all is stored", *(_yes(profile.commit_confirms) for profile in profiles)))
+    return rows(("The broker has", *(profile.title for profile in profiles)), lines)
+
+
+def _ability(has: bool, note: str) -> str:
+    return _yes(has) + (f"; {markdown(note)}" if note else "")
+
+
+def _yes(has: bool) -> str:
+    return "yes" if has else "no"
+
+
 def command_line() -> str:
     """The help of each command, as it prints it."""
     parts = [f"```text\n{_help(cli, 'stomplistener', None)}\n```\n"]
@@ -347,6 +380,7 @@ def files() -> dict[str, str]:
         "raised.md": raised(),
         "brokers.md": brokers(),
         "broker_notes.md": broker_notes(),
+        "abilities.md": abilities(),
         "command_line.md": command_line(),
         "compared.md": compared_in_full(),
         "metrics.md": metrics(),
