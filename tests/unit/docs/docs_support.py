@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -106,6 +108,30 @@ def run_python(directory: Path, *arguments: str) -> subprocess.CompletedProcess[
     )
 
 
+def typed(page: str, directory: Path, uri: str, answers: str = "") -> subprocess.CompletedProcess[str]:
+    """Type the commands of a page into one shell, in their order, and see that all succeed.
+
+    Args:
+        uri: of the broker, in the place of the reader's.
+        answers: what is typed when a command asks.
+    """
+    lines = re.findall(r"^\$ (.+)$", (DOCS / page).read_text(), re.MULTILINE)
+    script = "\n".join(line for line in lines if line.startswith(("stomplistener ", "printf ", "export ")))
+    command = shlex.join([sys.executable, "-m", "stomplistener.cli"])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f'stomplistener() {{ {command} "$@"; }}\n{script.replace(BROKER_URI, uri)}'],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(directory), "STOMP_URL": uri},
+        input=answers,
+        capture_output=True,
+        text=True,
+        timeout=140,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
 class Program:
     """A Python program as a process, whose lines of output a test waits for."""
 
@@ -169,6 +195,32 @@ def running(arguments: list[str], cwd: Path, **environment: str) -> Iterator[Pro
         for stream in (program.process.stdin, program.process.stdout):
             if stream is not None:
                 stream.close()
+
+
+@contextmanager
+def server(answer: Callable[[socket.socket], object]) -> Iterator[int]:
+    """A server on loopback that answers each connection; gives its port."""
+    held: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connected, _ = listening.accept()
+                except OSError:
+                    return
+                held.append(connected)
+                answer(connected)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+            for connected in held:
+                connected.close()
 
 
 def eventually(path: Path, timeout: float = 10.0) -> None:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shlex
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from docs_support import DOCS, ROOT, Program, blocks, captioned, eventually, running
+from docs_support import ROOT, Program, blocks, captioned, eventually, running, server, typed
 
 from stomplistener.testing import Broker
 
@@ -45,32 +38,6 @@ def test_the_first_program_survives_a_restart_and_ends_gracefully(orders: Path) 
         assert program.end() == 0, program.lines
         assert not any("Traceback" in line for line in program.lines)
         assert broker.frames(command="DISCONNECT")
-
-
-@contextmanager
-def server(answer: Callable[[socket.socket], object]) -> Iterator[int]:
-    """A server on loopback that answers each connection; gives its port."""
-    held: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connected, _ = listening.accept()
-                except OSError:
-                    return
-                held.append(connected)
-                answer(connected)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            listening.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
-            for connected in held:
-                connected.close()
 
 
 def as_http(connected: socket.socket) -> None:
@@ -185,21 +152,8 @@ def test_the_programs_of_the_tutorial_say_where_the_embedded_broker_listens() ->
 @pytest.mark.timeout(150)
 def test_the_commands_of_the_page_on_the_command_line(tmp_path: Path) -> None:
     """In the order of the page, in one shell, as they are typed."""
-    typed = re.findall(r"^\$ (.+)$", (DOCS / "howto" / "command-line.md").read_text(), re.MULTILINE)
-    command = shlex.join([sys.executable, "-m", "stomplistener.cli"])
-    script = "\n".join(line for line in typed if not line.startswith("pip "))
     with Broker() as broker:
-        script = script.replace("tcp://localhost:61613", broker.uri)
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", f'stomplistener() {{ {command} "$@"; }}\n{script}'],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=140,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = typed("howto/command-line.md", tmp_path, broker.uri)
         assert broker.depth("/queue/orders") == 0
     assert '{"id": 1}\npizza\nsalad\n' in done.stdout
 
