@@ -6,7 +6,9 @@ import ast
 import os
 import re
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,15 +56,39 @@ def test_docstrings_spell_heart_beat_as_the_glossary_does() -> None:
                 assert not re.search(r"\b[Hh]eart ?beats?\b", plain), f"{path}: {text}"
 
 
-def test_the_glossary_is_in_order_and_the_search_finds_both_spellings() -> None:
+def test_the_glossary_is_in_order() -> None:
     block = re.search(r"```\{glossary\}\n(.*?)^```$", text_of("reference/glossary.md"), re.DOTALL | re.MULTILINE)
     assert block is not None
     terms = re.findall(r"^(\w.*)$", block[1], re.MULTILINE)
     assert terms == sorted(terms, key=lambda term: term.replace(" ", ""))
     assert {"heart-beat", "heartbeat", "reconnect", "dead letter", "replay", "resend"} <= set(terms)
-    # Sphinx looks for what is typed in these entries, too.
-    assert "! heart-beat, ! heartbeat" in text_of("howto/heart-beats.md")
-    assert "! reconnect" in text_of("howto/failover.md")
+
+
+SOUGHT = {
+    **dict.fromkeys(("heartbeat", "heart-beat", "heartbeat timeout"), "howto/heart-beats"),
+    **dict.fromkeys(("reconnect", "failover"), "howto/failover"),
+    **dict.fromkeys(
+        ("nothing arrives", "listener never called", "messages twice", "port 61616"), "howto/troubleshooting"
+    ),
+    **dict.fromkeys(("dead letter", "DLQ"), "howto/dead-letters"),
+    **dict.fromkeys(("queue depth", "purge"), "howto/queues"),
+    **dict.fromkeys(("RabbitMQ", "virtual host", "exchange"), "howto/rabbitmq"),
+    **dict.fromkeys(("WebSocket", "proxy"), "howto/websocket"),
+    "signals": "howto/end",
+    "JSON": "howto/json",
+    "FAQ": "howto/faq",
+    "big message": "howto/big-messages",
+    "choosing a broker": "explanation/choosing-a-broker",
+}
+"""What people type into the search, and the page that it must lead to."""
+
+
+@pytest.mark.parametrize(("words", "page"), SOUGHT.items())
+def test_the_search_leads_to_the_page(words: str, page: str) -> None:
+    """Sphinx gives a main entry of the index the score of a title, and more."""
+    entries = re.search(r"^```\{index\} (.+)$", text_of(f"{page}.md"), re.MULTILINE)
+    assert entries is not None
+    assert f"! {words}" in entries[1].split(", ")
 
 
 # The index
@@ -184,6 +210,18 @@ def test_the_limits_of_the_page_on_big_messages() -> None:
 
 
 # Commands
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the probe is for a POSIX shell")
+def test_the_probe_of_a_container(tmp_path: Path) -> None:
+    command = re.search(r'exec: \{command: \[sh, -c, "(.*)"\]\}', text_of("howto/containers.md"))
+    assert command is not None
+    alive = tmp_path / "alive"
+    probe = ["sh", "-c", command[1].replace("/tmp/alive", str(alive))]
+    alive.touch()
+    assert subprocess.run(probe, check=False).returncode == 0
+    os.utime(alive, (time.time() - 90,) * 2)
+    assert subprocess.run(probe, check=False).returncode != 0
 
 
 @pytest.mark.timeout(90)
