@@ -72,15 +72,15 @@ ROWS = (
         ),
     ),
     Row(
-        "A slow listener loses no heart-beat and no connection",
+        "A slow listener loses no heartbeat and no connection",
         ("test_a_listener_that_sleeps_through_many_heart_beats_keeps_the_connection",),
         "howto/slow-listeners.md",
         (
             (
                 "no",
-                "`transport.py`: `notify` runs listeners in the receiver thread, which counts heart-beats",
+                "`transport.py`: `notify` runs listeners in the receiver thread, which counts heartbeats",
             ),
-            ("no", "`sync/client.py`: the program sends heart-beats itself, by `beat()`"),
+            ("no", "`sync/client.py`: the program sends heartbeats itself, by `beat()`"),
             ("if it yields", "`client.py`: handlers are tasks of one event loop"),
         ),
     ),

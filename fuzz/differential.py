@@ -4,9 +4,9 @@ A stream has frames of one version with one feature of the grammar. All three re
 compared with what was written. Ours has to find it always. Where the others do not, the specification says:
 
 - *Several ends of line between frames*: stomp.py takes two for the end of a head and loses the frame behind them. EOLs
-  may follow a frame in any number (1.2, Augmented BNF), and each heart-beat is one.
+  may follow a frame in any number (1.2, Augmented BNF), and each heartbeat is one.
 - *CR LF between frames*: stompest takes the CR for a command and fails. An EOL of 1.2 is ``[CR] LF`` there, too.
-- *Which EOLs are heart-beats* is not compared: stompest counts the one that may end a frame, ours does not.
+- *Which EOLs are heartbeats* is not compared: stompest counts the one that may end a frame, ours does not.
 - *UTF-8 in 1.0*: stompest reads 1.0 as ASCII and fails. 1.0 names no encoding; brokers write UTF-8.
 - *A backslash in 1.0*, and *in CONNECTED*: stomp.py undoes escapes in every version and frame. 1.0 has none, and
   CONNECTED is exempt from them in 1.1 and 1.2 (1.2, Value Encoding).

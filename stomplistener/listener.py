@@ -58,7 +58,7 @@ class Listener:
         """The broker was silent for too long; the connection will be broken and restored."""
 
     def on_heartbeat(self) -> None:
-        """A heart-beat came."""
+        """A heartbeat came."""
 
     def on_send(self, frame: Frame) -> None:
         """A frame is about to be written; called in the thread that sends it.

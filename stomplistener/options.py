@@ -260,7 +260,7 @@ def _checked_heartbeat(heartbeat: Any, headers: Mapping[str, str], warnings: lis
 
 
 LONGEST_HEARTBEAT = 600.0
-"""Seconds above which a heart-beat interval looks like milliseconds."""
+"""Seconds above which a heartbeat interval looks like milliseconds."""
 
 
 AckMode = Literal["auto", "client", "client-individual"]

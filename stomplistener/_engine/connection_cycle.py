@@ -460,7 +460,7 @@ class ConnectionCycle:
     def heartbeat_missed(self, silence: float, epoch: int) -> None:
         if epoch == self._context.session.epoch:
             self.notify("on_heartbeat_timeout")
-        silent = ConnectionLost(f"{self._context.where} sent nothing for {silence:.1f} s, not even a heart-beat")
+        silent = ConnectionLost(f"{self._context.where} sent nothing for {silence:.1f} s, not even a heartbeat")
         self.broken(silent, epoch)
 
 

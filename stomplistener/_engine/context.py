@@ -8,7 +8,7 @@ Threads of a connection, all daemons, each started when it is needed:
   (``inline_dispatch``);
 - the *writer* sends what gathered in a burst;
 - the *standby* thread makes connections to other brokers, if the URI asks for them;
-- the *timer*, one for the process, sends heart-beats, tries messages again and looks for ``stop()``;
+- the *timer*, one for the process, sends heartbeats, tries messages again and looks for ``stop()``;
 - the *log* thread, one for the process, writes log records while there are some.
 
 All locks of the library, in the order in which they may be taken:

@@ -18,7 +18,7 @@ class Watched(Protocol):
         """``time.monotonic()`` of the last bytes written."""
 
     def beat(self) -> None:
-        """Send a heart-beat unless bytes are on their way."""
+        """Send a heartbeat unless bytes are on their way."""
 
     def has_unread(self) -> bool:
         """Whether bytes wait that nobody has read yet: also a sign of life."""

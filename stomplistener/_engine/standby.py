@@ -24,7 +24,7 @@ from stomplistener.states import ConnectionState, StandbyState
 from stomplistener.transport import Interrupt
 
 LOOK_SECONDS = 1.0
-"""Between two looks at a standby connection: often enough for any heart-beat worth having."""
+"""Between two looks at a standby connection: often enough for any heartbeat worth having."""
 
 MOVE_PATIENCE_SECONDS = 5.0
 """How long senders are held back while a return to a preferred broker waits for what is open to end."""
@@ -95,7 +95,7 @@ class StandbyConnection:
                 raise ConnectionResetError("the broker sent an ERROR")
         now = time.monotonic()
         if now >= self._beats.dead_at(found.last_received):
-            raise TimedOut("no heart-beat came")
+            raise TimedOut("no heartbeat came")
         if now + LOOK_SECONDS >= self._beats.send_due(self._last_sent) and found.transport.send_nowait(b"\n"):
             self._last_sent = now
 

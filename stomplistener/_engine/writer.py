@@ -229,7 +229,7 @@ class Writer:
             self._write_taken()
 
     def beat(self) -> None:
-        """Send a heart-beat unless bytes are on their way. Never waits."""
+        """Send a heartbeat unless bytes are on their way. Never waits."""
         try:
             with self._lock:
                 transport = self._transport

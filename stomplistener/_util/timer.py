@@ -1,6 +1,6 @@
-"""One thread for everything in this process that is to happen at a time: heart-beats and delayed retries.
+"""One thread for everything in this process that is to happen at a time: heartbeats and delayed retries.
 
-What is called must not block: a heart-beat of one connection never waits for another. The thread starts with the first
+What is called must not block: a heartbeat of one connection never waits for another. The thread starts with the first
 entry and ends with the last, so an idle process has none. It is also the thread that looks after what a signal handler
 asked for, since a handler may take no lock and start no thread: ``poke`` does neither.
 """
@@ -21,7 +21,7 @@ from stomplistener._util.locks import ReentrantLock
 _log = logging.getLogger(__name__)
 
 _LONGEST = 3600.0
-"""Seconds of one wait: a broker may ask for a heart-beat in a thousand years, and no platform waits that long."""
+"""Seconds of one wait: a broker may ask for a heartbeat in a thousand years, and no platform waits that long."""
 
 _SLACK = 0.02
 """Seconds that an entry may be early, so that many connections with equal intervals share one wake-up."""

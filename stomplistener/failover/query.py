@@ -19,12 +19,12 @@ _IGNORED: Mapping[str, str] = {
     "updateURIsSupported": _NO_FRAME,
     "rebalanceUpdateURIs": _NO_FRAME,
     "reconnectSupported": _NO_FRAME,
-    "soTimeout": "a silent connection is found by STOMP's heart-beats",
+    "soTimeout": "a silent connection is found by STOMP's heartbeats",
     "trace": "the logging of the program decides what is traced",
 }
 _IGNORED_PREFIXES: Mapping[str, str] = {
     "jms.": "it configures the JMS layer, which STOMP does not have",
-    "wireFormat.": "it configures OpenWire; a silent connection is found by STOMP's heart-beats",
+    "wireFormat.": "it configures OpenWire; a silent connection is found by STOMP's heartbeats",
 }
 _PREFIXED_NAME = r"(?:nested\.)?((?:jms|wireFormat)\.)[A-Za-z0-9_.]+"
 # What may stand between two options or two brokers, and what may be the name of an option behind it.

@@ -32,7 +32,7 @@ def connect(
     command: str = "CONNECT",
     host_required: bool = True,
 ) -> Frame:
-    """CONNECT: offer versions and heart-beats.
+    """CONNECT: offer versions and heartbeats.
 
     Args:
         versions: the versions to offer; ``version`` offers one alone.

@@ -158,7 +158,7 @@ class Decoder:
         self._body: _UnfinishedBody | None = None
         # What is or was skipped, until the next frame tells it.
         self._junk: _Junk | None = None
-        # The next end of line belongs to the frame before it and is no heart-beat.
+        # The next end of line belongs to the frame before it and is no heartbeat.
         self._behind_frame = False
         # The last frame was a broker's: bytes behind it that begin no frame are skipped instead of refused.
         self._in_step = False
@@ -192,7 +192,7 @@ class Decoder:
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes and return the frames that they complete, ``HEARTBEAT`` for an end of line between two.
 
-        One end of line directly behind a frame belongs to that frame and is no heart-beat (1.2, Augmented BNF).
+        One end of line directly behind a frame belongs to that frame and is no heartbeat (1.2, Augmented BNF).
 
         Raises:
             ProtocolError: the bytes are not STOMP, or break a limit. ``frames`` of the exception has the good frames

@@ -1,6 +1,6 @@
-"""Heart-beat arithmetic: what is negotiated, when a beat is due, when silence means death. Pure; time is an argument.
+"""Heartbeat arithmetic: what is negotiated, when a beat is due, when silence means death. Pure; time is an argument.
 
-Source: STOMP 1.1 and 1.2, Heart-beating. The wire speaks milliseconds, everything else here seconds.
+Source: STOMP 1.1 and 1.2, Heartbeating. The wire speaks milliseconds, everything else here seconds.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _LONGEST = 40
 
 
 class HeartBeat(NamedTuple):
-    """Intervals in seconds, 0 where there is no heart-beat: how often we can or must ``send``, and they."""
+    """Intervals in seconds, 0 where there is no heartbeat: how often we can or must ``send``, and they."""
 
     send: float
     receive: float
 
     @property
     def header(self) -> str:
-        """The value of the ``heart-beat`` header, in milliseconds (STOMP 1.2, Heart-beating)."""
+        """The value of the ``heart-beat`` header, in milliseconds (STOMP 1.2, Heartbeating)."""
         return f"{_milliseconds(self.send)},{_milliseconds(self.receive)}"
 
     def send_due(self, last_sent: float) -> float:
@@ -45,7 +45,7 @@ class HeartBeat(NamedTuple):
 
 def _milliseconds(seconds: float) -> int:
     if not 0 <= seconds < float("inf"):
-        raise ValueError(f"a heart-beat interval is a number of seconds, 0 for none, not {seconds!r}")
+        raise ValueError(f"a heartbeat interval is a number of seconds, 0 for none, not {seconds!r}")
     return max(1, round(seconds * 1000)) if seconds else 0
 
 

@@ -226,7 +226,7 @@ class Session:
         Args:
             unsent: frames handed out in this epoch that were not, or not wholly, written. SENDs among them that stand
                 outside a transaction go out after the next replay; nothing else survives its epoch.
-            explained: whether the end has a reason that no message can have caused: a heart-beat that did not come, a
+            explained: whether the end has a reason that no message can have caused: a heartbeat that did not come, a
                 close of our own. Otherwise it raises suspicion against the confirmed SENDs that were written.
             begun: whether a part of the first of ``unsent`` was written.
 
@@ -633,7 +633,7 @@ class Session:
 def _settled(
     frame: Frame, offered: tuple[str, ...], host: str | None, refusal_hint: Callable[[str, str | None], str]
 ) -> tuple[str, HeartBeat]:
-    """The version and the heart-beats that the broker's answer to CONNECT settles, or its error."""
+    """The version and the heartbeats that the broker's answer to CONNECT settles, or its error."""
     if frame.command == "ERROR":
         text = error_text(frame)
         raise BrokerError(f"the broker refused the login: {text}{refusal_hint(text, host)}", frame=frame)

@@ -251,7 +251,7 @@ class Broker:
 
     @property
     def log(self) -> list[Logged]:
-        """The frames that were read and written, heart-beats too, of all connections: the last 200,000 or 64 MiB."""
+        """The frames that were read and written, heartbeats too, of all connections: the last 200,000 or 64 MiB."""
         with self._watch.lock:
             entries = self._state.log.entries()
         return log.read(entries)
@@ -259,7 +259,7 @@ class Broker:
     def frames(
         self, connection: int | None = None, command: str | None = None, direction: Direction = "in"
     ) -> list[Frame]:
-        """The frames that were read (``in``) or written (``out``), without heart-beats.
+        """The frames that were read (``in``) or written (``out``), without heartbeats.
 
         Args:
             connection: number of the connection; None for all.

@@ -103,7 +103,7 @@ class Outgoing:
             self._at_end()
 
     def _take(self) -> bytes:
-        """Wait for something to write: all that is queued, or a heart-beat; ``b""`` at the end."""
+        """Wait for something to write: all that is queued, or a heartbeat; ``b""`` at the end."""
         with self._watch.lock:
             while not self._discarded:
                 due = self.heartbeat.send_due(self._last_sent) - time.monotonic()

@@ -20,7 +20,7 @@ class Transport(Protocol):
 
     Attributes:
         frame_per_send: True where what is given to one ``send`` arrives as one message that the broker takes for one
-            STOMP frame (WebSocket; see ``websocket.py``): a caller then gives each frame, and each heart-beat, to a
+            STOMP frame (WebSocket; see ``websocket.py``): a caller then gives each frame, and each heartbeat, to a
             ``send`` of its own. False where bytes may be cut and joined at will.
     """
 

@@ -20,8 +20,8 @@ RECEIVE_SIZE = 262144
 # A read in the middle of a large body asks for this much: the body is one message all the same.
 RECEIVE_LARGE = 4 * RECEIVE_SIZE
 
-# The first read asks for this much, and a read after a heart-beat. Python allocates what a read asks for, and returns
-# the rest: with hundreds of idle connections, a large block would touch ever new pages for each heart-beat.
+# The first read asks for this much, and a read after a heartbeat. Python allocates what a read asks for, and returns
+# the rest: with hundreds of idle connections, a large block would touch ever new pages for each heartbeat.
 RECEIVE_IDLE = 2048
 _BEATS = 16
 

@@ -1,4 +1,4 @@
-"""Transactions, receipts, heart-beats, the broker-neutral options and errors, on every broker in every version."""
+"""Transactions, receipts, heartbeats, the broker-neutral options and errors, on every broker in every version."""
 
 from __future__ import annotations
 

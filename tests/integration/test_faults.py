@@ -102,7 +102,7 @@ def test_nothing_confirmed_is_missing(what: str, real_broker: BrokerContainer, m
 
 
 class Held(Listener):
-    """Counts the heart-beats of the broker since the last confirmation."""
+    """Counts the heartbeats of the broker since the last confirmation."""
 
     def __init__(self, load: Load) -> None:
         self._load = load

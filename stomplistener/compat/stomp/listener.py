@@ -51,7 +51,7 @@ class ConnectionListener:
         """A connection that was ready has ended; unless by ``disconnect()``, it is being restored."""
 
     def on_heartbeat(self) -> None:
-        """A heart-beat came."""
+        """A heartbeat came."""
 
     def on_heartbeat_timeout(self) -> None:
         """The broker was silent for too long."""
@@ -76,7 +76,7 @@ class ConnectionListener:
 
 
 class HeartbeatListener(ConnectionListener):
-    """Asks for heart-beats, and knows what was agreed on. The connection sends and watches them automatically.
+    """Asks for heartbeats, and knows what was agreed on. The connection sends and watches them automatically.
 
     Args:
         transport: of the connection.
@@ -86,8 +86,8 @@ class HeartbeatListener(ConnectionListener):
     Attributes:
         heartbeats: the wish, and from CONNECTED on what was agreed on.
         received_heartbeat: when the broker was heard last, on the clock of ``time.monotonic()``, or a little later
-            right after CONNECTED; None without heart-beats.
-        heartbeat_thread: None unless there are heart-beats now.
+            right after CONNECTED; None without heartbeats.
+        heartbeat_thread: None unless there are heartbeats now.
         running, disconnecting, heartbeat_terminate_event, next_outbound_heartbeat, send_sleep, receive_sleep: as in
             stomp.py, to be read.
     """
@@ -306,7 +306,7 @@ class TestListener(StatsListener, WaitingListener, PrintingListener):
             self.message_received = False
 
     def wait_for_heartbeat(self) -> None:
-        """Wait, without a limit, until a heart-beat has come since the last call."""
+        """Wait, without a limit, until a heartbeat has come since the last call."""
         with self._changed:
             self._changed.wait_for(lambda: self.heartbeat_received)
             self.heartbeat_received = False

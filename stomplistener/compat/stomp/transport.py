@@ -368,7 +368,7 @@ class Transport(BaseTransport):
         if not life.is_used:
             life.use()
         if not life.outgoing.knows(frame.cmd):
-            # Whatever it is: a heart-beat, or a command that only this broker knows.
+            # Whatever it is: a heartbeat, or a command that only this broker knows.
             self.send(pack(convert_frame(frame)))
             return
         try:

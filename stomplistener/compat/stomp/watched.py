@@ -15,12 +15,12 @@ class WatchedTransport:
     """A transport as it is, but for two things that it sees in what it receives.
 
     The first answer of some brokers, an ERROR without an empty line, ends at its NUL all the same, and the numbers in
-    a heart-beat header may have spaces between them. And a heart-beat is an end of a line that comes alone, whether or
+    a heart-beat header may have spaces between them. And a heartbeat is an end of a line that comes alone, whether or
     not a frame came before it.
 
     Args:
         inner: the transport. Everything but ``receive`` is its own.
-        on_beat: called for each heart-beat, in the thread that receives.
+        on_beat: called for each heartbeat, in the thread that receives.
     """
 
     def __init__(self, inner: Any, on_beat: Callable[[], object]) -> None:

@@ -195,7 +195,7 @@ class LoopConnection:
 
 
 class _Pulse(Listener):
-    """With each heart-beat asks whether the loop still lives: else the connection would outlive it for ever."""
+    """With each heartbeat asks whether the loop still lives: else the connection would outlive it for ever."""
 
     def __init__(self, connection: LoopConnection) -> None:
         self._connection = connection

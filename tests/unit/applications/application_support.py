@@ -65,7 +65,7 @@ def be_refused(broker: Broker, connection: Connection) -> None:
 
 
 def fall_silent(broker: Broker, connection: Connection) -> None:
-    """The broker says nothing for longer than heart-beats allow, and the connection is restored."""
+    """The broker says nothing for longer than heartbeats allow, and the connection is restored."""
     broker.go_silent()
     eventually(lambda: not connection.is_connected, "the loss of a silent broker")
     broker.speak()

@@ -83,7 +83,7 @@ def test_a_thread_that_is_refused(nth: int, monkeypatch: pytest.MonkeyPatch) -> 
             in_thread(lambda: live(victim)).value(4 * SOON)
             still_works(victim)
             beats = len(others.frames(command="HEARTBEAT"))
-            eventually(lambda: len(others.frames(command="HEARTBEAT")) >= beats + 3, "the heart-beats of the other")
+            eventually(lambda: len(others.frames(command="HEARTBEAT")) >= beats + 3, "the heartbeats of the other")
             assert other.is_connected
             assert other.statistics().reconnects == 0
             still_works(other)

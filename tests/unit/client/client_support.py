@@ -67,7 +67,7 @@ def own_threads(name: str) -> list[str]:
 
 
 class Recorder(Listener):
-    """Notes every hook but heart-beats, sends and receipts, with when it was called."""
+    """Notes every hook but heartbeats, sends and receipts, with when it was called."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []

@@ -1,4 +1,4 @@
-"""What ``send`` took is written soon, without another send or heart-beat behind it, on each of many connections."""
+"""What ``send`` took is written soon, without another send or heartbeat behind it, on each of many connections."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_a_listener_changes_what_connect_says(library: Library, broker: Broker) 
 
 @pytest.mark.parametrize("library", ALL)
 def test_a_heartbeat_listener_of_ones_own(library: Library) -> None:
-    """The shape of plastron: the connection has no heart-beats, a listener asks for them."""
+    """The shape of plastron: the connection has no heartbeats, a listener asks for them."""
     with Broker(heartbeat=(0.2, 0.2)) as broker:
         conn, statistics = library.connection(broker, "Connection11"), library.stomp.StatsListener()
         own = library.stomp.listener.HeartbeatListener(conn.transport, (200, 200))

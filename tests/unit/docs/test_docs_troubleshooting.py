@@ -21,7 +21,7 @@ from stomplistener import Connection, Limits, Listener, Message, StompError
 from stomplistener._engine.log import flush
 from stomplistener.testing import Broker
 
-PAGES = tuple(f"howto/{name}.md" for name in ("troubleshooting", "heart-beats", "big-messages", "rabbitmq"))
+PAGES = tuple(f"howto/{name}.md" for name in ("troubleshooting", "heartbeats", "big-messages", "rabbitmq"))
 _QUOTED = re.compile(r"^```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DENIED = "User shop is not authorized to read from: queue://orders"
 
@@ -145,7 +145,7 @@ def silent_broker(written: Written) -> None:
     with Broker(heartbeat=(0.2, 0.2)) as broker:
         connection = Connection(broker.uri, name="stomp-1", heartbeat=(0.2, 0.2)).connect()
         broker.go_silent()
-        written.wait_for("not even a heart-beat")
+        written.wait_for("not even a heartbeat")
         connection.close()
         broker.speak()
     written.lines += [line.replace("stomp-1: the", "shop: the") for line in written.lines]

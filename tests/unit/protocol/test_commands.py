@@ -94,7 +94,7 @@ REFUSED: list[tuple[tuple[str, ...], Call, type[Exception], str]] = [
     (LATER, lambda v: commands.connect(version=v), ProtocolError, "host"),
     (LATER, lambda v: commands.stomp(version=v), ProtocolError, "STOMP needs a host"),
     (("1.0",), lambda v: commands.stomp(version=v, host="h"), ProtocolError, "1.0 knows CONNECT"),
-    (LATER, lambda v: commands.connect(version=v, host="h", heartbeat=(-1, 0)), ValueError, "heart-beat"),
+    (LATER, lambda v: commands.connect(version=v, host="h", heartbeat=(-1, 0)), ValueError, "heartbeat"),
     (ALL, lambda v: commands.send("", version=v), ValueError, "destination"),
     (ALL, lambda v: commands.subscribe("", "1", version=v), ValueError, "destination"),
     (LATER, lambda v: commands.subscribe("/q", version=v), ProtocolError, "needs an id"),

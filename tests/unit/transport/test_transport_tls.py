@@ -360,7 +360,7 @@ class TestData:
             assert received == b"x" * 8000
 
     def test_both_directions_at_once(self, pair: tuple[Transport, ssl.SSLSocket]) -> None:
-        """50 MB each way, by one sender and one receiver, with heart-beats from a third thread; nothing is damaged."""
+        """50 MB each way, by one sender and one receiver, with heartbeats from a third thread; nothing is damaged."""
         transport, peer = pair
         piece = bytes(range(256)) * 1024
         size = 200 * len(piece)
