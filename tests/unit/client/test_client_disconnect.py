@@ -278,6 +278,8 @@ WORKER = """
     from stomplistener import Connection
 
     def work(message):
+        while not connection.is_connected:  # a message may come before the subscription is confirmed
+            time.sleep(0.001)
         print("begun", flush=True)
         time.sleep(float(message.text))
         print("done", flush=True)
