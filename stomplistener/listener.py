@@ -144,12 +144,16 @@ def _refuse_unfit(name: str, hook: Hook) -> None:
         )
     if flags & _GENERATOR:
         raise TypeError(f"{name_of(hook)} is a generator, whose body would never run: leave out its yield")
+    if not flags:
+        # Written in C. To read its signature Python parses a text, which threads must not do at the same time: up to
+        # 3.12 one of them gets a SystemError (CPython issue 106905).
+        return
     import inspect  # only here: it takes longer to import than all of this package's protocol layer
 
     try:
         signature = inspect.signature(hook)
     except (TypeError, ValueError):
-        return  # written in C, and does not say
+        return  # it does not say
     try:
         signature.bind(*[None] * _ARGUMENTS[name])
     except TypeError:
@@ -161,6 +165,7 @@ def _refuse_unfit(name: str, hook: Hook) -> None:
 
 
 def _flags(hook: Any) -> int:
+    """Of the Python code that a hook runs; 0 where it is written in C."""
     while True:
         if isinstance(hook, partial):
             hook = hook.func

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -126,9 +127,11 @@ def _log_failure(listener_name: str, name: str, error: BaseException) -> None:
 
 
 def _takes_two(hook: Any) -> bool:
+    if isinstance(hook, types.BuiltinFunctionType):  # threads must not read the signatures of these at the same time
+        return False
     try:
         signature = inspect.signature(hook)
-    except (TypeError, ValueError):  # written in C
+    except (TypeError, ValueError):
         return False
     return not _binds(signature, 1) and _binds(signature, 2)
 

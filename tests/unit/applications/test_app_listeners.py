@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -263,3 +265,28 @@ ACCEPTED: dict[str, Any] = {
 @pytest.mark.parametrize("listener", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_what_works_is_accepted(listener: Any, give: str) -> None:
     GIVE[give](Connection("tcp://127.0.0.1:1"), listener)
+
+
+def test_threads_may_register_functions_written_in_c_at_the_same_time() -> None:
+    """CPython up to 3.12 cannot read the signatures of these in two threads at once (its issue 106905)."""
+    failed: list[BaseException] = []
+
+    def register() -> None:
+        try:
+            for _ in range(300):
+                connection.add_listener([].append, str(threading.get_ident()))
+        except BaseException as error:
+            failed.append(error)
+
+    connection = Connection("tcp://127.0.0.1:1")
+    threads = [threading.Thread(target=register) for _ in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert failed == []
