@@ -55,7 +55,8 @@ class Interrupts:
         try:
             self._armed = True
             signal.setitimer(signal.ITIMER_REAL, self._dice.uniform(1e-6, 2e-3))
-            while True:
+            # Python drops an exception that is raised while it runs the callback of a weak reference.
+            while self._armed:
                 try:
                     call(connection, destination)
                 except StompError:
