@@ -25,6 +25,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -169,7 +170,7 @@ class Soak:
                 # The connection is cut all the time; what counts is that the call came back.
                 self._stop.wait(0.01)
             except Exception as error:
-                self.problems.append(f"{name}: {type(error).__name__}: {error}")
+                self.problems.append(f"{name}: {''.join(traceback.format_exception(error))}")
                 return
 
     # The run
