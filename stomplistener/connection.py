@@ -407,12 +407,15 @@ class Connection:
         """In ``on_connected`` a subscription is often made anew each time, though the connection restores it."""
         if listener is None:
             return
-        for entry in tuple(self._engine.context.session.subscriptions.values()):
+        context = self._engine.context
+        with context.lock:
+            entries = tuple(context.session.subscriptions.values())
+        for entry in entries:
             other = entry.context
-            if not isinstance(other, Subscription) or other.destination != destination:
+            if not isinstance(other, Subscription) or entry.destination != destination:
                 continue
             if other.listener is not None and is_same(other.listener, listener):
-                self._engine.context.log.warning(
+                context.log.warning(
                     "the same listener is subscribed to %s again and gets each message twice; subscriptions are "
                     "restored automatically after a connection loss",
                     destination,

@@ -14,6 +14,7 @@ from client_support import (
     Collector,
     Recorder,
     ScriptedServer,
+    Thread,
     commands,
     eventually,
     failover,
@@ -28,10 +29,11 @@ from stomplistener import (
     Frame,
     Message,
     NotConnected,
+    Subscription,
     SubscriptionState,
     TimedOut,
 )
-from stomplistener.protocol import Decoder, encode
+from stomplistener.protocol import Decoder, SubscriptionEntry, encode
 from stomplistener.testing import Broker
 
 OTHER = "/queue/other"
@@ -57,6 +59,25 @@ def test_an_id_is_taken_once(connection: Connection) -> None:
     connection.subscribe(QUEUE, print, id="mine")
     with pytest.raises(ValueError, match="mine"):
         connection.subscribe(OTHER, print, id="mine")
+
+
+def test_two_threads_subscribe_at_the_same_time(
+    broker: Broker, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One looks through the subscriptions while that of the other is registered and not yet complete."""
+    complete = Subscription.bind
+    others: list[Thread] = []
+
+    def bind(subscription: Subscription, entry: SubscriptionEntry) -> None:
+        if not others:
+            others.append(in_thread(lambda: connection.subscribe(QUEUE, Collector())))
+            others[0].join(0.3)
+        complete(subscription, entry)
+
+    monkeypatch.setattr(Subscription, "bind", bind)
+    connection.subscribe(QUEUE, Collector(), confirm=True)
+    others[0].value()
+    broker.wait_for(lambda: len(broker.subscriptions) == 2)
 
 
 def test_a_prefetch_of_none_at_all_is_refused_before_the_broker_ends_the_connection(connection: Connection) -> None:
