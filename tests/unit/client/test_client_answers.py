@@ -9,7 +9,7 @@ import threading
 import pytest
 from client_support import QUEUE, eventually, failover, in_thread
 
-from stomplistener import Connection, ConnectionLost, Limits, Message, NotConnected, TimedOut
+from stomplistener import BrokerError, Connection, ConnectionLost, Limits, Message, NotConnected, TimedOut
 from stomplistener.testing import Broker
 
 
@@ -172,3 +172,20 @@ def test_a_request_without_waiting(stomp_broker: Broker) -> None:
         lost = connection.request_async("/queue/nobody", "hello")
     assert isinstance(lost.exception(10), ConnectionLost)
     assert connection.statistics().pending == 0
+
+
+def test_an_answer_to_an_asker_that_is_gone_costs_no_connection(broker: Broker) -> None:
+    """As on ActiveMQ, which answers ERROR and keeps the connection; else the request would come again for ever."""
+    with Connection(failover(broker.uri), timeout=10) as answering:
+        with Connection(broker.uri, timeout=10) as asking, answering.consume(QUEUE) as questions:
+            asking.request_async(QUEUE, "?")
+            question = questions.receive(5)
+            assert question is not None
+            asking.close()
+            broker.wait_for(lambda: len(broker.connections) == 1)
+            question.reply("too late")
+            assert question.ack()
+            broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
+            answering.send("/queue/other", "x", confirm=True)
+        assert answering.statistics().reconnects == 0
+        assert isinstance(answering.last_error, BrokerError)
