@@ -321,10 +321,11 @@ def test_a_preferred_broker_that_flaps_does_not_cost_the_one_that_works(brokers:
         lost = recorder.count("disconnected")
         visits = home.connection_count
         for number in range(300):
-            connection.send(QUEUE, str(number), confirm=True, timeout=2)
+            connection.send(QUEUE, str(number), confirm=True)
             time.sleep(0.005)
-        assert on(connection, away)
-        assert recorder.count("disconnected") == lost
+        eventually(lambda: on(connection, away), "the broker that works")
+        # One that logs in is believed, if it does not close at once; ever more rarely.
+        assert recorder.count("disconnected") - lost <= (5 if flaps == "logs in and closes" else 0)
         # Rarer and rarer: the delay between two looks doubles.
         assert home.connection_count - visits < 30
         home.clear_faults()
