@@ -69,6 +69,8 @@ def test_structlog_renders_the_librarys_lines_and_the_listeners(connection: Conn
     before = list(root.handlers)
     try:
         output = run("structlog", connection)["output"]
+        # What the page sent is booked, too.
+        broker.wait_for(lambda: not broker.messages("/queue/orders"), what="the page's own message")
         stream = io.StringIO()
         output.setStream(stream)
         connection.send("/queue/orders", "two", confirm=True)
