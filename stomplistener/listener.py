@@ -136,7 +136,7 @@ def _hint_for_camel_case(listener: AnyListener) -> str:
 
 
 def _refuse_unfit(name: str, hook: Hook) -> None:
-    flags = _flags(hook)
+    flags = code_flags(hook)
     if flags & _ASYNC:
         raise TypeError(
             f"{name_of(hook)} is asynchronous and nobody would await it: see stomplistener.contrib.asyncio, or call "
@@ -164,7 +164,7 @@ def _refuse_unfit(name: str, hook: Hook) -> None:
         ) from None
 
 
-def _flags(hook: Any) -> int:
+def code_flags(hook: Any) -> int:
     """Of the Python code that a hook runs; 0 where it is written in C."""
     while True:
         if isinstance(hook, partial):
@@ -173,10 +173,11 @@ def _flags(hook: Any) -> int:
             hook = hook.__wrapped__
         else:
             break
-    for candidate in (hook, getattr(hook, "__func__", None), vars(type(hook)).get("__call__")):
-        code = getattr(candidate, "__code__", None)
-        if code is not None:
-            return int(code.co_flags)
+    called = getattr(type(hook), "__call__", None)  # noqa: B004  # its code is wanted, inherited or not
+    for candidate in (hook, getattr(hook, "__func__", None), called):
+        flags = getattr(getattr(candidate, "__code__", None), "co_flags", None)
+        if isinstance(flags, int):  # a mock of a function has code that is a mock
+            return flags
     return 0
 
 

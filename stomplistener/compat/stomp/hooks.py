@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import types
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from stomplistener.compat.stomp import log
 from stomplistener.compat.stomp.listener import ConnectionListener
 from stomplistener.compat.stomp.utils import Frame
+from stomplistener.listener import code_flags
 
 # The hooks that get a frame.
 _WITH_A_FRAME = ("connected", "before_message", "message", "receipt", "error", "receiver_loop_completed", "send")
@@ -127,7 +127,7 @@ def _log_failure(listener_name: str, name: str, error: BaseException) -> None:
 
 
 def _takes_two(hook: Any) -> bool:
-    if isinstance(hook, types.BuiltinFunctionType):  # threads must not read the signatures of these at the same time
+    if not code_flags(hook):  # written in C: threads must not read the signatures of these at the same time
         return False
     try:
         signature = inspect.signature(hook)

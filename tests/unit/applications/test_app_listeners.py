@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from client_support import QUEUE
@@ -290,3 +291,25 @@ def test_threads_may_register_functions_written_in_c_at_the_same_time() -> None:
     finally:
         sys.setswitchinterval(before)
     assert failed == []
+
+
+class TakesTwo:
+    def __call__(self, headers: dict[str, str], body: str) -> None: ...
+
+
+class Awaits:
+    async def __call__(self, message: Message) -> None: ...
+
+
+@pytest.mark.parametrize("base", [TakesTwo, Awaits])
+def test_an_object_that_inherits_what_cannot_work_is_refused(base: type) -> None:
+    with pytest.raises(TypeError, match=r"cannot be called|asynchronous"):
+        Connection("tcp://127.0.0.1:1").add_listener(type("Inherits", (base,), {})())
+
+
+def test_mocks_are_listeners() -> None:
+    connection = Connection("tcp://127.0.0.1:1")
+    connection.add_listener(Mock())
+    connection.add_listener(Mock(spec=lambda message: None))
+    with pytest.raises(TypeError, match="asynchronous"):
+        connection.add_listener(AsyncMock())
