@@ -86,7 +86,7 @@ class Subscription:
                 return
             held = HeldQueue(engine.context, engine.flow, engine.settlement.is_stale, self.queue)
             self.queue.discard(lambda item: isinstance(item, Message) and item.subscription is self and held.keep(item))
-            self.queue = engine.settlement.paused[self] = held
+            self.queue = held
 
     def resume(self) -> None:
         """Undo ``pause()``: the messages that came meanwhile are begun first, in their order."""
@@ -94,7 +94,6 @@ class Subscription:
             held = self.queue
             if not isinstance(held, HeldQueue):
                 return
-            del self._engine.settlement.paused[self]
             self.queue = queue = held.behind
             queue.line_up(held.release())
         queue.begin()

@@ -81,9 +81,13 @@ class HeldQueue:
 
     def _sift(self, unwanted: Callable[[Item], bool]) -> None:
         for kept in (self._first, self._held):
-            for message in filter(unwanted, kept):
-                self._flow.remove(1, message.frame.size)
-            kept[:] = [message for message in kept if not unwanted(message)]
+            before = kept.copy()
+            kept.clear()
+            for message in before:
+                if unwanted(message):
+                    self._flow.remove(1, message.frame.size)
+                else:
+                    kept.append(message)
 
     def take(self, deadline: Deadline) -> Item | None:
         """As of a ``DispatchQueue``: nothing comes while it is paused."""

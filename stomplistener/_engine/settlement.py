@@ -72,8 +72,6 @@ class Settlement:
         self._unheard: set[str] = set()
         # What is to be done when the listener that a thread runs has ended and its message is settled.
         self._afterwards: dict[int, list[Event]] = {}
-        self.paused: dict[Subscribed, HeldQueue] = {}
-        """Subscriptions that are paused, and what holds their messages; guarded by the lock."""
         self.dead_letters: DeadLetters
 
     def run(self, items: Batch) -> None:
@@ -82,7 +80,9 @@ class Settlement:
         for item in items:
             if not isinstance(item, Message):
                 self._run_event(item)
-            elif (taken and id(item) in taken) or (self.paused and self._hold_back(item, items, taken)):
+            elif id(item) in taken or (
+                isinstance(getattr(item.subscription, "queue", None), HeldQueue) and self._hold_back(item, items, taken)
+            ):
                 continue
             elif self._begin(item):
                 try:
@@ -98,8 +98,8 @@ class Settlement:
         All at once: after a ``resume()`` in the middle of the batch, the later ones would overtake the earlier ones.
         """
         with self._lock:
-            held = self.paused.get(message.subscription)
-            if held is None:
+            held = getattr(message.subscription, "queue", None)
+            if not isinstance(held, HeldQueue):
                 return False
             follows = itertools.dropwhile(lambda item: item is not message, items)
             rest = [item for item in follows if isinstance(item, Message) and item.subscription is message.subscription]
