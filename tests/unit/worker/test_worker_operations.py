@@ -152,13 +152,24 @@ def test_sigusr2_shows_the_stacks_of_all_processes(broker: Broker, tmp_path: Pat
         broker.wait_for(lambda: len(broker.subscriptions) == 2, PATIENCE)
         worker.signal(signal.SIGUSR2)
         eventually(lambda: worker.err.count("stacks of process ") == 3, "three processes", PATIENCE)
-        eventually(lambda: worker.err.count("most recent call first") >= 6, "their threads", PATIENCE)
+        eventually(lambda: worker.err.count("most recent call last") >= 6, "their threads", PATIENCE)
         worker.signal(signal.SIGTERM)
         assert worker.wait(PATIENCE) == 0, worker.err
     with WorkerProcess(tmp_path, broker.uri) as worker:
         broker.wait_for(lambda: len(broker.subscriptions) == 1, PATIENCE)
         worker.signal(signal.SIGUSR2)
-        eventually(lambda: "most recent call first" in worker.err, "the stacks", PATIENCE)
+        eventually(lambda: "most recent call last" in worker.err, "the stacks", PATIENCE)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(PATIENCE) == 0, worker.err
+
+
+def test_stacks_shown_under_load_do_not_kill_the_worker(broker: Broker, tmp_path: Path) -> None:
+    with WorkerProcess(tmp_path, broker.uri) as worker:
+        broker.wait_for(lambda: len(broker.subscriptions) == 1, PATIENCE)
+        for number in range(1, 101):
+            broker.publish(QUEUE, f"good-{number}")
+            worker.signal(signal.SIGUSR2)
+            eventually(lambda n=number: len(worker.lines) == n, "the message", PATIENCE)  # type: ignore[misc]
         worker.signal(signal.SIGTERM)
         assert worker.wait(PATIENCE) == 0, worker.err
 
