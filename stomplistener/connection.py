@@ -589,7 +589,7 @@ class Connection:
             return
         frame = sender.make_send(destination, body, headers, None, seconds, options)
         if confirm:
-            self._send_and_wait(frame, seconds, timeout)
+            self._send_and_wait(frame, destination, seconds, timeout)
         elif sender.tracks_messages:
             sender.send_confirmed(frame, None, seconds, wait=False)
         else:
@@ -614,13 +614,13 @@ class Connection:
             entry = self._engine.context.session.open_transaction(name)
         sender.send_in(entry, frame, seconds, None)
 
-    def _send_and_wait(self, frame: Frame, seconds: float | None, timeout: Any) -> None:
+    def _send_and_wait(self, frame: Frame, destination: str, seconds: float | None, timeout: Any) -> None:
         engine = self._engine
         engine.writer.check_may_wait()
         receipt = engine.new_receipt()
         deadline = Deadline(self._config.seconds(timeout))
         engine.sender.send_confirmed(frame, receipt, seconds, wait=True)
-        engine.sender.await_receipt(receipt, deadline, f"SEND to {frame.header('destination')}")
+        engine.sender.await_receipt(receipt, deadline, f"SEND to {destination}")
 
     def send_async(
         self,

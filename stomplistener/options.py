@@ -303,15 +303,15 @@ class SendOptions(BrokerOptions, total=False):
     json: Any
 
 
-BROKER_OPTIONS = tuple(BrokerOptions.__annotations__)
+BROKER_OPTIONS = frozenset(BrokerOptions.__annotations__)
 _KNOWN = frozenset((*BROKER_OPTIONS, "content_type", "auto_content_length", "json"))
 
 
 def refuse_unknown(options: SendOptions) -> None:
     """Raise TypeError for an option of ``send`` that does not exist."""
-    for name in options:
-        if name not in _KNOWN:
-            raise TypeError(f"send() has no option {name!r}{arguments.did_you_mean(name, _KNOWN)}")
+    if not _KNOWN.issuperset(options):
+        name = next(name for name in options if name not in _KNOWN)
+        raise TypeError(f"send() has no option {name!r}{arguments.did_you_mean(name, _KNOWN)}")
 
 
 def json_body(value: Any) -> bytes:

@@ -111,7 +111,8 @@ class FlowControl:
         """Read on for the sake of ``waiting`` until ``unexpect``; call it inside the ``try`` of that. Idempotent."""
         with self._lock:
             self._awaiting.add(waiting)
-            self._changes.notify_all()
+            if self._changes.gates:
+                self._changes.notify_all()
 
     def unexpect(self, waiting: object) -> None:
         """Undo ``expect``, if that was called."""

@@ -182,23 +182,24 @@ class Inbound:
             return
         if self._secrets:
             frames = [without(frame, self._secrets) for frame in frames]
-        if context.log.shows_frames:
+        if context.log.shows_frames():
             for frame in frames:
                 if frame is not HEARTBEAT:
                     context.log.frame("<", frame)
-        found = Sorted()
+        found, queues = Sorted(), list[DispatchQueue]()
         try:
             with self._lock:
                 try:
                     self._sort(frames, found)
                 finally:
                     # Also what came before a frame that breaks the protocol: the broker will not deliver it again.
-                    for queue, batch in found.batches.items():
-                        queue.line_up(batch)
+                    queues = [queue for queue, batch in found.batches.items() if batch]
+                    for queue in queues:
+                        queue.line_up(found.batches[queue])
         finally:
             for answer in found.to_publish:
                 answer.publish()
-            for queue in found.batches:
+            for queue in queues:
                 queue.begin()
             if found.reports or found.events:
                 self._report(found)
@@ -229,7 +230,9 @@ class Inbound:
                 self._sort_other(frame, items, found)
         if answered:
             self._sender.notify_window()
-            self._resend()
+            # Messages under suspicion are resent one at a time, each after the answer to the one before.
+            for frame in session.next_resend():
+                self._writer.append(encode(frame, session.version))
 
     def _sort_receipt(self, frame: Frame, items: list[Item], found: Sorted) -> None:
         session = self._session
@@ -272,11 +275,6 @@ class Inbound:
         # Where the ERROR does not name the frame, the session says how it was found.
         found_out = None if "receipt-id" in frame.headers else request.error
         self._answer(request, found_out if isinstance(found_out, BrokerError) else refused, found)
-
-    def _resend(self) -> None:
-        """Messages under suspicion are resent one at a time, each after the answer to the one before."""
-        for frame in self._session.next_resend():
-            self._writer.append(encode(frame, self._session.version))
 
     def _report(self, found: Sorted) -> None:
         for refused in found.reports:

@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 from stomplistener._util.deadline import Deadline
@@ -47,11 +48,13 @@ class ConnectionLog:
         where: knows the broker.
     """
 
-    __slots__ = ("_name", "_where")
+    __slots__ = ("_name", "_where", "shows_frames")
 
     def __init__(self, name: str, where: Named) -> None:
         self._name = name
         self._where = where
+        self.shows_frames = partial(frame_logger.isEnabledFor, logging.DEBUG)
+        """Whether anybody wants to see frames."""
 
     def debug(self, text: str, *values: object) -> None:
         self._write(logger, logging.DEBUG, text, values)
@@ -65,14 +68,9 @@ class ConnectionLog:
     def error(self, text: str, *values: object, exc_info: BaseException | None = None) -> None:
         self._write(logger, logging.ERROR, text, values, exc_info)
 
-    @property
-    def shows_frames(self) -> bool:
-        """Whether anybody wants to see frames."""
-        return frame_logger.isEnabledFor(logging.DEBUG)
-
     def frame(self, direction: str, frame: Frame) -> None:
         """One frame, sent (``>``) or received (``<``)."""
-        if self.shows_frames:
+        if self.shows_frames():
             self._write(frame_logger, logging.DEBUG, f"{direction} %s", (frame.info,))
 
     def _write(

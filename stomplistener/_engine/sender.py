@@ -302,7 +302,7 @@ class Sender:
                 raise ValueError("give body or json=, not both")
             body = json_body(options["json"])
             content_type = content_type or "application/json"
-        asked = {name: options.get(name) for name in BROKER_OPTIONS if options.get(name) is not None}
+        asked = {name: value for name, value in options.items() if value is not None and name in BROKER_OPTIONS}
         if asked:
             headers = self._in_words_of_broker(headers, timeout, asked)
         return body, headers, content_type, counted
@@ -370,7 +370,8 @@ class Sender:
         self.send(self.make_send(destination, body, merged, None, seconds, options), seconds)
 
     def _admits_confirmed(self) -> bool:
-        return self._is_open(False) and not self._window_is_full() and not self._writer.is_full
+        ready = self._context.state is ConnectionState.CONNECTED or self._may_finish(False)
+        return ready and not self._window_is_full() and not self._writer.is_full
 
     def _admits_noted(self) -> bool:
         # What waits to be written is within the bound on what is unconfirmed: a broker that does not read holds nobody.

@@ -193,18 +193,18 @@ class Writer:
 
         Where the connection broke, what was appended goes out on the next one or never: nothing to wait for here.
         """
-        self.check_may_wait()
         with self._lock:
             mine = self._appended
             if self._done >= mine:
                 return True
+        self.check_may_wait()
         if not self._write_now():
             self.wake()
         return self._progress.wait_for(lambda: self._done >= mine or not self._is_usable, deadline)
 
     def check_may_wait(self) -> None:
         """Raise TimedOut in a signal handler that interrupted a write of this thread."""
-        if self.is_writing_here:
+        if self._owner == threading.get_ident():
             raise cannot_wait()
 
     def wait_for_room(self, deadline: Deadline) -> bool:
@@ -302,7 +302,7 @@ class Writer:
                         # The end of it has not left: an empty frame makes the writer thread wait until it has.
                         self.append(b"")
                     left = bool(self._frames)
-            if sent and self._context.log.shows_frames:
+            if sent and self._context.log.shows_frames():
                 self._log(frames)
             return sent and not left
         except BaseException as error:
@@ -325,7 +325,7 @@ class Writer:
     def _write_taken(self) -> None:
         """Write what this thread took, and wait as long as the broker does not read."""
         transport, frames = self._transport, self._in_flight
-        if self._context.log.shows_frames:
+        if self._context.log.shows_frames():
             self._log(frames)
         try:
             if transport is None:

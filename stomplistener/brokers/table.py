@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from stomplistener.brokers import activemq, apollo, artemis, rabbitmq, testing
 from stomplistener.brokers.profile import Profile
@@ -25,6 +26,7 @@ def name_of(server: str) -> str | None:
     return profile.name if profile is not None else None
 
 
+@lru_cache(maxsize=16)
 def _by_server(server: str) -> Profile | None:
     return next((profile for profile in PROFILES.values() if server.lower().startswith(profile.server)), None)
 

@@ -125,7 +125,7 @@ class Frame:
         """The same frame with one header more, in place of any of that name."""
         fields = self.fields
         if isinstance(fields, dict):
-            return Frame(self.command, {**fields, key: value}, self.body, self.problem)
+            return frame_of(self.command, {**fields, key: value}, self.body, self.problem)
         pairs = [pair for pair in fields if pair[0] != key]
         return Frame(self.command, [*pairs, (key, value)], self.body, self.problem)
 

@@ -11,14 +11,14 @@ import sys
 import pytest
 
 TODAY = {
-    "send": (20, 10),
-    "send-headers": (20, 10),
-    "send-transaction": (37, 14),
-    "send-burst": (16, 11),
-    "send-pause": (20, 10),
-    "confirmed": (105, 26),
-    "message": (36, 14),
-    "settle": (72, 24),
+    "send": (19, 9),
+    "send-headers": (19, 9),
+    "send-transaction": (36, 13),
+    "send-burst": (15, 10),
+    "send-pause": (19, 9),
+    "confirmed": (92, 24),
+    "message": (34, 12),
+    "settle": (68, 22),
 }
 
 

@@ -112,7 +112,7 @@ def test_frames_only_where_somebody_looks(handler: Handler, monkeypatch: pytest.
     assert handler.records == []
     frame_logger.setLevel(logging.DEBUG)
     try:
-        assert log.shows_frames
+        assert log.shows_frames()
         log.frame(">", Frame("SEND", {"destination": "/queue/a"}, b"x"))
     finally:
         frame_logger.setLevel(logging.NOTSET)
