@@ -32,7 +32,9 @@ class Consuming(Protocol):
     @property
     def is_connected(self) -> bool: ...
     def wait_ready(self, timeout: float | None) -> None: ...
-    def consume(self, destination: str, *, ack: AckMode, headers: dict[str, str]) -> Consumer: ...
+    def consume(
+        self, destination: str, *, ack: AckMode, headers: dict[str, str], confirm: bool, timeout: float | None
+    ) -> Consumer: ...
 
 
 def browse(
@@ -97,8 +99,8 @@ def _browse(
     # Read before SUBSCRIBE: a connection that is lost in between counts as lost while browsing, never the reverse.
     epoch = connection.session.epoch
     given = 0
-    with connection.consume(destination, ack="auto", headers=headers) as consumer:
-        consumer.subscription.wait_active(deadline.remaining())
+    confirmed = connection.consume(destination, ack="auto", headers=headers, confirm=True, timeout=deadline.remaining())
+    with confirmed as consumer:
         while limit is None or given < limit:
             message = consumer.receive(idle)
             # After a reconnect the subscription is replayed and the broker begins again with the first message.

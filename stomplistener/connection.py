@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
@@ -432,6 +433,8 @@ class Connection:
         prefetch: int | None = None,
         selector: str | None = None,
         notify: Callable[[], object] | None = None,
+        confirm: bool = False,
+        timeout: float | None = DEFAULT,
     ) -> Consumer:
         """Subscribe, and ask for the messages instead of being called.
 
@@ -444,6 +447,8 @@ class Connection:
             selector: as for ``subscribe``.
             notify: called when messages have come, or the end; for event loops, which then ask by ``receive(0)``. It
                 is called in threads of the library, and must not block.
+            confirm: wait for the broker's receipt: what others send to a topic before it has come may pass by.
+            timeout: seconds to wait for it.
 
         Returns:
             a context manager: iterate it, or call ``receive(timeout)``.
@@ -451,16 +456,25 @@ class Connection:
         Raises:
             TypeError: an argument is of the wrong kind; nothing was noted.
             ValueError: an argument is out of range.
+            BrokerError: with ``confirm``, the broker refused.
+            TimedOut: with ``confirm``, no receipt came; the subscription has ended.
             ProtocolError: the STOMP version in use cannot express it, or this broker cannot do it.
         """
         asked = arguments.headers(headers)
+        waits = arguments.seconds("timeout", timeout) if timeout is not DEFAULT else timeout
         mode = asked.get("ack", ack)
         self._config.check_ack(mode, settle=False)
         engine = self._engine
         notified = partial(call_all, (notify,)) if notify is not None else None
         subscription = Subscription(engine, engine.new_queue(f"{self._config.name}-consumer", 0, notified))
         self._register(subscription, destination, None, mode, durable, prefetch, selector, asked)
-        return Consumer(engine, subscription)
+        consumer = Consumer(engine, subscription)
+        if confirm:
+            with ExitStack() as stack:
+                stack.push(consumer)
+                subscription.wait_active(waits)
+                stack.pop_all()
+        return consumer
 
     def browse(
         self,

@@ -54,8 +54,9 @@ def taking(
         except ProtocolError as error:
             raise CannotDo(str(error)) from None
     prefetch = ahead if profile is not None else None
-    with connection.consume(queue, ack="client-individual", headers=headers, prefetch=prefetch) as consumer:
-        consumer.subscription.wait_active(target.timeout)
+    with connection.consume(
+        queue, headers=headers, prefetch=prefetch, confirm=True, timeout=target.timeout
+    ) as consumer:
         yield consumer
 
 

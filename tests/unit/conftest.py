@@ -8,6 +8,7 @@ from typing import Any
 
 import log_guard
 import pytest
+import pytest_timeout
 
 from stomplistener._engine.log import flush
 from stomplistener.testing import Broker, Inbox
@@ -17,6 +18,13 @@ _BROKER = (
     *("STOMP_URL", "STOMP_URI", "STOMP_PROFILE", "STOMP_CONFIG"),
     *("STOMP_LOGIN", "STOMP_PASSCODE", "STOMP_PASSCODE_FILE"),
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give each rerun its own time: pytest-timeout starts its timer once for all, so a rerun could hang for ever."""
+    if getattr(item, "execution_count", 1) > 1:
+        item.ihook.pytest_timeout_set_timer(item=item, settings=pytest_timeout._get_item_settings(item))
 
 
 @pytest.fixture

@@ -16,12 +16,15 @@ from stomplistener.errors import StompError, TimedOut
 from stomplistener.listener import Listener
 from stomplistener.message import Message
 from stomplistener.options import DEFAULT
-from stomplistener.states import ConnectionState
+from stomplistener.states import ConnectionState, SessionState
 from stomplistener.transaction import Transaction
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+_OPEN = (SessionState.REPLAYING, SessionState.CONNECTED)
+"""States in which the broker still waits for an acknowledgement."""
 
 
 class LoopConnection:
@@ -115,17 +118,18 @@ class LoopConnection:
 
     async def ack(self, message: Message, transaction: Transaction | None = None) -> bool:
         """Acknowledge a message: see :meth:`stomplistener.Message.ack`. Said at once; waits where bytes pile up."""
-        return await self._settled(partial(message.ack, transaction, timeout=0))
+        return await self._settled(message, partial(message.ack, transaction, timeout=0))
 
     async def nack(self, message: Message, transaction: Transaction | None = None) -> bool:
         """Reject a message: see :meth:`stomplistener.Message.nack`."""
-        return await self._settled(partial(message.nack, transaction, timeout=0))
+        return await self._settled(message, partial(message.nack, transaction, timeout=0))
 
-    async def _settled(self, settle: Callable[[], bool]) -> bool:
+    async def _settled(self, message: Message, settle: Callable[[], bool]) -> bool:
         while not settle():
-            if not self.connection.is_full:
+            session = self.connection.session
+            if message.settled or message.epoch != session.epoch or session.state not in _OPEN:
                 return False
-            # The broker does not read: nothing was sent, and it is tried again when there is room.
+            # The broker did not read: nothing was sent, and it is tried again when there is room.
             await self.blocking(self.connection.flush)
         return True
 

@@ -174,6 +174,29 @@ def test_the_end_of_a_durable_consumer_leaves_its_subscription_at_the_broker(bro
             assert consumer.receive(0.1) is None
 
 
+def test_a_confirmed_consumer_misses_nothing_of_a_topic(broker: Broker, connection: Connection) -> None:
+    broker.answer_late(0.3, "SUBSCRIBE")
+    with connection.consume("/topic/news", confirm=True) as consumer:
+        assert consumer.subscription.state is SubscriptionState.ACTIVE
+        broker.publish("/topic/news", "at once")
+        message = consumer.receive(5)
+        assert message is not None
+        assert message.text == "at once"
+
+
+def test_a_consumer_that_is_refused_or_not_confirmed_leaves_nothing(broker: Broker, connection: Connection) -> None:
+    broker.error_next("SUBSCRIBE", close=False)
+    with pytest.raises(BrokerError):
+        connection.consume(QUEUE, confirm=True)
+    broker.withhold_receipts("SUBSCRIBE")
+    with pytest.raises(TimedOut):
+        connection.consume(QUEUE, confirm=True, timeout=0.1)
+    with pytest.raises(ValueError, match="timeout"):
+        connection.consume(QUEUE, confirm=True, timeout=-1)
+    broker.wait_for(lambda: not broker.subscriptions, what="the end of the subscriptions")
+    assert not connection.session.subscriptions
+
+
 def test_a_durable_consumer_ends_without_doubt_while_cut_off(broker: Broker) -> None:
     with Connection(failover(broker.uri), headers={"client-id": "me"}, timeout=10) as connection:
         consumer = connection.consume("/topic/news", durable="news")
