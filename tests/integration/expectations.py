@@ -46,9 +46,11 @@ FEATURES = {
     "redelivery": "what is not acknowledged comes again after the connection's end",
     "redelivered": "such a message says that it was delivered before",
     "unsubscribed": "what is not acknowledged goes to another consumer after UNSUBSCRIBE, on a connection that lives",
+    "left in mode auto": "ack mode `auto`: UNSUBSCRIBE in the middle of a backlog loses nothing and repeats nothing",
     "competing": "two consumers of a queue share its messages",
     "topic": "each subscriber of a topic gets each message",
     "wildcard": "one subscription to many topics",
+    "one name": "a queue and a topic of one name have nothing to do with each other",
     "deep wildcard": "the sign for any number of levels, at the end of a topic",
     "commit": "sends of a transaction arrive at its COMMIT",
     "order of a transaction": "they arrive in the order that they were sent in",
@@ -63,6 +65,7 @@ FEATURES = {
     "selector": "`selector=`: only such messages come",
     "temporary queue": "a subscription to `/temp-queue/name`, answered by another connection",
     "request": "`connection.request()`",
+    "persistent:false": "the header `persistent:false` is taken, to a queue that is there",
     "expires": "`send(expires=)`: not delivered later",
     "expired": "where an expired message goes (as our containers are set up)",
     "priority": "`send(priority=)`: the urgent one first",
@@ -121,6 +124,21 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
         "/queue/DLQ", "each delivery is an attempt, and max-delivery-attempts is 3"
     ),
     ("redelivered", "apollo", EVERY): Expectation("not said", "unless its add_redeliveries_header is set"),
+    ("left in mode auto", "artemis", EVERY): Expectation(
+        SOMETIMES, "what is on its way then may be given to the next consumer as well"
+    ),
+    ("left in mode auto", "apollo", EVERY): Expectation(
+        SOMETIMES, "what is on its way then may be given to the next consumer as well"
+    ),
+    ("left in mode auto", "rabbitmq", EVERY): Expectation(
+        "some are lost", "it counts what it wrote as taken, and takes the subscription away; use client-individual"
+    ),
+    ("one name", "artemis", EVERY): Expectation(
+        "the topic is deaf", "one address is both: the queue gets what is sent to the topic; give them two names"
+    ),
+    ("persistent:false", "rabbitmq", EVERY): Expectation(
+        "refused", "it takes the header for the wish that the queue should not be durable; leave it out"
+    ),
     ("deep wildcard", "activemq", EVERY): Expectation(">", "the sign of OpenWire"),
     ("deep wildcard", "artemis", EVERY): Expectation("#", "the any-words of its wildcard syntax"),
     ("deep wildcard", "apollo", EVERY): Expectation("**", "its any_descendant_wildcard"),

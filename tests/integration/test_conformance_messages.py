@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import time
 import uuid
 
@@ -10,7 +12,7 @@ import pytest
 from conformance import World, matrix, outcome_of, received, texts
 from expectations import expected
 
-from stomplistener import ConnectFailed, InvalidHeader, ProtocolError
+from stomplistener import BrokerError, ConnectFailed, InvalidHeader, Message, ProtocolError
 from stomplistener.brokers import profile_of
 
 pytestmark = matrix()
@@ -229,6 +231,57 @@ def test_unsubscribed(world: World) -> None:
             with second.consume(queue, ack=world.individual) as other:  # type: ignore[arg-type]
                 assert texts(other, 1) == ["kept"]
     world.check("unsubscribed", "yes" if came else "at the connection's end")
+
+
+def test_left_in_mode_auto(world: World) -> None:
+    queue, numbers, came = world.queue(), range(3000), list[str]()
+    with world.connection() as connection, connection.batch():
+        for number in numbers:
+            connection.send(queue, str(number), persistent=True)
+    with world.connection() as connection:
+        begun = threading.Event()
+
+        def note(message: Message) -> None:
+            came.append(message.text)
+            if len(came) == 100:
+                begun.set()
+
+        subscription = connection.subscribe(queue, note, ack="auto")
+        assert begun.wait(20)
+        with contextlib.suppress(BrokerError):
+            subscription.unsubscribe(confirm=True)
+    left = list[str]()
+    with world.connection() as connection, connection.consume(queue, ack="auto") as consumer:
+        while len({*came, *left}) < len(numbers) and (message := consumer.receive(8.0)):
+            left.append(message.text)
+    missing, twice = set(map(str, numbers)) - {*came, *left}, set(came) & set(left)
+    world.check("left in mode auto", "some are lost" if missing else "no" if twice else "yes")
+
+
+def test_one_name(world: World) -> None:
+    name = world.queue().removeprefix("/queue/")
+    with world.connection() as connection, connection.consume(f"/queue/{name}", ack="auto", confirm=True) as queue:
+        connection.send(f"/queue/{name}", "to the queue", confirm=True)
+        assert texts(queue, 1) == ["to the queue"]
+        with connection.consume(f"/topic/{name}", ack="auto", confirm=True) as topic:
+            connection.send(f"/topic/{name}", "to the topic", confirm=True)
+            heard = texts(topic, 1, world.patience("one name"))
+        astray = texts(queue, 1, 0.3)
+    world.check("one name", "yes" if heard and not astray else "the topic is deaf" if not heard else "mixed")
+
+
+def test_header_persistent_false(world: World) -> None:
+    queue = world.queue()
+    with world.connection() as other, other.consume(queue, ack="auto", confirm=True) as consumer:
+        # RabbitMQ declares the queue at the first SEND of a connection.
+        with world.connection() as connection:
+            try:
+                connection.send(queue, "not kept", {"persistent": "false"}, confirm=True)
+            except BrokerError:
+                world.check("persistent:false", "refused")
+                return
+        assert texts(consumer, 1) == ["not kept"]
+    world.check("persistent:false", "yes")
 
 
 def test_competing(world: World) -> None:
