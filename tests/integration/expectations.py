@@ -79,7 +79,7 @@ FEATURES = {
 
 EVERY = "*"
 _NO_1_0 = "STOMP 1.0 has none; the client raises ProtocolError"
-_BEATS = "STOMP 1.0 has no heart-beats"
+_BEATS = "STOMP 1.0 has no heartbeats"
 
 EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
     ("server header", "artemis", "1.0"): Expectation("hidden", "name it: Connection(..., broker='artemis')"),
