@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 120
 STRESS_MINUTES ?= 10
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask django asyncio twisted feeds test unit coverage interpreters free-threaded many lint engine browser images brokers brokers-remove conformance outages torture soak docs wheel bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask django asyncio twisted feeds test unit coverage interpreters free-threaded many lint engine browser images brokers brokers-remove conformance outages torture soak docs docs-check docs-pictures wheel bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -106,6 +106,12 @@ soak: $(TEST_READY)  ## one connection under an uneven load, and what grows; SOA
 docs: $(DOCS_READY)  ## the manual, in docs/_build/html
 	@$(BIN)/sphinx-build -W -n --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+docs-check: docs browser  ## what looks wrong in a browser: pages too wide, names that break, small text in figures
+	@$(BIN)/python docs/look.py --no-pictures
+
+docs-pictures: docs browser  ## the same with a picture of each page, narrow and wide, light and dark
+	@$(BIN)/python docs/look.py $(PAGES)
 
 wheel: $(READY)  ## build the package, install it with every extra elsewhere, and run the examples with that
 	@$(BIN)/python tests/packaging/check.py

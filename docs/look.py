@@ -2,6 +2,7 @@
 
     .venv/bin/python docs/look.py                          all pages, into docs/_build/pictures
     .venv/bin/python docs/look.py index howto/failover     these pages
+    .venv/bin/python docs/look.py --no-pictures            only the report
 
 A person looks at the pictures. The script itself finds what can be measured: a page that is wider than the window,
 a table that has to be moved sideways on a wide window, a name that breaks in the middle, and small text in figures.
@@ -29,15 +30,15 @@ SCHEMES = ("light", "dark")
 WITHOUT_PROSE = ("genindex", "py-modindex", "search")
 SMALLEST = 11.0
 """The least size of text in a figure, in CSS pixels."""
-HIGHEST = 12_000
-"""A picture ends here, in pixels; a page that is higher is a page to split."""
+HIGHEST = 18_000
+"""A page that is higher, in pixels, is a page to split."""
 
 MEASURE = """
 (() => {
   const wrapped = [];
   const broken = (node) => {
-    // A name may break after a separator, not in the middle of a word.
-    for (const match of node.data.matchAll(/[^\\s_./:,(){}\\[\\]=\\-\\u200b]{2,}/g)) {
+    // A name may break after a separator and before a capital letter, not in the middle of a word.
+    for (const match of node.data.matchAll(/[A-Z]*[a-z0-9]{2,}|[A-Z]{3,}/g)) {
       const range = document.createRange();
       range.setStart(node, match.index);
       range.setEnd(node, match.index + match[0].length);
@@ -62,7 +63,7 @@ MEASURE = """
     wrapped: wrapped,
     svg_text: small.length ? Math.min(...small) : null,
     images: [...document.querySelectorAll("article img")]
-      .map(each => ({source: each.src, scale: each.clientWidth / each.naturalWidth})),
+      .map(each => ({source: each.src, width: each.clientWidth})),
   };
 })()
 """
@@ -107,16 +108,19 @@ def measure(shown: Tab, page: str, width: int) -> Iterator[Fault]:
     for name in found["wrapped"]:
         yield Fault(page, width, f"a name breaks in the middle: {name}")
     sizes = [found["svg_text"]] if found["svg_text"] is not None else []
-    sizes += [smallest_text(image["source"]) * image["scale"] for image in found["images"]]
+    sizes += [smallest_text(image["source"], image["width"]) for image in found["images"]]
     if sizes and min(sizes) < SMALLEST:
         yield Fault(page, width, f"text in a figure has {min(sizes):.1f} px")
 
 
-def smallest_text(source: str) -> float:
-    """The size of the smallest text in an SVG file, in its own units."""
+def smallest_text(source: str, width: float) -> float:
+    """The size of the smallest text of an SVG file that is shown so wide."""
     text = Path(source.removeprefix("file://")).read_text()
-    sizes = re.findall(r"font-size[=:]\s*\"?([\d.]+)", text) + re.findall(r"font: ?([\d.]+)px", text)
-    return min(map(float, sizes), default=SMALLEST)
+    box = re.search(r'viewBox="[\d.-]+ [\d.-]+ ([\d.]+)', text)
+    assert box is not None, source
+    # The shorthand "font: 12px ..." is what matplotlib writes.
+    sizes = [float(each) for each in re.findall(r"font(?:-size)?[=:] ?\"?([\d.]+)px", text)]
+    return min(sizes, default=SMALLEST) * width / float(box[1])
 
 
 def look(chromium: str, names: list[str], pictures: Path | None, html: Path = HTML) -> list[Fault]:
@@ -141,14 +145,17 @@ def look(chromium: str, names: list[str], pictures: Path | None, html: Path = HT
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make pictures of the built manual, and report what looks wrong.")
     parser.add_argument("pages", nargs="*", help="such as howto/failover; all of them if none is given")
-    names = parser.parse_args().pages or pages()
+    parser.add_argument("--no-pictures", action="store_true", help="only report")
+    arguments = parser.parse_args()
+    names, pictures = arguments.pages or pages(), None if arguments.no_pictures else PICTURES
     chromium = shutil.which("chromium")
     if chromium is None:
         print("there is no Chromium: make browser", file=sys.stderr)
         return 2
-    faults = look(chromium, names, PICTURES)
-    print("\n".join(map(str, faults)))
-    print(f"{len(names)} pages, {len(faults)} faults; the pictures are in {PICTURES}")
+    faults = look(chromium, names, pictures)
+    for fault in faults:
+        print(fault)
+    print(f"{len(names)} pages, {len(faults)} faults" + (f"; the pictures are in {pictures}" if pictures else ""))
     return 1 if faults else 0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,6 +39,18 @@ def broker(stomp_broker: Broker) -> Broker:
 def inbox(stomp_inbox: Inbox) -> Inbox:
     """A listener that records."""
     return stomp_inbox
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The browser; without one the test is skipped, or fails where nothing may be left out."""
+    found = shutil.which("chromium")
+    if found is None:
+        reason = "needs Chromium: make browser, as root on Debian"
+        if os.environ.get("STOMPLISTENER_REQUIRE_BROKERS") == "1":
+            pytest.fail(f"{reason} (STOMPLISTENER_REQUIRE_BROKERS=1)", pytrace=False)
+        pytest.skip(reason)
+    return found
 
 
 @pytest.fixture(autouse=True)
