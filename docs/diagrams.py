@@ -79,7 +79,7 @@ def architecture() -> str:
     writer [label="writer thread\\nin bursts"];
     queue [label="write queue\\nkeeps the order\\nof frames"];
     session [label="session\\nstate of the protocol,\\nunder the lock", style="rounded,bold"];
-    timer [label="timer thread\\nheart-beats,\\nretries, stop()"];
+    timer [label="timer thread\\nheartbeats,\\nretries, stop()"];
     lanes [label="dispatch queues\\nbounded in\\nmessages and bytes"];
     subgraph cluster_app {
         label="your code runs here"; labelloc=b; style="rounded,dashed"; fontname="Helvetica"; fontsize=11;
@@ -97,7 +97,7 @@ def architecture() -> str:
     broker -> queue [dir=back, label="bytes, written by\\nthe thread that sends"];
     writer -> queue [dir=back];
     queue -> session [dir=back, label="frames"];
-    queue -> timer [dir=back, label="heart-beats", style=dashed];
+    queue -> timer [dir=back, label="heartbeats", style=dashed];
     timer -> lanes [label="retries", style=dashed];
     session -> threads [dir=back, label="send, ack, ..."];
     session -> dispatcher [dir=back];

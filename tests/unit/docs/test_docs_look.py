@@ -20,7 +20,7 @@ FAULTY = """<!doctype html><meta name="viewport" content="width=device-width">
 def test_what_looks_wrong_is_found(chromium: str, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(FAULTY)
     (tmp_path / "chart.svg").write_text(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 40"><text style="font-size: 12px" y="9">a</text></svg>'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 40"><text style="font-size: 12px">a</text></svg>'
     )
     faults = load("look").look(chromium, ["page"], tmp_path / "pictures", tmp_path)
     found = [fault.what for fault in faults if fault.width == 1440]
