@@ -45,7 +45,7 @@ class Profile(Record):
         default_host: the virtual host that is there unless somebody took it away; None where any name will do.
         replies_by_itself: whether the broker subscribes the sender to ``reply-to`` without a SUBSCRIBE.
         commit_confirms: whether the answer to COMMIT says that the messages are stored.
-        reject: the headers of a NACK without which the broker would deliver the message again at once, for ever.
+        reject: the headers of a NACK without which the broker would deliver the message again at once, forever.
         redeliveries: the header that counts how often a message was delivered before; None where there is none.
         renames_redelivered: whether a message that is delivered again has another message-id.
     """

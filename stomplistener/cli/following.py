@@ -68,8 +68,8 @@ class Follower(Listener):
         """Have it go on until its end.
 
         Args:
-            seconds: after which to end; None for ever.
-            idle: seconds without a message after which to end; None for ever.
+            seconds: after which to end; None forever.
+            idle: seconds without a message after which to end; None forever.
 
         Returns:
             the number of the signal that ended it, or 0.

@@ -132,7 +132,7 @@ def move(
     4 no answer in time; 130 Ctrl-C.
     """
     if source == destination:
-        raise click.UsageError("SRC and DST are the same queue: its messages would move for ever")
+        raise click.UsageError("SRC and DST are the same queue: its messages would move forever")
     pace, began = Pace(rate), time.perf_counter()
     size = BATCH if rate is None else max(1, min(BATCH, int(rate / 4)))
     with target.connection(name="move") as connection:

@@ -58,7 +58,7 @@ class AsyncConnection(LoopConnection):
 
     Args:
         uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
-        timeout: seconds that a call waits where it does not say; None waits for ever. ``asyncio.timeout`` works, too.
+        timeout: seconds that a call waits where it does not say; None waits forever. ``asyncio.timeout`` works, too.
     """
 
     def __init__(self, uri: str, *, timeout: float | None = 30.0, **options: Any) -> None:

@@ -155,7 +155,7 @@ class FailoverOptions(Options):
         reconnect_delay_jitter: up to so much is added to a wait, drawn anew each time and never part of what grows.
         max_reconnect_attempts: failed passes allowed after a loss; -1 no limit, 0 never reconnect.
         startup_max_reconnect_attempts: the same until the first success; -1 use ``max_reconnect_attempts``, 0 one pass.
-        timeout: how long a SEND waits for a connection; None for ever.
+        timeout: how long a SEND waits for a connection; None forever.
         randomize: shuffle the list before each pass.
         priority_backup: return to a preferred broker when it comes back.
         priority_uris: the preferred brokers; the first of the list where empty.

@@ -79,7 +79,7 @@ class Guided(Protocol):
     def limit_wait(self, seconds: float | None) -> bool:
         """Let every later ``receive`` raise BlockingIOError when nothing came for so long; whether that is possible.
 
-        What is sent is not bounded. None waits for ever again. Nobody may be in ``receive`` meanwhile.
+        What is sent is not bounded. None waits forever again. Nobody may be in ``receive`` meanwhile.
         """
 
 

@@ -105,14 +105,14 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
     ("NACK", "artemis", EVERY): Expectation("vanishes", "it takes a NACK for an ACK"),
     ("NACK", "apollo", EVERY): Expectation("comes again", "until the queue's nak_limit, then it is a dead letter"),
     ("NACK", "rabbitmq", EVERY): Expectation(
-        "dead letter at once", "with the requeue:false that we send; with requeue:true it comes again, for ever"
+        "dead letter at once", "with the requeue:false that we send; with requeue:true it comes again, forever"
     ),
     ("rejected for good", EVERY, "1.0"): Expectation("refused", _NO_1_0),
     ("rejected for good", "activemq", EVERY): Expectation(
         "/queue/ActiveMQ.DLQ", "as our policy has it; by default messages that are not persistent vanish"
     ),
     ("rejected for good", "artemis", EVERY): Expectation("vanishes", "it takes a NACK for an ACK"),
-    ("rejected for good", "apollo", EVERY): Expectation("/queue/DLQ", "after nak_limit; without it, it comes for ever"),
+    ("rejected for good", "apollo", EVERY): Expectation("/queue/DLQ", "after nak_limit; without it, it comes forever"),
     ("rejected for good", "rabbitmq", EVERY): Expectation(
         "/queue/DLQ", "the policy's dead-letter-exchange; without it, nowhere"
     ),

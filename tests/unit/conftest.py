@@ -24,7 +24,7 @@ _BROKER = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give each rerun its own time: pytest-timeout starts its timer once for all, so a rerun could hang for ever."""
+    """Give each rerun its own time: pytest-timeout starts its timer once for all, so a rerun could hang forever."""
     if getattr(item, "execution_count", 1) > 1:
         item.ihook.pytest_timeout_set_timer(item=item, settings=pytest_timeout._get_item_settings(item))
 

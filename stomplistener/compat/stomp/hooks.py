@@ -22,7 +22,7 @@ _MANY = 1000
 
 
 class HookEnded(SystemExit):
-    """Raised out of a call that would let a hook loop for ever."""
+    """Raised out of a call that would let a hook loop forever."""
 
 
 class HookCaller:

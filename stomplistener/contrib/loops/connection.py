@@ -33,7 +33,7 @@ class LoopConnection:
     Args:
         loop: the framework.
         uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
-        timeout: seconds that a call waits where it does not say; None waits for ever.
+        timeout: seconds that a call waits where it does not say; None waits forever.
 
     Attributes:
         connection: the connection with threads below, for state, statistics and listeners, which are called in its
@@ -199,7 +199,7 @@ class LoopConnection:
 
 
 class _Pulse(Listener):
-    """With each heartbeat asks whether the loop still lives: else the connection would outlive it for ever."""
+    """With each heartbeat asks whether the loop still lives: else the connection would outlive it forever."""
 
     def __init__(self, connection: LoopConnection) -> None:
         self._connection = connection

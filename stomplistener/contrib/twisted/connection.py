@@ -20,7 +20,7 @@ class TwistedConnection:
 
     Args:
         uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
-        timeout: seconds that a call waits where it does not say; None waits for ever.
+        timeout: seconds that a call waits where it does not say; None waits forever.
         reactor: the global one where None.
     """
 
