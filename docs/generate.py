@@ -240,11 +240,11 @@ ABILITIES = {
     "delay": "delayed messages (`delay=`)",
     "duplicate_id": "detection of duplicates (`duplicate_id=`)",
 }
-"""What each option of a profile means to somebody who chooses a broker."""
+"""What each option of a profile means to a person who chooses a broker."""
 
 
 def abilities() -> str:
-    """What each real broker can do, for somebody who chooses one."""
+    """What each real broker can do, for a person who chooses one."""
     profiles = [profile for profile in PROFILES.values() if profile.name != "testing"]
     lines = []
     for option, label in ABILITIES.items():
@@ -343,7 +343,7 @@ def write_all(directory: Path) -> None:
 
 
 def update_readme() -> None:
-    """Put the table of what is compared into README anew."""
+    """Put the table of what is compared into README again."""
     path = ROOT / "README.md"
     table = re.compile(r"(?m)^\|  \| stomplistener \|.*\n(?:\|.*\n)+")
     path.write_text(table.sub(lambda _: compared_in_short(), path.read_text()))

@@ -148,7 +148,7 @@ class Connection:
             the name.
 
         Raises:
-            TypeError: it is no listener.
+            TypeError: it is not a listener.
         """
         return self._listeners.add(listener, arguments.optional_text("name", name))
 
@@ -156,7 +156,7 @@ class Connection:
         """Register a listener under a name, in place of an older listener of that name.
 
         Raises:
-            TypeError: it is no listener.
+            TypeError: it is not a listener.
         """
         self._listeners.add(listener, arguments.text("name", name))
 
@@ -406,7 +406,7 @@ class Connection:
         return subscription
 
     def _warn_of_repetition(self, destination: str, listener: AnyListener | None) -> None:
-        """In ``on_connected`` a subscription is often made anew each time, though the connection restores it."""
+        """In ``on_connected`` a subscription is often made again each time, though the connection restores it."""
         if listener is None:
             return
         context = self._engine.context

@@ -10,7 +10,7 @@
     │   └── ClosedAfterFork the connection belongs to the parent process
     ├── ConnectionLost      the connection that an operation depends on is gone
     ├── TimedOut            a deadline passed                        (also TimeoutError)
-    ├── InvalidURI          the text is no broker URI                (also ValueError)
+    ├── InvalidURI          the text is not a broker URI                (also ValueError)
     └── InvalidHeader       a header cannot be sent in this version  (also ValueError)
 """
 

@@ -107,13 +107,13 @@ def hooks_of(listener: AnyListener) -> dict[str, Hook]:
         if method is None or getattr(method, "__func__", None) is getattr(Listener, name):
             continue
         if not callable(method):
-            raise TypeError(f"{name} of {listener!r} is no method, but {type(method).__name__}")
+            raise TypeError(f"{name} of {listener!r} is not a method, but {type(method).__name__}")
         hooks[name] = method
     _refuse_misspelt(listener, hooks)
     if not hooks and not isinstance(listener, Listener):
         if not callable(listener):
             hint = _hint_for_camel_case(listener)
-            raise TypeError(f"{listener!r} is no listener: it has no on_… method and cannot be called{hint}")
+            raise TypeError(f"{listener!r} is not a listener: it has no on_… method and cannot be called{hint}")
         hooks["on_message"] = listener
     for name, hook in hooks.items():
         _refuse_unfit(name, hook)

@@ -15,7 +15,7 @@ OF_A_DELIVERY = frozenset(
     (
         *("destination", "destination-type", "message-id", "subscription", "ack", "content-length", "redelivered"),
         *("transaction", "receipt", "receipt-id"),
-        # A delay that is over would begin anew.
+        # A delay that is over would begin again.
         *("AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON"),
         *("scheduledJobId", "_AMQ_SCHED_DELIVERY"),
     )

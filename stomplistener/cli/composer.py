@@ -50,7 +50,7 @@ class Composer:
 
     def body(self) -> bytes:
         """The whole body, as it was given."""
-        # What is no text in this locale comes back as the bytes that were typed.
+        # What is not text in this locale comes back as the bytes that were typed.
         return self.source().read() if self.message is None else _encoded(self.message)
 
     def compose(self, data: bytes, number: int) -> tuple[bytes | str, dict[str, Any]]:
@@ -95,7 +95,7 @@ def _check_json(body: bytes | str, number: int) -> None:
     try:
         json.loads(body)
     except ValueError as error:
-        raise click.UsageError(f"--json: the body of message {number:,} is no JSON: {error}") from None
+        raise click.UsageError(f"--json: the body of message {number:,} is not JSON: {error}") from None
 
 
 def lines_of(source: IO[bytes]) -> Iterator[bytes]:

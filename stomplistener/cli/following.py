@@ -127,7 +127,7 @@ def follow(
     finally:
         follower.end()
         # Before the connection ends: Artemis counts what is unacknowledged at the end of a connection, and not at the
-        # end of a subscription, as delivered in vain, and makes it a dead letter when it has come so ten times.
+        # end of a subscription, as a failed delivery, and makes it a dead letter after ten of them.
         for subscription in subscriptions:
             with suppress(StompError):
                 subscription.unsubscribe(confirm=True, timeout=GOODBYE)

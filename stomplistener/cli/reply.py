@@ -52,7 +52,7 @@ def reply(
         follower = Follower(lambda message: _answer(connection, message, command, content_type), count=count)
 
         def subscribe() -> Iterator[Subscription]:
-            # One at a time, so that the others go to whoever is free.
+            # One at a time, so that the others go to a free consumer.
             ahead = 1 if target.profile(connection) is not None else None
             yield connection.subscribe(queue, ack="client-individual", prefetch=ahead, confirm=True)
             if not quiet:

@@ -37,7 +37,7 @@ _INTERRUPTED = 130
 
 
 class Root(click.Group):
-    """A group whose failures are one line on stderr and an exit code, never a traceback for what is no bug."""
+    """A group whose failures are one line on stderr and an exit code, never a traceback for what is not a bug."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
@@ -91,7 +91,7 @@ def _log(ctx: click.Context, _param: click.Parameter, verbose: int) -> None:
     if verbose:
         level = "DEBUG" if verbose > 1 else "INFO"
         logs.configure("text", level)
-        # A worker sets up its log once more, as its own options say; this is the least of them.
+        # A worker sets up its log again, as its own options say; this is the least of them.
         default = {"log_level": level.lower()}
         ctx.default_map = {**(ctx.default_map or {}), **default, "worker": default}
 

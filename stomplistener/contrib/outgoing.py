@@ -93,7 +93,7 @@ def checked_frame(
     Raises:
         ValueError: the destination is missing or an option is out of range.
         InvalidHeader: a header cannot be sent in STOMP.
-        TypeError: the body is neither bytes nor text, a header is no text, or there is no such option.
+        TypeError: the body is neither bytes nor text, a header is not text, or there is no such option.
     """
     for name, value in (headers or {}).items():
         if not isinstance(value, str):

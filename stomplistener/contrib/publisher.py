@@ -54,7 +54,7 @@ class Publisher:
         return connection
 
     def close(self, timeout: float | None = DEFAULT) -> None:
-        """Disconnect gracefully; the next use connects anew. What ends by ``os._exit`` has to call it by itself.
+        """Disconnect gracefully; the next use connects again. A process that ends by ``os._exit`` must call it.
 
         Args:
             timeout: seconds to wait for receipts and the broker's goodbye.

@@ -1,4 +1,4 @@
-"""Where to connect next, and when: a sequence of attempts that whoever connects works through until one succeeds.
+"""Where to connect next, and when: a sequence of attempts that the caller makes until one succeeds.
 
 A **pass** is one trip through the list of brokers, each tried once, with no wait between them; the waits stand between
 passes and grow. There is no clock here: an attempt says how long to wait before it, and the caller waits.

@@ -152,7 +152,7 @@ class FailoverOptions(Options):
         max_reconnect_delay: cap of every wait, jitter included.
         use_exponential_back_off: False: every wait is ``initial_reconnect_delay``.
         reconnect_delay_exponent: factor on the wait after each wait; ``backOffMultiplier`` is the same option.
-        reconnect_delay_jitter: up to so much is added to a wait, drawn anew each time and never part of what grows.
+        reconnect_delay_jitter: a random time up to this is added to each wait; it is never part of what grows.
         max_reconnect_attempts: failed passes allowed after a loss; -1 no limit, 0 never reconnect.
         startup_max_reconnect_attempts: the same until the first success; -1 use ``max_reconnect_attempts``, 0 one pass.
         timeout: how long a SEND waits for a connection; None forever.

@@ -1,4 +1,4 @@
-"""An embedded STOMP broker, for tests and first steps. It is no broker for production: it keeps nothing on disk."""
+"""An embedded STOMP broker, for tests and first steps. It is not a broker for production: it keeps nothing on disk."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ class Broker:
     def wait_for(self, condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
         """Wait until a condition on the broker is true, and return its value.
 
-        It is evaluated anew whenever something changes at the broker, in the calling thread, with no lock held.
+        It is evaluated again after each change at the broker, in the calling thread, with no lock held.
 
         Args:
             condition: a function of no arguments, such as ``lambda: len(broker.connections) == 2``.

@@ -143,4 +143,4 @@ class Inbox:
         with self._watch.lock:
             shown = ", ".join(f"<{message.frame.info}>" for message in self._messages[-_SHOWN:])
             which = f" (the last {_SHOWN})" if len(self._messages) > _SHOWN else ""
-            return f"{len(self._messages)} messages came{which}: [{shown}]; events: {', '.join(self._events) or 'none'}"
+            return f"got {len(self._messages)}{which}: [{shown}]; events: {', '.join(self._events) or 'none'}"

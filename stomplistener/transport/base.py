@@ -71,7 +71,7 @@ class Transport(Protocol):
 
 @runtime_checkable
 class Guided(Protocol):
-    """What a transport may be able to do besides, for whoever reads. One that cannot works as well, but slower."""
+    """Optional abilities of a transport, for the reading thread. A transport without them works, but slower."""
 
     def expect(self, size: int) -> None:
         """So many bytes at least are still to come: the next ``receive`` may take many of them at once."""

@@ -226,7 +226,7 @@ class Layer(ABC):
         return True
 
     def _receive_raw(self, deadline: Deadline | None) -> bytes:
-        """Receive from the inner transport; by a deadline where the time-out of the inner one began too late."""
+        """Receive from the inner transport; by a deadline if the timeout of the inner one began too late."""
         if deadline is None or not isinstance(self._inner, Guided):
             return self._inner.receive()
         left = deadline.remaining()

@@ -115,7 +115,7 @@ class Application:
             ValueError: the name is malformed or already declared.
         """
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name for a connection: letters, digits, - and _ make one")
+            raise ValueError(f"{name!r} is not a name for a connection: letters, digits, - and _ make one")
         if name in self._plans:
             raise ValueError(f"connection {name!r} is declared already")
         self._plans[name] = ConnectionPlan(uri=uri, options=options)

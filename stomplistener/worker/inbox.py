@@ -5,7 +5,7 @@ What identifies a message, in this order:
 1. the header that ``once`` names;
 2. with ``once=True`` its ``outbox-id``, or the headers by which the packages django-outbox-pattern and CAP know theirs;
 3. its message id, on ActiveMQ alone: it keeps the id for a redelivery, and never gives it to another message.
-   RabbitMQ gives each delivery another id, and Artemis may give an id again after its journal was made anew.
+   RabbitMQ gives each delivery another id, and Artemis may reuse an id after its journal was created again.
 
 A message that nothing identifies fails, since it cannot be known whether it was handled before.
 """

@@ -13,14 +13,14 @@ class RunOptions:
 
     Attributes:
         uris: broker URIs by connection's name, in place of what the program says.
-        processes: how many run side by side; from 2 on they are supervised and started anew when they end.
+        processes: how many run side by side; from 2 on they are supervised and started again when they end.
         grace: seconds that running handlers get to end after the first signal.
         alive_file: touched every second while all connections live; with several processes, while those of all do.
         metrics_port: where Prometheus finds the statistics, and orchestrators ``/healthz`` and ``/readyz``; with
             several processes the supervisor answers there for all.
         metrics_host: the address to listen on for that.
         tracing: whether every message is a span of OpenTelemetry, and its context goes on in headers.
-        reload: start anew whenever a file changes; for development.
+        reload: restart whenever a file changes; for development.
         reload_paths: directories to watch.
         workers: threads by destination, in place of what the program says.
         max_messages: end after so many attempts; a supervisor then starts another process.

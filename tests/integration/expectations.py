@@ -34,7 +34,7 @@ FEATURES = {
     "empty": "an empty body arrives empty",
     "large": "a body of 8 MiB arrives as it was sent",
     "large over WebSocket": "a body of 1 MiB arrives over WebSocket",
-    "binary over WebSocket": "bytes that are no UTF-8 arrive as they were sent over WebSocket",
+    "binary over WebSocket": "bytes that are not UTF-8 arrive as they were sent over WebSocket",
     "unicode headers": "names and values of headers in other scripts",
     "header escapes": "colon, backslash and end of line in the value of a header",
     "auto": "ack mode `auto`: delivered once, never again",

@@ -40,7 +40,7 @@ class BaseConnection(Publisher):
         """The :class:`stomplistener.Connection` that does the work, from ``connect()`` to ``disconnect()``.
 
         What stomp.py has not, ``request()``, ``consume()``, ``statistics()``, is there. A connection that the program
-        makes anew after a loss is another object.
+        makes after a loss is another object.
 
         Raises:
             NotConnectedException: there is none.

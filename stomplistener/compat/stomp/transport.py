@@ -264,7 +264,7 @@ class Transport(BaseTransport):
         if life is None or not life.is_alive:
             log.debug("not sending disconnect, already disconnected")
             return
-        # A listener that disconnects may want to connect anew; a program that does is about to end.
+        # A listener that disconnects may want to connect again; a program that does is about to end.
         self._is_called_off = not self._is_in_hook
         life.end(headers, self._is_in_hook)
         self.current_host_and_port = None
@@ -354,7 +354,7 @@ class Transport(BaseTransport):
     def _send_message(self, frame: Frame) -> None:
         life = self._life
         if life is None:
-            encode(frame.body or b"")  # what is no text raises, also without a connection
+            encode(frame.body or b"")  # what is not text raises, also without a connection
             raise NotConnectedException(_NOT_CONNECTED)
         if not life.is_used:
             life.use()

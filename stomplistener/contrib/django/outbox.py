@@ -71,7 +71,7 @@ def enqueue(
         ImproperlyConfigured: there is no such connection.
         ValueError: there is no destination, it or the key is too long, or an option is out of range.
         InvalidHeader: a header cannot be sent in STOMP.
-        TypeError: the body is neither bytes nor text, or a header is no text.
+        TypeError: the body is neither bytes nor text, or a header is not text.
     """
     for name, text in (("destination", destination), ("key", key or "")):
         if len(text) > 255:

@@ -110,7 +110,7 @@ class Stomp:
         return current_site().outbox
 
     def close(self) -> None:
-        """Disconnect this process' publishers gracefully; the next use connects anew. Needs an application context.
+        """Disconnect this process' publishers gracefully; the next use connects again. Needs an application context.
 
         A process that ends as Python programs do needs no call. One that ends by ``os._exit``, such as the children of
         ``multiprocessing``, does.
