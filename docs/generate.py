@@ -112,7 +112,7 @@ def _expected(text: str) -> str:
 def _for_a_uri(text: str) -> str:
     """A sentence on a field, for those who write the URI: its names, and no Python."""
     text = re.sub(r"``(\w+)``", lambda match: f"`{_NAMES.get(match[1], match[1])}`", text)
-    return text.replace(", in seconds", "").replace("None forever", "0 forever").replace("where None", "where absent")
+    return text.replace(", in seconds", "").replace("None forever", "0 forever").replace("if None", "if absent")
 
 
 def _default(option: Any, value: object) -> str:

@@ -51,15 +51,15 @@ def enqueue(
         body: bytes, or text, which goes as UTF-8.
         headers: more headers; they win over the arguments.
         key: messages with the same connection, destination and key are published in the order of their rows, each when
-            its predecessor is confirmed; those without one are not held up by any other. At most 255 characters.
-        connection: by which connection of the settings.
+            its predecessor is confirmed; messages without a key wait for no other message. At most 255 characters.
+        connection: the name of the connection in the settings.
         persistent: whether the broker keeps the message on disk.
-        expires: seconds from now after which nobody is to get it any more. If the relay comes to it later, the broker
-            gets it as good as expired, and does with it what it does with expired messages.
+        expires: seconds from now after which the broker no longer delivers the message. If the relay sends it later,
+            the broker treats it as an expired message.
         priority: 0 to 9, 9 first, where the broker's queue has priorities.
         delay: seconds from now before the broker delivers it.
-        duplicate_id: identifies the message for a broker that detects duplicates; the row's id where None.
-        json: a value to send as JSON in the place of ``body``.
+        duplicate_id: identifies the message for a broker that detects duplicates; None takes the row's id.
+        json: a value to send as JSON in place of ``body``.
         content_type: the MIME type of the body.
         auto_content_length: as for ``Connection.send``.
         using: the database; where None, the one that models are written to.
