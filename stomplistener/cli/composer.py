@@ -140,11 +140,11 @@ _OPTIONS = (
     click.option("-f", "--file", type=click.File("rb"), help="Take the body from a file; - is stdin."),
     header_option("A header; may be repeated."),
     click.option("-t", "--content-type", metavar="TYPE", help="The MIME type of the body."),
-    click.option("--json", "as_json", is_flag=True, help="The body is JSON: check it, and say so in its content-type."),
-    click.option("--bytes", "as_bytes", is_flag=True, help="Send bytes though the body is text."),
+    click.option("--json", "as_json", is_flag=True, help="The body is JSON: check it, and set its content-type."),
+    click.option("--bytes", "as_bytes", is_flag=True, help="Send the body as bytes, even if it is text."),
     click.option(
         "--template/--no-template", "expand", default=None,
-        help="Fill in {n}, {uuid} and {now}: also in a file and stdin, or nowhere. Else in MESSAGE and headers.",
+        help="Fill in {n}, {uuid} and {now} in a file and stdin, too, or nowhere. By default in MESSAGE and headers.",
     ),
     click.option("--text", is_flag=True, hidden=True, expose_value=False, callback=_told),
 )  # fmt: skip

@@ -35,7 +35,7 @@ class Publisher:
         self._connection = Connection(uri, **options)
 
     def connection(self, timeout: float | None = DEFAULT) -> Connection:
-        """Return the connection, and connect if this process has none. If it is lost, its calls wait until it is restored.
+        """Return the connection, and connect if this process has none. After a loss its calls wait for the next one.
 
         Args:
             timeout: seconds to wait for it; by default the connection's own timeout.
