@@ -794,7 +794,7 @@ class Connection:
 
         Args:
             headers: more headers for BEGIN.
-            id: its name; made up where None.
+            id: its name; made up if None.
             retry: how often ``Transaction.run`` runs its function again when the connection is lost.
         """
         return Transaction(self._engine, headers, id=id, retry=retry)

@@ -64,8 +64,7 @@ class Listener:
         """A frame is about to be written; called in the thread that sends it.
 
         CONNECT and the frames that restore a connection belong to the library: the dispatcher reports them, and they
-            may
-        already be written.
+        may already be written.
         """
 
     def on_message(self, message: Message) -> None:

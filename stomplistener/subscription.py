@@ -165,9 +165,8 @@ class Subscription:
         """End the subscription, and wait within the time until its listener has ended.
 
         In its own listener the call does not wait: the subscription ends when the listener has ended. Unacknowledged
-            messages go back to the queue; RabbitMQ keeps them for this connection until it ends. The broker deletes a
-            durable
-        subscription; ``disconnect()`` alone keeps it.
+        messages go back to the queue; RabbitMQ keeps them for this connection until it ends. The broker deletes a
+        durable subscription; ``disconnect()`` alone keeps it.
 
         Args:
             confirm: wait for the broker's receipt.

@@ -15,7 +15,7 @@ from stomplistener.connection import Body
 from stomplistener.protocol import Frame, commands, encode
 
 UNSET: Any = object()
-"""Stands for an argument that was left out, where None is a value."""
+"""Stands for an argument that was left out, if None is a value."""
 
 _OF_THE_FRAME = ("destination", "content-length")
 

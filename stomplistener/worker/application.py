@@ -179,7 +179,7 @@ class Application:
             once: whether the inbox keeps the handler from being called for a message that it has handled: True knows it
                 by its ``outbox-id``, a name by that header. See ``worker.inbox`` for messages without such a header.
             around: more context managers, for this handler alone, inside those of the application.
-            prefetch: as for ``Connection.subscribe``; where None, four messages for each of the workers, where the
+            prefetch: as for ``Connection.subscribe``; if None, four messages for each of the workers, where the
                 broker can do it and ``settle`` is true, so that processes share a backlog.
             max_deliveries: as for ``Connection.subscribe``; a supervisor also counts the processes that died of a
                 message.

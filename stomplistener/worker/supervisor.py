@@ -106,7 +106,7 @@ class Supervisor:
 
     Args:
         options: how many children, and how they end.
-        command: a child's command line; this process' own one where None.
+        command: a child's command line; this process' own one if None.
     """
 
     def __init__(self, options: RunOptions, command: Sequence[str] | None = None) -> None:

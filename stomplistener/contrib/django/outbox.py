@@ -62,7 +62,7 @@ def enqueue(
         json: a value to send as JSON in place of ``body``.
         content_type: the MIME type of the body.
         auto_content_length: as for ``Connection.send``.
-        using: the database; where None, the one that models are written to.
+        using: the database; if None, the one that models are written to.
 
     Returns:
         the row.
@@ -102,7 +102,7 @@ def requeue(ids: Iterable[int], using: str | None = None) -> int:
 
     Args:
         ids: primary keys; published rows among them are left alone.
-        using: the database; where None, the one that models are written to.
+        using: the database; if None, the one that models are written to.
     """
     rows = _rows(using).filter(pk__in=list(ids)).exclude(state=State.PUBLISHED)
     return rows.update(state=State.PENDING, attempts=0, refusals=0, due=timezone.now(), settled=None)
@@ -113,7 +113,7 @@ def purge(keep: float, using: str | None = None, chunk: int = 1000) -> int:
 
     Args:
         keep: only those that were published so many seconds ago or earlier.
-        using: the database; where None, the one that models are written to.
+        using: the database; if None, the one that models are written to.
         chunk: how many at a time.
     """
     return sum(old_rows_deleted(keep, using, chunk))

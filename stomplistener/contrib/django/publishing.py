@@ -89,11 +89,10 @@ def publish_on_commit(
     """Send a message when the transaction commits, and never if it is rolled back. Without a transaction, send it now.
 
     The commit comes first: a broker that cannot be reached does not undo it, and a process that ends between the two
-        sends
-    nothing. Use the outbox for a message that must not be lost.
+    sends nothing. Use the outbox for a message that must not be lost.
 
     Args:
-        using: the database of the transaction; the default one where None.
+        using: the database of the transaction; the default one if None.
         robust: log what the send raises, as ``transaction.on_commit`` does, instead of raising it.
         destination, body, headers, options: as for ``publish``.
 

@@ -21,7 +21,7 @@ class TwistedConnection:
     Args:
         uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
         timeout: seconds that a call waits where it does not say; None waits forever.
-        reactor: the global one where None.
+        reactor: the global one if None.
     """
 
     def __init__(self, uri: str, *, timeout: float | None = 30.0, reactor: Any = None, **options: Any) -> None:
