@@ -25,14 +25,14 @@ _KNOWS_ALL = Dialect("artemis")
 
 @dataclass(frozen=True)
 class SentMessage:
-    """A message that a test mode kept instead of sending it.
+    """A message that was kept in a test instead of being sent.
 
     Attributes:
         destination: where it would have gone.
         body: as bytes.
         headers: those of the SEND frame, ``content-type`` and ``persistent`` among them.
         connection: the name of the connection.
-        options: the options that each broker spells its own way, such as ``{"priority": 7}``.
+        options: the options that each broker spells differently, such as ``{"priority": 7}``.
     """
 
     destination: str

@@ -28,7 +28,7 @@ _ANSWERS = (b"\x15", b"\x16")
 
 
 def default_context(options: EndpointOptions) -> ssl.SSLContext:
-    """The context that an endpoint's options ask for: verified, at least TLS 1.2, no ALPN.
+    """Make the context that an endpoint's options ask for: verified, at least TLS 1.2, without ALPN.
 
     It is made for each attempt, so that a renewed file takes effect.
 
