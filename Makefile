@@ -8,11 +8,12 @@ DOCS_READY := $(VENV)/.docs-ready
 BENCH_READY := .venv-bench/.ready
 FUZZ_READY := .venv-fuzz/.ready
 HARNESS := $(BIN)/python -m stomplistener.testing.containers
+VALE := .vale/bin/vale
 FUZZ_SECONDS ?= 120
 STRESS_MINUTES ?= 10
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask django asyncio twisted feeds test unit coverage interpreters free-threaded many lint engine browser images brokers brokers-remove conformance outages torture soak docs wheel bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask django asyncio twisted feeds test unit coverage interpreters free-threaded many lint vale engine browser images brokers brokers-remove conformance outages torture soak docs docs-check docs-pictures wheel bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -63,12 +64,22 @@ free-threaded:  ## the same on a CPython without the global lock, then a stress 
 many: $(TEST_READY)  ## 2,000 connections in one process, one send on each; MANY="--rounds 1" passes arguments
 	@$(BIN)/python tests/soak/many_connections.py $(MANY)
 
-lint: $(READY)  ## ruff, codespell and mypy strict
+lint: $(READY) vale  ## ruff, codespell, vale and mypy strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/codespell
 	@$(BIN)/towncrier build --draft --version next >/dev/null
 	@$(BIN)/mypy
+
+vale:  ## the words and sentences of the manual and of docstrings, by the rules in .vale; needs Go, which builds it
+	@if command -v go >/dev/null; then \
+	    $(MAKE) --no-print-directory $(VALE) && $(VALE) --output line --glob '!docs/_build/*' README.md CONTRIBUTING.md docs stomplistener; \
+	else echo "NO VALE: there is no Go to build it with" >&2; fi
+
+# Version 3.15.2 is the last one whose modules are all published by version.
+$(VALE):
+	@echo "building vale ..."
+	@GOBIN=$(CURDIR)/$(@D) go install github.com/errata-ai/vale/v3/cmd/vale@v3.15.2
 
 engine:  ## a Docker engine: the one that answers, else Debian's is installed and started
 	@tests/integration/engine.sh start
@@ -107,6 +118,12 @@ docs: $(DOCS_READY)  ## the manual, in docs/_build/html
 	@$(BIN)/sphinx-build -W -n --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+docs-check: docs browser  ## what looks wrong in a browser: pages too wide, names that break, small text in figures
+	@$(BIN)/python docs/look.py --no-pictures
+
+docs-pictures: docs browser  ## the same with a picture of each page, narrow and wide, light and dark
+	@$(BIN)/python docs/look.py $(PAGES)
+
 wheel: $(READY)  ## build the package, install it with every extra elsewhere, and run the examples with that
 	@$(BIN)/python tests/packaging/check.py
 
@@ -123,7 +140,7 @@ fuzz-differential: $(FUZZ_READY)  ## our decoder against stompest's and stomp.py
 	@.venv-fuzz/bin/python fuzz/differential.py
 
 clean:  ## remove what the targets made
-	rm -rf .venv .venv-bench .venv-fuzz .interpreters build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* docs/_build
+	rm -rf .venv .venv-bench .venv-fuzz .vale/bin .interpreters build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* docs/_build
 
 # Environments. A registry's hiccup must not cost a run: three tries, each of pip's downloads with its own.
 # $(call venv,DIRECTORY) makes one; $(call install,DIRECTORY,WHAT) installs into it.

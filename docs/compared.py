@@ -43,7 +43,7 @@ ROWS = (
         ),
     ),
     Row(
-        "Restores connection and subscriptions after every loss, by itself",
+        "Restores connection and subscriptions after every loss, automatically",
         (
             "test_the_first_program_survives_a_restart_and_ends_gracefully",
             "test_a_hundred_drops_under_load_lose_nothing_confirmed",

@@ -110,8 +110,25 @@ def _no_type(_app: Any, what: str, _name: str, _object: Any, _options: Any, line
             break
 
 
+_CODE = re.compile(r'(?<=<span class="pre">)[^<]+|(?<=<h1>)stomplistener\.[^<]+')
+_UNBROKEN = 16
+"""Letters of a name that fits into a column of a table on a phone."""
+_SEPARATOR = re.compile(r"(?<=\w)([_./:,=(-]+)(?=[\w{])|(?<=[a-z])()(?=[A-Z])")
+
+
+def _may_break(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Let a long name in a line of text break after separators and before capital letters, and nowhere else."""
+
+    def breaking(code: re.Match[str]) -> str:
+        return _SEPARATOR.sub(r"\g<1><wbr>", code[0]) if len(code[0]) > _UNBROKEN else code[0]
+
+    if "body" in context:
+        context["body"] = _CODE.sub(breaking, context["body"])
+
+
 def setup(app: Any) -> None:
     generate.write_all(HERE / "_build" / "generated")
     app.connect("autodoc-process-signature", _named)
     app.connect("missing-reference", _find)
     app.connect("autodoc-process-docstring", _no_type, priority=900)
+    app.connect("html-page-context", _may_break)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 import click
 import compared
+import figures
 import guarantees
 import ways
 
@@ -32,8 +32,6 @@ from stomplistener.worker.metrics import COUNTERS, GAUGES, PREFIX
 ROOT = Path(__file__).parent.parent
 MANUAL = "https://stomplistener.readthedocs.io/en/latest/"
 """Where README's links lead: it is read on package indexes, where no relative link works."""
-PUBLISHED = Path(__file__).parent / "_static" / "bench"
-"""Where ``make bench BENCH="--publish docs/_static/bench"`` puts what the page on performance shows."""
 _ATTRIBUTE = re.compile(r"    (\w+(?:, \w+)*): (.*)")
 
 CALLERS: tuple[type, ...] = (
@@ -66,8 +64,9 @@ def section(docstring: str | None, title: str) -> Iterator[tuple[str, str]]:
 
 
 def markdown(text: str) -> str:
-    """A sentence of a docstring: its double backquotes are Markdown already, its roles are not."""
+    """A sentence of a docstring or message: its double backquotes are Markdown already, its roles and calls are not."""
     text = re.sub(r":\w+:`~?\.?([\w.]+)`", r"`\1`", text)
+    text = re.sub(r"(?<![`\w.])Connection\([^)]*\)(?!`)", r"`\g<0>`", text)
     return text.replace("|", "\\|")
 
 
@@ -113,7 +112,7 @@ def _expected(text: str) -> str:
 def _for_a_uri(text: str) -> str:
     """A sentence on a field, for those who write the URI: its names, and no Python."""
     text = re.sub(r"``(\w+)``", lambda match: f"`{_NAMES.get(match[1], match[1])}`", text)
-    return text.replace(", in seconds", "").replace("None for ever", "0 for ever").replace("where None", "where absent")
+    return text.replace(", in seconds", "").replace("None forever", "0 forever").replace("if None", "if absent")
 
 
 def _default(option: Any, value: object) -> str:
@@ -214,7 +213,7 @@ def brokers() -> str:
         for profile in profiles:
             spelling = profile.options[option]
             headers = (f"`{name}:{value}`" for name, value in (spelling.headers or {}).items())
-            cells.append("<br>".join(headers) or f"not possible: {spelling.note}")
+            cells.append("<br>".join(headers) or f"not possible: {markdown(spelling.note)}")
         lines.append((f"`{option}`", *cells))
     return rows(("", *(profile.title for profile in profiles)), lines)
 
@@ -241,11 +240,11 @@ ABILITIES = {
     "delay": "delayed messages (`delay=`)",
     "duplicate_id": "detection of duplicates (`duplicate_id=`)",
 }
-"""What each option of a profile means to somebody who chooses a broker."""
+"""What each option of a profile means to a person who chooses a broker."""
 
 
 def abilities() -> str:
-    """What each real broker can do, for somebody who chooses one."""
+    """What each real broker can do, for a person who chooses one."""
     profiles = [profile for profile in PROFILES.values() if profile.name != "testing"]
     lines = []
     for option, label in ABILITIES.items():
@@ -313,64 +312,6 @@ def compared_in_full() -> str:
     return rows(("", "Ours", *compared.PEERS), lines)
 
 
-NOT_PUBLISHED = "No figures are published with this version: `{command}` measures on your machine.\n"
-
-
-def bench_table(directory: Path = PUBLISHED) -> str:
-    """The published benchmarks, with their plots."""
-    if not (directory / "bench.json").exists():
-        return NOT_PUBLISHED.format(command="make bench")
-    sys.path.insert(0, str(ROOT))
-    from bench.measure import Result
-    from bench.table import HEADER, cells
-
-    published = json.loads((directory / "bench.json").read_text())
-    machine = published["machine"].rstrip(".")
-    plots = [
-        f"![{text}](../_static/bench/{name})\n"
-        for name, text in (("faster.svg", "rates against the peers"), ("cheaper.svg", "costs against the peers"))
-        if (directory / name).exists()
-    ]
-    # Rows that belong to the one before them are set in, which Markdown does not keep.
-    lines = [[re.sub("^ +", "… ", cell) for cell in cells(Result.from_json(each))] for each in published["results"]]
-    return "\n".join(
-        [f"{machine}. Medians of {published['runs']} runs, the sides in turn.\n", *plots, rows(HEADER, lines)]
-    )
-
-
-def cost_map(directory: Path = PUBLISHED) -> str:
-    """The published cost map: the rows that are nearest to their must first, under each condition."""
-    if not (directory / "costs.json").exists():
-        return NOT_PUBLISHED.format(command="make bench")
-    sys.path.insert(0, str(ROOT))
-    from bench.costs.measure import CONDITIONS, Cost
-    from bench.costs.table import HEADER, by_condition, cells
-
-    published = json.loads((directory / "costs.json").read_text())
-    costs = [Cost.from_json(each) for each in published["costs"]]
-    parts = [f"{published['machine'].rstrip('.')}. Medians of {published['runs']} rounds, the sides in turn.\n"]
-    for name, some in by_condition(costs):
-        held, asked = sum(cost.verdict == "ok" for cost in some), sum(bool(cost.verdict) for cost in some)
-        table = rows(HEADER, (map(_cell, cells(cost)) for cost in some))
-        parts.append(f"### {CONDITIONS[name].text}\n\n{held} of {asked} musts hold.\n\n{table}")
-    return "\n".join(parts)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def profile_table(directory: Path = PUBLISHED) -> str:
-    """The published microseconds of each stage."""
-    if not (directory / "profile.json").exists():
-        return NOT_PUBLISHED.format(command="make profile")
-    published = json.loads((directory / "profile.json").read_text())
-    lines = []
-    for direction, stages in published["stages"].items():
-        lines += [(direction, stage, f"{cost:.2f}") for stage, cost in stages]
-    return f"{published['machine'].rstrip('.')}.\n\n" + rows(("", "Stage", "µs a message"), lines)
-
-
 def files() -> dict[str, str]:
     return {
         "failover_options.md": uri_options(FailoverOptions),
@@ -384,9 +325,9 @@ def files() -> dict[str, str]:
         "command_line.md": command_line(),
         "compared.md": compared_in_full(),
         "metrics.md": metrics(),
-        "bench.md": bench_table(),
-        "costs.md": cost_map(),
-        "profile.md": profile_table(),
+        "bench.md": figures.bench_table(rows),
+        "costs.md": figures.cost_map(rows),
+        "profile.md": figures.profile_table(rows),
         "guarantees.md": guarantee_tables(),
         **{f"way_{name}.md": steps(lanes) for name, lanes in ways.ALL.items()},
     }
@@ -402,7 +343,7 @@ def write_all(directory: Path) -> None:
 
 
 def update_readme() -> None:
-    """Put the table of what is compared into README anew."""
+    """Put the table of what is compared into README again."""
     path = ROOT / "README.md"
     table = re.compile(r"(?m)^\|  \| stomplistener \|.*\n(?:\|.*\n)+")
     path.write_text(table.sub(lambda _: compared_in_short(), path.read_text()))

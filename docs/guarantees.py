@@ -35,19 +35,19 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "The call waits until the connection is restored, at most its `timeout` and the URI's `timeout`, "
-                "whichever is less. `TimedOut` means: nothing was written, and nothing will be.",
+                "The call waits for the new connection, at most the smaller of its `timeout` and the URI's "
+                "`timeout`. `TimedOut` means that nothing was written, and nothing will be.",
                 scenarios=(6, 14),
             ),
             Row(
                 DURING,
-                "If the frame was not written whole, it goes out once more after the replay, in its order. "
-                "It may have arrived whole, so a duplicate is possible.",
+                "If the frame was not written whole, the client sends it again after the replay, in order. It may "
+                "have arrived nevertheless, so a duplicate is possible.",
                 ("test_unwritten_sends_survive_behind_the_confirmed_ones_in_their_order",),
             ),
             Row(
                 AFTER,
-                "The message may be lost without a word, until the broker has read it.",
+                "The message may be lost silently, until the broker has read it.",
                 ("test_an_unconfirmed_send_that_was_written_may_be_lost",),
             ),
         ),
@@ -58,17 +58,17 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "As for the unconfirmed send. `TimedOut` means: nothing was written, and nothing will be.",
+                "As for the unconfirmed send. `TimedOut` means that nothing was written, and nothing will be.",
                 ("test_a_confirmed_send_whose_time_ends_without_a_connection_was_not_written",),
             ),
             Row(
                 DURING,
-                "The message is kept. After each loss it is sent again, behind the subscriptions, in the first order, "
-                "with the same headers and body and a fresh receipt. A message that itself ends the connections, so "
-                "that no other one is to blame, is given up and raises; the others are confirmed. The broker may have "
-                "stored it before: a duplicate "
-                "is possible, unless the broker detects it by its `duplicate_id`. If the time ends while cut off, "
-                "`ConnectionLost` with `outcome_unknown=True`, and it is not sent any more.",
+                "The client keeps the message. After each loss it resends it after the subscriptions, in the first "
+                "order, with the same headers and body and a fresh receipt. It gives up a message that itself ends "
+                "the connections: the call raises, and the other messages are confirmed. The broker may have stored "
+                "the message before, so a duplicate is possible, unless the broker detects it by its `duplicate_id`."
+                " If the time ends without a connection, the call raises `ConnectionLost` with "
+                "`outcome_unknown=True`, and the message is not sent any more.",
                 (
                     "test_subscriptions_come_first_then_confirmed_sends",
                     "test_a_hundred_drops_under_load_lose_nothing_confirmed",
@@ -82,7 +82,7 @@ OPERATIONS = (
             ),
             Row(
                 AFTER,
-                "The broker has confirmed it. It is not sent again.",
+                "The broker has confirmed the message. It is not sent again.",
                 ("test_a_confirmed_send_waits_for_its_receipt",),
             ),
         ),
@@ -93,8 +93,9 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "The message is kept and sent when the connection is restored; the call does not wait. It waits only "
-                "for room among the unconfirmed messages (`Limits`); `TimedOut` means: nothing was or will be written.",
+                "The client keeps the message and sends it when the connection is restored. The call waits only for "
+                "room among the unconfirmed messages (`Limits`). `TimedOut` means that nothing was written, and "
+                "nothing will be.",
                 (
                     "test_send_async_keeps_its_message_while_cut_off",
                     "test_what_is_sent_while_cut_off_stays_behind_what_was_sent_before_over_any_number_of_losses",
@@ -103,9 +104,9 @@ OPERATIONS = (
             ),
             Row(
                 DURING,
-                "While the future is not done, as for the confirmed send, with no limit in time. If the connection "
-                "is closed for good, the future fails with `ConnectionLost`; `outcome_unknown` tells whether the "
-                "message was ever written.",
+                "Until the future is done, the same holds as for the confirmed send, without a time limit. If the "
+                "connection is closed for good, the future fails with `ConnectionLost`, and `outcome_unknown` says "
+                "whether the message was ever written.",
                 (
                     "test_subscriptions_come_first_then_confirmed_sends",
                     "test_close_fails_what_waits_and_says_whether_it_was_written",
@@ -126,15 +127,15 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "It is registered, and said on connecting. With `confirm=True` the call waits for that, within its "
-                "`timeout`; `TimedOut` leaves it registered.",
+                "The client registers the subscription and sends it when it connects. With `confirm=True` the call "
+                "waits for that, within its `timeout`. After `TimedOut` the subscription stays registered.",
                 ("test_what_is_subscribed_while_cut_off_or_replaying_is_carried_by_the_replay",),
                 (15,),
             ),
             Row(
                 DURING,
-                "The replay says it, once, on the next connection. The call completes. One that the broker refuses is "
-                "REJECTED and reported; the others go on.",
+                "The replay sends it once, on the next connection, and the call completes. If the broker rejects it,"
+                " it is `REJECTED` and reported; the other subscriptions go on.",
                 (
                     "test_a_replay_changes_nothing_until_it_is_confirmed",
                     "test_a_subscription_refused_by_its_receipt_leaves_the_registry",
@@ -143,8 +144,8 @@ OPERATIONS = (
             ),
             Row(
                 AFTER,
-                "It is restored on every later connection, before any message is sent: in order of creation, with the "
-                "same id and headers.",
+                "The client restores it on every later connection, before it sends any message, in order of "
+                "creation, with the same id and headers.",
                 (
                     "test_a_replay_says_each_subscription_once_in_order_with_the_same_headers_and_a_new_receipt",
                     "test_subscriptions_come_first_then_confirmed_sends",
@@ -159,14 +160,15 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "It is forgotten at once, nothing is written, and it is not restored.",
+                "The client removes the subscription at once. Nothing is written, and nothing is restored.",
                 ("test_a_subscription_removed_in_between_is_not_replayed",),
                 (15,),
             ),
             Row(
                 DURING,
-                "Success: the end of the connection did it. For a subscription made with `durable=`, "
-                "`ConnectionLost` with `outcome_unknown=True`: whether the broker deleted it is not known.",
+                "The call succeeds, because the end of the connection ended the subscription. For a durable "
+                "subscription it raises `ConnectionLost` with `outcome_unknown=True`: the client cannot know whether"
+                " the broker deleted it.",
                 ("test_unsubscribing_a_durable_subscription_without_an_answer_is_in_doubt",),
             ),
             Row(AFTER, "It is not restored.", ("test_a_subscription_removed_in_between_is_not_replayed",), (25,)),
@@ -174,24 +176,24 @@ OPERATIONS = (
     ),
     Operation(
         "Receive",
-        "Messages that have come and that no listener has begun, when their connection is lost.",
+        "What happens to received messages when their connection is lost.",
         (
             Row(
                 BEFORE,
-                "Ack mode `auto`: what was received is still delivered, since the broker has forgotten it. What was on "
-                "its way in the network is lost. Other modes: what no listener has begun is dropped here, and the "
-                "broker delivers it again.",
+                "Ack mode `auto`: received messages are still delivered, since the broker has forgotten them. "
+                "Messages on their way in the network are lost. Other modes: the client drops messages that no "
+                "listener has begun, and the broker delivers them again.",
                 scenarios=(21, 22),
             ),
             Row(
                 DURING,
-                "A listener that runs goes on to its end, and a reconnect goes on meanwhile.",
+                "A running listener continues to its end. The client reconnects meanwhile.",
                 ("test_a_reconnect_goes_on_while_a_listener_blocks",),
                 (20,),
             ),
             Row(
                 AFTER,
-                "What was not acknowledged comes again, on brokers that tell so with `redelivered:true`.",
+                "The broker delivers unacknowledged messages again, on most brokers with `redelivered:true`.",
                 ("test_a_hundred_drops_under_load_lose_nothing_confirmed",),
                 (22,),
             ),
@@ -199,8 +201,8 @@ OPERATIONS = (
     ),
     Operation(
         "Ack and nack",
-        "`message.ack()`, `message.nack()`. An acknowledgement goes to the connection that brought its message, or "
-        "nowhere.",
+        "`message.ack()`, `message.nack()`. An acknowledgement is sent only on the connection that brought the "
+        "message.",
         (
             Row(
                 BEFORE,
@@ -211,8 +213,8 @@ OPERATIONS = (
             ),
             Row(
                 DURING,
-                "Returns `True`: it was handed over for writing. It is not known to have arrived, it is never sent "
-                "again, and the message may come again.",
+                "Returns `True`: the frame was handed over for writing. It may not arrive, it is never sent again, "
+                "and the message may come again.",
                 (
                     "test_nothing_but_plain_sends_survives_unwritten",
                     "test_an_acknowledgement_that_was_written_may_be_lost_and_the_message_comes_again",
@@ -235,18 +237,20 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "The listener's end acknowledges nothing; the broker delivers the message again. A message that waits "
-                "to be tried again is dropped here, and comes again with its tries counted afresh.",
+                "When the listener ends, nothing is acknowledged, and the broker delivers the message again. The "
+                "client drops a message that waits for its next try; it comes again, and its tries are counted from "
+                "the start.",
                 ("test_a_retry_that_waits_at_a_loss_is_dropped_and_the_message_comes_anew",),
                 (20, 22),
             ),
             Row(
                 DURING,
-                "An acknowledgement: as above. Forwarding and acknowledging are one transaction: both happen at the "
-                "broker, or neither. On RabbitMQ, which answers COMMIT before messages are stored, the copy is "
-                "confirmed first and the message acknowledged then: it may be in both queues. So it is elsewhere after "
-                "three connections that ended in the transaction. If the outcome is not known, that is logged. A copy "
-                "that the broker refuses, or that ends each connection, is given up, and the message is rejected.",
+                "An acknowledgement: as above. Forwarding and acknowledging are one transaction: both take effect at"
+                " the broker, or neither. RabbitMQ answers COMMIT before it stores messages, so there the client "
+                "acknowledges the message after the copy is confirmed, and the message may be in both queues. The "
+                "client does the same elsewhere after three connections that ended in the transaction. It logs an "
+                "unknown outcome. If the broker refuses the copy, or the copy ends each connection, the client gives"
+                " up the copy and rejects the message.",
                 (
                     "test_forwarding_is_both_or_neither_over_a_loss",
                     "test_what_the_error_destination_refuses_is_rejected",
@@ -263,11 +267,11 @@ OPERATIONS = (
     ),
     Operation(
         "Send in a transaction",
-        "`transaction.send(...)`, `transaction.ack(message)`. A transaction lives and dies with its connection.",
+        "`transaction.send(...)`, `transaction.ack(message)`. A transaction ends with its connection.",
         (
             Row(
                 BEFORE,
-                "`ConnectionLost` at once, without waiting for a connection. Nothing is written.",
+                "The call raises `ConnectionLost` at once, without waiting for a connection. Nothing is written.",
                 (
                     "test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done",
                     "test_an_open_transaction_is_lost_with_its_connection",
@@ -276,14 +280,14 @@ OPERATIONS = (
             ),
             Row(
                 DURING,
-                "The broker rolls back. Nothing of it is written to a later connection.",
+                "The broker rolls back. Nothing of the transaction is written to a later connection.",
                 ("test_nothing_but_plain_sends_survives_unwritten",),
                 (19,),
             ),
             Row(
                 AFTER,
-                "The broker rolls back; the next use raises. `connection.transaction(retry=N).run(function)` does it "
-                "all again.",
+                "The broker rolls back, and the next use raises. `connection.transaction(retry=N).run(function)` "
+                "repeats the whole transaction.",
                 (
                     "test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done",
                     "test_run_again_from_the_start_when_the_loss_is_noticed_inside",
@@ -298,18 +302,18 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "`ConnectionLost` with `outcome_unknown=False`: nothing of it was done.",
+                "The call raises `ConnectionLost` with `outcome_unknown=False`: none of it took effect.",
                 ("test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done",),
                 (19,),
             ),
             Row(
                 DURING,
-                "`ConnectionLost` with `outcome_unknown=True`: all of it was done, or nothing. COMMIT is never sent "
-                "again, and `run()` does not repeat it.",
+                "The call raises `ConnectionLost` with `outcome_unknown=True`: all of it took effect, or none. The "
+                "client never resends COMMIT, and `run()` does not repeat it.",
                 ("test_a_commit_without_an_answer_is_in_doubt", "test_run_does_not_repeat_what_may_have_been_done"),
                 (18,),
             ),
-            Row(AFTER, "All of it was done.", ("test_all_of_it_is_there_at_the_end_and_nothing_before",)),
+            Row(AFTER, "All of it took effect.", ("test_all_of_it_is_there_at_the_end_and_nothing_before",)),
         ),
     ),
     Operation(
@@ -318,19 +322,19 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "Success, and nothing is written: the broker has rolled back.",
+                "The call succeeds, and nothing is written: the broker has rolled back.",
                 ("test_an_open_transaction_raises_at_its_next_use_and_nothing_of_it_is_done",),
                 (19,),
             ),
             Row(
                 DURING,
-                "Success: the same effect.",
+                "The call succeeds: the broker rolls back.",
                 ("test_the_loss_of_each_command_means_what_the_table_says",),
                 (19,),
             ),
             Row(
                 AFTER,
-                "Nothing of the transaction was done.",
+                "None of the transaction took effect.",
                 ("test_an_exception_aborts", "test_an_aborted_acknowledgement_leaves_the_message"),
             ),
         ),
@@ -341,15 +345,15 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "Without a connection it is as `close()`: DISCONNECT cannot be sent. An attempt under way is ended. "
-                "On the way to a preferred broker, DISCONNECT goes to the broker that is being left.",
+                "Without a connection the call does the same as `close()`, since DISCONNECT cannot be sent. It ends "
+                "a running attempt. During a move to a preferred broker, DISCONNECT goes to the old broker.",
                 ("test_an_end_while_the_connection_is_lost", "test_disconnect_during_the_move_is_graceful"),
                 (15,),
             ),
             Row(
                 DURING,
-                "It returns, and nothing is reconnected. Confirmed sends without a receipt fail with "
-                "`ConnectionLost`. Messages that were not acknowledged go back to the broker.",
+                "The call returns, and the client does not reconnect. Confirmed sends without a receipt fail with "
+                "`ConnectionLost`. The broker delivers unacknowledged messages again.",
                 (
                     "test_without_receipts_the_end_comes_in_time_and_futures_fail",
                     "test_what_runs_may_end_what_has_not_begun_goes_back",
@@ -357,7 +361,8 @@ OPERATIONS = (
             ),
             Row(
                 AFTER,
-                "No thread and no socket of the connection is left. `connect()` starts anew; subscriptions ended.",
+                "No thread and no socket of the connection is left. The subscriptions have ended. `connect()` starts"
+                " again.",
                 (
                     "test_two_hundred_connects_and_disconnects_leave_nothing",
                     "test_a_listener_may_unsubscribe_and_disconnect",
@@ -372,19 +377,19 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "It ends the wait for the next attempt, or the attempt, also one that hangs in connecting.",
+                "The call ends the wait for the next attempt, or the attempt itself, even if it hangs.",
                 scenarios=(16,),
             ),
             Row(
                 DURING,
-                "Whoever waits for a connection raises `NotConnected`. Whoever waits for a receipt raises "
+                "Calls that wait for a connection raise `NotConnected`. Calls that wait for a receipt raise "
                 "`ConnectionLost`, with `outcome_unknown=True` if something was written.",
                 ("test_close_fails_what_waits_and_says_whether_it_was_written",),
                 (16,),
             ),
             Row(
                 AFTER,
-                "No thread and no socket of the connection is left. What was not acknowledged goes back to the broker.",
+                "No thread and no socket of the connection is left. The broker delivers unacknowledged messages again.",
                 scenarios=(16, 32),
             ),
         ),
@@ -394,12 +399,13 @@ OPERATIONS = (
 TROUBLE = (
     Row(
         "A message fails while subscriptions are being restored, or at the first connect",
-        "It is settled as any other: what cannot be settled now is settled when the connection is open.",
+        "The client settles it like any other, if necessary when the connection is ready.",
         ("test_what_fails_while_subscriptions_are_being_restored_is_settled_all_the_same",),
     ),
     Row(
         "A confirmed SEND that the broker cannot take, among good ones",
-        "It alone is given up, with an exception that says why. The others are confirmed; each may be stored twice.",
+        "The client gives up only this message, with an exception that says why. The others are confirmed, and each "
+        "may be stored twice.",
         (
             "test_a_message_that_ends_connections_fails_alone",
             "test_an_error_without_receipt_id_convicts_a_lone_suspect_at_once",
@@ -408,8 +414,8 @@ TROUBLE = (
     ),
     Row(
         "A preferred broker that flaps (`priorityBackup`)",
-        "The broker that works is left only for one that has logged the client in and confirmed its subscriptions; "
-        "looks at the preferred one become rarer.",
+        "The client leaves a working broker only for one that has accepted its login and confirmed its "
+        "subscriptions. It tries the preferred broker less and less often.",
         (
             "test_a_preferred_broker_that_flaps_does_not_cost_the_one_that_works",
             "test_probes_go_to_the_preferred_ones_and_grow_rarer_without_end",
@@ -417,13 +423,14 @@ TROUBLE = (
     ),
     Row(
         "A write fails, and answers lie in the buffer",
-        "They are read before the end of the connection is acted on, over TLS and WebSocket too: what they confirm is "
-        "not sent again, and an ERROR among them is the reason that is told.",
+        "The client reads them before it handles the end of the connection, over TLS and WebSocket too. It does not "
+        "resend confirmed messages, and it reports an ERROR among the answers as the reason.",
         ("test_after_the_peer_closed_and_a_send_failed", "test_after_the_peer_reset_and_a_send_failed"),
     ),
     Row(
         "The connection ends under an unconfirmed send, and no other comes",
-        "The call raises `ConnectionLost`. What had returned before it was written is told by a warning at the end.",
+        "The call raises `ConnectionLost`. At the end a warning reports messages whose calls had returned before "
+        "they were written.",
         (
             "test_a_plain_send_that_nothing_carries_any_more_raises",
             "test_tracked_messages_that_are_lost_at_the_end_are_told",
@@ -439,7 +446,8 @@ TROUBLE = (
     ),
     Row(
         "The next broker speaks a version that cannot express a subscription or a message",
-        "The subscription waits for a broker that can; the message is given back with an exception; the rest goes on.",
+        "The subscription waits for a broker that can. The call that sends the message raises. Everything else goes "
+        "on.",
         (
             "test_what_one_version_cannot_express_comes_back_with_the_next_that_can",
             "test_what_the_next_version_cannot_write_is_given_back_and_the_rest_goes_on",
@@ -455,9 +463,9 @@ TROUBLE = (
     ),
     Row(
         "A message that the version in use forbids",
-        "Where its end is known it is delivered with what can be read of it, or rejected, and that is said. Where it "
-        "is not, the connection ends; the same offence in a row is an ERROR in the log, and attempts thin out. An "
-        "ERROR frame is never refused for its form.",
+        "If its end is known, the client delivers the readable parts or rejects the message, and says so. Otherwise "
+        "the connection ends. If that happens several times in a row, the log has an `ERROR`, and the waits between "
+        "attempts grow. The client never refuses an ERROR frame for its form.",
         (
             "test_a_frame_whose_end_is_known_is_read_as_far_as_it_can_be",
             "test_a_frame_whose_end_is_not_known_is_fatal",
@@ -468,7 +476,7 @@ TROUBLE = (
     ),
     Row(
         "A broker that never answers SUBSCRIBE with a receipt",
-        "After a while of silence on a live connection the subscription counts as active, with a warning.",
+        "After some seconds of silence on a live connection the subscription counts as active, with a warning.",
         ("test_what_is_assumed_to_be_active_is_and_a_late_answer_is_taken",),
     ),
     Row(
@@ -481,13 +489,14 @@ TROUBLE = (
     ),
     Row(
         "Many workers of a broker that was restarted",
-        "They come back one after the other: a worker waits up to a second longer before each attempt, unless its URI "
-        "sets `reconnectDelayJitter`.",
+        "They reconnect at different times: a worker waits up to one second longer before each attempt, unless its "
+        "URI sets `reconnectDelayJitter`.",
         ("test_workers_do_not_all_come_back_at_the_same_instant", "test_jitter_is_drawn_anew_and_does_not_grow"),
     ),
     Row(
         "A paused subscription, or one with `ordered_by`",
-        "What waits when the connection is lost is dropped, and comes again; no value's turn is lost with it.",
+        "The client drops messages that wait when the connection is lost, and they come again. The order of each "
+        "value is kept.",
         (
             "test_a_pause_outlasts_a_reconnect",
             "test_what_came_before_a_loss_counts_no_more",

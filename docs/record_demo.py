@@ -16,8 +16,10 @@ from rich.text import Text
 
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "_static" / "demo.svg"
-WIDTH = 104
+WIDTH = 94
 COMMAND = "make demo"
+LOGGED = 4
+"""Lines of the log that the picture shows."""
 
 
 def run() -> str:
@@ -38,7 +40,16 @@ def run() -> str:
         raise SystemExit(f"{COMMAND} ended with {process.returncode}:\n{written.decode()}")
     # A carriage return goes back to the start of the line: what was written there last is what one sees.
     lines = written.decode().replace("\r\n", "\n").split("\n")
-    return "\n".join(next(filter(None, reversed(line.split("\r"))), "") for line in lines)
+    return "\n".join(shortened([next(filter(None, reversed(line.split("\r"))), "") for line in lines]))
+
+
+def shortened(lines: list[str]) -> list[str]:
+    """The lines without most of the log, which says ten times that a connection was lost and restored."""
+    logged = [number for number, line in enumerate(lines) if line.startswith(("producer: ", "consumer: "))]
+    left_out = logged[LOGGED:]
+    if left_out:
+        lines[left_out[0]] = f"... and {len(left_out)} more lines of the log"
+    return [line for number, line in enumerate(lines) if number not in left_out[1:]]
 
 
 def picture(shown: str) -> str:

@@ -223,7 +223,7 @@ class Client:
         self.life.give_up(StompError("the end"))
         self.engine._life_ended(self.life)
         for answer in self.answers:
-            assert answer.done(), "somebody would wait for ever"
+            assert answer.done(), "somebody would wait forever"
 
     def check_written(self, wire: Wire) -> None:
         written = bytes(wire.written)

@@ -14,12 +14,12 @@ class Backoff:
 
     Args:
         first: seconds before the second try.
-        factor: by which each wait is longer than the one before; 1 or more.
-        maximum: seconds that no wait exceeds, jitter included.
-        jitter: a share of the wait, 0 to 1: each wait is longer or shorter by up to this, drawn anew each time.
+        factor: how many times longer each wait is than the one before; 1 or more.
+        maximum: the longest wait in seconds, jitter included.
+        jitter: a share of the wait, 0 to 1: each wait is longer or shorter by a random part of this share.
 
     Raises:
-        TypeError: an argument is no number.
+        TypeError: an argument is not a number.
         ValueError: an argument is out of range.
     """
 

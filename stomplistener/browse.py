@@ -49,7 +49,7 @@ def browse(
 ) -> Iterator[Message]:
     """Give copies of the messages that wait in a queue. Nothing is taken, nothing is acknowledged.
 
-    Each call asks the broker anew. The subscription ends with the iterator: at its end, when it is closed, when an
+    Each call asks the broker again. The subscription ends with the iterator: at its end, when it is closed, when an
     exception passes through. One thread uses the iterator.
 
     Args:

@@ -61,26 +61,26 @@ class Connection:
 
     Args:
         uri: ``tcp://host:61613``, ``ssl://``, ``ws://``, ``wss://``, ``unix:///path``, or
-            ``failover:(tcp://a:61613,tcp://b:61613)?option=value`` as in ActiveMQ; or what
-            :func:`stomplistener.failover.parse` made of it.
-        login: the user's name; one in the URI goes before it.
-        passcode: likewise. It never shows in a log, a repr or an exception.
-        host: the virtual host; the URI's virtual host, else its host, where None.
+            ``failover:(tcp://a:61613,tcp://b:61613)?option=value`` as in ActiveMQ; or the result of
+            :func:`stomplistener.failover.parse`.
+        login: the user's name; a login in the URI overrides it.
+        passcode: likewise. It is never shown in a log, a repr or an exception.
+        host: the virtual host; None takes the URI's virtual host, otherwise its host.
         versions: the STOMP versions to offer.
-        heartbeat: seconds between the beats that we offer to send, and that we want to receive; 0 for none.
+        heartbeat: seconds between the heartbeats that we offer to send, and that we want to receive; 0 for none.
         headers: more headers for CONNECT.
         before_connect: called before every attempt with :class:`ConnectOptions`, which it may change (a fresh token).
-            In the receiver thread: it must not wait for this connection. Whatever it raises fails the attempt.
-        ssl_context: for TLS, in place of the default one, which verifies certificate and host name.
+            It runs in the receiver thread and must not wait for this connection. If it raises, the attempt fails.
+        ssl_context: for TLS; the default context verifies certificate and host name.
         reconnect: whether a lost connection is restored. The URI says how: a plain one fails at once at the start and
-            is restored for ever later.
-        timeout: seconds that a call waits where it does not say; None waits for ever.
+            is restored forever later.
+        timeout: seconds that a call without a ``timeout`` of its own waits; None waits forever.
         limits: bounds on memory.
         name: for threads and log lines.
-        broker: which broker it is (``activemq``, ``artemis``, ``apollo``, ``rabbitmq``), where it does not say so in
-            its ``server`` header, as Artemis in STOMP 1.0.
-        duplicate_header: the header that ``duplicate_id`` of ``send`` goes into; the broker's own where None.
-        transport: makes the transport, instead of ``stomplistener.transport.connect``, with the same arguments.
+        broker: which broker it is (``activemq``, ``artemis``, ``apollo``, ``rabbitmq``), if its ``server`` header does
+            not name it, as with Artemis in STOMP 1.0.
+        duplicate_header: the header for ``duplicate_id`` of ``send``; None takes the broker's own.
+        transport: makes the transport in place of ``stomplistener.transport.connect``, with the same arguments.
 
     Raises:
         InvalidURI: the URI is malformed.
@@ -138,25 +138,25 @@ class Connection:
     # Listeners
 
     def add_listener(self, listener: AnyListener, name: str | None = None) -> str:
-        """Register a listener for everything on this connection.
+        """Register a listener for all events and messages of this connection.
 
         Args:
             listener: a :class:`Listener`, an object with some of its methods, or a callable that takes a Message.
-            name: to find it again; an older one of that name is replaced.
+            name: the name to find it by; a listener of the same name is replaced.
 
         Returns:
             the name.
 
         Raises:
-            TypeError: it is no listener.
+            TypeError: it is not a listener.
         """
         return self._listeners.add(listener, arguments.optional_text("name", name))
 
     def set_listener(self, name: str, listener: AnyListener) -> None:
-        """Register a listener under a name, in the place of an older one.
+        """Register a listener under a name, in place of an older listener of that name.
 
         Raises:
-            TypeError: it is no listener.
+            TypeError: it is not a listener.
         """
         self._listeners.add(listener, arguments.text("name", name))
 
@@ -165,13 +165,13 @@ class Connection:
         return self._listeners.get(name)
 
     def remove_listener(self, name_or_listener: AnyListener) -> None:
-        """Forget a listener; it may hear what is being called right now. One that is not there is no error."""
+        """Remove a listener. A call that has begun may still reach it. An unknown listener is no error."""
         self._listeners.remove(name_or_listener)
 
     # Life
 
     def connect(self, timeout: float | None = DEFAULT) -> Connection:
-        """Connect, and wait until the connection is ready; one that is ready is left as it is.
+        """Connect, and wait until the connection is ready. Do nothing if it is ready.
 
         Args:
             timeout: seconds to wait for all attempts together.
@@ -182,9 +182,9 @@ class Connection:
         Raises:
             ConnectFailed: each broker was tried as often as the URI says; the message has the reason of each. A
                 sub-interpreter that allows no threads: it says so.
-            TimedOut: the time is over. What this call began has ended; a reconnect that was under way before goes on.
+            TimedOut: the time is over. The attempts of this call have ended; a reconnect that had begun before goes on.
             NotConnected: another thread closed the connection.
-            BrokerError: a subscription that was declared before was refused; the connection is there.
+            BrokerError: a subscription that was declared before was refused; the connection is ready.
             RuntimeError: gevent has patched the standard library in part, or too late.
         """
         refuse_half_a_patch()
@@ -195,16 +195,16 @@ class Connection:
     def disconnect(self, timeout: float | None = DEFAULT, headers: StrHeaders = None) -> None:
         """End gracefully, from any thread; a listener may call it, too.
 
-        No further message is begun, listeners that run may end and acknowledge within the time, confirmed sends wait
-        for their receipts, DISCONNECT goes out with a receipt. What was not finished, the broker gets back. While cut
-        off there is nobody to say goodbye to: then it is as ``close()``. Subscriptions end.
+        No further message is begun. Running listeners may end and acknowledge within the time, and confirmed sends wait
+        for their receipts. Then DISCONNECT is sent with a receipt. The broker delivers unfinished messages again.
+        Without a connection the call does the same as ``close()``. Subscriptions end.
 
         Args:
-            timeout: seconds for all of it; past it the connection is closed all the same.
+            timeout: seconds for all of it; after that the connection is closed anyway.
             headers: more headers for DISCONNECT.
 
-        In a signal handler, call :meth:`stop`: where the handler interrupted a call of this connection, this method
-        can only do the same.
+        In a signal handler call :meth:`stop`. If the handler interrupted a call of this connection, this method does
+        the same as :meth:`stop`.
         """
         if self._engine.is_interrupted:
             # A signal handler that interrupted a call of this connection cannot wait for what that call holds.
@@ -213,7 +213,7 @@ class Connection:
         self._engine.shutdown.disconnect(Deadline(self._config.seconds(timeout)), arguments.headers(headers))
 
     def close(self) -> None:
-        """End at once, from any thread: no goodbye, whoever waits raises ``NotConnected``. Subscriptions end."""
+        """End at once, from any thread, without DISCONNECT. Waiting calls raise ``NotConnected``. Subscriptions end."""
         if self._engine.is_interrupted:
             self.stop()
             return
@@ -222,7 +222,7 @@ class Connection:
     def stop(self) -> None:
         """Ask for the graceful end, and return at once; ``wait()`` returns when it is done.
 
-        The way to end a connection in a signal handler: it takes no lock and waits for nothing.
+        This is the way to end a connection in a signal handler: it takes no lock and waits for nothing.
         """
         self._engine.shutdown.stop()
 
@@ -230,7 +230,7 @@ class Connection:
         """Wait until the connection is closed for good.
 
         Args:
-            timeout: seconds to wait; None for ever.
+            timeout: seconds to wait; None forever.
 
         Returns:
             whether it is closed.
@@ -240,12 +240,12 @@ class Connection:
         return context.wait_until(lambda: context.state is ConnectionState.CLOSED, deadline)
 
     def run_forever(self) -> None:
-        """Connect if need be, and stay until the connection is closed; SIGTERM and SIGINT disconnect gracefully.
+        """Connect if necessary, and wait until the connection is closed. SIGTERM and SIGINT disconnect gracefully.
 
         A second signal closes at once. Call it in the main thread; elsewhere no signal is handled.
 
         Raises:
-            ConnectFailed: the connection could not be made, or not be restored.
+            ConnectFailed: the connection could not be made or restored.
             BrokerError: a subscription was refused.
         """
         # Only for the programs that call this: it makes enums of all the signals.
@@ -290,12 +290,12 @@ class Connection:
 
     @property
     def last_error(self) -> Exception | None:
-        """Why the last connection ended, or the last attempt to connect failed; None where neither happened."""
+        """Why the last connection ended or the last attempt failed; None if neither happened."""
         return self._engine.context.last_error
 
     @property
     def session(self) -> SessionSnapshot:
-        """What was negotiated and is registered, as a snapshot."""
+        """What was negotiated, and what is registered, as a snapshot."""
         return self._engine.session_snapshot()
 
     def statistics(self) -> Statistics:
@@ -328,35 +328,36 @@ class Connection:
         confirm: bool = False,
         timeout: float | None = DEFAULT,
     ) -> Subscription:
-        """Subscribe, over this and every later connection; before ``connect()``, too.
+        """Subscribe, on this and every later connection. The call may come before ``connect()``.
 
         Messages go to the connection's listeners and then to ``listener``, one after the other in the order of the
-        wire. What no listener hears is not acknowledged, and a warning says so.
+        wire. A message without a listener is not acknowledged, and a warning says so.
 
         Args:
             destination: as the broker spells it, such as ``/queue/orders``.
             listener: for this subscription alone.
-            id: the subscription's id; made up where None.
-            ack: ``auto``, ``client`` (an ack covers what came before it) or ``client-individual``; where None,
-                ``client-individual`` with ``settle``, else ``auto``.
+            id: the subscription's id; None makes one up.
+            ack: ``auto``, ``client`` (an ack covers all earlier messages) or ``client-individual``; None means
+                ``client-individual`` with ``settle``, otherwise ``auto``.
             settle: acknowledge when the listeners return, reject when they raise.
             workers: threads to run the listeners in; with more than one, messages are handled out of order.
             call_in: runs the listeners in a thread of yours. It is called with a function, and lets that thread call
-                it: ``loop.call_soon_threadsafe``, ``executor.submit``, ``lambda call: root.after(0, call)``. At most
-                ``workers`` messages are there at a time. What was not begun at the end, the broker has back.
+                the function: ``loop.call_soon_threadsafe``, ``executor.submit``, ``lambda call: root.after(0, call)``.
+                At most ``workers`` messages are passed at a time. The broker delivers messages again that were not
+                begun.
             retries: how often a message is tried again before it is rejected.
             retry_delay: seconds between tries, or a :class:`Backoff`; other messages go on meanwhile.
-            error_destination: where a message goes that is given up, and is acknowledged, instead of being rejected.
+            error_destination: where a message is forwarded after its last try; it is then acknowledged, not rejected.
             dead_letter_on: exceptions that are not worth a retry, with their subclasses.
-            retry_on: the only exceptions that are worth a retry, with their subclasses; None for all. What is in both
-                is not retried.
-            max_deliveries: a message that the broker has delivered so many times (by its own counter where it has one)
-                is given up without running the listener; None for no limit.
-            ordered_by: a header; with ``workers``, messages that have the same value of it are handled one after the
-                other, in order and over retries, and messages of different values side by side. Those without the
-                header have no order.
+            retry_on: the only exceptions that are worth a retry, with their subclasses; None for all. An exception in
+                both is not retried.
+            max_deliveries: a message that the broker has delivered so many times (by its own counter if it has one) is
+                given up without running the listener; None for no limit.
+            ordered_by: a header. With ``workers``, messages with the same value are handled one after the other, in
+                order and over retries, and messages with different values in parallel. Messages without the header
+                have no order.
             durable: the name of a durable subscription, which is then its id. ActiveMQ and Artemis keep it for the
-                ``client-id`` in the connection's headers. ``disconnect()`` leaves it there, ``unsubscribe()`` deletes
+                ``client-id`` in the connection's headers. ``disconnect()`` keeps it, ``unsubscribe()`` deletes
                 it.
             prefetch: how many messages the broker may send ahead of their acknowledgements; Artemis counts KiB.
             selector: an SQL 92 condition on headers; not on RabbitMQ.
@@ -365,10 +366,10 @@ class Connection:
             timeout: seconds to wait for it.
 
         Raises:
-            TypeError: an argument is of the wrong kind, or the listener cannot work; nothing was noted.
-            ValueError: arguments out of range or that do not fit together; an id in use.
+            TypeError: an argument is of the wrong kind, or the listener cannot work; nothing was registered.
+            ValueError: an argument is out of range, arguments contradict each other, or the id is in use.
             BrokerError: with ``confirm``, the broker refused.
-            TimedOut: with ``confirm``, no receipt came; the subscription stays and may become active later.
+            TimedOut: with ``confirm``, no receipt arrived; the subscription stays and may become active later.
             ProtocolError: no offered STOMP version can express it, or this broker cannot do it.
         """
         asked = {**arguments.headers(headers)}
@@ -405,7 +406,7 @@ class Connection:
         return subscription
 
     def _warn_of_repetition(self, destination: str, listener: AnyListener | None) -> None:
-        """In ``on_connected`` a subscription is often made anew each time, though the connection restores it."""
+        """In ``on_connected`` a subscription is often made again each time, though the connection restores it."""
         if listener is None:
             return
         context = self._engine.context
@@ -436,17 +437,17 @@ class Connection:
         confirm: bool = False,
         timeout: float | None = DEFAULT,
     ) -> Consumer:
-        """Subscribe, and ask for the messages instead of being called.
+        """Subscribe, and take the messages in your own thread.
 
         Args:
             destination: as the broker spells it.
             ack: as for ``subscribe``.
             headers: more headers for SUBSCRIBE.
-            durable: as for ``subscribe``. The end of the consumer leaves it at the broker.
+            durable: as for ``subscribe``. The end of the consumer does not delete it.
             prefetch: how many messages the broker may send ahead of their acknowledgements.
             selector: as for ``subscribe``.
-            notify: called when messages have come, or the end; for event loops, which then ask by ``receive(0)``. It
-                is called in threads of the library, and must not block.
+            notify: called when messages have arrived, and at the end; for event loops, which then call ``receive(0)``.
+                Threads of the library call it, so it must not block.
             confirm: wait for the broker's receipt: what others send to a topic before it has come may pass by.
             timeout: seconds to wait for it.
 
@@ -491,11 +492,11 @@ class Connection:
             destination: the queue.
             selector: an SQL 92 condition on headers.
             limit: how many messages at most; None for all.
-            idle: seconds without a message after which the end is assumed, where the broker does not mark it.
+            idle: seconds without a message after which the end is assumed, if the broker does not mark it.
             timeout: seconds to wait for a connection and the first message.
 
         Returns:
-            the messages; closing the iterator ends the look.
+            the messages; closing the iterator ends the browsing.
 
         Raises:
             ProtocolError: this broker cannot browse over STOMP; the message names it.
@@ -560,35 +561,36 @@ class Connection:
         timeout: float | None = DEFAULT,
         **options: Unpack[SendOptions],
     ) -> None:
-        """Send a message. While cut off it waits until the connection is restored.
+        """Send a message. Without a connection the call waits until it is restored.
 
-        Without ``confirm`` the message may be lost with its connection, as TCP allows. With it, it is sent again after
-        every loss until the broker's receipt has come: it arrives at least once, or this raises.
+        Without ``confirm`` the message may be lost with its connection, as TCP allows. With ``confirm`` it is resent
+        after every loss until the broker's receipt arrives: it arrives at least once, or this call raises.
 
         Args:
             destination: as the broker spells it.
-            body: bytes, or text, which goes as UTF-8 with a content-type that says so.
+            body: bytes, or text, which is sent as UTF-8 with a matching content-type.
             headers: more headers; they win over the arguments.
             transaction: send as part of it.
             confirm: wait for the broker's receipt.
             timeout: seconds to wait, for a connection and the receipt together.
             content_type: the MIME type of the body.
             json: the body, as JSON with its content-type, in place of ``body``.
-            auto_content_length: whether there is a content-length. Where None, all have one but the texts for ActiveMQ
-                and Artemis: these make a JMS BytesMessage of what has one, and a TextMessage of what has none.
-            persistent: whether the broker is to keep it on disk; its default where None.
-            expires: seconds after which nobody is to get it any more.
-            priority: 0 to 9, 9 first, where the broker's queue has priorities.
+            auto_content_length: whether to send a content-length. None sends it, except with text for ActiveMQ and
+                Artemis: they make a JMS BytesMessage of a SEND with the header, and a TextMessage of one without.
+            persistent: whether the broker is to keep the message on disk; None leaves it to the broker's default.
+            expires: seconds after which the broker no longer delivers it.
+            priority: 0 to 9, 9 first, if the broker's queue has priorities.
             delay: seconds before the broker delivers it.
-            duplicate_id: what names the message for good, such as a UUID. A broker that detects duplicates stores only
-                the first of several with the same one, so that a confirmed message is there exactly once.
+            duplicate_id: a permanent name of the message, such as a UUID. A broker that detects duplicates stores only
+                the first of several messages with the same name, so a confirmed message is stored exactly once.
 
         Raises:
-            TypeError: an argument is of the wrong kind, or there is no such option; nothing was noted.
+            TypeError: an argument is of the wrong kind, or the option does not exist; nothing was sent.
             ValueError: an argument is out of range; ``confirm`` with ``transaction``, whose COMMIT confirms.
-            TimedOut: without a connection: nothing was written, and nothing will be. With ``confirm`` on a connection
-                that lives: no receipt came.
-            ConnectionLost: its transaction was lost; or it was written, the connection lost, and the time is over.
+            TimedOut: no connection within the time: nothing was written, and nothing will be. Or, with ``confirm`` on a
+                live connection: no receipt arrived.
+            ConnectionLost: its transaction was lost; or the message was written, the connection was lost, and the time
+                is over.
             BrokerError: with ``confirm``, the broker refused it.
             NotConnected: there is no connection, nor is one being restored.
             InvalidHeader: a header cannot be written in the STOMP version in use.
@@ -645,20 +647,20 @@ class Connection:
         timeout: float | None = DEFAULT,
         **options: Unpack[SendOptions],
     ) -> Future[Frame]:
-        """Send a confirmed message without waiting for its receipt. While cut off it is kept, and sent when restored.
+        """Send a confirmed message without waiting for its receipt. Without a connection it is kept for the next one.
 
-        Holds its caller only while as many messages are unconfirmed as ``Limits`` allow, and for the few seconds that
-        a move to a preferred broker may take.
+        The call waits only while as many messages are unconfirmed as ``Limits`` allow, and for the few seconds that a
+        move to a preferred broker may take.
 
         Args:
-            timeout: seconds to wait for room among the unconfirmed ones. The others are as for ``send``.
+            timeout: seconds to wait for room among the unconfirmed messages. The others are as for ``send``.
 
         Returns:
-            a future: the RECEIPT frame, or the exception. Its callbacks run in the dispatcher thread. Cancelled before
-            the answer came, the message is not sent (again); written already, it may arrive.
+            a future: the RECEIPT frame, or the exception. Its callbacks run in the dispatcher thread. If you cancel it
+            before the answer, the message is not sent or resent; if it was written already, it may arrive.
 
         Raises:
-            TimedOut: there was no room; nothing was or will be written.
+            TimedOut: there was no room; nothing was written, and nothing will be.
             NotConnected: there is no connection, nor is one being restored.
             InvalidHeader: a header cannot be written in the STOMP version in use.
             ProtocolError: this broker cannot do what an option asks.
@@ -679,10 +681,10 @@ class Connection:
         timeout: float | None = DEFAULT,
         **options: Unpack[SendOptions],
     ) -> Message:
-        """Send a message and wait for the answer to it, which comes over a temporary queue of this connection.
+        """Send a message and wait for its answer, which arrives on a temporary queue of this connection.
 
-        Who answers sends to the message's ``reply-to`` with its ``correlation-id``, as ``Message.reply`` does. Many
-        threads may wait at once, listeners among them.
+        The other program sends the answer to the message's ``reply-to`` with its ``correlation-id``, as
+        ``Message.reply`` does. Many threads may wait at once, including listeners.
 
         Args:
             timeout: seconds to wait for a connection and the answer together. The others are as for ``send``.
@@ -691,8 +693,8 @@ class Connection:
             the answer.
 
         Raises:
-            TimedOut: no answer came.
-            ConnectionLost: the connection was lost, and the queue for the answer with it; ask again.
+            TimedOut: no answer arrived.
+            ConnectionLost: the connection was lost, and the queue for the answer with it; send the request again.
             NotConnected: there is no connection, nor is one being restored.
             ProtocolError: the broker does not say what it is: see ``broker``.
         """
@@ -712,12 +714,12 @@ class Connection:
         """Send a request without waiting for its answer.
 
         Args:
-            timeout: seconds to wait until it is sent; the first one on a connection waits for the queue for answers,
-                too. The others are as for ``request``.
+            timeout: seconds to wait until the request is sent; the first request of a connection also waits for the
+                queue for answers. The others are as for ``request``.
 
         Returns:
-            a future: the answer, or ``ConnectionLost``. Its callbacks run in the dispatcher thread. Cancel it when
-            nobody waits for the answer any more.
+            a future: the answer, or ``ConnectionLost``. Its callbacks run in the dispatcher thread. Cancel it when the
+            answer is no longer needed.
 
         Raises:
             TimedOut: there was no connection; nothing was written, and nothing will be.
@@ -754,7 +756,7 @@ class Connection:
         self._engine.sender.reply(message, body, headers, self._config.seconds(timeout), options)
 
     def wait_ready(self, timeout: float | None = DEFAULT) -> None:
-        """Wait until a message could be sent without waiting: for who sends with ``timeout=0``, as an event loop.
+        """Wait until a message can be sent without waiting: for callers that use ``timeout=0``, such as event loops.
 
         Args:
             timeout: seconds to wait for a connection, room among the unconfirmed messages, and a broker that reads.
@@ -767,15 +769,15 @@ class Connection:
 
     @property
     def is_full(self) -> bool:
-        """Whether the bound on bytes that wait to be written is reached: the broker does not read. See ``flush``."""
+        """Whether too many bytes wait to be written, because the broker does not read. See ``flush``."""
         return self._engine.writer.is_full
 
     def batch(self) -> Batch:
-        """Let the frames that this thread sends inside a ``with`` block gather, and write them together at its end."""
+        """Gather the frames that this thread sends inside a ``with`` block, and write them together at its end."""
         return Batch(self._engine)
 
     def flush(self, timeout: float | None = DEFAULT) -> None:
-        """Wait until all that was sent is handed to the operating system.
+        """Wait until all sent frames are handed to the operating system.
 
         Args:
             timeout: seconds to wait.
@@ -792,7 +794,7 @@ class Connection:
 
         Args:
             headers: more headers for BEGIN.
-            id: its name; made up where None.
+            id: its name; made up if None.
             retry: how often ``Transaction.run`` runs its function again when the connection is lost.
         """
         return Transaction(self._engine, headers, id=id, retry=retry)

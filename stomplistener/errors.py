@@ -10,7 +10,7 @@
     │   └── ClosedAfterFork the connection belongs to the parent process
     ├── ConnectionLost      the connection that an operation depends on is gone
     ├── TimedOut            a deadline passed                        (also TimeoutError)
-    ├── InvalidURI          the text is no broker URI                (also ValueError)
+    ├── InvalidURI          the text is not a broker URI                (also ValueError)
     └── InvalidHeader       a header cannot be sent in this version  (also ValueError)
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class StompError(Exception):
-    """Base of everything that the library raises on its own account. Can be pickled and copied."""
+    """Base of all exceptions of the library. Can be pickled and copied."""
 
     def __reduce__(self) -> tuple[object, ...]:
         # An exception is made again from its args alone, which are the message, and most of ours need more than that.
@@ -44,7 +44,7 @@ class ProtocolError(StompError):
     """A frame breaks the STOMP specification or a limit.
 
     Attributes:
-        frame: the frame, where one could be made of it.
+        frame: the frame, if the bytes could be read as one.
         data: the offending bytes, shortened.
         frames: the good frames that came before the bad bytes in the same chunk.
     """
@@ -77,18 +77,18 @@ class ConnectFailed(StompError):
 
 
 class NotConnected(StompError):
-    """The call needs a connection, and there is none nor is one being made."""
+    """The call needs a connection. There is none, and none is being made."""
 
 
 class ClosedAfterFork(NotConnected):
-    """The process forked: this connection belongs to the parent; call ``connect()`` for one of your own."""
+    """The process forked, and this connection belongs to the parent: call ``connect()`` to make a new one."""
 
 
 class ConnectionLost(StompError):
     """The connection that the operation depends on is gone, and the operation cannot be repeated safely.
 
     Attributes:
-        outcome_unknown: True where the broker may have carried it out (it was written and not answered).
+        outcome_unknown: True if the operation may have taken effect, because it was written and not answered.
     """
 
     def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:

@@ -23,7 +23,7 @@ _log = logging.getLogger("stomplistener")
 
 
 class Listener:
-    """Override what you need; each method does nothing. Any object with some of these methods will do as well.
+    """Override the methods that you need; by default each does nothing. An object with some of them works, too.
 
     The connection's dispatcher thread calls all of them, one after the other, in the order of the wire, with two
     exceptions: ``on_send`` is called in the thread that sends; ``on_message`` and ``on_listener_error`` of a
@@ -49,35 +49,35 @@ class Listener:
         """
 
     def on_disconnected(self) -> None:
-        """A connection that was ready has ended, once for each; told before the first attempt to restore it."""
+        """A connection that was ready has ended. Called once for each, before the first attempt to restore it."""
 
     def on_reconnecting(self, attempt: int, delay: float) -> None:
         """The ``attempt``-th pass over the brokers since the loss begins in ``delay`` seconds."""
 
     def on_heartbeat_timeout(self) -> None:
-        """The broker was silent for too long; the connection will be broken and restored."""
+        """The broker was silent for too long; the client will end the connection and reconnect."""
 
     def on_heartbeat(self) -> None:
-        """A heartbeat came."""
+        """A heartbeat arrived."""
 
     def on_send(self, frame: Frame) -> None:
         """A frame is about to be written; called in the thread that sends it.
 
-        CONNECT and the frames that restore a connection are the library's own: the dispatcher tells of them, and they
-        may be written by then.
+        CONNECT and the frames that restore a connection belong to the library: the dispatcher reports them, and they
+        may already be written.
         """
 
     def on_message(self, message: Message) -> None:
-        """A message came."""
+        """A message arrived."""
 
     def on_receipt(self, frame: Frame) -> None:
-        """A RECEIPT came that the application asked for, by a ``receipt`` header of its own."""
+        """A RECEIPT arrived that the application asked for with a ``receipt`` header of its own."""
 
     def on_error(self, frame: Frame) -> None:
-        """An ERROR came."""
+        """An ERROR arrived."""
 
     def on_listener_error(self, message: Message, exception: Exception) -> None:
-        """A listener raised on this message: an Exception, or whatever else derives from BaseException."""
+        """A listener raised an exception on this message; it may be any BaseException."""
 
 
 HOOKS = tuple(name for name in vars(Listener) if name.startswith("on_"))
@@ -106,13 +106,13 @@ def hooks_of(listener: AnyListener) -> dict[str, Hook]:
         if method is None or getattr(method, "__func__", None) is getattr(Listener, name):
             continue
         if not callable(method):
-            raise TypeError(f"{name} of {listener!r} is no method, but {type(method).__name__}")
+            raise TypeError(f"{name} of {listener!r} is not a method, but {type(method).__name__}")
         hooks[name] = method
     _refuse_misspelt(listener, hooks)
     if not hooks and not isinstance(listener, Listener):
         if not callable(listener):
             hint = _hint_for_camel_case(listener)
-            raise TypeError(f"{listener!r} is no listener: it has no on_… method and cannot be called{hint}")
+            raise TypeError(f"{listener!r} is not a listener: it has no on_… method and cannot be called{hint}")
         hooks["on_message"] = listener
     for name, hook in hooks.items():
         _refuse_unfit(name, hook)

@@ -15,7 +15,7 @@ OF_A_DELIVERY = frozenset(
     (
         *("destination", "destination-type", "message-id", "subscription", "ack", "content-length", "redelivered"),
         *("transaction", "receipt", "receipt-id"),
-        # A delay that is over would begin anew.
+        # A delay that is over would begin again.
         *("AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON"),
         *("scheduledJobId", "_AMQ_SCHED_DELIVERY"),
     )
@@ -65,7 +65,7 @@ class Message:
 
     Attributes:
         frame: the MESSAGE frame.
-        subscription: the ``Subscription`` that it came by; None where the broker named one that is not there.
+        subscription: its ``Subscription``; None if the broker named an unknown one.
         epoch: which connection brought it, counted from 1.
         attempts: how often listeners have failed on it on this connection.
         postponed: how often listeners have put it off on this connection, by raising ``TryAgain``.
@@ -85,12 +85,12 @@ class Message:
 
     @property
     def settled(self) -> bool:
-        """Whether it was acknowledged or rejected; in a transaction, that may still be aborted."""
+        """Whether the message was acknowledged or rejected; a transaction that contains it may still be aborted."""
         return self.state is not MessageState.UNSETTLED
 
     @property
     def body(self) -> bytes:
-        """The body as it came."""
+        """The body as it was received."""
         return self.frame.body
 
     @property
@@ -100,24 +100,24 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The body decoded by the charset of its content-type, UTF-8 where there is none.
+        """The body, decoded by the charset of its content-type, UTF-8 by default.
 
         Raises:
-            UnicodeDecodeError: the bytes are no such text.
-            LookupError: there is no such charset.
+            UnicodeDecodeError: the bytes are not text in this charset.
+            LookupError: the charset is unknown.
         """
         charset = _CHARSET.search(self.frame.headers.get("content-type", ""))
         return self.frame.body.decode(charset[1] if charset else "utf-8")
 
     def json(self) -> Any:
-        """The body parsed as JSON; ValueError if it is none."""
+        """The body, parsed as JSON; ValueError if it is not JSON."""
         import json
 
         return json.loads(self.frame.body)
 
     @property
     def destination(self) -> str:
-        """Where it was sent to, as the broker spells it; brokers may spell it otherwise than the sender did."""
+        """Where the message was sent to, as the broker spells it; the sender may have spelled it differently."""
         return self.frame.headers.get("destination", "")
 
     @property
@@ -127,12 +127,12 @@ class Message:
 
     @property
     def reply_to(self) -> str | None:
-        """Where an answer is to go, as this broker wants it written; None where nobody waits for one."""
+        """Where to send the answer, as this broker spells it; None if no answer is wanted."""
         return self.frame.headers.get("reply-to")
 
     @property
     def redelivered(self) -> bool:
-        """Whether the broker says that it delivered this message before; not every broker does."""
+        """Whether the broker says that it delivered this message before; not every broker says so."""
         return self.frame.headers.get("redelivered", "").lower() == "true"
 
     def ack(
@@ -142,12 +142,13 @@ class Message:
         *,
         timeout: float | None = DEFAULT,
     ) -> bool:
-        """Acknowledge; with ack mode ``client`` everything before it on its subscription, too.
+        """Acknowledge the message; with ack mode ``client`` also all earlier messages of its subscription.
 
         Args:
             transaction: acknowledge when this transaction commits.
             headers: more headers for the frame.
-            timeout: seconds to wait where the broker takes no more bytes; what was not written by then goes out later.
+            timeout: seconds to wait if the broker takes no more bytes; bytes that are not written by then are written
+                later.
 
         Returns:
             whether the message is acknowledged. False if the connection that brought the message is gone: nothing is
@@ -156,7 +157,7 @@ class Message:
 
         Raises:
             ConnectionLost: the transaction ended with its connection.
-            ProtocolError: the subscription has ack mode ``auto``, in which nothing is to be acknowledged.
+            ProtocolError: the subscription has ack mode ``auto``, in which messages are not acknowledged.
         """
         entry = transaction.entry if transaction is not None else None
         return self._settler.settle(self, entry, headers, negative=False, timeout=timeout)
@@ -168,10 +169,11 @@ class Message:
         *,
         timeout: float | None = DEFAULT,
     ) -> bool:
-        """Reject; what happens then (redelivery, dead-letter queue, discarding) is the broker's configuration.
+        """Reject the message. The broker's configuration decides what follows: redelivery, dead letter, or discarding.
 
-        RabbitMQ would deliver the message again at once, for ever: there ``requeue:false`` is sent, so that the message
-        goes to the queue's dead-letter exchange, if it has one. ``headers={"requeue": "true"}`` asks for the other.
+        RabbitMQ would deliver the message again at once, forever. Therefore the client sends ``requeue:false`` there,
+        and the message goes to the queue's dead-letter exchange, if it has one. ``headers={"requeue": "true"}``
+        requeues it.
 
         Arguments, returns and raises as :meth:`ack`; ProtocolError in STOMP 1.0, which has no NACK.
         """
@@ -195,7 +197,7 @@ class Message:
             options: ``json=`` and the others of ``Connection.send``.
 
         Raises:
-            ValueError: the message asks for no answer.
+            ValueError: the message has no ``reply-to``.
             TimedOut: there was no connection; nothing was written, and nothing will be.
             NotConnected: there is no connection, nor is one being restored.
         """

@@ -24,7 +24,7 @@ class ConnectOptions:
     Attributes:
         broker: which one, without secrets; to look at only.
         attempt: the number of the attempt since the start or the loss, from 1.
-        login: for CONNECT; None sends none.
+        login: the login for CONNECT; None sends none.
         passcode: likewise.
         host: the virtual host.
         headers: more headers for CONNECT.
@@ -273,9 +273,9 @@ class BrokerOptions(TypedDict, total=False):
     """What a SEND may ask of its broker, whatever that broker calls it.
 
     Attributes:
-        persistent: whether the broker is to keep it on disk; its default where None.
-        expires: seconds after which nobody is to get it any more.
-        priority: 0 to 9, 9 first, where the broker's queue has priorities.
+        persistent: whether the broker is to keep the message on disk; None leaves it to the broker's default.
+        expires: seconds after which the broker no longer delivers it.
+        priority: 0 to 9, 9 first, if the broker's queue has priorities.
         delay: seconds before the broker delivers it.
         duplicate_id: what names the message for good, such as a UUID. A broker that detects duplicates stores only the
             first of several with the same one, so that a confirmed message is there exactly once.

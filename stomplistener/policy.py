@@ -56,14 +56,15 @@ class SettlePolicy(Record):
 
 
 class TryAgain(Exception):
-    """What a listener raises to be given the message again later, through no fault of the message.
+    """Raise this in a listener to get the message again later, if the message is not to blame.
 
-    With ``settle=True`` it stays unacknowledged, which counts neither against ``retries`` nor as an error of the
-    listener: it is tried again on this connection, or delivered again by the broker when that ends first.
+    With ``settle=True`` the message stays unacknowledged. That counts neither against ``retries`` nor as an error of
+    the listener. The client tries it again on this connection, or the broker delivers it again if the connection ends
+    first.
 
     Args:
         reason: for the log.
-        delay: seconds until then; other messages go on meanwhile.
+        delay: seconds to wait; other messages are handled meanwhile.
     """
 
     def __init__(self, reason: str, delay: float = 0.0) -> None:

@@ -7,16 +7,16 @@ from stomplistener.protocol import HeartBeat, SessionState
 
 
 class Statistics(Record):
-    """A snapshot; the counts run from the making of the connection, over all reconnects.
+    """A snapshot of counts since the connection object was made, across all reconnects.
 
     Attributes:
         messages_received: MESSAGE frames.
-        messages_sent: SEND frames that the application gave; those written again after a loss count once.
+        messages_sent: SEND frames of the application; a resent frame counts once.
         bytes_received: everything read, in bytes.
         bytes_sent: everything written, in bytes.
-        pending: messages and events received that no listener has ended yet.
+        pending: received messages and events whose listeners have not ended yet.
         pending_bytes: the bytes of those messages, headers and bodies.
-        unconfirmed: confirmed sends whose receipt has not come, in messages.
+        unconfirmed: the number of confirmed sends whose receipt has not arrived.
         unconfirmed_bytes: the bytes of their bodies.
         reconnects: connections restored.
         listener_errors: exceptions that listeners raised on messages.
@@ -42,10 +42,10 @@ class SessionSnapshot(Record):
     """What was negotiated and what is registered, at one moment.
 
     Attributes:
-        state: the wire's truth.
+        state: the state of the protocol on the wire.
         epoch: how many connections were begun.
         version: the STOMP version, None before the first CONNECTED.
-        server: the broker's name for itself, empty if it keeps it secret.
+        server: the broker's name for itself, empty if it hides it.
         id: the broker's name for the session, likewise.
         heartbeat: seconds between beats that we send, and that we await; 0 for none.
         subscriptions: ids in order of creation.

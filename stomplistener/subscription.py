@@ -76,9 +76,10 @@ class Subscription:
     def pause(self) -> None:
         """Begin no further message until ``resume()``. A listener that runs goes on.
 
-        What was received stays here, unacknowledged, and more comes until ``prefetch`` is reached, or without one until
-        the connection's ``Limits`` are: then it reads nothing at all. So give a subscription that you pause a
-        ``prefetch``. A pause outlasts reconnects. With ``ack="auto"`` the messages count as delivered at the broker.
+        Received messages wait, unacknowledged. More arrive until ``prefetch`` is reached. Without ``prefetch`` they
+        arrive until the connection's ``Limits`` are reached, and then the connection reads nothing at all. So give a
+        subscription that you pause a ``prefetch``. A pause survives reconnects. With ``ack="auto"`` the waiting
+        messages count as delivered at the broker.
         """
         engine = self._engine
         with engine.context.lock:
@@ -89,7 +90,7 @@ class Subscription:
             self.queue = held
 
     def resume(self) -> None:
-        """Undo ``pause()``: the messages that came meanwhile are begun first, in their order."""
+        """Undo ``pause()``: the messages that arrived meanwhile are begun first, in their order."""
         with self._engine.context.lock:
             held = self.queue
             if not isinstance(held, HeldQueue):
@@ -115,9 +116,9 @@ class Subscription:
 
         Raises:
             BrokerError: the broker refused it.
-            NotConnected: it was ended, or the connection closed.
-            TimedOut: no receipt came. The message quotes an ERROR that came meanwhile and named no frame: RabbitMQ
-                refuses some subscriptions so, and keeps the connection.
+            NotConnected: the subscription was ended, or the connection was closed.
+            TimedOut: no receipt arrived. The message quotes an ERROR that arrived meanwhile and named no frame:
+                RabbitMQ refuses some subscriptions this way, and keeps the connection.
         """
         engine, context = self._engine, self._engine.context
         deadline = Deadline(context.config.seconds(timeout))
@@ -161,11 +162,11 @@ class Subscription:
     def unsubscribe(
         self, confirm: bool = False, headers: Mapping[str, str] | None = None, timeout: float | None = DEFAULT
     ) -> None:
-        """End the subscription, and wait within the time until its listener has ended what it does.
+        """End the subscription, and wait within the time until its listener has ended.
 
-        Called in its own listener it waits for nothing: it ends when the listener has. What was not acknowledged goes
-        back to the queue; RabbitMQ keeps it for this connection until that ends. A durable one is deleted at the
-        broker; ``disconnect()`` without this keeps it.
+        In its own listener the call does not wait: the subscription ends when the listener has ended. Unacknowledged
+        messages go back to the queue; RabbitMQ keeps them for this connection until it ends. The broker deletes a
+        durable subscription; ``disconnect()`` alone keeps it.
 
         Args:
             confirm: wait for the broker's receipt.
@@ -187,7 +188,7 @@ class Subscription:
         *,
         keep: bool,
     ) -> None:
-        """``unsubscribe``, which with ``keep`` leaves a durable subscription at the broker."""
+        """Do the same as ``unsubscribe``, but with ``keep`` leave a durable subscription at the broker."""
         engine, entry, context = self._engine, self.entry, self._engine.context
         deadline = Deadline(context.config.seconds(timeout))
         receipt = engine.new_receipt() if confirm else None
@@ -244,15 +245,15 @@ class Consumer:
         self.subscription = subscription
 
     def receive(self, timeout: float | None = DEFAULT) -> Message | None:
-        """The next message, or None when none came.
+        """Return the next message, or None if none arrived.
 
         Args:
-            timeout: seconds to wait; None waits until one comes or the connection is closed.
+            timeout: seconds to wait; None waits until a message arrives or the connection is closed.
 
         Raises:
             BrokerError: the broker refused the subscription.
             ProtocolError: the STOMP version in use cannot express it.
-            ConnectionLost, ConnectFailed: the connection was lost for good.
+            ConnectionLost, ConnectFailed: the connection was lost and will not be restored.
         """
         engine, context = self._engine, self._engine.context
         if timeout is not DEFAULT:
@@ -272,7 +273,7 @@ class Consumer:
 
     @property
     def has_ended(self) -> bool:
-        """Whether no further message will come; those that are here can still be received."""
+        """Whether no further message will arrive; messages that already arrived can still be received."""
         return self.subscription.has_ended or self.subscription.queue.is_over
 
     def __iter__(self) -> Iterator[Message]:
@@ -285,9 +286,10 @@ class Consumer:
             yield message
 
     def close(self) -> None:
-        """End the subscription; what was received and not acknowledged goes back to the queue, see ``unsubscribe``.
+        """End the subscription. Unacknowledged messages go back to the queue, see ``unsubscribe``.
 
-        A durable one stays at the broker and collects; ``consumer.subscription.unsubscribe()`` deletes it.
+        A durable subscription stays at the broker and collects messages; ``consumer.subscription.unsubscribe()``
+        deletes it.
         """
         self.subscription.end(keep=True)
 

@@ -23,8 +23,8 @@ T = TypeVar("T")
 class Transaction:
     """A context manager: BEGIN at its start, COMMIT at its end, ABORT if an exception passes through.
 
-    It lives and dies with the connection on which it began: after a loss its next use raises ``ConnectionLost`` and
-    nothing of it was done, except where COMMIT itself was on its way (``outcome_unknown``). Thread-safe.
+    A transaction belongs to the connection on which it began. After a loss its next use raises ``ConnectionLost``, and
+    none of it took effect, unless COMMIT was on its way (``outcome_unknown``). Thread-safe.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Transaction:
             timeout: seconds to wait for a connection.
 
         Raises:
-            TimedOut: none came; nothing was written.
+            TimedOut: no connection within the time; nothing was written.
             NotConnected: there is no connection, nor is one being restored.
             ValueError: a transaction of that id is open.
         """
@@ -120,10 +120,10 @@ class Transaction:
             headers: more headers for the frame.
 
         Raises:
-            ConnectionLost: the transaction was lost with its connection; ``outcome_unknown`` tells whether the broker
+            ConnectionLost: the transaction was lost with its connection; ``outcome_unknown`` says whether the broker
                 may have committed it.
-            BrokerError: the broker refused; nothing was done.
-            TimedOut: no receipt came; the broker may have committed it.
+            BrokerError: the broker refused; nothing took effect.
+            TimedOut: no receipt arrived; the broker may have committed it.
         """
         deadline = Deadline(self._seconds(timeout))
         what = f"COMMIT of transaction {self.id}"
@@ -160,7 +160,7 @@ class Transaction:
         return receipt
 
     def abort(self, headers: Mapping[str, str] | None = None) -> None:
-        """ABORT. Where the connection is gone the broker has done so already: then nothing is written.
+        """ABORT. If the connection is gone, the broker has rolled back already, and nothing is written.
 
         Args:
             headers: more headers for the frame.
@@ -171,7 +171,8 @@ class Transaction:
     def run(self, function: Callable[[Transaction], T]) -> T:
         """Begin, call ``function`` with this transaction, commit; run it all again if the connection is lost.
 
-        As often as ``retry`` of ``Connection.transaction`` allows, and never where COMMIT may have been carried out.
+        It repeats as often as ``retry`` of ``Connection.transaction`` allows, and never if COMMIT may have taken
+        effect.
 
         Returns:
             what the function returned.

@@ -339,7 +339,7 @@ def _services() -> list[Row]:
         _row(
             "programs",
             "service-text",
-            "the same with text",
+            "a service with text",
             f"{_SERVICE.format(body='text')}; {_OUR_ACK}",
             f"{_SERVICE.format(body='body')}; {_STOMP_PY_ACK}",
             run="receiving",

@@ -14,7 +14,7 @@ Threads of a connection, all daemons, each started when it is needed:
 All locks of the library, in the order in which they may be taken:
 
 1. ``Engine._life_lock``: beginning and ending a life of the connection; held while the threads of the old life end.
-2. ``StandbyConnection._lock``: whoever reads from a standby connection.
+2. ``StandbyConnection._lock``: which thread reads from a standby connection.
 3. ``Context.lock``, **the** lock of a connection: state, session, write queue, dispatch queues, flow control, receipts,
    requests, counters. It is held for a few steps at a time: never over I/O, a log call, code of the application, or a
    wait for another thread. Threads that wait for a change of what it guards wait without it (``_util.locks.Changes``).

@@ -83,8 +83,8 @@ class DispatchQueue:
     def line_up(self, batch: list[Item]) -> None:
         """Line up items in order. They count towards the bound until they are worked off.
 
-        Call with the lock held: so whoever looks up the queue of a subscription finds the one that is its queue when
-        the items are in it. Then, without the lock, call ``begin``.
+        Call with the lock held. A thread that looks up the queue of a subscription then finds the queue that gets the
+        items. Then, without the lock, call ``begin``.
         """
         parts: list[list[Item]] = [batch] if batch and self._workers == 1 else [[item] for item in batch]
         for part in parts:

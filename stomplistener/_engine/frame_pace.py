@@ -1,4 +1,4 @@
-"""How long a frame takes to come: a broker that sends a byte now and then must not hold a connection for ever."""
+"""How long a frame takes to come: a broker that sends a byte now and then must not hold a connection forever."""
 
 from __future__ import annotations
 

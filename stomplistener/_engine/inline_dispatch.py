@@ -91,7 +91,7 @@ class InlineDispatch:
         if main.idle_work is None:
             return True
         if main.is_kept(PATIENCE_SECONDS) or (self._flow.is_urgent and main.is_running):
-            # A listener runs: whoever takes the work away has the reading from now on.
+            # A listener runs: the thread that takes the work away reads from now on.
             main.idle_work = None
             return True
         return False

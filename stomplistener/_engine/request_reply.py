@@ -106,7 +106,7 @@ class RequestReply:
         return False
 
     def lost(self) -> None:
-        """The connection is over, and the temporary queue with it: whoever waits raises."""
+        """The connection is over, and the temporary queue with it: waiting calls raise."""
         with self._lock:
             subscription, self._subscription = self._subscription, None
             if subscription is not None and subscription.is_bound:

@@ -495,7 +495,7 @@ class Sender:
         self._unexplained = None if error is None else (at, error)
 
     def meanwhile(self, since: float) -> str:
-        """For the text of a time-out: what the broker refused since then without saying which frame it meant.
+        """For the text of a timeout: what the broker refused since then without saying which frame it meant.
 
         RabbitMQ does so to some frames and keeps the connection. It may have been another frame, so this is all that
         can be said.

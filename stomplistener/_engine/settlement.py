@@ -216,7 +216,7 @@ class Settlement:
                 returned = hook(message)
                 if returned is not None:
                     refuse_unawaited(hook, returned)
-            except BaseException as raised:  # sys.exit(), a test's failure, a green thread's time-out: all the same
+            except BaseException as raised:  # sys.exit(), a test's failure, a green thread's timeout: all the same
                 error, culprit = raised, hook
                 if not isinstance(raised, TryAgain) or subscription is None or not subscription.policy.settle:
                     self._note_error(message, raised)

@@ -52,7 +52,7 @@ class StandbyConnection:
         answered = parse(logged_in.connected.headers.get("heart-beat", "0,0"))
         self._beats = negotiate(HeartBeat(*config.heartbeat), answered)
         self._last_sent = time.monotonic()
-        # Held by whoever reads from it or takes it over, so that nobody reads it afterwards.
+        # Held by the thread that reads from it or takes it over, so that no thread reads it afterwards.
         self._lock = threading.Lock()
         self._entry: Entry = timer().call_at(time.monotonic() + LOOK_SECONDS, self._look)
 

@@ -411,7 +411,7 @@ class Writer:
             except BaseException as error:  # memory may be refused once; the connection is then lost, and no more
                 self._broken(error)
             with self._lock:
-                # In one step with the look at the queue: whoever appends after this wakes the thread again.
+                # In one step with the look at the queue: a thread that appends after this wakes the writer again.
                 if self._thread is not me:
                     return
                 if self._frames and self._is_usable:

@@ -56,7 +56,7 @@ def seconds(what: str, value: Any) -> float | None:
     """A number of seconds from 0 up, or None.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not a number.
         ValueError: it is negative or not a number.
     """
     if value is None:

@@ -16,7 +16,7 @@ class Deadline:
         self.at = None if timeout is None else self.began + timeout
 
     def remaining(self) -> float | None:
-        """Seconds left, never negative; None for ever."""
+        """Seconds left, never negative; None forever."""
         return None if self.at is None else max(0.0, self.at - time.monotonic())
 
     @property

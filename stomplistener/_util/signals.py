@@ -48,7 +48,7 @@ class EndingSignals:
         self._writer.send(bytes([_WORD]))
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait, for ever or so many seconds; the signal's number, or 0 for a word from another thread or no word."""
+        """Wait, forever or so many seconds; the signal's number, or 0 for a word from another thread or no word."""
         deadline = Deadline(timeout)
         while True:
             self._reader.settimeout(deadline.remaining())

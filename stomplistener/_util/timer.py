@@ -50,7 +50,7 @@ class Timer:
 
     def __init__(self) -> None:
         self._lock = ReentrantLock()
-        # Opened by whoever changes what the thread waits for; ``poke`` may open it at any moment.
+        # Opened by the thread that changes what the timer waits for; ``poke`` may open it at any moment.
         self._gate = threading.Lock()
         self._heap: list[tuple[float, int, Entry]] = []
         self._order = itertools.count()

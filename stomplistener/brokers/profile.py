@@ -42,10 +42,10 @@ class Profile(Record):
             its receipt says that both are stored.
         origin: headers of a dead letter that name where the message was before, with ``{value}`` for theirs, beside
             ``original-destination``.
-        default_host: the virtual host that is there unless somebody took it away; None where any name will do.
+        default_host: the virtual host that exists unless it was deleted; None if any name works.
         replies_by_itself: whether the broker subscribes the sender to ``reply-to`` without a SUBSCRIBE.
         commit_confirms: whether the answer to COMMIT says that the messages are stored.
-        reject: the headers of a NACK without which the broker would deliver the message again at once, for ever.
+        reject: the headers of a NACK without which the broker would deliver the message again at once, forever.
         redeliveries: the header that counts how often a message was delivered before; None where there is none.
         renames_redelivered: whether a message that is delivered again has another message-id.
     """

@@ -151,7 +151,7 @@ class Bench:
 @click.option("-n", "--messages", type=click.IntRange(min=1), default=10_000, show_default=True, help="For each rate.")
 @click.option("--samples", type=click.IntRange(min=1), default=500, show_default=True, help="For each latency.")
 @click.option("--size", metavar="BYTES", type=click.IntRange(min=0), default=1024, show_default=True)
-@click.option("--destination", help="A queue to use; one of a new name is made up.")
+@click.option("--destination", help="A queue to use. [default: a new name]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with all numbers.")
 @with_target
 def bench(target: Target, messages: int, samples: int, size: int, destination: str | None, as_json: bool) -> None:

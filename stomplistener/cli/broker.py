@@ -13,8 +13,8 @@ from stomplistener.worker import signals
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=61613, show_default=True, help="0 takes a free one.")
-@click.option("--login", metavar="NAME", help="Ask clients for this name, and for the passcode.")
+@click.option("--port", type=click.IntRange(0, 65535), default=61613, show_default=True, help="0 takes a free port.")
+@click.option("--login", metavar="NAME", help="Require this name, and the passcode, from clients.")
 @click.option(
     "--passcode-file",
     metavar="FILE",
@@ -22,7 +22,7 @@ from stomplistener.worker import signals
     help="Its first line is the passcode.",
 )
 @click.option(
-    "--version", "versions", type=click.Choice(["1.0", "1.1", "1.2"]), multiple=True, help="Speak only these."
+    "--version", "versions", type=click.Choice(["1.0", "1.1", "1.2"]), multiple=True, help="Speak only these versions."
 )
 @click.option("--heartbeat", metavar="SECONDS", type=click.FloatRange(min=0), default=10.0, show_default=True)
 def broker(
@@ -30,7 +30,7 @@ def broker(
 ) -> None:
     """Run a small STOMP broker in the foreground, until Ctrl-C.
 
-    It keeps its messages in memory and is no broker for production: use it to learn, and to try a client.
+    It keeps its messages in memory and is not a broker for production: use it to learn, and to try a client.
     The first line of output is its URI.
 
     \b

@@ -18,7 +18,7 @@ from stomplistener.cli.terminal import show as write
 @click.command()
 @click.argument("queue")
 @form_options()
-@click.option("-n", "--count", type=click.IntRange(min=1), help="End after so many messages.")
+@click.option("-n", "--count", type=click.IntRange(min=1), help="End after this number of messages.")
 @where_option
 @idle_option(1.0)
 @with_target

@@ -50,7 +50,7 @@ class Composer:
 
     def body(self) -> bytes:
         """The whole body, as it was given."""
-        # What is no text in this locale comes back as the bytes that were typed.
+        # What is not text in this locale comes back as the bytes that were typed.
         return self.source().read() if self.message is None else _encoded(self.message)
 
     def compose(self, data: bytes, number: int) -> tuple[bytes | str, dict[str, Any]]:
@@ -95,7 +95,7 @@ def _check_json(body: bytes | str, number: int) -> None:
     try:
         json.loads(body)
     except ValueError as error:
-        raise click.UsageError(f"--json: the body of message {number:,} is no JSON: {error}") from None
+        raise click.UsageError(f"--json: the body of message {number:,} is not JSON: {error}") from None
 
 
 def lines_of(source: IO[bytes]) -> Iterator[bytes]:
@@ -140,11 +140,11 @@ _OPTIONS = (
     click.option("-f", "--file", type=click.File("rb"), help="Take the body from a file; - is stdin."),
     header_option("A header; may be repeated."),
     click.option("-t", "--content-type", metavar="TYPE", help="The MIME type of the body."),
-    click.option("--json", "as_json", is_flag=True, help="The body is JSON: check it, and say so in its content-type."),
-    click.option("--bytes", "as_bytes", is_flag=True, help="Send bytes though the body is text."),
+    click.option("--json", "as_json", is_flag=True, help="The body is JSON: check it, and set its content-type."),
+    click.option("--bytes", "as_bytes", is_flag=True, help="Send the body as bytes, even if it is text."),
     click.option(
         "--template/--no-template", "expand", default=None,
-        help="Fill in {n}, {uuid} and {now}: also in a file and stdin, or nowhere. Else in MESSAGE and headers.",
+        help="Fill in {n}, {uuid} and {now} in a file and stdin, too, or nowhere. By default in MESSAGE and headers.",
     ),
     click.option("--text", is_flag=True, hidden=True, expose_value=False, callback=_told),
 )  # fmt: skip

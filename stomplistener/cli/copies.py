@@ -67,12 +67,12 @@ def from_line(text: bytes) -> Copy:
     """
     line = json.loads(text)
     if not isinstance(line, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     headers, destination = line.get("headers", {}), line.get("destination", "")
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-        raise ValueError("its headers are no object of strings")
+        raise ValueError("its headers are not an object of strings")
     if not isinstance(destination, str):
-        raise ValueError("its destination is no string")
+        raise ValueError("its destination is not a string")
     if isinstance(packed := line.get("body_base64"), str):
         body = base64.b64decode(packed, validate=True)
     elif isinstance(plain := line.get("body"), str):

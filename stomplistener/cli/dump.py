@@ -24,11 +24,11 @@ AHEAD = 1_000_000
 
 @click.command()
 @click.argument("queue")
-@click.option("--take", is_flag=True, help="Take each message from the queue when its line is written.")
-@click.option("-n", "--count", type=click.IntRange(min=1), help="End after so many messages.")
+@click.option("--take", is_flag=True, help="Take each message from the queue after its line is written.")
+@click.option("-n", "--count", type=click.IntRange(min=1), help="End after this number of messages.")
 @where_option
 @idle_option(2.0)
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing when all went well.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on success.")
 @with_target
 def dump(
     target: Target, queue: str, take: bool, count: int | None, where: str | None, idle: float, quiet: bool

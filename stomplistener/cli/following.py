@@ -68,8 +68,8 @@ class Follower(Listener):
         """Have it go on until its end.
 
         Args:
-            seconds: after which to end; None for ever.
-            idle: seconds without a message after which to end; None for ever.
+            seconds: after which to end; None forever.
+            idle: seconds without a message after which to end; None forever.
 
         Returns:
             the number of the signal that ended it, or 0.
@@ -127,7 +127,7 @@ def follow(
     finally:
         follower.end()
         # Before the connection ends: Artemis counts what is unacknowledged at the end of a connection, and not at the
-        # end of a subscription, as delivered in vain, and makes it a dead letter when it has come so ten times.
+        # end of a subscription, as a failed delivery, and makes it a dead letter after ten of them.
         for subscription in subscriptions:
             with suppress(StompError):
                 subscription.unsubscribe(confirm=True, timeout=GOODBYE)

@@ -86,7 +86,7 @@ def form_options(json_option: str = "--json") -> Callable[[Callable[..., Any]], 
     """
     options = (
         click.option(json_option, "as_json_lines", is_flag=True, help="Show one JSON object a line."),
-        click.option("--body", "as_body", is_flag=True, help="Show nothing but the bodies, one a line."),
+        click.option("--body", "as_body", is_flag=True, help="Show only the bodies, one a line."),
         click.option(
             "--format", "template", metavar="TEMPLATE",
             help=r"Show what you write here, with {body}, {id}, {destination}, {headers}, {size}, {n}, {now}, and "

@@ -44,30 +44,33 @@ def _watch_pipe(gone: Callable[[], object]) -> None:
 @click.command()
 @click.argument("destinations", nargs=-1, required=True, metavar="DESTINATION…")
 @form_options()
-@click.option("-n", "--count", type=click.IntRange(min=1), help="End after so many messages.")
-@click.option("--for", "seconds", metavar="SECONDS", type=click.FloatRange(min=0), help="End after so long.")
+@click.option("-n", "--count", type=click.IntRange(min=1), help="End after this number of messages.")
+@click.option("--for", "seconds", metavar="SECONDS", type=click.FloatRange(min=0), help="End after this time.")
 @click.option(
-    "--idle", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="End when nothing came for so long."
+    "--idle",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End after this time without a message.",
 )
 @click.option(
     "--ack",
     type=click.Choice(["client-individual", "client", "auto"]),
     default="client-individual",
     show_default=True,
-    help="How messages are acknowledged: each when it was shown, or (auto) by the broker when it sends it.",
+    help="How messages are acknowledged: each after it was shown, or (auto) by the broker when it sends it.",
 )
 @click.option("--keep", is_flag=True, help="Acknowledge nothing: the messages go back to their queue at the end.")
 @click.option("--selector", metavar="SQL", help="Only messages whose headers match.")
 @click.option("--durable", metavar="NAME", help="The name of a durable subscription to a topic; needs --client-id.")
-@click.option("--client-id", metavar="NAME", help="Whose durable subscription it is, for ActiveMQ and Artemis.")
+@click.option("--client-id", metavar="NAME", help="The owner of the durable subscription, for ActiveMQ and Artemis.")
 @click.option(
     "--prefetch",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Messages that the broker may send ahead of their acknowledgements.  [default: --count, else the broker's]",
+    help="Messages that the broker may send ahead of their acknowledgements.  [default: --count, or the broker's]",
 )
 @header_option("A header for SUBSCRIBE; may be repeated.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not say when it listens.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report when it listens.")
 @with_target
 def listen(
     target: Target,
@@ -113,7 +116,7 @@ def listen(
       host = "/shop"                        the virtual host
       heartbeat = [10, 10]                  seconds
 
-    Exit codes: 0 the count is reached, the time is over, or the reader of the pipe went away; 1 refused;
+    Exit codes: 0 the count is reached, the time is over, or the reader of the pipe has ended; 1 refused;
     2 wrong use; 3 no connection; 4 no answer in time; 130 Ctrl-C, 143 SIGTERM.
     """
     if keep and ack == "auto":

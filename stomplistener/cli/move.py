@@ -96,11 +96,11 @@ class Mover:
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="[DST]", required=False)
-@click.option("-n", "--count", type=click.IntRange(min=1), help="Move so many, at the most.")
+@click.option("-n", "--count", type=click.IntRange(min=1), help="Move at most this number of messages.")
 @where_option
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Messages per second, at the most.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="The highest rate, in messages per second.")
 @idle_option(2.0)
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing when all went well.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on success.")
 @with_target
 def move(
     target: Target,
@@ -132,7 +132,7 @@ def move(
     4 no answer in time; 130 Ctrl-C.
     """
     if source == destination:
-        raise click.UsageError("SRC and DST are the same queue: its messages would move for ever")
+        raise click.UsageError("SRC and DST are the same queue: its messages would move forever")
     pace, began = Pace(rate), time.perf_counter()
     size = BATCH if rate is None else max(1, min(BATCH, int(rate / 4)))
     with target.connection(name="move") as connection:

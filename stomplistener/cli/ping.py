@@ -23,7 +23,7 @@ from stomplistener.worker.exits import Exit, exit_of
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each broker.")
 @with_target
 def ping(target: Target, as_json: bool) -> None:
-    """Connect to a broker, or to each of a failover, and tell who answers; if nobody does, why, and what helps.
+    """Connect to a broker, or to each of a failover, and show which answers; if none does, show the cause and a remedy.
 
     The first thing to run when nothing works. It logs in, measures round trips and sends no message.
 

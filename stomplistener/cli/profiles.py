@@ -88,7 +88,7 @@ def read(path: Path | None) -> Profiles:
     except OSError as error:
         raise click.UsageError(f"the profile file {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"the profile file {path} is no TOML: {error}") from None
+        raise click.UsageError(f"the profile file {path} is not TOML: {error}") from None
     _check_names(said, ("default", "profiles"), str(path))
     profiles = said.get("profiles", {})
     if not isinstance(profiles, dict):

@@ -13,10 +13,10 @@ from stomplistener.cli.terminal import say
 @click.command()
 @click.argument("queue")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("-n", "--count", type=click.IntRange(min=1), help="Drop so many, at the most.")
+@click.option("-n", "--count", type=click.IntRange(min=1), help="Drop at most this number of messages.")
 @where_option
 @idle_option(2.0)
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing when all went well.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on success.")
 @with_target
 def purge(
     target: Target, queue: str, yes: bool, count: int | None, where: str | None, idle: float, quiet: bool

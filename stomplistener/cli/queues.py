@@ -25,7 +25,7 @@ def idle_option(default: float) -> Callable[[Callable[..., Any]], Callable[..., 
     """The option ``--idle`` of commands that end when a queue is empty, which no broker says."""
     return click.option(
         "--idle", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), default=default, show_default=True,
-        help="The queue counts as empty when nothing came for so long.",
+        help="The queue counts as empty after this time without a message.",
     )  # fmt: skip
 
 

@@ -17,13 +17,16 @@ from stomplistener.cli.terminal import say
 
 @click.command()
 @click.argument("queue")
-@click.option("-c", "--command", metavar="CMD", required=True, help="What the shell runs for each message.")
-@click.option("-n", "--count", type=click.IntRange(min=1), help="End after so many messages.")
+@click.option("-c", "--command", metavar="CMD", required=True, help="The shell command for each message.")
+@click.option("-n", "--count", type=click.IntRange(min=1), help="End after this number of messages.")
 @click.option(
-    "--idle", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="End when nothing came for so long."
+    "--idle",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End after this time without a message.",
 )
 @click.option("-t", "--content-type", metavar="TYPE", help="The MIME type of the answers.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not say when it listens.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report when it listens.")
 @with_target
 def reply(
     target: Target,
@@ -45,14 +48,14 @@ def reply(
       stomplistener reply /queue/upper --command 'tr a-z A-Z'
       stomplistener reply /queue/prices --command ./price.py -t application/json
 
-    Exit codes: 0 the count is reached, or nothing came for so long; 1 the broker refused; 2 wrong use; 3 no connection;
+    Exit codes: 0 the count is reached, or --idle is over; 1 the broker refused; 2 wrong use; 3 no connection;
     4 no answer in time; 130 Ctrl-C, 143 SIGTERM.
     """
     with target.connection(name="reply") as connection:
         follower = Follower(lambda message: _answer(connection, message, command, content_type), count=count)
 
         def subscribe() -> Iterator[Subscription]:
-            # One at a time, so that the others go to whoever is free.
+            # One at a time, so that the others go to a free consumer.
             ahead = 1 if target.profile(connection) is not None else None
             yield connection.subscribe(queue, ack="client-individual", prefetch=ahead, confirm=True)
             if not quiet:

@@ -44,8 +44,8 @@ class Reader:
 @click.argument("queue", required=False)
 @click.option("-f", "--file", type=click.File("rb"), default="-", help="Read a file instead of stdin.")
 @click.option("--from", "first", metavar="LINE", type=click.IntRange(min=1), default=1, help="Begin with this line.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Messages per second, at the most.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing when all went well.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="The highest rate, in messages per second.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on success.")
 @with_target
 def restore(target: Target, queue: str | None, file: IO[bytes], first: int, rate: float | None, quiet: bool) -> None:
     """Send the messages that "stomplistener dump" wrote, from stdin, to a queue, or each to its own destination.

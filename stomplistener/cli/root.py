@@ -37,7 +37,7 @@ _INTERRUPTED = 130
 
 
 class Root(click.Group):
-    """A group whose failures are one line on stderr and an exit code, never a traceback for what is no bug."""
+    """A group whose failures are one line on stderr and an exit code, never a traceback for what is not a bug."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
@@ -91,7 +91,7 @@ def _log(ctx: click.Context, _param: click.Parameter, verbose: int) -> None:
     if verbose:
         level = "DEBUG" if verbose > 1 else "INFO"
         logs.configure("text", level)
-        # A worker sets up its log once more, as its own options say; this is the least of them.
+        # A worker sets up its log again, as its own options say; this is the least of them.
         default = {"log_level": level.lower()}
         ctx.default_map = {**(ctx.default_map or {}), **default, "worker": default}
 
@@ -105,7 +105,7 @@ def _verbose_option() -> click.Option:
         envvar=environment_name("--verbose"),
         expose_value=False,
         callback=_log,
-        help="Log to stderr what the library does; -vv with every frame.",
+        help="Log to stderr what the library does; -vv shows every frame.",
     )
 
 
@@ -118,8 +118,8 @@ def cli() -> None:
     """Listen to STOMP brokers, send to them, find out what is wrong with them, and run workers.
 
     \b
-    Which broker: --url, else --profile, else the environment's STOMP_URL,
-    else the default profile of the file that "listen --help" describes.
+    Which broker: --url, otherwise --profile, otherwise the environment's STOMP_URL,
+    otherwise the default profile of the file that "listen --help" describes.
 
     \b
       stomplistener ping tcp://localhost:61613      does it answer? if not, why?
@@ -137,10 +137,10 @@ def cli() -> None:
 
     \b
     Exit codes:
-      0    done; also when the reader of a pipe went away
+      0    done; also when the reader of a pipe has ended
       1    the broker refused, or the work failed
       2    wrong use: an option, a broker URI, a missing package
-      3    no connection, or none any more
+      3    no connection, or the connection was lost
       4    out of time
       130  interrupted by Ctrl-C (past 128: a signal's number + 128)
     """

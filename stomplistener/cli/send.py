@@ -21,10 +21,10 @@ from stomplistener.cli.terminal import say
 @click.argument("message", required=False)
 @with_composer
 @click.option("-l", "--lines", is_flag=True, help="Send each line of --file, or of stdin, as a message.")
-@click.option("--repeat", type=click.IntRange(min=1), help="Send so many times.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Messages per second, at the most.")
-@click.option("--no-confirm", is_flag=True, help="Ask for no receipt: faster, and may be lost.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing when all went well.")
+@click.option("--repeat", type=click.IntRange(min=1), help="Send the message this number of times.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="The highest rate, in messages per second.")
+@click.option("--no-confirm", is_flag=True, help="Ask for no receipt: faster, but messages may be lost.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on success.")
 @with_target
 def send(
     target: Target,

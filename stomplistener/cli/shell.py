@@ -77,7 +77,7 @@ def _lines(interpreter: Interpreter, stack: ExitStack) -> Iterator[str]:
     session: PromptSession[str] = PromptSession(
         history=FileHistory(str(_history())),
         completer=_completer(interpreter),
-        # As readline does it: the tabulator completes at once, and no menu jumps up while somebody types.
+        # As readline does it: the tabulator completes at once, and no menu appears while a person types.
         complete_style=CompleteStyle.READLINE_LIKE,
         complete_while_typing=False,
         reserve_space_for_menu=0,

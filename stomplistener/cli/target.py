@@ -101,10 +101,10 @@ _OPTIONS = (
     ),
     _option("--ask-passcode", is_flag=True, help="Ask for the passcode, without showing it."),
     _option("--host", metavar="NAME", help="The virtual host, such as / for RabbitMQ."),
-    _option("--stomp-version", type=click.Choice(list(VERSIONS)), help="Offer this version of STOMP alone."),
+    _option("--stomp-version", type=click.Choice(list(VERSIONS)), help="Offer only this version of STOMP."),
     _option(
         "--broker", type=click.Choice([name for name in PROFILES if name != "testing"]),
-        help="Which broker it is, where it does not say so itself.",
+        help="Which broker it is, if it does not name itself.",
     ),
     _option(
         "--timeout", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,

@@ -35,7 +35,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def encodes(text: str, stream: IO[str] | None = None) -> bool:
-    """Whether the encoding of a stream, stdout where None, has all characters of a text."""
+    """Whether the encoding of a stream, stdout if None, has all characters of a text."""
     try:
         text.encode(getattr(stream or sys.stdout, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):

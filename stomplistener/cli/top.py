@@ -137,7 +137,7 @@ def _empty(*, wide: bool) -> Table:
 @click.command()
 @click.argument("workers", nargs=-1, metavar="[WORKER]…")
 @click.option("--interval", metavar="SECONDS", type=click.FloatRange(min=0.05), default=1.0, show_default=True)
-@click.option("-n", "--count", type=click.IntRange(min=1), help="End after so many tables.")
+@click.option("-n", "--count", type=click.IntRange(min=1), help="End after this number of tables.")
 def top(workers: tuple[str, ...], interval: float, count: int | None) -> None:
     """Show what workers do, as a live table: rates, what waits, errors, reconnects.
 

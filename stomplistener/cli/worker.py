@@ -14,8 +14,8 @@ from stomplistener.worker.command import run_and_exit, with_run_options
 def worker(target: str, options: RunOptions) -> None:
     """Run the listeners that MODULE:APP declares, until SIGTERM, SIGINT or SIGHUP.
 
-    Then no further message is begun, running handlers may end within --grace, and what was not finished goes back to
-    its queue. A second signal ends it at once.
+    Then the worker begins no further message, running handlers may end within --grace, and unfinished messages go back
+    to their queue. A second signal ends the worker at once.
 
     \b
     handlers.py:
@@ -32,7 +32,8 @@ def worker(target: str, options: RunOptions) -> None:
       stomplistener worker handlers:app --processes 4 --alive-file /run/alive --log-format json
       stomplistener worker handlers:app --reload
 
-    Brokers come from --url, else from the program, else from STOMP_URL (STOMP_URL_BILLING for a connection "billing").
+    Brokers come from --url, otherwise from the program, otherwise from STOMP_URL (STOMP_URL_BILLING for a connection
+    "billing").
 
     Exit codes: 0 ended gracefully; 1 the application failed or a subscription was refused; 2 wrong use; 3 a connection
     could not be made or was lost for good; 4 handlers had not ended within --grace; 128 + n ended at once by signal n.

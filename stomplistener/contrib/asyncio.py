@@ -54,11 +54,12 @@ class _EventLoop:
 
 
 class AsyncConnection(LoopConnection):
-    """A connection for ``async with``: connects, and disconnects gracefully. To be made in a coroutine.
+    """A connection for ``async with``: connects, and disconnects gracefully. Create it in a coroutine.
 
     Args:
-        uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
-        timeout: seconds that a call waits where it does not say; None waits for ever. ``asyncio.timeout`` works, too.
+        uri: as for :class:`stomplistener.Connection`; give its other arguments by name.
+        timeout: seconds that a call without a ``timeout`` of its own waits; None waits forever. ``asyncio.timeout``
+            works, too.
     """
 
     def __init__(self, uri: str, *, timeout: float | None = 30.0, **options: Any) -> None:
@@ -67,11 +68,11 @@ class AsyncConnection(LoopConnection):
     def consume(
         self, destination: str, *, ack: str = "client-individual", headers: StrHeaders = None, **options: Any
     ) -> AsyncMessages:
-        """Messages to receive: subscribes in ``async with``. Arguments as :meth:`stomplistener.Connection.consume`."""
+        """Return messages for ``async with``, which subscribes; see :meth:`stomplistener.Connection.consume`."""
         return AsyncMessages(self, destination, ack=ack, headers=headers, **options)
 
     def transaction(self, headers: StrHeaders = None) -> AsyncTransaction:
-        """A transaction for ``async with``: commits at its end, or aborts on an exception."""
+        """Return a transaction for ``async with``: it commits at the end, or aborts on an exception."""
         return AsyncTransaction(self, headers)
 
     async def __aenter__(self) -> Self:
@@ -87,16 +88,16 @@ class AsyncConnection(LoopConnection):
 class AsyncMessages(LoopMessages):
     """The messages of one subscription, for ``async with`` and ``async for``; several tasks may share them.
 
-    The iteration goes on after a reconnect, and stops after ``stop()`` or when the connection is closed for good. What
-    was not acknowledged when it ends, the broker gives to others.
+    The iteration goes on after a reconnect, and stops after ``stop()`` or when the connection is closed for good. Then
+    the broker delivers unacknowledged messages to other consumers.
     """
 
     async def handle(self, handler: Callable[[Message], Awaitable[object]], concurrency: int = 1) -> None:
-        """Give each message to a coroutine function, until ``stop()``: then those that run come to their end.
+        """Pass each message to a coroutine function, until ``stop()``; running handlers then finish.
 
         Args:
-            handler: the message is acknowledged when it has finished, rejected when it has raised, and given back to
-                the broker when it is cancelled.
+            handler: the coroutine function. The message is acknowledged when it has finished, rejected when it has
+                raised, and delivered again when it is cancelled.
             concurrency: how many run at a time; with more than one, messages are handled out of order.
         """
         async with asyncio.TaskGroup() as group:

@@ -28,17 +28,17 @@ END_SECONDS = 1.0
 class StompHandler(logging.Handler):
     """Publishes each record as a message: its formatted text, with the headers ``level`` and ``logger``.
 
-    A thread of the handler sends; ``emit`` only lines the record up. If ``capacity`` records wait already, the new one
-    is dropped and counted, and the next message that is sent says how many in its header ``dropped``. Thread-safe.
+    A thread of the handler sends; ``emit`` only queues the record. If ``capacity`` records wait already, the handler
+    drops the new one and counts it. The header ``dropped`` of the next message has their number. Thread-safe.
 
     Records of the loggers in ``ignore``, and those of the sending thread, are not published: each would cause the next.
 
     Args:
-        connection: sends; the caller connects and ends it. It is best one that has nothing else to do.
-        destination: where to.
+        connection: the connection to send with; the caller connects and ends it. Best use one for this purpose only.
+        destination: where to send.
         headers: more headers of each message.
         capacity: how many records may wait.
-        ignore: names of loggers; their children are meant, too.
+        ignore: names of loggers, including their children.
         level: as for ``logging.Handler``.
 
     Raises:
@@ -78,7 +78,7 @@ class StompHandler(logging.Handler):
         return self._dropped
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Line a record up. Never waits."""
+        """Queue a record. Never waits."""
         thread = self._thread
         if f"{record.name}.".startswith(self._ignored) or (thread is not None and record.thread == thread.ident):
             return

@@ -4,7 +4,7 @@ The entry point ``opentelemetry_instrumentor`` lets ``opentelemetry-instrument``
 
     StomplistenerInstrumentor().instrument()
 
-It replaces functions of the library while it is on. While it is off, no code of it runs.
+While it is on, it replaces functions of the library. While it is off, none of its code runs.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _sending: ContextVar[bool] = ContextVar("sending", default=False)
 class StomplistenerInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Makes spans and metrics by OpenTelemetry's semantic conventions for messaging.
 
-    ``instrument(tracer_provider=…, meter_provider=…)`` begins, for all connections; listeners that were subscribed
-    before stay without spans. ``uninstrument()`` ends.
+    ``instrument(tracer_provider=…, meter_provider=…)`` starts it for all connections; listeners that were subscribed
+    earlier have no spans. ``uninstrument()`` ends it.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:

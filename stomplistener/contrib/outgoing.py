@@ -15,7 +15,7 @@ from stomplistener.connection import Body
 from stomplistener.protocol import Frame, commands, encode
 
 UNSET: Any = object()
-"""Stands for an argument that was left out, where None is a value."""
+"""Stands for an argument that was left out, if None is a value."""
 
 _OF_THE_FRAME = ("destination", "content-length")
 
@@ -25,14 +25,14 @@ _KNOWS_ALL = Dialect("artemis")
 
 @dataclass(frozen=True)
 class SentMessage:
-    """A message that a test mode kept instead of sending it.
+    """A message that was kept in a test instead of being sent.
 
     Attributes:
         destination: where it would have gone.
         body: as bytes.
         headers: those of the SEND frame, ``content-type`` and ``persistent`` among them.
         connection: the name of the connection.
-        options: the options that each broker spells its own way, such as ``{"priority": 7}``.
+        options: the options that each broker spells differently, such as ``{"priority": 7}``.
     """
 
     destination: str
@@ -93,7 +93,7 @@ def checked_frame(
     Raises:
         ValueError: the destination is missing or an option is out of range.
         InvalidHeader: a header cannot be sent in STOMP.
-        TypeError: the body is neither bytes nor text, a header is no text, or there is no such option.
+        TypeError: the body is neither bytes nor text, a header is not text, or there is no such option.
     """
     for name, value in (headers or {}).items():
         if not isinstance(value, str):

@@ -1,7 +1,7 @@
-"""A connection to send by in each process of a web server: made on first use, ended gracefully with the process.
+"""A connection for sending in each process of a web server: made at the first use, ended gracefully with the process.
 
 A web server imports the application, may fork, and starts threads that serve requests. Nothing here connects before the
-first request that sends. What was connected before a fork stays the parent's: the child makes a connection of its own.
+first request that sends. A connection that was made before a fork belongs to the parent: the child makes its own.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Publisher:
         self._connection = Connection(uri, **options)
 
     def connection(self, timeout: float | None = DEFAULT) -> Connection:
-        """The connection, made now if this process has none; while it is cut off, as it is: calls on it wait.
+        """Return the connection, and connect if this process has none. After a loss its calls wait for the next one.
 
         Args:
-            timeout: seconds to wait for it; the connection's own timeout where it is left out.
+            timeout: seconds to wait for it; by default the connection's own timeout.
 
         Raises:
             ConnectFailed: it could not be made; the next use tries again.
@@ -54,9 +54,9 @@ class Publisher:
         return connection
 
     def close(self, timeout: float | None = DEFAULT) -> None:
-        """Disconnect gracefully; the next use connects anew. What ends by ``os._exit`` has to call it by itself.
+        """Disconnect gracefully; the next use connects again. A process that ends by ``os._exit`` must call it.
 
         Args:
-            timeout: seconds to wait for receipts and the broker's goodbye.
+            timeout: seconds to wait for receipts and for the broker's answer to DISCONNECT.
         """
         self._connection.disconnect(timeout)

@@ -140,7 +140,7 @@ class Vocabulary:
 def nearest(name: str, known: Mapping[str, object]) -> str:
     """A question that names the known name most like this one; nothing where none is like it."""
     by_small_letters = {each.lower(): each for each in known}
-    # Only when somebody mistyped: it takes a while to import.
+    # Only after a typing error: the import takes a while.
     from difflib import get_close_matches
 
     found = get_close_matches(name[:64].lower(), by_small_letters, n=1)

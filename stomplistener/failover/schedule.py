@@ -1,4 +1,4 @@
-"""Where to connect next, and when: a sequence of attempts that whoever connects works through until one succeeds.
+"""Where to connect next, and when: a sequence of attempts that the caller makes until one succeeds.
 
 A **pass** is one trip through the list of brokers, each tried once, with no wait between them; the waits stand between
 passes and grow. There is no clock here: an attempt says how long to wait before it, and the caller waits.
@@ -45,12 +45,12 @@ class Attempt(Record):
 class Schedule:
     """The attempts that a broker URI asks for.
 
-    It carries the delay from one outage to the next, and the list last read from ``update_uris_url``.
-    One thread at a time may work through a start or an outage; ``probes`` and ``spares`` may be used beside it.
+    It keeps the delay from one outage to the next, and the list last read from ``update_uris_url``. One thread at a
+    time may work through a start or an outage; other threads may use ``probes`` and ``spares`` meanwhile.
 
     Args:
         uri: the brokers, and how to go from one to the next.
-        random: the dice for the order and the jitter; by default those of the operating system.
+        random: the random source for order and jitter; by default that of the operating system.
         read_uris: reads the file that ``update_uris_url`` names; raises OSError or InvalidURI.
 
     Attributes:
@@ -96,8 +96,8 @@ class Schedule:
     def outage(self, lost: Broker, lived: float) -> Iterator[Attempt]:
         """The attempts after the loss of a connection, the broker just lost last in each pass.
 
-        They end after ``max_reconnect_attempts`` passes, counted afresh for every outage. The delay starts afresh only
-        if the connection was a good one, so that a broker that welcomes and throws out is asked ever more rarely.
+        They end after ``max_reconnect_attempts`` passes, counted from 0 for every outage. The delay starts again only
+        if the connection lived long enough. So the waits grow for a broker that accepts connections and closes them.
 
         Args:
             lost: the broker whose connection ended.

@@ -7,9 +7,9 @@
     broker  = scheme "://" [ login [ ":" passcode ] "@" ] host ":" port [ "/" virtual-host ] [ "?" options ]
     options = option *( ( "&" | "," ) option )
 
-For ``ws`` and ``wss`` the path is the URL's; ``unix:///path`` names a socket. Everything wrong in the text is found
-here, with no look-up and no file read, and no complaint repeats what may be a secret.
-The rules are those of ActiveMQ's failover transport reference, made strict where its client lets an error pass unseen.
+For ``ws`` and ``wss`` the path is the URL's; ``unix:///path`` names a socket. This module finds every error in the
+text, without a look-up and without reading a file. No exception repeats a part that may be a secret. The rules are
+those of ActiveMQ's failover transport reference, but strict, where ActiveMQ's client overlooks an error.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class BrokerOptions(Options):
         connection_timeout: ``connectionTimeout``, time for one attempt, from the name look-up to CONNECTED, in seconds.
         tcp_no_delay: ``tcpNoDelay``, send small packets at once.
         keep_alive: ``keepAlive``, let the kernel probe an idle connection.
-        ca_file: ``caFile``, the certificates to trust; those of the system where None.
+        ca_file: ``caFile``, the certificates to trust; those of the system if None.
         cert_file: ``certFile``, the client's own certificate.
-        key_file: ``keyFile``, its key, where that is not in ``cert_file``.
-        key_password: ``keyPassword``, which opens the key.
+        key_file: ``keyFile``, its key, if that is not in ``cert_file``.
+        key_password: ``keyPassword``, the password of the key.
         verify_hostname: ``verifyHostname``, check that the certificate names the host.
-        proxy: ``proxy``, the URL of a proxy to go through; ``env`` takes that of the environment.
+        proxy: ``proxy``, the URL of a proxy; ``env`` takes the proxy of the environment.
     """
 
     connection_timeout: float = option("connectionTimeout", milliseconds(1), 30.0)
@@ -98,10 +98,10 @@ class Broker(Record):
         host: name or address, in small letters and without brackets; empty for unix.
         port: 1 to 65535; 0 for unix.
         path: the path of a WebSocket URL, or of the socket for unix; empty for tcp and ssl.
-        virtual_host: what to ask for in CONNECT; None where the URI names none.
-        login: user name for this broker, None where the URI names none.
-        passcode: passcode for this broker, None where the URI names none.
-        options: all else.
+        virtual_host: the virtual host for CONNECT; None if the URI names none.
+        login: user name for this broker, None if the URI names none.
+        passcode: passcode for this broker, None if the URI names none.
+        options: all other options.
     """
 
     scheme: str
@@ -151,19 +151,21 @@ class FailoverOptions(Options):
         initial_reconnect_delay: wait before the first pass after a loss, and between the first two passes of a start.
         max_reconnect_delay: cap of every wait, jitter included.
         use_exponential_back_off: False: every wait is ``initial_reconnect_delay``.
-        reconnect_delay_exponent: factor on the wait after each wait; ``backOffMultiplier`` is the same option.
-        reconnect_delay_jitter: up to so much is added to a wait, drawn anew each time and never part of what grows.
-        max_reconnect_attempts: failed passes allowed after a loss; -1 no limit, 0 never reconnect.
-        startup_max_reconnect_attempts: the same until the first success; -1 use ``max_reconnect_attempts``, 0 one pass.
-        timeout: how long a SEND waits for a connection; None for ever.
+        reconnect_delay_exponent: factor by which each wait is longer; ``backOffMultiplier`` is the same option.
+        reconnect_delay_jitter: a random time up to this is added to each wait; it is never part of what grows.
+        max_reconnect_attempts: failed passes allowed after a loss; -1 for no limit, 0 to never reconnect.
+        startup_max_reconnect_attempts: the same until the first success; -1 takes ``max_reconnect_attempts``, 0 is one
+            pass.
+        timeout: how long a SEND waits for a connection; None forever.
         randomize: shuffle the list before each pass.
         priority_backup: return to a preferred broker when it comes back.
-        priority_uris: the preferred brokers; the first of the list where empty.
-        backup: keep connections to other brokers in hand.
-        backup_pool_size: how many.
-        warn_after_reconnect_attempts: warn at the first failed pass and at every so many; 0 and below not at all.
-        track_messages: ask a receipt for every SEND and keep it until that comes.
-        max_cache_size: bound of the SENDs so kept, in bytes.
+        priority_uris: the preferred brokers; if empty, the first of the list.
+        backup: keep standby connections to other brokers.
+        backup_pool_size: the number of standby connections.
+        warn_after_reconnect_attempts: warn at the first failed pass and after each such number; 0 or less for no
+            warning.
+        track_messages: ask for a receipt of every SEND and keep the message until the receipt arrives.
+        max_cache_size: bound of the messages kept for that, in bytes.
         update_uris_url: a file of further brokers, read before each pass: a path or ``file:`` URL.
         nested: options given to every broker, as pairs of a field of BrokerOptions and a value. Those of the URI
             have them already; brokers that come from elsewhere need ``Broker.with_options``.

@@ -1,7 +1,7 @@
 """The frames of a client, one stateless function a command, each checking what its version allows.
 
 All are pure and thread-safe, return a :class:`Frame`, take ``headers`` that are added last and win over the arguments,
-and raise :class:`ProtocolError` if the version has no way to say it, ``ValueError`` for an argument out of range and
+and raise :class:`ProtocolError` if the version cannot express it, ``ValueError`` for an argument out of range and
 ``TypeError`` for one of a wrong type. The type of each header is checked by ``encode``.
 Source: the STOMP specifications, sections Connecting and Client Frames.
 """
@@ -37,7 +37,7 @@ def connect(
     Args:
         versions: the versions to offer; ``version`` offers one alone.
         host: the virtual host, required from 1.1 on.
-        heartbeat: seconds between the beats that we can send, and that we want to receive; 0 for none.
+        heartbeat: seconds between the heartbeats that we can send, and that we want to receive; 0 for none.
     """
     offered = sorted({version_rules(name).name for name in ((version,) if version else versions)})
     if not offered:
@@ -68,7 +68,7 @@ def stomp(
     *,
     version: str | None = None,
 ) -> Frame:
-    """STOMP: CONNECT under the name that servers of 1.0 do not know."""
+    """STOMP: the same as CONNECT, by a name that servers of 1.0 do not know."""
     offered = (version,) if version else tuple(versions)
     if "1.0" in offered:
         raise ProtocolError("STOMP 1.0 knows CONNECT, not the command STOMP")
@@ -90,7 +90,7 @@ def send(
 
     Args:
         auto_content_length: False leaves content-length out (ActiveMQ then makes a TextMessage); a body with a NUL
-            cannot be sent so.
+            needs the header.
     """
     if version not in VERSIONS:
         version_rules(version)
@@ -218,7 +218,7 @@ def _transaction(command: str, transaction: str, headers: StrHeaders, receipt: s
 
 
 def disconnect(receipt: str | None = None, headers: StrHeaders = None, *, version: str = _NEWEST) -> Frame:
-    """DISCONNECT; its receipt says that the broker has processed everything before it."""
+    """DISCONNECT; its receipt says that the broker has processed all earlier frames."""
     version_rules(version)
     return _frame("DISCONNECT", {}, headers, receipt=receipt)
 

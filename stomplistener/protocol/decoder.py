@@ -553,7 +553,7 @@ class _Junk:
 
 
 def _content_length(block: str) -> int | None:
-    """The content-length among header lines, None if there is none; ValueError with its text if it is no number."""
+    """The content-length among header lines, None if there is none; ValueError with its text if it is not a number."""
     start = block.find("\ncontent-length:")
     if start < 0:
         return None

@@ -82,7 +82,7 @@ class Frame:
         command: ``SEND``, ``MESSAGE``, …
         headers: a mapping, or pairs if a header repeats; copied.
         body: bytes; copied unless they are ``bytes`` already, so the caller may reuse a bytearray.
-        problem: what was wrong with a received frame that was read all the same, None for nothing.
+        problem: what was wrong with a received frame that could be read nevertheless; None for nothing.
 
     Raises:
         TypeError: the body is not bytes.
@@ -117,7 +117,7 @@ class Frame:
         return headers
 
     def header(self, key: str) -> str | None:
-        """One header, or None. Cheaper than ``headers`` as long as no other header of the frame was read."""
+        """Return one header, or None. Cheaper than ``headers`` if no other header of the frame was read."""
         fields = self.fields
         return fields.get(key) if isinstance(fields, dict) else self.headers.get(key)
 

@@ -27,7 +27,7 @@ written together, since then they become suspects together.
 **Interruptions.** A signal handler may raise at any instruction of the main thread, or call again into the session.
 So every method here makes all it needs first and registers it last, and ``unconfirmed``, ``requests`` and ``resend``
 are what counts: the index, the bytes and the receipts of a transaction follow from them, and :meth:`Ledger.withdraw`
-makes these anew.
+makes these again.
 """
 
 from __future__ import annotations

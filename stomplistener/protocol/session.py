@@ -61,9 +61,9 @@ class Session:
     Args:
         versions: the versions to offer.
         heartbeat: seconds between beats that we can send, and that we want to receive; 0 for none.
-        new_id: gives names for receipts, subscriptions and transactions, each time another one.
+        new_id: returns a new name for a receipt, subscription or transaction at each call.
         subscription_headers: called with the CONNECTED frame and an entry whenever a SUBSCRIBE is made; its headers
-            come under the entry's own. It is how options that every broker spells otherwise survive a change of broker.
+            come under the entry's own. So options that each broker spells differently survive a change of broker.
         refusal_hint: called with the text of an ERROR that refuses CONNECT and the ``host`` that was sent; what it
             returns is added to the exception.
         unsettle: called with the context of each acknowledgement in a transaction that is aborted, or whose COMMIT is

@@ -1,5 +1,6 @@
-"""For tests and first steps: an embedded broker, a proxy that breaks connections, a listener that records; and, with
-the extra ``docker``, real brokers in containers.
+"""For tests and first steps: an embedded broker, a proxy that breaks connections, and a listener that records.
+
+With the extra ``docker`` it also starts real brokers in containers.
 
 ::
 

@@ -8,8 +8,8 @@ from typing import Protocol
 class AnyBroker(Protocol):
     """A broker for tests: an embedded :class:`~stomplistener.testing.Broker`, or a real one in a container.
 
-    What only the embedded one has (its queues, its faults) a test for any broker does without: it looks by a client,
-    and breaks connections by a :class:`~stomplistener.testing.FaultProxy`.
+    A test for any broker cannot use the queues and faults of the embedded broker. It looks with a client, and breaks
+    connections with a :class:`~stomplistener.testing.FaultProxy`.
     """
 
     @property
@@ -18,7 +18,7 @@ class AnyBroker(Protocol):
 
     @property
     def uri(self) -> str:
-        """What a client connects to, with the login and the virtual host where the broker wants them."""
+        """What a client connects to, with login and virtual host if the broker needs them."""
 
     def start(self) -> object:
         """Start it again after ``stop()``, on the same port; returns when it answers."""

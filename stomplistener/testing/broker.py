@@ -1,4 +1,4 @@
-"""An embedded STOMP broker, for tests and first steps. It is no broker for production: it keeps nothing on disk."""
+"""An embedded STOMP broker, for tests and first steps. It is not a broker for production: it keeps nothing on disk."""
 
 from __future__ import annotations
 
@@ -186,16 +186,16 @@ class Broker:
         return snapshot
 
     def published(self, destination: str) -> list[StoredMessage]:
-        """What was sent to a destination, by clients and ``publish()``, whatever became of it; the oldest first.
+        """All messages sent to a destination, by clients and ``publish()``; the oldest first.
 
-        Also to a topic that nobody is subscribed to, where a message is gone at once. Kept are the last 10,000 messages
-        or 64 MiB of all destinations together; ``clear()`` forgets them.
+        Includes messages to a topic without a subscriber, where a message is gone at once. The broker keeps the last
+        10,000 messages or 64 MiB of all destinations together; ``clear()`` forgets them.
         """
         with self._watch.lock:
             return [message.snapshot() for message in self._state.destinations.published(destination)]
 
     def messages(self, destination: str) -> list[StoredMessage]:
-        """What waits and is in nobody's hands. For a topic: what waits for any of its subscriptions."""
+        """The messages that wait and are not delivered. For a topic: those that wait for any of its subscriptions."""
         with self._watch.lock:
             queues = self._state.destinations.queues(destination)
             return [message.snapshot() for queue in queues for message in queue.waiting]
@@ -206,7 +206,7 @@ class Broker:
             return sum(len(queue.waiting) for queue in self._state.destinations.queues(destination))
 
     def unacknowledged(self, destination: str) -> list[StoredMessage]:
-        """What was delivered and is not acknowledged; acknowledged in an open transaction counts as not."""
+        """The messages that were delivered and not acknowledged; an ACK in an open transaction does not count."""
         with self._watch.lock:
             return [
                 delivery.message.snapshot()
@@ -284,7 +284,7 @@ class Broker:
     def wait_for(self, condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
         """Wait until a condition on the broker is true, and return its value.
 
-        It is evaluated anew whenever something changes at the broker, in the calling thread, with no lock held.
+        It is evaluated again after each change at the broker, in the calling thread, with no lock held.
 
         Args:
             condition: a function of no arguments, such as ``lambda: len(broker.connections) == 2``.
@@ -333,7 +333,7 @@ class Broker:
         self._set(silent=True)
 
     def speak(self) -> None:
-        """Undo ``go_silent()``: what came meanwhile is processed now."""
+        """Undo ``go_silent()``: frames that arrived meanwhile are processed now."""
         self._set(silent=False)
 
     def stop_reading(self) -> None:
@@ -353,7 +353,7 @@ class Broker:
             self._watch.changed()
 
     def answer_late(self, seconds: float, command: str | None = None, *, connection: int | None = None) -> None:
-        """Wait before each such frame is processed, and with it all behind it; 0 ends every lateness."""
+        """Delay the processing of each such frame, and of all frames behind it; 0 ends every delay."""
         with self._watch.lock:
             if seconds > 0:
                 self._add(Fault(kind="late", seconds=seconds, command=command, connection=connection, times=None))
@@ -370,7 +370,7 @@ class Broker:
         times: int | None = 1,
         connection: int | None = None,
     ) -> None:
-        """Answer the next such frames with ERROR instead of obeying them.
+        """Answer the next such frames with ERROR instead of processing them.
 
         Args:
             command: which frames; CONNECT means STOMP too, None means any.
@@ -407,7 +407,7 @@ class Broker:
         self._add(Fault(kind="cut after", command=command, times=n, reset=reset, connection=connection))
 
     def accept_and_close(self, times: int | None = 1, *, reset: bool = False) -> None:
-        """Accept the next ``times`` connections (None: all) and close each without a word."""
+        """Accept the next ``times`` connections (None: all) and close each without an answer."""
         self._add(Fault(kind="accept and close", times=times, reset=reset))
 
     def connected_then_close(self, times: int | None = 1, *, reset: bool = False) -> None:
@@ -415,7 +415,7 @@ class Broker:
         self._add(Fault(kind="connected then close", times=times, reset=reset))
 
     def withhold_receipts(self, command: str | None = None, *, connection: int | None = None) -> None:
-        """Obey frames but keep their receipts back, until ``release_receipts()``."""
+        """Process frames but keep their receipts back, until ``release_receipts()``."""
         self._add(Fault(kind="withhold", command=command, connection=connection, times=None))
 
     def release_receipts(self) -> None:

@@ -45,7 +45,7 @@ def _send(client: Peer, frame: Frame) -> None:
     destinations = client.state.destinations
     destination = absolute(_required(frame, "destination"), client.session)
     if destinations.is_gone(destination):
-        # As ActiveMQ, which keeps the connection: the message that is answered comes again otherwise, for ever.
+        # As ActiveMQ, which keeps the connection: the message that is answered comes again otherwise, forever.
         raise Refusal("no such destination", f"The connection that {destination} belonged to is gone", close=False)
     headers = frame.headers
     pairs: tuple[tuple[str, str], ...] = headers.pairs

@@ -113,9 +113,9 @@ def brokers(
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as problem:
-        raise ContainerError(f"{path} is no YAML: {problem}") from None
+        raise ContainerError(f"{path} is not YAML: {problem}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("services"), dict):
-        raise ContainerError(f"{path} has no services: it is no compose file.")
+        raise ContainerError(f"{path} has no services: it is not a compose file.")
     values = os.environ if environment is None else environment
     wanted = set(profiles)
     document, plain = _interpolate(raw, values), _interpolate(raw, {})

@@ -59,7 +59,7 @@ class Faults:
         self.waiting.append(fault)
 
     def take(self, kind: FaultKind, command: str | None, connection: int) -> Fault | None:
-        """The first fault that concerns this frame, which so happens once more."""
+        """The first fault for this frame; this counts as one use of it."""
         if not self.waiting:
             return None
         if command == "STOMP":

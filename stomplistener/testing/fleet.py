@@ -20,8 +20,8 @@ class Fleet:
             fleet.start("activemq", "rabbitmq")        # at the same time
                                                        # at the end those that it started are removed
 
-    A broker that ran before is used and left running; ``STOMPLISTENER_KEEP_BROKERS=1`` leaves all of them. For one
-    thread, as a run of tests is. Needs the extra ``docker``.
+    A broker that ran before is used and stays running; ``STOMPLISTENER_KEEP_BROKERS=1`` leaves all of them running. For
+    one thread. Needs the extra ``docker``.
 
     Args:
         compose_file: as for :func:`~stomplistener.testing.containers.brokers`.
@@ -51,7 +51,7 @@ class Fleet:
         return self.start(name)[0]
 
     def start(self, *names: str, timeout: float = 120.0) -> list[BrokerContainer]:
-        """Several brokers, running, started at the same time, but each after those that it depends on.
+        """Start several brokers at the same time, but each after the brokers that it depends on.
 
         Args:
             timeout: seconds until each has to answer.

@@ -13,7 +13,7 @@ _SHOWN = 20
 
 
 class Inbox:
-    """Records messages and events of a connection or a subscription; a test waits until they have come.
+    """Records messages and events of a connection or a subscription; a test waits until they have arrived.
 
     ::
 
@@ -37,7 +37,7 @@ class Inbox:
 
     @property
     def messages(self) -> list[Any]:
-        """The messages, in the order in which they came."""
+        """The messages, in the order of their arrival."""
         return self._copy(self._messages)
 
     @property
@@ -67,7 +67,7 @@ class Inbox:
         return self._of("reconnecting")
 
     def expect(self, n: int, timeout: float = 5.0) -> list[Any]:
-        """Wait until at least ``n`` messages have come, and return all that have.
+        """Wait until at least ``n`` messages have arrived, and return all of them.
 
         Raises:
             TimedOut: fewer came within ``timeout`` seconds; the message shows them.
@@ -143,4 +143,4 @@ class Inbox:
         with self._watch.lock:
             shown = ", ".join(f"<{message.frame.info}>" for message in self._messages[-_SHOWN:])
             which = f" (the last {_SHOWN})" if len(self._messages) > _SHOWN else ""
-            return f"{len(self._messages)} messages came{which}: [{shown}]; events: {', '.join(self._events) or 'none'}"
+            return f"got {len(self._messages)}{which}: [{shown}]; events: {', '.join(self._events) or 'none'}"

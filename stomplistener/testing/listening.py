@@ -37,7 +37,7 @@ class Listening:
         return self._port
 
     def open(self) -> None:
-        """Take connections; OSError if the port is somebody else's. Does nothing if they are taken already."""
+        """Take connections; OSError if another program has the port. Does nothing if it takes connections already."""
         with self._lock:
             if self._thread is not None:
                 return

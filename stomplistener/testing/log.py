@@ -35,7 +35,7 @@ class _Entry(NamedTuple):
 class Log:
     """The last frames of all connections. All under the broker's lock.
 
-    What was sent is kept as the bytes that were written, and becomes a frame only for whoever looks.
+    What was sent is kept as the bytes that were written, and becomes a frame only when it is looked at.
     """
 
     def __init__(self) -> None:

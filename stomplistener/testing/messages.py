@@ -132,7 +132,7 @@ def _encode_if_possible(pair: tuple[str, str], version: str) -> bytes:
 
 
 class Holder(Protocol):
-    """Whoever has a message in hands: a subscription."""
+    """A holder of a message: a subscription."""
 
     is_active: bool
 

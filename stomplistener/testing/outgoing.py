@@ -72,7 +72,7 @@ class Outgoing:
             self._wanted.notify()
 
     def wake(self) -> None:
-        """Look anew at what to do."""
+        """Look again at what to do."""
         self._wanted.notify()
 
     def finish(self, then: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""A proxy that stands before any broker and breaks connections in every way that networks do. For tests."""
+"""A proxy in front of any broker that breaks connections in every way that networks do. For tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class FaultProxy:
-    """Carries connections to a broker, and interferes when told to.
+    """Forward connections to a broker, and cause faults on request.
 
     ::
 
@@ -135,7 +135,7 @@ class FaultProxy:
     def cut_at(self, byte: int, direction: Way = "down", *, reset: bool = False, times: int = 1) -> None:
         """Cut the next connection on which ``byte`` bytes have passed, ``times`` times; these bytes arrive.
 
-        They are counted from now on where a connection is open, from its start on where it comes later.
+        On an open connection they are counted from now on, on a later one from its start.
         """
         with self._watch.lock:
             start = {link: link.passed[direction] for link in self._links}
@@ -148,7 +148,7 @@ class FaultProxy:
                 link.half_close(direction)
 
     def blackhole(self, direction: Way | None = None, *, lose: bool = False) -> None:
-        """Let nothing through, in one direction or both, and end nothing.
+        """Forward nothing, in one direction or both, and end no connection.
 
         Args:
             lose: drop the bytes, instead of keeping them until ``heal()``.
@@ -168,14 +168,14 @@ class FaultProxy:
             self._watch.changed()
 
     def slow(self, bytes_per_second: float | None) -> None:
-        """Carry no more than this in each direction of each connection; None for no bound."""
+        """Forward at most this rate in each direction of each connection; None for no bound."""
         if bytes_per_second is not None and not bytes_per_second > 0:
             raise ValueError("bytes_per_second must be more than 0; blackhole() lets nothing through")
         with self._watch.lock:
             self._conditions.rate = bytes_per_second
 
     def delay(self, seconds: float) -> None:
-        """Keep each piece that is read for so long; what comes meanwhile waits behind it, and is the next piece."""
+        """Delay each piece that is read; bytes that arrive meanwhile are the next piece."""
         with self._watch.lock:
             self._conditions.delay = seconds
 

@@ -83,8 +83,8 @@ def message(
     """A message as a listener gets it, without a broker.
 
     Args:
-        body: text, bytes, or what is to be JSON.
-        headers: more headers; they win over those that are made up.
+        body: text, bytes, or a value to send as JSON.
+        headers: more headers; they win over the generated ones.
         destination: where it was sent to.
 
     Returns:

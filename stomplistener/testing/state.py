@@ -78,7 +78,7 @@ class Peer(Protocol):
 class State:
     """Everything is read and changed under ``watch.lock``, the broker's only lock, and nothing blocks under it.
 
-    Lock order: none, since whoever holds it takes no other.
+    Lock order: none, since a thread that holds it takes no other.
     """
 
     def __init__(self, options: Options) -> None:

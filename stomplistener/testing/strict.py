@@ -1,4 +1,4 @@
-"""Notices what goes wrong behind a test's back: listeners that raise, and threads that die of an exception."""
+"""Notice errors that a test does not see: listeners that raise, and threads that die of an exception."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Strict(logging.Handler):
 
     @property
     def problems(self) -> list[str]:
-        """What went wrong so far, each with its traceback."""
+        """The problems so far, each with its traceback."""
         flush()
         return list(self._found)
 
     def expect(self, text: str) -> None:
-        """Say that a problem with this text in it is part of the test.
+        """Accept a problem that contains this text as a part of the test.
 
         Raises:
-            AssertionError: there is none.
+            AssertionError: no problem contains it.
         """
         __tracebackhide__ = True
         expected = [problem for problem in self.problems if text in problem]

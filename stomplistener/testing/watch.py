@@ -54,4 +54,4 @@ class Watch:
                 # What the condition looks at may not be ours to tell the changes of.
                 if value := condition():
                     return value
-                raise TimedOut(f"waited {timeout:g} s in vain for {what or 'the condition'}; {describe()}")
+                raise TimedOut(f"expected {what or 'the condition'} within {timeout:g} s; {describe()}")

@@ -1,4 +1,4 @@
-"""From a host name to the addresses to try, anew at each attempt: a broker that moved is found where it is now."""
+"""From a host name to the addresses to try, looked up at each attempt: a broker that moved is found where it is now."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Transport(Protocol):
     def send(self, data: bytes | memoryview) -> int:
         """Block until at least one byte is accepted, and return how many were. Raises OSError.
 
-        After a TimeoutError some of the data may have left: the connection is good for nothing but ``close``.
+        After a TimeoutError a part of the data may have been sent: then only ``close`` may be called.
         """
 
     def send_nowait(self, data: bytes) -> bool:
@@ -62,7 +62,7 @@ class Transport(Protocol):
         """Free the socket; only its owner may. Idempotent."""
 
     def abandon(self) -> None:
-        """Free this process' descriptor and say nothing to the peer: for the child of a fork.
+        """Free this process' descriptor and send nothing to the peer: for the child of a fork.
 
         The connection is the parent's: no TCP shutdown, no TLS close_notify, no WebSocket close frame. Takes no lock,
         since a thread that exists only in the parent may have held it at the moment of the fork.
@@ -71,7 +71,7 @@ class Transport(Protocol):
 
 @runtime_checkable
 class Guided(Protocol):
-    """What a transport may be able to do besides, for whoever reads. One that cannot works as well, but slower."""
+    """Optional abilities of a transport, for the reading thread. A transport without them works, but slower."""
 
     def expect(self, size: int) -> None:
         """So many bytes at least are still to come: the next ``receive`` may take many of them at once."""
@@ -79,7 +79,7 @@ class Guided(Protocol):
     def limit_wait(self, seconds: float | None) -> bool:
         """Let every later ``receive`` raise BlockingIOError when nothing came for so long; whether that is possible.
 
-        What is sent is not bounded. None waits for ever again. Nobody may be in ``receive`` meanwhile.
+        What is sent is not bounded. None waits forever again. Nobody may be in ``receive`` meanwhile.
         """
 
 

@@ -23,7 +23,7 @@ class ConnectInterrupted(StompError):
 class Interrupt:
     """Lets any thread end a connect under way at once, wherever it waits: nothing polls.
 
-    It is set once and stays set: make a new one for connecting anew. It holds no descriptor and no thread of its own,
+    It is set once and stays set: make a new one to connect again. It holds no descriptor and no thread of its own,
     so there is nothing to close. A signal handler may call ``set``, also in a thread that waits here or connects.
 
     Attributes:

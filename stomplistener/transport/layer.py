@@ -226,7 +226,7 @@ class Layer(ABC):
         return True
 
     def _receive_raw(self, deadline: Deadline | None) -> bytes:
-        """Receive from the inner transport; by a deadline where the time-out of the inner one began too late."""
+        """Receive from the inner transport; by a deadline if the timeout of the inner one began too late."""
         if deadline is None or not isinstance(self._inner, Guided):
             return self._inner.receive()
         left = deadline.remaining()
@@ -284,7 +284,7 @@ class Layer(ABC):
                 self._collect()
             if count or not data:
                 return count
-            # The engine is in the middle of something with the peer. Its output must go, or the peer waits for ever.
+            # The engine is in the middle of something with the peer. Its output must go, or the peer waits forever.
             self._flush()
             with self._engine:
                 if not self._engine_fed.wait_for(lambda: self._is_over() or self._fed != seen, self._timeout):  # noqa: B023

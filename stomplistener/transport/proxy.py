@@ -155,7 +155,7 @@ class _Connected(Proxy):
 class _BoundedSocket(socket.socket):
     """A socket on which everything together ends by a deadline, or when another socket becomes readable.
 
-    python-socks knows only time-outs of single calls.
+    python-socks knows only timeouts of single calls.
     """
 
     def __init__(self, sock: socket.socket, deadline: float, wake: socket.socket, *, is_http: bool) -> None:

@@ -28,9 +28,9 @@ _ANSWERS = (b"\x15", b"\x16")
 
 
 def default_context(options: EndpointOptions) -> ssl.SSLContext:
-    """The context that an endpoint's options ask for: verified, at least TLS 1.2, no ALPN.
+    """Make the context that an endpoint's options ask for: verified, at least TLS 1.2, without ALPN.
 
-    It is made anew for each attempt, so that a renewed file counts.
+    It is made for each attempt, so that a renewed file takes effect.
 
     Args:
         options: ``ca_file`` replaces the system's authorities; ``cert_file`` with ``key_file`` and ``key_password`` is

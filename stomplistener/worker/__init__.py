@@ -22,7 +22,7 @@ In a test, ``with app.running(): ...`` has it listen for as long as the block la
 ``inbox``            messages that are handled once
 ``running``          the declared, connected: one life of connections and subscriptions
 ``process``          one process: signals, hooks, alive-file, metrics, time limits, and an exit code
-``supervisor``       several processes, or one that is reloaded: started anew when they end
+``supervisor``       several processes, or one that is reloaded: started again when they end
 ``command``          the options of a command that runs a worker, for click
 ``test_client``      handlers in a test, without a broker
 ===================  =====================================================================

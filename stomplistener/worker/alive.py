@@ -43,7 +43,7 @@ class AliveFile:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether somebody touched it within the last five seconds."""
+        """Whether it was touched within the last five seconds."""
         try:
             return self._path is not None and time.time() - self._path.stat().st_mtime < FRESH
         except OSError:

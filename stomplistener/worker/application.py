@@ -73,12 +73,12 @@ def _check(
 class Application:
     """Handlers of messages, declared by decorators, and run by one process or many.
 
-    Declare everything while modules are imported; what is declared later counts from the next start. Handlers run in
+    Declare everything while modules are imported; a later declaration takes effect at the next start. Handlers run in
     threads of the connection that they listen by: several at a time if they ask for ``workers``, or if the application
     has several connections. ``connection()``, ``send()`` and ``stop()`` may be called from any thread.
 
     Args:
-        uri: the broker URI of the connection ``default``; the environment's ``STOMP_URL`` where None.
+        uri: the broker URI of the connection ``default``; None takes the environment's ``STOMP_URL``.
         name: for threads and log lines.
         inbox: remembers what handlers with ``once`` have handled: a :class:`SQLiteInbox`, or a store of your own.
         **options: as for ``Connection``: ``heartbeat=``, ``before_connect=``, ``ssl_context=``, …
@@ -108,14 +108,14 @@ class Application:
 
         Args:
             name: letters, digits, ``-`` and ``_``.
-            uri: its broker URI; the environment's ``STOMP_URL_<NAME>`` where None.
+            uri: its broker URI; None takes the environment's ``STOMP_URL_<NAME>``.
             **options: as for ``Connection``.
 
         Raises:
-            ValueError: the name is no name, or declared already.
+            ValueError: the name is malformed or already declared.
         """
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name for a connection: letters, digits, - and _ make one")
+            raise ValueError(f"{name!r} is not a name for a connection: letters, digits, - and _ make one")
         if name in self._plans:
             raise ValueError(f"connection {name!r} is declared already")
         self._plans[name] = ConnectionPlan(uri=uri, options=options)
@@ -165,8 +165,8 @@ class Application:
         ``Header``. What the function returns goes to the message's ``reply-to``, if it has one: text and bytes as they
         are, everything else as JSON.
 
-        As it stands each message is acknowledged when the handler returns, and rejected when it raises: unlike
-        ``Connection.subscribe`` a worker loses nothing unless it is told to (``ack="auto"``).
+        By default each message is acknowledged when the handler returns, and rejected when it raises. Unlike
+        ``Connection.subscribe``, a worker loses no message unless you ask for it (``ack="auto"``).
 
         Args:
             destination: as the broker spells it, such as ``/queue/orders``.
@@ -179,7 +179,7 @@ class Application:
             once: whether the inbox keeps the handler from being called for a message that it has handled: True knows it
                 by its ``outbox-id``, a name by that header. See ``worker.inbox`` for messages without such a header.
             around: more context managers, for this handler alone, inside those of the application.
-            prefetch: as for ``Connection.subscribe``; where None, four messages for each of the workers, where the
+            prefetch: as for ``Connection.subscribe``; if None, four messages for each of the workers, where the
                 broker can do it and ``settle`` is true, so that processes share a backlog.
             max_deliveries: as for ``Connection.subscribe``; a supervisor also counts the processes that died of a
                 message.
@@ -232,9 +232,9 @@ class Application:
     def around(self, manager: A) -> A:
         """Declare a context manager that is entered around every message; usable as a decorator.
 
-        It is called with the message, for each attempt anew, in the thread of the handler. Managers are entered in the
-        order in which they were declared, and the message is settled after all are left: what one commits has happened
-        when the message is acknowledged. One that swallows the handler's exception makes the message acknowledged.
+        It is called with the message for each attempt, in the thread of the handler. Managers are entered in the order
+        of their declaration. The message is settled after all managers have ended, so their commits come before the
+        acknowledgement. If a manager swallows the handler's exception, the message is acknowledged.
         """
         self._arounds.append(manager)
         return manager
@@ -350,7 +350,7 @@ class Application:
         SIGHUP ends it likewise; with several processes it replaces them, one after the other. SIGUSR2 writes the stacks
         of all threads to stderr.
 
-        No further message is begun after the signal; the broker gives what was not finished to somebody else. A second
+        No further message is begun after the signal, and the broker delivers unfinished messages again. A second
         signal ends the process at once. Call it in the main thread; elsewhere no signal is handled, and ``stop()`` ends
         it. With several processes each one runs the program's own command line again, up to this call.
 

@@ -8,7 +8,7 @@ STABLE = 10.0
 
 
 class BackOff:
-    """Doubles the wait after each quick end, and begins anew after a life that was long enough. Times are seconds.
+    """Doubles the wait after each quick end, and begins again after a life that was long enough. Times are seconds.
 
     Args:
         first: the wait after the first end.

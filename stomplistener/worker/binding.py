@@ -212,7 +212,7 @@ def _text(message: Message) -> str:
     try:
         return message.text
     except (UnicodeDecodeError, LookupError) as error:
-        raise PayloadError(f"the body is no text ({type(error).__name__})") from None
+        raise PayloadError(f"the body is not text ({type(error).__name__})") from None
 
 
 def _names_around(handler: Callable[..., Any]) -> Mapping[str, Any]:

@@ -50,7 +50,7 @@ def _workers(_context: click.Context, _parameter: click.Parameter, given: tuple[
 _LOG_OPTIONS = (
     click.option(
         "--log-format", type=click.Choice(["text", "json", "program"]), default="text", show_default=True,
-        help="program: as the program itself has set up its logging.",
+        help="program: as the program has set up its logging.",
     ),
     click.option(
         "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info",
@@ -61,11 +61,11 @@ _LOG_OPTIONS = (
 _OPTIONS = (
     click.option(
         "-u", "--url", "uris", metavar="[NAME=]URI", multiple=True, callback=_uris,
-        help="The broker of a connection, in place of what the program says. May be repeated, once for each name.",
+        help="The broker of a connection, in place of the program's. May be repeated, once for each name.",
     ),
     click.option(
         "-P", "--processes", type=click.IntRange(min=1), default=1, show_default=True,
-        help="How many run side by side; from 2 on they are supervised.",
+        help="The number of processes; from 2 on they are supervised.",
     ),
     click.option(
         "--grace", metavar="SECONDS", type=click.FloatRange(min=0), default=30.0, show_default=True,
@@ -73,17 +73,17 @@ _OPTIONS = (
     ),
     click.option(
         "--alive-file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
-        help="Touched every second while all connections live.",
+        help="A file that is touched every second while all connections live.",
     ),
     click.option(
         "--metrics-port", type=click.IntRange(0, 65535),
-        help="Answer Prometheus there for all processes, and /healthz and /readyz.",
+        help="Answer Prometheus on this port for all processes, and /healthz and /readyz.",
     ),
     click.option("--metrics-host", default="127.0.0.1", show_default=True, help="0.0.0.0 for every address."),
     click.option("--tracing", is_flag=True, help="Make each message a span of OpenTelemetry."),
     click.option(
         "-w", "--workers", metavar="DESTINATION=N", multiple=True, callback=_workers,
-        help="Threads for the handler of a destination, in place of what the program says. May be repeated.",
+        help="Threads for the handler of a destination, in place of the program's. May be repeated.",
     ),
     click.option(
         "--max-messages", metavar="N", type=click.IntRange(min=1),
@@ -91,9 +91,9 @@ _OPTIONS = (
     ),
     click.option(
         "--max-memory", metavar="MIB", type=click.IntRange(min=1),
-        help="End when the process holds more memory than that; likewise.",
+        help="End when the process holds more memory; another process takes over, too.",
     ),
-    click.option("--reload", is_flag=True, help="Start anew when a Python file changes; for development."),
+    click.option("--reload", is_flag=True, help="Restart when a Python file changes; for development."),
     click.option(
         "--reload-path", "reload_paths", metavar="DIR", multiple=True, default=(".",),
         type=click.Path(exists=True, path_type=Path),

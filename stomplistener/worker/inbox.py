@@ -5,7 +5,7 @@ What identifies a message, in this order:
 1. the header that ``once`` names;
 2. with ``once=True`` its ``outbox-id``, or the headers by which the packages django-outbox-pattern and CAP know theirs;
 3. its message id, on ActiveMQ alone: it keeps the id for a redelivery, and never gives it to another message.
-   RabbitMQ gives each delivery another id, and Artemis may give an id again after its journal was made anew.
+   RabbitMQ gives each delivery another id, and Artemis may reuse an id after its journal was created again.
 
 A message that nothing identifies fails, since it cannot be known whether it was handled before.
 """
@@ -43,7 +43,7 @@ LEASE = 30.0
 
 
 class NoIdentity(ValueError):
-    """Nothing tells the message from all others."""
+    """No header identifies the message."""
 
 
 class Repeated(Exception):
@@ -51,9 +51,9 @@ class Repeated(Exception):
 
 
 class Inbox(Protocol):
-    """A store of what was handled. Thread-safe, and safe between the processes that use the same store.
+    """A store of handled messages. Thread-safe, and safe between processes that use the same store.
 
-    Write a class with this method to keep the inbox where your handlers write: then both are one transaction.
+    Write a class with this method to keep the inbox in the database of your handlers: then both share a transaction.
     """
 
     def handling(self, handler: str, identity: str) -> AbstractContextManager[object]:
@@ -61,7 +61,7 @@ class Inbox(Protocol):
 
         Args:
             handler: the name of the handler.
-            identity: what tells the message from all others, at most 255 characters.
+            identity: the text that identifies the message, at most 255 characters.
 
         Raises:
             Repeated: it was handled before.
@@ -141,7 +141,7 @@ class SQLiteInbox:
     process died is done twice. To rule that out, keep the inbox in the transaction of the handler.
 
     Args:
-        path: the file; it is made if need be. Its directory has to be on a local disk.
+        path: the file; it is created if necessary. Its directory must be on a local disk.
         keep: seconds to remember a handled message; a copy that comes later is handled again. None keeps all.
     """
 

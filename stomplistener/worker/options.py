@@ -1,4 +1,4 @@
-"""How an application is to be run: everything that the place decides, and not the program."""
+"""How an application is to be run: everything that the deployment decides, and not the program."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class RunOptions:
     """How an application is to be run.
 
     Attributes:
-        uris: broker URIs by connection's name, in place of what the program says.
-        processes: how many run side by side; from 2 on they are supervised and started anew when they end.
+        uris: broker URIs by connection's name, in place of those in the program.
+        processes: how many run side by side; from 2 on they are supervised and started again when they end.
         grace: seconds that running handlers get to end after the first signal.
         alive_file: touched every second while all connections live; with several processes, while those of all do.
         metrics_port: where Prometheus finds the statistics, and orchestrators ``/healthz`` and ``/readyz``; with
             several processes the supervisor answers there for all.
         metrics_host: the address to listen on for that.
         tracing: whether every message is a span of OpenTelemetry, and its context goes on in headers.
-        reload: start anew whenever a file changes; for development.
+        reload: restart whenever a file changes; for development.
         reload_paths: directories to watch.
-        workers: threads by destination, in place of what the program says.
+        workers: threads by destination, in place of those in the program.
         max_messages: end after so many attempts; a supervisor then starts another process.
         max_memory: end when the process holds more than so many MiB of memory; likewise.
     """

@@ -193,7 +193,7 @@ def _exactly(kind: type) -> Fit:
 
 def _number(kind: type) -> Fit:
     def fit(value: Any, where: str) -> Any:
-        # JSON does not tell 1 from 1.0, and True is no number.
+        # JSON does not tell 1 from 1.0, and True is not a number.
         if type(value) is int or (type(value) is float and (kind is float or value.is_integer())):
             return kind(value)
         raise _misfit(where, "an integer" if kind is int else "a number", value)

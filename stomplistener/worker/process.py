@@ -45,7 +45,7 @@ OVERTIME = 2.0
 
 @dataclass(frozen=True)
 class Stop:
-    """Somebody wants the process to end."""
+    """The process is asked to end."""
 
     why: str
 

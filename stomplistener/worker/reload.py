@@ -1,4 +1,4 @@
-"""Files that change while somebody develops."""
+"""Files that change during development."""
 
 from __future__ import annotations
 

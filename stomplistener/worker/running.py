@@ -29,7 +29,7 @@ _log = logging.getLogger("stomplistener.worker")
 
 
 class StopRequest:
-    """How any thread asks a process to stop; asking before anybody listens is remembered."""
+    """How any thread asks a process to stop; a request before any thread listens is remembered."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

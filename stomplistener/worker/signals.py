@@ -69,7 +69,7 @@ def _is_hushed(number: int) -> bool:
 
 
 def exit_now(code: int) -> NoReturn:
-    """End this process without waiting for anything or anybody; what was printed is written."""
+    """End this process without waiting; printed output is written."""
     for stream in (sys.stdout, sys.stderr):
         # The signal may have come in the middle of a print, which then cannot be flushed.
         with contextlib.suppress(Exception):

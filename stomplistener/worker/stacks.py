@@ -1,4 +1,4 @@
-"""The stacks of threads, for whoever wants to know where a worker hangs."""
+"""The stacks of threads, to find out where a worker hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes of one application: started, watched, started anew when they end, told when to stop.
+"""Several processes of one application: started, watched, started again when they end, and stopped.
 
 Each child is this program's own command line again, with an environment that gives it a *slot*: its number, from 1, and
 a directory that it shares with the supervisor. What binds it to the supervisor is a pipe on its stdin, which ends when
@@ -80,7 +80,7 @@ class Deploy:
 
 @dataclass(frozen=True)
 class Dump:
-    """Somebody wants to see all stacks."""
+    """All stacks are asked for."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Exited:
 
 @dataclass(frozen=True)
 class Changed:
-    """Files have changed: the children are to be started anew."""
+    """Files have changed: the children are to be started again."""
 
     paths: Sequence[str]
 
@@ -106,7 +106,7 @@ class Supervisor:
 
     Args:
         options: how many children, and how they end.
-        command: a child's command line; this process' own one where None.
+        command: a child's command line; this process' own one if None.
     """
 
     def __init__(self, options: RunOptions, command: Sequence[str] | None = None) -> None:
@@ -231,7 +231,7 @@ class Supervisor:
                 child.process = None
                 self._exited(child, process.returncode)
             case Changed(paths):
-                _log.info("starting anew: %s", ", ".join(paths))
+                _log.info("starting again: %s", ", ".join(paths))
                 for child in self._children:
                     child.due = 0.0
                     self._tell_to_end(child)

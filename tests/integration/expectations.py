@@ -34,7 +34,7 @@ FEATURES = {
     "empty": "an empty body arrives empty",
     "large": "a body of 8 MiB arrives as it was sent",
     "large over WebSocket": "a body of 1 MiB arrives over WebSocket",
-    "binary over WebSocket": "bytes that are no UTF-8 arrive as they were sent over WebSocket",
+    "binary over WebSocket": "bytes that are not UTF-8 arrive as they were sent over WebSocket",
     "unicode headers": "names and values of headers in other scripts",
     "header escapes": "colon, backslash and end of line in the value of a header",
     "auto": "ack mode `auto`: delivered once, never again",
@@ -108,14 +108,14 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
     ("NACK", "artemis", EVERY): Expectation("vanishes", "it takes a NACK for an ACK"),
     ("NACK", "apollo", EVERY): Expectation("comes again", "until the queue's nak_limit, then it is a dead letter"),
     ("NACK", "rabbitmq", EVERY): Expectation(
-        "dead letter at once", "with the requeue:false that we send; with requeue:true it comes again, for ever"
+        "dead letter at once", "with the requeue:false that we send; with requeue:true it comes again, forever"
     ),
     ("rejected for good", EVERY, "1.0"): Expectation("refused", _NO_1_0),
     ("rejected for good", "activemq", EVERY): Expectation(
         "/queue/ActiveMQ.DLQ", "as our policy has it; by default messages that are not persistent vanish"
     ),
     ("rejected for good", "artemis", EVERY): Expectation("vanishes", "it takes a NACK for an ACK"),
-    ("rejected for good", "apollo", EVERY): Expectation("/queue/DLQ", "after nak_limit; without it, it comes for ever"),
+    ("rejected for good", "apollo", EVERY): Expectation("/queue/DLQ", "after nak_limit; without it, it comes forever"),
     ("rejected for good", "rabbitmq", EVERY): Expectation(
         "/queue/DLQ", "the policy's dead-letter-exchange; without it, nowhere"
     ),

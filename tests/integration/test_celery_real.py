@@ -182,7 +182,7 @@ def test_a_virtual_host_has_queues_of_its_own_where_the_broker_has_virtual_hosts
 
 def test_tls_verifies_the_broker(broker: BrokerContainer, certs: Path) -> None:
     queue, uri = Queue(f"kombu-{uuid.uuid4().hex}"), broker.uris["ssl"]
-    # Without trust: a producer would try again for ever.
+    # Without trust: a producer would try again forever.
     with Connection(f"stomp+{uri}") as stranger, pytest.raises(ConnectFailed, match="certificate"):
         stranger.connect()
     trusted = {"ssl": {"ca_certs": str(certs / "ca.pem")}}

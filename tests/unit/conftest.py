@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +24,7 @@ _BROKER = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give each rerun its own time: pytest-timeout starts its timer once for all, so a rerun could hang for ever."""
+    """Give each rerun its own time: pytest-timeout starts its timer once for all, so a rerun could hang forever."""
     if getattr(item, "execution_count", 1) > 1:
         item.ihook.pytest_timeout_set_timer(item=item, settings=pytest_timeout._get_item_settings(item))
 
@@ -37,6 +39,18 @@ def broker(stomp_broker: Broker) -> Broker:
 def inbox(stomp_inbox: Inbox) -> Inbox:
     """A listener that records."""
     return stomp_inbox
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The browser; without one the test is skipped, or fails where nothing may be left out."""
+    found = shutil.which("chromium")
+    if found is None:
+        reason = "needs Chromium: make browser, as root on Debian"
+        if os.environ.get("STOMPLISTENER_REQUIRE_BROKERS") == "1":
+            pytest.fail(f"{reason} (STOMPLISTENER_REQUIRE_BROKERS=1)", pytrace=False)
+        pytest.skip(reason)
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """The connections: what a program sends, on a transport that restores itself.
 
-Their arguments are stomp.py's, and mean the same with these exceptions: ``timeout`` (30 s where None) bounds an attempt
+Their arguments are stomp.py's, and mean the same with these exceptions: ``timeout`` (30 s if None) bounds an attempt
 as a whole; ``keepalive`` as a tuple only switches on; ``heart_beat_receive_scale`` has no effect, silence means a loss
 after two and a half intervals, whatever listeners do. Three more arguments are given by keyword: ``restore``, whether a
 lost connection is restored (``stomp.restore`` where it is not given), ``ssl_context`` and ``proxy``, as in
@@ -40,7 +40,7 @@ class BaseConnection(Publisher):
         """The :class:`stomplistener.Connection` that does the work, from ``connect()`` to ``disconnect()``.
 
         What stomp.py has not, ``request()``, ``consume()``, ``statistics()``, is there. A connection that the program
-        makes anew after a loss is another object.
+        makes after a loss is another object.
 
         Raises:
             NotConnectedException: there is none.
@@ -84,7 +84,7 @@ class BaseConnection(Publisher):
         self.transport.set_ssl(*args, **kwargs)
 
     def get_ssl(self, host_and_port: HostAndPort | None = None) -> dict[str, Any] | None:
-        """What ``set_ssl`` was told for a broker, that of the connection where None."""
+        """What ``set_ssl`` was told for a broker, that of the connection if None."""
         settings: dict[str, Any] | None = self.transport.get_ssl(host_and_port)
         return settings
 

@@ -22,7 +22,7 @@ _MANY = 1000
 
 
 class HookEnded(SystemExit):
-    """Raised out of a call that would let a hook loop for ever."""
+    """Raised out of a call that would let a hook loop forever."""
 
 
 class HookCaller:
@@ -103,7 +103,7 @@ class HookCaller:
             return _TAKES_TWO if _takes_two(hook) else _TAKES_A_FRAME
         if known is None:
             if len(self._known) > _MANY:
-                # A program may make its hooks anew at every connect.
+                # A program may make new hooks at every connect.
                 self._known = dict(_DO_NOTHING)
             known = self._known[key] = _TAKES_TWO if _takes_two(hook) else _TAKES_A_FRAME
         return known

@@ -323,7 +323,7 @@ class Life:
             self._attempts += 1
             self._changed.notify_all()
             if not self._is_starting and self._is_exhausted():
-                # Programs leave connections behind that they never used. They must not come back for ever.
+                # Programs leave connections behind that they never used. They must not come back forever.
                 self._changed.wait_for(lambda: self.is_used or not self.is_alive)
         self._prepare(options)
 

@@ -19,7 +19,7 @@ class BrokerHost(str):
 
 
 def passes(attempts_max: float, brokers: int) -> int:
-    """How often to pass over all brokers: stomp.py counts brokers, and looks after each pass; -1 is for ever."""
+    """How often to pass over all brokers: stomp.py counts brokers, and looks after each pass; -1 is forever."""
     return -1 if attempts_max < 0 else max(1, math.ceil(attempts_max / brokers))
 
 

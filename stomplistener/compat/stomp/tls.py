@@ -10,7 +10,7 @@ Validator = Callable[[Any, str], tuple[bool, str]]
 
 
 def context_of(settings: dict[str, Any]) -> ssl.SSLContext:
-    """The context for one attempt, made anew so that a renewed file counts.
+    """The context for one attempt, made each time so that a renewed file takes effect.
 
     Args:
         settings: what ``get_ssl()`` gives. A program may change it, and put a context of its own there, as

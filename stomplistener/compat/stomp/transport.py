@@ -264,7 +264,7 @@ class Transport(BaseTransport):
         if life is None or not life.is_alive:
             log.debug("not sending disconnect, already disconnected")
             return
-        # A listener that disconnects may want to connect anew; a program that does is about to end.
+        # A listener that disconnects may want to connect again; a program that does is about to end.
         self._is_called_off = not self._is_in_hook
         life.end(headers, self._is_in_hook)
         self.current_host_and_port = None
@@ -314,7 +314,7 @@ class Transport(BaseTransport):
             for_hosts: pairs of host and port, as they were given to the connection.
             key_file: the key to ``cert_file``, where that has none.
             cert_file: our own certificate.
-            ca_certs: a file of authorities to trust; those of the system where None.
+            ca_certs: a file of authorities to trust; those of the system if None.
             cert_validator: called with the broker's certificate and host; returns whether it is good, and why not.
             ssl_version: a protocol of the ``ssl`` module, or a context of one's own, which is used as it is.
             password: opens the key.
@@ -332,7 +332,7 @@ class Transport(BaseTransport):
             }
 
     def get_ssl(self, host_and_port: HostAndPort | None = None) -> dict[str, Any] | None:
-        """The settings for a broker, that of the newest connection where None. What is changed in them counts."""
+        """The settings for a broker, that of the newest connection if None. What is changed in them counts."""
         return self.__ssl_params.get(host_and_port or self._newest_place or ("", 0))
 
     # Sending
@@ -354,7 +354,7 @@ class Transport(BaseTransport):
     def _send_message(self, frame: Frame) -> None:
         life = self._life
         if life is None:
-            encode(frame.body or b"")  # what is no text raises, also without a connection
+            encode(frame.body or b"")  # what is not text raises, also without a connection
             raise NotConnectedException(_NOT_CONNECTED)
         if not life.is_used:
             life.use()

@@ -76,7 +76,7 @@ class InboxMessageAdmin(admin.ModelAdmin):
 
 
 def body_preview(body: bytes) -> str:
-    """The beginning of a body as text, JSON with line breaks, bytes that are no text in hexadecimal."""
+    """The beginning of a body as text, JSON with line breaks, bytes that are not text in hexadecimal."""
     rest = f"\n… ({len(body):,} bytes in all)" if len(body) > SHOWN else ""
     try:
         text = body.decode()

@@ -2,8 +2,8 @@
 
 A claim looks at the first pending rows in the order of their ids, through an index that has pending rows only. Rows
 without a key are candidates by themselves. Of the rows with one connection, destination and key only the first pending
-one, the *head*, is a candidate: whoever holds its lock may send its followers, too. The candidates are locked with
-``FOR UPDATE SKIP LOCKED``; then the followers of the heads that were locked.
+one, the *head*, is a candidate: the relay that holds its lock may send its followers, too. The candidates are locked
+with ``FOR UPDATE SKIP LOCKED``; then the followers of the heads that were locked.
 
 A look may show no candidate, because all its rows belong to a few keys whose heads are locked by another relay or not
 due. So a claim looks again further on, and leaves out the keys that it knows already. Such looks pass over many rows;
@@ -112,9 +112,9 @@ class Claims:
         return [Seen(*values) for values in rows.order_by("pk").values_list(*Seen._fields)[:size]]
 
     def _locked(self, pks: Iterable[int], most: int, now: datetime) -> list[OutboxMessage]:
-        """The rows among those that are still pending and due, and not locked by anybody else; locked now."""
+        """The rows among those that are still pending and due, and not locked by another relay; locked now."""
         rows = self._pending.filter(pk__in=list(pks), due__lte=now).order_by("pk")
-        # A row that was published since the look is read anew when it is locked, and does not fit any more.
+        # A row that was published since the look is read again when it is locked, and does not fit any more.
         return list((rows.select_for_update(skip_locked=True) if self._locks else rows)[:most])
 
     def _add_followers(

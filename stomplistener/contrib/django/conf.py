@@ -250,7 +250,7 @@ def _makes(name: str, raw: Mapping[str, Any], path: str) -> Iterator[CheckMessag
         connection.make()
     except InvalidURI as error:
         given = f"{path}['URI']" if raw.get("URI") else f"the environment's {uri_variable(name)}"
-        yield _error("E004", f"{given} is no broker URI: {error}", "Such as tcp://mq1:61613 or failover:(…,…).")
+        yield _error("E004", f"{given} is not a broker URI: {error}", "Such as tcp://mq1:61613 or failover:(…,…).")
     except (TypeError, ValueError) as error:
         hint = "Its keys are arguments of stomplistener.Connection, such as 'heartbeat'."
         yield _error("E005", f"{path}['OPTIONS'] makes no connection: {error}", hint)

@@ -27,7 +27,7 @@ class DatabaseInbox:
 
     Args:
         destination: that the handler listens to.
-        using: the database of the handler's transaction; where None, the one that models are written to.
+        using: the database of the handler's transaction; if None, the one that models are written to.
     """
 
     def __init__(self, destination: str, using: str | None) -> None:
@@ -61,7 +61,7 @@ def purge_inbox(keep: float, using: str | None = None, chunk: int = 1000) -> int
 
     Args:
         keep: only those that were handled so many seconds ago or earlier.
-        using: the database; where None, the one that models are written to.
+        using: the database; if None, the one that models are written to.
         chunk: how many at a time.
     """
     return sum(handled_rows_deleted(keep, using, chunk))

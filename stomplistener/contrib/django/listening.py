@@ -42,13 +42,13 @@ def listener(
 ) -> Callable[[H], H]:
     """Declare the decorated function, which takes a Message, a handler; in an app's ``listeners.py``.
 
-    Each message is acknowledged when the handler has returned and its transaction is committed, and rejected when it
-    raises; but when a database connection was lost it is tried again.
+    Each message is acknowledged when the handler has returned and its transaction is committed. If the handler raises,
+    the message is rejected, but after a lost database connection it is tried again.
 
     Args:
         destination: as the broker spells it, such as ``/queue/orders``.
-        atomic: whether to run it in ``transaction.atomic``; the setting ``ATOMIC`` where None.
-        using: the database of that transaction; the default one where None.
+        atomic: whether to run it in ``transaction.atomic``; None takes the setting ``ATOMIC``.
+        using: the database of that transaction; None takes the default database.
         once: whether to call the handler once for a message that comes several times: True knows it by its
             ``outbox-id``, a name by that header. Needs the transaction, which writes a row to the inbox. See ``inbox``
             for messages without such a header.

@@ -12,7 +12,7 @@ class OutboxMessage(models.Model):
     """A message on its way to the broker."""
 
     class State(models.TextChoices):
-        """Where it stands; ``FAILED`` needs somebody to look at it."""
+        """Where it stands; ``FAILED`` needs a person to look at it."""
 
         PENDING = "pending"
         PUBLISHED = "published"

@@ -51,18 +51,18 @@ def enqueue(
         body: bytes, or text, which goes as UTF-8.
         headers: more headers; they win over the arguments.
         key: messages with the same connection, destination and key are published in the order of their rows, each when
-            its predecessor is confirmed; those without one are not held up by any other. At most 255 characters.
-        connection: by which connection of the settings.
+            its predecessor is confirmed; messages without a key wait for no other message. At most 255 characters.
+        connection: the name of the connection in the settings.
         persistent: whether the broker keeps the message on disk.
-        expires: seconds from now after which nobody is to get it any more. If the relay comes to it later, the broker
-            gets it as good as expired, and does with it what it does with expired messages.
+        expires: seconds from now after which the broker no longer delivers the message. If the relay sends it later,
+            the broker treats it as an expired message.
         priority: 0 to 9, 9 first, where the broker's queue has priorities.
         delay: seconds from now before the broker delivers it.
-        duplicate_id: identifies the message for a broker that detects duplicates; the row's id where None.
-        json: a value to send as JSON in the place of ``body``.
+        duplicate_id: identifies the message for a broker that detects duplicates; None takes the row's id.
+        json: a value to send as JSON in place of ``body``.
         content_type: the MIME type of the body.
         auto_content_length: as for ``Connection.send``.
-        using: the database; where None, the one that models are written to.
+        using: the database; if None, the one that models are written to.
 
     Returns:
         the row.
@@ -71,7 +71,7 @@ def enqueue(
         ImproperlyConfigured: there is no such connection.
         ValueError: there is no destination, it or the key is too long, or an option is out of range.
         InvalidHeader: a header cannot be sent in STOMP.
-        TypeError: the body is neither bytes nor text, or a header is no text.
+        TypeError: the body is neither bytes nor text, or a header is not text.
     """
     for name, text in (("destination", destination), ("key", key or "")):
         if len(text) > 255:
@@ -102,7 +102,7 @@ def requeue(ids: Iterable[int], using: str | None = None) -> int:
 
     Args:
         ids: primary keys; published rows among them are left alone.
-        using: the database; where None, the one that models are written to.
+        using: the database; if None, the one that models are written to.
     """
     rows = _rows(using).filter(pk__in=list(ids)).exclude(state=State.PUBLISHED)
     return rows.update(state=State.PENDING, attempts=0, refusals=0, due=timezone.now(), settled=None)
@@ -113,7 +113,7 @@ def purge(keep: float, using: str | None = None, chunk: int = 1000) -> int:
 
     Args:
         keep: only those that were published so many seconds ago or earlier.
-        using: the database; where None, the one that models are written to.
+        using: the database; if None, the one that models are written to.
         chunk: how many at a time.
     """
     return sum(old_rows_deleted(keep, using, chunk))

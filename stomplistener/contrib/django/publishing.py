@@ -44,7 +44,7 @@ def publish(
     timeout: float | None = None,
     **options: Any,
 ) -> None:
-    """Send a message now, whatever becomes of the transaction, and wait until the broker has confirmed it.
+    """Send a message now, independent of the transaction, and wait until the broker has confirmed it.
 
     In tests the message is kept in ``stomplistener.contrib.django.test.outbox`` instead. Thread-safe.
 
@@ -52,11 +52,11 @@ def publish(
         destination: as the broker spells it.
         body: bytes, or text, which goes as UTF-8.
         headers: more headers; they win over the arguments.
-        connection: by which connection of the settings.
+        connection: the name of the connection in the settings.
         persistent: whether the broker keeps the message on disk.
-        json: a value to send as JSON in the place of ``body``.
+        json: a value to send as JSON in place of ``body``.
         content_type: the MIME type of the body.
-        timeout: seconds to wait for a connection and the receipt together; the setting ``PUBLISH_TIMEOUT`` where None.
+        timeout: seconds to wait for a connection and the receipt together; None takes the setting ``PUBLISH_TIMEOUT``.
         **options: as for ``Connection.send``: ``expires=``, ``priority=``, ``delay=``, ``duplicate_id=``, …
 
     Raises:
@@ -86,18 +86,18 @@ def publish_on_commit(
     robust: bool = False,
     **options: Any,
 ) -> None:
-    """Send a message when the transaction commits, and not at all when it is rolled back; outside of one, now.
+    """Send a message when the transaction commits, and never if it is rolled back. Without a transaction, send it now.
 
-    The transaction is committed by then: a broker that cannot be reached does not undo it, and a process that ends
-    between the two sends nothing. A message that must not be lost goes by the outbox instead.
+    The commit comes first: a broker that cannot be reached does not undo it, and a process that ends between the two
+    sends nothing. Use the outbox for a message that must not be lost.
 
     Args:
-        using: the database of the transaction; the default one where None.
+        using: the database of the transaction; the default one if None.
         robust: log what the send raises, as ``transaction.on_commit`` does, instead of raising it.
         destination, body, headers, options: as for ``publish``.
 
     Raises:
-        StompError: where the transaction ends, with ``robust=False``: it was not confirmed.
+        StompError: at the commit, with ``robust=False``: the message was not confirmed.
     """
 
     # The span of the caller may have ended when the transaction commits, and is still what caused the message.

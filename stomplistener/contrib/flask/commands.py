@@ -20,10 +20,10 @@ stomp_commands = AppGroup("stomp", help="Listen to STOMP brokers.")
 def worker(options: RunOptions) -> None:
     """Run the application's listeners, until SIGTERM, SIGINT or SIGHUP.
 
-    Then no further message is begun, running listeners may end within --grace, and what was not finished goes back to
-    its queue. A second signal ends it at once.
+    Then the worker begins no further message, running listeners may end within --grace, and unfinished messages go back
+    to their queue. A second signal ends the worker at once.
 
-    Brokers come from --url, else from the configuration.
+    Brokers come from --url, otherwise from the configuration.
 
     Exit codes: 0 ended gracefully; 1 a subscription was refused; 2 wrong use; 3 a connection could not be made or was
     lost for good; 4 listeners had not ended within --grace; 128 + n ended at once by signal n.
@@ -34,7 +34,7 @@ def worker(options: RunOptions) -> None:
 @stomp_commands.command()
 @click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), default=10.0, show_default=True)
 def ping(timeout: float) -> None:
-    """Connect as the application would, and tell who answers. Sends no message.
+    """Connect as the application would, and show which broker answers. Sends no message.
 
     Exit codes: 0 every broker answers; 3 one cannot be reached, or refuses; 4 one does not answer in time.
     """

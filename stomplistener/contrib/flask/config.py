@@ -61,7 +61,7 @@ def _options(value: object) -> dict[str, Any]:
     known = list(inspect.signature(Connection).parameters)[1:]
     for name in value:
         if name not in known:
-            raise ValueError(f"has {name!r}, which is no argument of Connection; those are {', '.join(known)}")
+            raise ValueError(f"has {name!r}, which is not an argument of Connection; those are {', '.join(known)}")
     return dict(value)
 
 

@@ -20,8 +20,8 @@ from stomplistener.worker.application import DEFAULT
 class Stomp:
     """The extension: declares listeners, and sends for the current application. Thread-safe.
 
-    ``listener``, ``around``, ``on_start`` and ``on_stop`` declare as those of a worker's Application do; several Flask
-    applications may be given what one object declares.
+    ``listener``, ``around``, ``on_start`` and ``on_stop`` declare as those of a worker's Application do. Several Flask
+    applications may share one object.
 
     Args:
         app: the application; None leaves it to ``init_app``, as application factories need it.
@@ -55,7 +55,7 @@ class Stomp:
         app.cli.add_command(stomp_commands)
 
     def connection(self, name: str = DEFAULT, timeout: float | None = DEFAULT_TIMEOUT) -> Connection:
-        """This process' connection, made now if need be; in a worker, the worker's. Do not disconnect it.
+        """Return this process' connection, and make it if necessary; in a worker, the worker's. Do not disconnect it.
 
         Needs an application context.
 
@@ -82,7 +82,7 @@ class Stomp:
         content_type: str | None = None,
         **options: Any,
     ) -> None:
-        """Send a message by this process' connection. Needs an application context.
+        """Send a message with this process' connection. Needs an application context.
 
         While ``app.testing`` is true, the message is kept in ``outbox`` instead, unless a worker runs in this process;
         ``STOMP_SUPPRESS_SEND`` in the configuration decides otherwise.
@@ -110,9 +110,9 @@ class Stomp:
         return current_site().outbox
 
     def close(self) -> None:
-        """Disconnect this process' publishers gracefully; the next use connects anew. Needs an application context.
+        """Disconnect this process' publishers gracefully; the next use connects again. Needs an application context.
 
-        A process that ends as Python programs do needs no call. One that ends by ``os._exit``, such as the children of
+        A process that ends normally needs no call. A process that ends by ``os._exit``, such as a child of
         ``multiprocessing``, does.
         """
         current_site().close()

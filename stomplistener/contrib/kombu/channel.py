@@ -167,7 +167,7 @@ class Channel(virtual.Channel):
         return self.connection.queues.get(queue, QueueFlags())
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
-        """Begin to listen for a private queue now: an answer may come before anybody asks for it."""
+        """Begin to listen for a private queue now: an answer may arrive before the program asks for it."""
         if self._flags(queue).is_private and not self._is_fanout(exchange):
             self._listen(queue, exchange, routing_key, pattern)
 
@@ -281,7 +281,7 @@ class Channel(virtual.Channel):
 
     @property
     def consumes(self) -> bool:
-        """Whether somebody waits for messages of this channel."""
+        """Whether a consumer waits for messages of this channel."""
         return bool(self._consumers)
 
     def basic_consume(

@@ -21,7 +21,7 @@ class Routing(Protocol):
 
 
 class _ToQueuesElseBroadcast:
-    """How direct and topic exchanges deliver: to the queues known here, and where there is none, to whoever listens."""
+    """How direct and topic exchanges deliver: to the queues known here, and if there is none, to all listeners."""
 
     channel: Routing
 
@@ -59,7 +59,7 @@ class TopicExchange(_ToQueuesElseBroadcast, virtual.TopicExchange):
 
 
 class FanoutExchange(virtual.FanoutExchange):
-    """Delivers to everybody: the queues known here, and whoever listens."""
+    """Delivers to all: the queues known here, and other listeners."""
 
     channel: Routing
 

@@ -114,7 +114,7 @@ class Transport(virtual.Transport):
     def verify_connection(self, connection: Transport) -> bool:
         """Whether the connection is ready, or its loss is still to be told by ``drain_events``.
 
-        Kombu quietly connects again where this is false. Whoever consumes must hear of the loss first: consumers end
+        Kombu quietly connects again where this is false. Consumers must learn of the loss first: consumers end
         with their connection, and would wait forever.
         """
         return self.stomp.is_connected or (any(each.consumes for each in self.channels) and not self._loss_told)

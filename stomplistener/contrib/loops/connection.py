@@ -33,7 +33,7 @@ class LoopConnection:
     Args:
         loop: the framework.
         uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
-        timeout: seconds that a call waits where it does not say; None waits for ever.
+        timeout: seconds that a call waits where it does not say; None waits forever.
 
     Attributes:
         connection: the connection with threads below, for state, statistics and listeners, which are called in its
@@ -52,13 +52,13 @@ class LoopConnection:
     # Life
 
     async def connect(self, timeout: float | None = DEFAULT) -> None:
-        """Connect; errors as :meth:`stomplistener.Connection.connect`. Cancelled, nothing goes on."""
+        """Connect; errors as for :meth:`stomplistener.Connection.connect`. Cancelling ends the attempt."""
         await self._or_close(partial(self.connection.connect, timeout))
 
     async def disconnect(self, timeout: float | None = DEFAULT) -> None:
-        """End gracefully, as :meth:`stomplistener.Connection.disconnect`. Cancelled, it ends at once.
+        """End gracefully, as :meth:`stomplistener.Connection.disconnect`. Cancelling ends the connection at once.
 
-        Messages that are still with their handlers come again: ``stop`` what receives them first, and let it end.
+        Messages that handlers still have are delivered again: ``stop`` the receiving calls first, and let them end.
         """
         await self._or_close(partial(self.connection.disconnect, timeout))
 
@@ -85,10 +85,11 @@ class LoopConnection:
         timeout: float | None = DEFAULT,
         **options: Any,
     ) -> None:
-        """Send a message, in the order of the calls. While cut off, and while the broker does not read, it waits.
+        """Send a message, in the order of the calls. Without a connection, or if the broker does not read, it waits.
 
-        Arguments and errors as :meth:`stomplistener.Connection.send`. With ``confirm`` it is sent again after every
-        loss until the receipt has come. Cancelled, it is not sent (again); what was written already may arrive.
+        Arguments and errors as for :meth:`stomplistener.Connection.send`. With ``confirm`` it is resent after every
+        loss until the receipt arrives. After cancelling it is not sent or resent; if it was written already, it may
+        arrive.
         """
         deadline = self.deadline(timeout)
         send = self.connection.send_async if confirm else self.connection.send
@@ -117,7 +118,7 @@ class LoopConnection:
     # Settling
 
     async def ack(self, message: Message, transaction: Transaction | None = None) -> bool:
-        """Acknowledge a message: see :meth:`stomplistener.Message.ack`. Said at once; waits where bytes pile up."""
+        """Acknowledge a message: see :meth:`stomplistener.Message.ack`. Waits only if the broker does not read."""
         return await self._settled(message, partial(message.ack, transaction, timeout=0))
 
     async def nack(self, message: Message, transaction: Transaction | None = None) -> bool:
@@ -199,7 +200,7 @@ class LoopConnection:
 
 
 class _Pulse(Listener):
-    """With each heartbeat asks whether the loop still lives: else the connection would outlive it for ever."""
+    """With each heartbeat asks whether the loop still lives: else the connection would outlive it forever."""
 
     def __init__(self, connection: LoopConnection) -> None:
         self._connection = connection

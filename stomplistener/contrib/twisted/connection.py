@@ -19,9 +19,9 @@ class TwistedConnection:
     """A connection whose calls return Deferreds, which can be cancelled.
 
     Args:
-        uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
-        timeout: seconds that a call waits where it does not say; None waits for ever.
-        reactor: the global one where None.
+        uri: as for :class:`stomplistener.Connection`; give its other arguments by name.
+        timeout: seconds that a call without a ``timeout`` of its own waits; None waits forever.
+        reactor: the global one if None.
     """
 
     def __init__(self, uri: str, *, timeout: float | None = 30.0, reactor: Any = None, **options: Any) -> None:
@@ -34,11 +34,11 @@ class TwistedConnection:
 
     @property
     def connection(self) -> Connection:
-        """The connection below, for state, statistics and listeners, which are called in its dispatcher thread."""
+        """The underlying connection, for state, statistics and listeners; its dispatcher thread calls them."""
         return self._loop.connection
 
     def connect(self, timeout: float | None = DEFAULT) -> Deferred[None]:
-        """Connect; errors as :meth:`stomplistener.Connection.connect`. Cancelled, nothing goes on.
+        """Connect; errors as for :meth:`stomplistener.Connection.connect`. Cancelling ends the attempt.
 
         Args:
             timeout: seconds to wait for all attempts together.
@@ -55,7 +55,7 @@ class TwistedConnection:
             raise
 
     def disconnect(self, timeout: float | None = DEFAULT) -> Deferred[None]:
-        """End gracefully: listeners may end what they began and acknowledge it; nothing goes on past the time.
+        """End gracefully: running listeners may end and acknowledge; everything ends when the time is over.
 
         Args:
             timeout: seconds for all of it.
@@ -88,7 +88,8 @@ class TwistedConnection:
     ) -> Deferred[None]:
         """Send a message: see :meth:`stomplistener.Connection.send`. With ``confirm`` fires with the receipt.
 
-        While cut off it waits. Cancelled, it is not sent (again); what was written already may arrive.
+        Without a connection the call waits. After cancelling, the message is not sent or resent; if it was written
+        already, it may arrive.
         """
         return Deferred.fromCoroutine(self._loop.send(destination, body, headers, confirm=confirm, **options))
 
@@ -109,13 +110,13 @@ class TwistedConnection:
         ack: str = "client-individual",
         **options: Any,
     ) -> Deferred[TwistedSubscription]:
-        """Subscribe, and have the listener called in the reactor thread; fires when the broker has confirmed it.
+        """Subscribe, and call the listener in the reactor thread; fires when the broker has confirmed the subscription.
 
         Args:
             destination: as the broker spells it.
             listener: takes a message. It is acknowledged when the listener has returned, or the Deferred that it
                 returned has fired, and rejected when that failed.
-            concurrency: how many messages are with the listener at a time; the next one waits for its Deferred.
+            concurrency: how many messages the listener handles at a time; the next one waits for a Deferred.
             ack: ``auto`` settles nothing.
             options: as for :meth:`stomplistener.Connection.consume`.
         """

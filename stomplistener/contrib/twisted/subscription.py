@@ -59,7 +59,7 @@ class TwistedSubscription:
             _log.warning("a listener has not ended within %s s; its message comes again", deadline.timeout)
 
     def unsubscribe(self, timeout: float | None = DEFAULT) -> Deferred[None]:
-        """End the subscription: the listener may end what it began; the rest the broker gives to others."""
+        """End the subscription: running listeners may end, and the broker delivers the other messages elsewhere."""
         return Deferred.fromCoroutine(self._unsubscribe(timeout))
 
     async def _unsubscribe(self, timeout: float | None) -> None:

@@ -85,7 +85,7 @@ def test_options_go_before_the_environment_and_that_before_the_file(broker: Brok
         ("[profiles.a]\nurl = 'tcp://h:1'\npasscode = 7", "passcode must be a string"),
         ("[profiles.a]\nurl = 'tcp://h:1'\nheartbeat = 10", "two numbers"),
         ("[profiles.b]\nurl = 'tcp://h:1'", "no profile 'a'"),
-        ("no toml", "is no TOML"),
+        ("no toml", "is not TOML"),
     ],
 )
 def test_a_wrong_profile_file_is_told_without_its_values(tmp_path: Path, text: str, why: str) -> None:

@@ -186,10 +186,10 @@ def test_send_text_as_text_and_bytes_as_bytes() -> None:
 def test_send_json_that_is_none(broker: Broker) -> None:
     result = run("send", A, "{'a': 1}", "--json", "-u", broker.uri)
     assert result.exit_code == 2
-    assert "is no JSON" in result.stderr
+    assert "is not JSON" in result.stderr
     lines = run("send", A, "--json", "--lines", "-u", broker.uri, stdin="{}\nno\n")
     assert lines.exit_code == 2
-    assert "message 2 is no JSON" in lines.stderr.replace("\n", " ")
+    assert "message 2 is not JSON" in lines.stderr.replace("\n", " ")
     assert broker.depth(A) <= 1
     assert run("send", A, "{}", "--json", "--bytes", "-u", broker.uri).exit_code == 2
 

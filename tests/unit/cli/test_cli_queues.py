@@ -230,7 +230,7 @@ def test_restore_to_where_each_came_from(broker: Broker) -> None:
         ('{"headers": {"a": 1}, "body": ""}', "no object of strings"),
         ('{"headers": {}}', "neither body nor body_base64"),
         ('{"body_base64": "?"}', "base64"),
-        ('{"body": "x", "destination": 7}', "destination is no string"),
+        ('{"body": "x", "destination": 7}', "destination is not a string"),
     ],
 )
 def test_a_line_that_holds_no_message_is_told_and_the_others_are_sent(broker: Broker, line: str, why: str) -> None:

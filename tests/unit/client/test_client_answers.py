@@ -175,7 +175,7 @@ def test_a_request_without_waiting(stomp_broker: Broker) -> None:
 
 
 def test_an_answer_to_an_asker_that_is_gone_costs_no_connection(broker: Broker) -> None:
-    """As on ActiveMQ, which answers ERROR and keeps the connection; else the request would come again for ever."""
+    """As on ActiveMQ, which answers ERROR and keeps the connection; else the request would come again forever."""
     with Connection(failover(broker.uri), timeout=10) as answering:
         with Connection(broker.uri, timeout=10) as asking, answering.consume(QUEUE) as questions:
             asking.request_async(QUEUE, "?")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -98,18 +97,6 @@ class Quiet(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
-
-
-@pytest.fixture
-def chromium() -> str:
-    """The browser; without one the test is skipped, or fails where nothing may be left out."""
-    found = shutil.which("chromium")
-    if found is None:
-        reason = "needs Chromium: make browser, as root on Debian"
-        if os.environ.get("STOMPLISTENER_REQUIRE_BROKERS") == "1":
-            pytest.fail(f"{reason} (STOMPLISTENER_REQUIRE_BROKERS=1)", pytrace=False)
-        pytest.skip(reason)
-    return found
 
 
 @pytest.mark.timeout(120)

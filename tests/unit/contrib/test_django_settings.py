@@ -24,7 +24,7 @@ def checked(value: Any) -> list[tuple[str, str, str]]:
         ("tcp://a:1", "E001", "is str, not a dict", "'URI'"),
         ({"URL": "tcp://a:1"}, "E002", "has no key 'URL'", "'URI'"),
         ({"URI": 7}, "E003", "['URI'] is int, not str", ""),
-        ({"URI": "tcp//a"}, "E004", "['URI'] is no broker URI", "tcp://"),
+        ({"URI": "tcp//a"}, "E004", "['URI'] is not a broker URI", "tcp://"),
         ({"URI": "tcp://a:1", "OPTIONS": {"heart": 1}}, "E005", "heart", "arguments of stomplistener.Connection"),
         ({"URI": "tcp://a:1", "OPTIONS": {"versions": ["3.0"]}}, "E005", "3.0", ""),
         ({"URI": "tcp://a:1", "OUTBOX": {"BATCH": 0}}, "E006", "['BATCH'] is 0, less than 1", ""),

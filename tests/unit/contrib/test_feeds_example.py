@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import gzip
 import json
 import os
-import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from itertools import count
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from client_support import eventually
 from docs_support import ROOT, Program, running
-from websockets.sync.client import ClientConnection, connect
+from docs_support import load as load_module
 
 import formats
 import recording
@@ -295,63 +291,12 @@ def test_the_show_does_not_touch_a_database_that_exists(tmp_path: Path) -> None:
     assert database.read_text() == "mine"
 
 
-class Tab:
-    """A page in a browser, by Chromium's DevTools protocol."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        self._numbers = count(1)
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while (answer := json.loads(self._socket.recv(20))).get("id") != number:
-            pass
-        return dict(answer["result"])
-
-    def text(self) -> str:
-        """What it shows."""
-        return str(self.call("Runtime.evaluate", expression="document.body?.innerText")["result"].get("value"))
-
-    def picture(self) -> bytes:
-        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
-
-
-@contextmanager
-def tab(chromium: str, url: str, profile: Path) -> Iterator[Tab]:
-    """A page in a Chromium of its own. One that dumps its page would wait for the end of the events first."""
-    browser = subprocess.Popen(
-        [
-            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-            "--no-first-run", f"--user-data-dir={profile}", "--window-size=1200,1000", "--remote-debugging-port=0", url,
-        ],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert browser.stderr is not None
-        line = next(line for line in browser.stderr if line.startswith("DevTools listening on ws://"))
-        address = line.removeprefix("DevTools listening on ws://").partition("/")[0]
-        with urllib.request.urlopen(f"http://{address}/json", timeout=20) as response:
-            (opened,) = [each for each in json.load(response) if each["type"] == "page"]
-        with connect(opened["webSocketDebuggerUrl"], max_size=None) as socket:
-            yield Tab(socket)
-    finally:
-        browser.terminate()
-        browser.communicate(timeout=20)
-
-
 @pytest.mark.timeout(120)
-def test_a_browser_shows_the_page(tmp_path: Path) -> None:
+def test_a_browser_shows_the_page(chromium: str, tmp_path: Path) -> None:
     """To look at it: FEEDS_PICTURE=FILE keeps the picture."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        reason = "needs Chromium: make browser, as root on Debian"
-        if os.environ.get("STOMPLISTENER_REQUIRE_BROKERS") == "1":
-            pytest.fail(f"{reason} (STOMPLISTENER_REQUIRE_BROKERS=1)", pytrace=False)
-        pytest.skip(reason)
     picture = Path(os.environ.get("FEEDS_PICTURE", tmp_path / "feeds.png"))
     with running([str(EXAMPLE / "live.py"), "--port", "0", "--speed", "10"], tmp_path) as program:
-        with tab(chromium, page_of(program), tmp_path / "profile") as shown:
+        with load_module("browser").tab(chromium, page_of(program), tmp_path / "profile") as shown:
             # Both came by an event: the page was opened before the gap.
             eventually(lambda: "3 numbers, 40 to 42" in shown.text(), "the gap", 40)
             text = shown.text()

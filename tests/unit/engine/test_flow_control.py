@@ -47,7 +47,7 @@ def test_reading_goes_on_for_a_thread_that_waits_for_an_answer() -> None:
     flow.expect(waiter)
     assert flow.is_urgent
     assert flow.wait_for_room(Deadline(0.0))
-    # But not for ever.
+    # But not forever.
     add(context, flow, 0, LEAST_OVERSHOOT_BYTES)
     assert not flow.wait_for_room(Deadline(0.0))
     flow.unexpect(waiter)

@@ -239,7 +239,7 @@ def test_stalled_frame() -> None:
     with Server(script) as bad:
         connection = Connection(bad.uri, reconnect=False, heartbeat=(0, 0), limits=Limits(frame_timeout=0.3)).connect()
         try:
-            assert connection.wait(3), "half a frame, and nothing more: the connection lives on for ever"
+            assert connection.wait(3), "half a frame, and nothing more: the connection lives on forever"
         finally:
             connection.close()
 

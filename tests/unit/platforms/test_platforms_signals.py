@@ -72,7 +72,7 @@ def line_of(instruction: dis.Instruction | None) -> int:
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_loop_jumps_back_outside_of_its_lock(path: Path) -> None:
-    """On CPython 3.12 and later a handler that raises at such a jump leaves the lock taken for ever."""
+    """On CPython 3.12 and later a handler that raises at such a jump leaves the lock taken forever."""
     assert unguarded_jumps(path.read_text(encoding="utf-8")) == set()
 
 

@@ -267,7 +267,7 @@ class Model(RuleBasedStateMachine):
         self.ended += self.open
         self.open = []
         for call in self.calls:
-            assert call.end or call.kept, f"{call} waits for ever"
+            assert call.end or call.kept, f"{call} waits forever"
 
     # The network and the broker
 

@@ -22,7 +22,7 @@ def test_expect_shows_what_did_come() -> None:
     inbox = Inbox()
     inbox.on_message(message("a pizza"))
     inbox.on_connected(Frame("CONNECTED"))
-    shown = r"0\.01 s in vain for 2 messages; 1 messages came: \[<MESSAGE .*a pizza.*>\]; events: connected"
+    shown = r"expected 2 messages within 0\.01 s; got 1: \[<MESSAGE .*a pizza.*>\]; events: connected"
     with pytest.raises(TimedOut, match=shown):
         inbox.expect(2, 0.01)
 

@@ -178,7 +178,7 @@ def test_a_selector_passes_over_what_it_does_not_want() -> None:
 def test_expired_messages_are_dropped() -> None:
     with Broker() as broker, connected(broker) as client:
         now = time.time() * 1000
-        for text, expires in ("old", now - 1000), ("new", now + 60_000), ("for ever", 0):
+        for text, expires in ("old", now - 1000), ("new", now + 60_000), ("forever", 0):
             broker.publish("/queue/a", text, {"expires": str(int(expires))})
         client.send(b"SUBSCRIBE\nid:s\ndestination:/queue/a\n\n\0")
         assert client.frame().endswith(b"\n\nnew\0")

@@ -53,7 +53,7 @@ def test_what_the_harness_does_not_know_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [", "compose.yml is no YAML"),
+        ("a: [", "compose.yml is not YAML"),
         ("a: 1", "compose.yml has no services"),
         ("services: {one: {image: x, x-stomp: {tcp: 61613}}}", "one in .*: x-stomp has tcp on port 61613, which ports"),
         ("services: {one: {image: x, x-stomp: {}}}", "one in .*: x-stomp names no port"),

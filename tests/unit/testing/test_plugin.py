@@ -265,7 +265,7 @@ def test_an_inbox_shows_in_the_failure_what_did_arrive(pytester: pytest.Pytester
     """)
     result = pytester.runpytest()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["E *TimedOut: waited 0.5 s in vain for 2 messages; 1 messages came: *a pizza*"])
+    result.stdout.fnmatch_lines(["E *TimedOut: expected 2 messages within 0.5 s; got 1: *a pizza*"])
 
 
 def test_the_plugin_brings_no_broker_into_a_run_that_has_none(pytester: pytest.Pytester) -> None:

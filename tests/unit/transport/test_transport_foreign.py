@@ -26,7 +26,7 @@ SAMPLES = [
     (b"AMQP\3\1\0\0", "AMQP 1.0"),  # SASL first: ActiveMQ, Artemis
     (b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", "HTTP"),  # RabbitMQ's WebSocket
     (b"HTTP/1.0 400 Bad request\r\n", "HTTP"),
-    (b"<html>\r\n<head><title>400 Bad Request</title></head>\r\n", "HTTP"),  # nginx to what is no HTTP
+    (b"<html>\r\n<head><title>400 Bad Request</title></head>\r\n", "HTTP"),  # nginx to what is not HTTP
     (b"<!DOCTYPE HTML PUBLIC", "HTTP"),
     (b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u2\r\n", "SSH"),
     (b"SSH-1.99-Cisco-1.25\r\n", "SSH"),

@@ -402,7 +402,7 @@ class TestTransport:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
     def test_a_forked_child_abandons_it_while_the_parent_is_blocked(self) -> None:
-        """The locks that the parent's threads hold stay locked in the child for ever: abandon takes none."""
+        """The locks that the parent's threads hold stay locked in the child forever: abandon takes none."""
         with connected() as (transport, peer):
             sending, receiving = Background(fill, transport), Background(transport.receive)
             eventually(lambda: not transport.send_nowait(b"\n"))

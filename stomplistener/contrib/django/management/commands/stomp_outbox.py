@@ -29,15 +29,27 @@ _log = logging.getLogger("stomplistener.django")
 
 
 @click.command("stomp_outbox")
-@click.option("--database", default=DEFAULT_DB_ALIAS, help="The database whose outbox it is.")
+@click.option("--database", default=DEFAULT_DB_ALIAS, help="The database of the outbox.")
 @click.option("--connection", "name", default=DEFAULT, metavar="NAME", help="Publish the rows for this connection.")
-@click.option("--batch", type=click.IntRange(min=1), metavar="ROWS", help="How many rows are published together.")
+@click.option(
+    "--batch", type=click.IntRange(min=1), metavar="ROWS", help="The number of rows that are published together."
+)
 @click.option("--poll", type=click.FloatRange(min=0), metavar="SECONDS", help="The pause when nothing is due.")
-@click.option("--alive-file", type=click.Path(dir_okay=False, path_type=Path), help="Touched while all is well.")
-@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Where Prometheus finds the statistics.")
-@click.option("--metrics-host", help="The address to listen on for that; 127.0.0.1 where left out.")
+@click.option(
+    "--alive-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that is touched while all is well."
+)
+@click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), help="The port on which Prometheus finds the statistics."
+)
+@click.option("--metrics-host", help="The address for that port; 127.0.0.1 by default.")
 @click.option("--once", is_flag=True, help="End when nothing is due any more.")
-@click.option("--purge", "days", type=click.FloatRange(min=0), metavar="DAYS", help="Delete what is older, and end.")
+@click.option(
+    "--purge",
+    "days",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="Delete published rows that are older, and end.",
+)
 @with_log_options
 def relay(
     database: str,
