@@ -226,8 +226,8 @@ def test_restore_to_where_each_came_from(broker: Broker) -> None:
     ("line", "why"),
     [
         ("no JSON", "Expecting value"),
-        ("[]", "no JSON object"),
-        ('{"headers": {"a": 1}, "body": ""}', "no object of strings"),
+        ("[]", "not a JSON object"),
+        ('{"headers": {"a": 1}, "body": ""}', "not an object of strings"),
         ('{"headers": {}}', "neither body nor body_base64"),
         ('{"body_base64": "?"}', "base64"),
         ('{"body": "x", "destination": 7}', "destination is not a string"),
