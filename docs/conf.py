@@ -110,7 +110,7 @@ def _no_type(_app: Any, what: str, _name: str, _object: Any, _options: Any, line
             break
 
 
-_CODE = re.compile(r'(?<=<span class="pre">)[^<]+|(?<=<h1>)stomplistener\.[^<]+')
+_CODE = re.compile(r'(?<=<span class="pre">)[^<]+|(?<=<h1>|<em>)stomplistener\.[^<]+')
 _UNBROKEN = 16
 """Letters of a name that fits into a column of a table on a phone."""
 _SEPARATOR = re.compile(r"(?<=\w)([_./:,=(-]+)(?=[\w{])|(?<=[a-z])()(?=[A-Z])")
@@ -123,7 +123,8 @@ def _may_break(_app: Any, _page: str, _template: str, context: dict[str, Any], _
         return _SEPARATOR.sub(r"\g<1><wbr>", code[0]) if len(code[0]) > _UNBROKEN else code[0]
 
     if "body" in context:
-        context["body"] = _CODE.sub(breaking, context["body"])
+        body = _CODE.sub(breaking, context["body"])
+        context["body"] = re.sub('(?=<span class="sig-name|<em class="sig-param)', "<wbr>", body)
 
 
 def setup(app: Any) -> None:

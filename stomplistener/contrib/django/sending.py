@@ -44,8 +44,7 @@ class Sender:
     def send(self, groups: Sequence[deque[OutboxMessage]]) -> Outcomes:
         """Send the first row of each group, then the next of each that was confirmed; up to the first sign of a loss.
 
-        Rows that failed before are sent alone: if one of them makes the broker close the connection, others do not
-        suffer from it.
+        A row that failed before is sent alone. If it makes the broker close the connection, no other row is affected.
         """
         outcomes: Outcomes = {}
         groups = list(groups)
