@@ -345,9 +345,16 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "Without a connection the call does the same as `close()`, since DISCONNECT cannot be sent. It ends "
-                "a running attempt. During a move to a preferred broker, DISCONNECT goes to the old broker.",
-                ("test_an_end_while_the_connection_is_lost", "test_disconnect_during_the_move_is_graceful"),
+                "Without a connection DISCONNECT cannot be sent. The call ends a running attempt, and running listeners "
+                "can end within its time. During the replay, the client settles messages of that connection and sends "
+                "the messages that it kept. During a move to a preferred broker, DISCONNECT goes to the old broker.",
+                (
+                    "test_an_end_while_the_connection_is_lost",
+                    "test_an_end_while_cut_off_waits_for_the_listeners_that_run",
+                    "test_what_runs_while_subscriptions_are_restored_may_end_and_is_settled",
+                    "test_what_fails_while_subscriptions_are_restored_is_given_up_before_the_end",
+                    "test_disconnect_during_the_move_is_graceful",
+                ),
                 (15,),
             ),
             Row(
