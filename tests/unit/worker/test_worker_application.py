@@ -377,3 +377,13 @@ def test_a_broker_that_cannot_delay_leaves_the_retry_to_the_worker() -> None:
             broker.wait_for(lambda: broker.messages("/queue/failed"), 15)
         assert not [frame for frame in broker.frames(command="SEND") if frame.headers["destination"] == "/queue/a"]
     assert calls == ["an order"] * 2
+
+
+def test_what_a_worker_sends_is_persistent_unless_it_is_told_not_to_be(broker: Broker) -> None:
+    app = Application(broker.uri)
+    with app.running():
+        app.send("/queue/a", "kept", confirm=True)
+        app.send("/queue/a", "not kept", persistent=False, confirm=True)
+        app.send("/queue/a", "its own way", {"persistent": "false"}, confirm=True)
+    said = [frame.headers.get("persistent") for frame in broker.frames(command="SEND")]
+    assert said == ["true", None, "false"]
