@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -387,3 +388,47 @@ def test_what_a_worker_sends_is_persistent_unless_it_is_told_not_to_be(broker: B
         app.send("/queue/a", "its own way", {"persistent": "false"}, confirm=True)
     said = [frame.headers.get("persistent") for frame in broker.frames(command="SEND")]
     assert said == ["true", None, "false"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "4"),
+        ({"workers": 8}, "32"),
+        ({"prefetch": 100}, "100"),
+        ({"settle": False}, None),
+        ({"ack": "auto"}, None),
+    ],
+)
+def test_a_worker_takes_no_more_than_a_share_of_the_backlog(options: dict[str, Any], expected: str | None) -> None:
+    with Broker(server_name="ActiveMQ/5.18.3") as broker:
+        app = Application(broker.uri)
+        app.listener("/queue/a", **options)(lambda message: None)
+        with app.running():
+            (frame,) = broker.frames(command="SUBSCRIBE")
+    assert frame.headers.get("activemq.prefetchSize") == expected
+
+
+def test_a_broker_that_is_not_known_gives_what_it_likes() -> None:
+    with Broker(server_name="Nobody/1") as broker:
+        app = Application(broker.uri)
+        app.listener("/queue/a")(lambda message: None)
+        with app.running():
+            (frame,) = broker.frames(command="SUBSCRIBE")
+    assert not any("prefetch" in name for name in frame.headers)
+
+
+def test_two_workers_share_a_backlog() -> None:
+    """One that came first and is slow leaves the rest to the other."""
+    with Broker() as broker:
+        for number in range(40):
+            broker.publish("/queue/a", str(number))
+        slow, quick, release = Application(broker.uri), Application(broker.uri), threading.Event()
+        done: list[str] = []
+        slow.listener("/queue/a")(lambda message: release.wait(20))
+        quick.listener("/queue/a")(lambda message: done.append(message.text))
+        with slow.running():
+            broker.wait_for(lambda: broker.unacknowledged("/queue/a"))
+            with quick.running():
+                broker.wait_for(lambda: len(done) == 36)
+                release.set()
