@@ -238,7 +238,8 @@ class ConnectionCycle:
             if self._broken_by is not None:
                 raise self._broken_by
             ending = context.state is ConnectionState.CLOSING
-            if context.session.is_open:
+            # An end that has sent DISCONNECT already needs nothing any more.
+            if context.session.is_open or not ending:
                 if not context.session.is_replayed:
                     # Subscribed since the replay: nobody writes it later.
                     return False

@@ -358,3 +358,71 @@ def test_what_was_forwarded_outlives_a_kill(broker: BrokerContainer, queue: str)
     connection.close()
     found = left(broker, queue, errors, seconds=5.0)
     assert texts <= set(found)
+
+
+# A message that ends each connection, or each program, that has it in its hands
+
+QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_message_that_ends_each_connection_is_given_up_after_so_many_calls(
+    broker: BrokerContainer, queue: str, most: int
+) -> None:
+    """By our own count: over STOMP these brokers do not say theirs. Artemis itself would give it up at the third."""
+    fill(broker, queue, "killer")
+    errors = f"{queue}-errors"
+    calls: list[str] = []
+    with FaultProxy(broker.uri) as proxy, opened(broker, proxy.uri) as connection, opened(broker) as watching:
+
+        def work(message: Message) -> None:
+            calls.append(message.text)
+            epoch = connection.session.epoch
+            proxy.cut()
+            eventually(lambda: connection.session.epoch > epoch, "the next connection")
+
+        connection.subscribe(queue, work, settle=True, max_deliveries=most, error_destination=errors)
+        with watching.consume(errors) as letters:
+            letter = letters.receive(60)
+            assert letter is not None
+            assert letter.text == "killer"
+            assert letter.headers["original-destination"] == queue
+            letter.ack()
+    assert calls == ["killer"] * most
+    assert left(broker, queue) == Counter()
+
+
+def test_a_quorum_queue_counts_for_programs_that_know_nothing_of_each_other(stomp_brokers: Fleet, queue: str) -> None:
+    rabbitmq, errors = stomp_brokers["rabbitmq"], f"{queue}-errors"
+    calls: list[str] = []
+
+    def live(work: Callable[[Connection, Message], object]) -> Connection:
+        connection = opened(rabbitmq)
+        connection.subscribe(
+            queue,
+            lambda message: work(connection, message),
+            settle=True,
+            max_deliveries=2,
+            error_destination=errors,
+            headers=QUORUM,
+        )
+        return connection.connect()
+
+    def kill(connection: Connection, message: Message) -> None:
+        calls.append(message.text)
+        connection.close()
+
+    with opened(rabbitmq) as sending:
+        sending.send(queue, "killer", QUORUM, persistent=True, confirm=True)
+        with sending.consume(errors) as letters:
+            for _ in range(3):
+                connection = live(kill)
+                if len(calls) < 2:
+                    assert connection.wait(30)
+                else:
+                    letter = letters.receive(30)
+                    assert letter is not None
+                    assert letter.headers["original-destination"] == queue
+                    letter.ack()
+                    connection.disconnect()
+    assert calls == ["killer"] * 2
