@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from conformance import VERSIONS, Wire
 
-from stomplistener import Connection, Frame, Listener, Message, StompError
+from stomplistener import Connection, Frame, Listener, Message, NotConnected, StompError
 from stomplistener._engine.log import flush
 from stomplistener.options import AckMode
 from stomplistener.protocol import SubscriptionState, commands
@@ -53,7 +53,7 @@ class Errors(Listener):
         self.frames.append(frame)
 
 
-def eventually(condition: Callable[[], object], what: str, timeout: float = 40.0) -> None:
+def eventually(condition: Callable[[], object], what: str, timeout: float = 20.0) -> None:
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, f"not within {timeout} s: {what}"
@@ -76,6 +76,17 @@ def fill(broker: BrokerContainer, queue: str, *texts: str) -> None:
     with opened(broker) as connection:
         for text in texts:
             connection.send(queue, text, persistent=True, confirm=True)
+
+
+def at_rest(connection: Connection, seconds: float = 1.0) -> None:
+    """Wait until nothing waits here, and nothing has come for so long."""
+    end, quiet, received = time.monotonic() + 20, time.monotonic(), -1
+    while time.monotonic() - quiet < seconds:
+        assert time.monotonic() < end, connection.statistics()
+        now = connection.statistics()
+        if now.pending or now.messages_received != received:
+            quiet, received = time.monotonic(), now.messages_received
+        time.sleep(0.02)
 
 
 def left(broker: BrokerContainer, *queues: str, seconds: float = 1.5) -> Counter[str]:
@@ -135,6 +146,7 @@ def test_a_backlog_of_messages_that_fail_at_the_start_is_settled(
                 eventually(lambda: failed, "the first failure")
                 proxy.cut()
             eventually(lambda: (handled, failed) == (good, bad), "every message at its listener")
+            at_rest(connection)
     assert left(broker, *queues) == Counter()
     if way == "forwarded":
         # RabbitMQ's answer to COMMIT is no confirmation, so a copy and its message may both be there after a loss.
@@ -212,7 +224,7 @@ def test_what_the_error_destination_refuses_is_rejected_and_said(
     assert left(refusing, queue) == Counter()
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
 def test_an_error_whose_text_cannot_be_encoded_is_forwarded(
     broker: BrokerContainer, queue: str, version: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -225,13 +237,14 @@ def test_an_error_whose_text_cannot_be_encoded_is_forwarded(
         raise LookupError("no \udc80 such\r\nitem: \x00")
 
     with opened(broker, version=version) as connection:
-        connection.subscribe(queue, listen, ack=individual(version), settle=True, error_destination=errors)
-        with connection.consume(errors, ack=individual(version)) as letters:
+        connection.subscribe(queue, listen, settle=True, error_destination=errors)
+        with connection.consume(errors) as letters:
             letter = letters.receive(30)
             assert letter is not None
             assert letter.text == "bad"
             assert "such" in letter.headers["error"]
             letter.ack()
+        at_rest(connection)
     assert left(broker, queue) == Counter()
 
 
@@ -258,7 +271,7 @@ OFFENCES = {
     "no colon": b"nonsense",
 }
 
-NOT_TAKEN: set[tuple[str, str]] = set()
+NOT_TAKEN = {("artemis", "undefined escape"), ("rabbitmq", "undefined escape"), ("rabbitmq", "no colon")}
 """What a broker refuses already from its sender: there is nothing to be delivered."""
 
 
@@ -287,20 +300,23 @@ def is_taken(broker: BrokerContainer, queue: str, header: bytes) -> bool:
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
-@pytest.mark.parametrize("offence", OFFENCES)
 def test_a_message_that_a_version_forbids_starves_no_consumer(
-    broker: BrokerContainer, queue: str, offence: str, version: str
+    broker: BrokerContainer, queue: str, version: str
 ) -> None:
-    taken = is_taken(broker, queue, OFFENCES[offence])
-    assert taken == ((broker.name, offence) not in NOT_TAKEN)
+    refused = {(broker.name, offence) for offence, line in OFFENCES.items() if not is_taken(broker, queue, line)}
+    assert refused == {each for each in NOT_TAKEN if each[0] == broker.name}
     fill(broker, queue, "after")
     handled: list[str] = []
     connection = opened(broker, version=version)
-    connection.subscribe(queue, lambda message: handled.append(message.text), ack=individual(version), settle=True)
+
+    def listen(message: Message) -> None:
+        handled.append(message.text)
+        message.ack()
+
+    connection.subscribe(queue, listen, ack=individual(version))
     with connection:
-        eventually(lambda: "after" in handled, f"the message behind the one with: {offence}", 20)
-    assert handled in (["poison", "after"], ["after"])
-    assert ("poison" in handled) <= taken
+        eventually(lambda: "after" in handled, f"the message behind those that are forbidden; there came {handled}")
+    assert handled == ["poison"] * (len(OFFENCES) - len(refused)) + ["after"]
     assert connection.statistics().reconnects == 0
     assert left(broker, queue) == Counter()
 
@@ -322,17 +338,14 @@ def killed(broker: BrokerContainer) -> None:
 
 def test_what_was_committed_outlives_a_kill(broker: BrokerContainer, queue: str) -> None:
     written_down(broker, queue)
-    wanted = {"first"}
-    for turn in range(2):
-        texts = [f"{turn}-{number}" for number in range(20)]
-        connection = opened(broker).connect()
-        with connection.transaction() as transaction:
-            for text in texts:
-                transaction.send(queue, text, persistent=True)
-        killed(broker)
-        connection.close()
-        wanted |= set(texts)
-    assert left(broker, queue, seconds=5.0) == Counter(wanted)
+    texts = [str(number) for number in range(20)]
+    connection = opened(broker).connect()
+    with connection.transaction() as transaction:
+        for text in texts:
+            transaction.send(queue, text, persistent=True)
+    killed(broker)
+    connection.close()
+    assert left(broker, queue, seconds=5.0) == Counter(["first", *texts])
 
 
 def test_what_was_forwarded_outlives_a_kill(broker: BrokerContainer, queue: str) -> None:
@@ -406,7 +419,10 @@ def test_a_quorum_queue_counts_for_programs_that_know_nothing_of_each_other(stom
             error_destination=errors,
             headers=QUORUM,
         )
-        return connection.connect()
+        # The listener may be quicker than the broker's receipt.
+        with contextlib.suppress(NotConnected):
+            connection.connect()
+        return connection
 
     def kill(connection: Connection, message: Message) -> None:
         calls.append(message.text)
@@ -415,14 +431,12 @@ def test_a_quorum_queue_counts_for_programs_that_know_nothing_of_each_other(stom
     with opened(rabbitmq) as sending:
         sending.send(queue, "killer", QUORUM, persistent=True, confirm=True)
         with sending.consume(errors) as letters:
-            for _ in range(3):
-                connection = live(kill)
-                if len(calls) < 2:
-                    assert connection.wait(30)
-                else:
-                    letter = letters.receive(30)
-                    assert letter is not None
-                    assert letter.headers["original-destination"] == queue
-                    letter.ack()
-                    connection.disconnect()
+            for _ in range(2):
+                assert live(kill).wait(30)
+            connection = live(kill)
+            letter = letters.receive(30)
+            assert letter is not None
+            assert letter.headers["original-destination"] == queue
+            letter.ack()
+            connection.disconnect()
     assert calls == ["killer"] * 2

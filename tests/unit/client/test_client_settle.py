@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from client_support import (
@@ -84,6 +85,24 @@ def test_what_an_aborted_transaction_settled_is_settled_again(
     assert message.ack()
     broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
     assert commands(broker.frames()) == ["CONNECT", "SUBSCRIBE", "BEGIN", "ACK", "ABORT", "ACK"]
+
+
+def test_an_acknowledgement_that_counts_although_its_transaction_is_aborted_is_not_repeated() -> None:
+    """Artemis takes an ACK at once, in a transaction too, and answers a second one by ERROR."""
+    tried: list[str] = []
+
+    def listen(message: Message) -> None:
+        tried.append(message.text)
+        with suppress(LookupError), connection.transaction() as transaction:
+            transaction.ack(message)
+            raise LookupError("no such item")
+
+    with Broker(server_name="ActiveMQ-Artemis/2.44.0 ActiveMQ Artemis Messaging Engine") as broker:
+        with Connection(broker.uri) as connection:
+            connection.subscribe(QUEUE, listen, settle=True, confirm=True)
+            broker.publish(QUEUE, "one")
+            eventually(lambda: tried == ["one"], "the listener")
+        assert commands(broker.frames()) == ["CONNECT", "SUBSCRIBE", "BEGIN", "ACK", "ABORT", "DISCONNECT"]
 
 
 def test_what_a_refused_transaction_settled_is_settled_again(
