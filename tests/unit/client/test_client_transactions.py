@@ -257,7 +257,7 @@ def test_where_the_answer_to_commit_confirms_nothing_each_message_is_confirmed(r
             rabbitmq.wait_for(lambda: rabbitmq.frames(command="RECEIPT", direction="out"))
             committing.join(0.2)
             assert committing.is_alive()
-            assert transaction.state is TransactionState.COMMITTING
+            assert str(transaction.state) == str(TransactionState.COMMITTING)
             rabbitmq.release_receipts()
             committing.value()
         assert transaction.state is TransactionState.COMMITTED

@@ -236,7 +236,7 @@ def test_what_cannot_be_run_says_so(broker: Broker, monkeypatch: pytest.MonkeyPa
         app.connection()
     with pytest.raises(ValueError, match="settle=True"):
         app.listener("/queue/a", ack="auto", retries=1)
-    with pytest.raises(ValueError, match="no name"):
+    with pytest.raises(ValueError, match="not a name"):
         app.add_connection("a b")
 
     async def coroutine(_message: Message) -> None: ...
