@@ -285,7 +285,7 @@ def test_configuration_from_prefixed_variables(broker: Broker, monkeypatch: pyte
         ({"STOMP_TIMEOUT": "soon"}, r"\['STOMP_TIMEOUT'\] must be a number of seconds, not 'soon'"),
         ({"STOMP_HEADERS": {"client-id": 7}}, r"\['STOMP_HEADERS'\] must be a mapping of text to text"),
         ({"STOMP_OPTIONS": [1]}, r"\['STOMP_OPTIONS'\] must be a mapping"),
-        ({"STOMP_OPTIONS": {"limit": 1}}, r"\['STOMP_OPTIONS'\] has 'limit', which is no argument .* limits"),
+        ({"STOMP_OPTIONS": {"limit": 1}}, r"\['STOMP_OPTIONS'\] has 'limit', which is not an argument .* limits"),
         ({"STOMP_CONNECTIONS": "tcp://h:1"}, r"\['STOMP_CONNECTIONS'\] must map"),
         ({"STOMP_CONNECTIONS": {"b": {}}}, r"\['STOMP_CONNECTIONS'\]\['b'\]\['URI'\] is missing"),
         ({"STOMP_CONNECTIONS": {"b": {"URL": "x"}}}, r"\['STOMP_CONNECTIONS'\]\['b'\] has 'URL', which is none of URI"),
