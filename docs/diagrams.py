@@ -41,6 +41,8 @@ _REASONS = {
     ("CONNECTED", "SUSPENDED"): "lost",
     ("CONNECTED", "MIGRATING"): "a preferred\\nbroker\\nis back",
     ("CONNECTED", "CLOSING"): "disconnect()",
+    ("CONNECTING", "CLOSING"): "disconnect()\\nin the replay",
+    ("SUSPENDED", "CLOSING"): "disconnect()\\nin the replay",
     ("CONNECTED", "CLOSED"): "close(), or\\nlost with\\nreconnect=\\nFalse",
     ("SUSPENDED", "CONNECTED"): "restored",
     ("SUSPENDED", "CLOSED"): "attempts\\nused up,\\nclose(),\\ndisconnect()",

@@ -345,9 +345,17 @@ OPERATIONS = (
         (
             Row(
                 BEFORE,
-                "Without a connection the call does the same as `close()`, since DISCONNECT cannot be sent. It ends "
-                "a running attempt. During a move to a preferred broker, DISCONNECT goes to the old broker.",
-                ("test_an_end_while_the_connection_is_lost", "test_disconnect_during_the_move_is_graceful"),
+                "Without a connection DISCONNECT cannot be sent. The call ends a running attempt, and running "
+                "listeners can end within its time. During the replay, the client settles messages of that connection "
+                "and sends the messages that it kept. During a move to a preferred broker, DISCONNECT goes to the old "
+                "broker.",
+                (
+                    "test_an_end_while_the_connection_is_lost",
+                    "test_an_end_while_cut_off_waits_for_the_listeners_that_run",
+                    "test_what_runs_while_subscriptions_are_restored_may_end_and_is_settled",
+                    "test_what_fails_while_subscriptions_are_restored_is_given_up_before_the_end",
+                    "test_disconnect_during_the_move_is_graceful",
+                ),
                 (15,),
             ),
             Row(
@@ -400,7 +408,10 @@ TROUBLE = (
     Row(
         "A message fails while subscriptions are being restored, or at the first connect",
         "The client settles it like any other, if necessary when the connection is ready.",
-        ("test_what_fails_while_subscriptions_are_being_restored_is_settled_all_the_same",),
+        (
+            "test_what_fails_while_subscriptions_are_being_restored_is_settled_all_the_same",
+            "test_a_backlog_of_messages_that_fail_at_the_start_is_settled",
+        ),
     ),
     Row(
         "A confirmed SEND that the broker cannot take, among good ones",
@@ -410,6 +421,7 @@ TROUBLE = (
             "test_a_message_that_ends_connections_fails_alone",
             "test_an_error_without_receipt_id_convicts_a_lone_suspect_at_once",
             "test_a_network_that_fails_again_and_again_convicts_no_good_message",
+            "test_a_send_that_is_refused_fails_alone",
         ),
     ),
     Row(
@@ -419,6 +431,8 @@ TROUBLE = (
         (
             "test_a_preferred_broker_that_flaps_does_not_cost_the_one_that_works",
             "test_probes_go_to_the_preferred_ones_and_grow_rarer_without_end",
+            "test_a_move_comes_under_a_steady_stream_of_send_async",
+            "test_the_pool_is_filled_while_away_from_the_preferred_broker",
         ),
     ),
     Row(
@@ -442,6 +456,7 @@ TROUBLE = (
         (
             "test_an_old_life_never_touches_the_new_one",
             "test_the_heart_beat_check_of_an_old_connection_leaves_the_new_one_alone",
+            "test_connect_after_an_end_during_a_hook_that_hangs",
         ),
     ),
     Row(
@@ -462,6 +477,31 @@ TROUBLE = (
         ),
     ),
     Row(
+        "A message with `settle=True` that cannot be settled as was asked",
+        "The client settles it in another way and logs that. If a listener acknowledged it in a transaction that was "
+        "aborted or refused, the end of the listener counts. If the error destination refuses the copy, the client "
+        "rejects the message. A subscription that the broker refused does not delay `disconnect()`.",
+        (
+            "test_what_an_aborted_transaction_settled_is_settled_again",
+            "test_a_listener_whose_transaction_is_refused_has_not_settled_its_message",
+            "test_an_acknowledgement_that_counts_although_its_transaction_is_aborted_is_not_repeated",
+            "test_what_the_error_destination_refuses_is_rejected",
+            "test_forwarding_a_text_that_the_version_cannot_write",
+            "test_what_an_aborted_transaction_acknowledged_is_settled_by_its_listeners_return",
+            "test_what_the_error_destination_refuses_is_rejected_and_said",
+            "test_an_error_whose_text_cannot_be_encoded_is_forwarded",
+            "test_a_refused_subscription_does_not_hold_up_the_end",
+        ),
+    ),
+    Row(
+        "A message that ends each connection, or each program, that receives it",
+        "With `max_deliveries=N` the listener is called N times. Then the client forwards or rejects the message.",
+        (
+            "test_a_message_that_ends_each_connection_is_given_up_after_so_many_calls",
+            "test_a_quorum_queue_counts_for_programs_that_know_nothing_of_each_other",
+        ),
+    ),
+    Row(
         "A message that the version in use forbids",
         "If its end is known, the client delivers the readable parts or rejects the message, and says so. Otherwise "
         "the connection ends. If that happens several times in a row, the log has an `ERROR`, and the waits between "
@@ -472,12 +512,16 @@ TROUBLE = (
             "test_an_error_is_never_refused_for_its_form",
             "test_the_same_offence_in_a_row_is_reported_at_a_bounded_rate",
             "test_scenario_11_attempts_thin_out",
+            "test_a_message_that_a_version_forbids_starves_no_consumer",
         ),
     ),
     Row(
         "A broker that never answers SUBSCRIBE with a receipt",
         "After some seconds of silence on a live connection the subscription counts as active, with a warning.",
-        ("test_what_is_assumed_to_be_active_is_and_a_late_answer_is_taken",),
+        (
+            "test_what_is_assumed_to_be_active_is_and_a_late_answer_is_taken",
+            "test_a_broker_that_never_confirms_a_subscription_can_be_connected_to_again_and_again",
+        ),
     ),
     Row(
         "RabbitMQ, whose answer to COMMIT confirms nothing",
@@ -485,6 +529,10 @@ TROUBLE = (
         (
             "test_a_transaction_is_committed_when_its_sends_are_confirmed_too",
             "test_a_send_refused_behind_its_commit_leaves_the_transaction_in_doubt",
+            "test_where_the_answer_to_commit_confirms_nothing_each_message_is_confirmed",
+            "test_where_the_answer_to_commit_confirms_nothing_a_copy_is_confirmed_before_its_message_is_acknowledged",
+            "test_what_was_committed_outlives_a_kill",
+            "test_what_was_forwarded_outlives_a_kill",
         ),
     ),
     Row(
@@ -492,6 +540,15 @@ TROUBLE = (
         "They reconnect at different times: a worker waits up to one second longer before each attempt, unless its "
         "URI sets `reconnectDelayJitter`.",
         ("test_workers_do_not_all_come_back_at_the_same_instant", "test_jitter_is_drawn_anew_and_does_not_grow"),
+    ),
+    Row(
+        "A broker that does not read",
+        "Each call ends within its own time, on every platform, and other connections keep their heartbeats.",
+        (
+            "test_a_call_ends_within_its_time",
+            "test_a_sender_that_may_not_wait_does_not",
+            "test_a_limited_wait_is_none_of_the_senders",
+        ),
     ),
     Row(
         "A paused subscription, or one with `ordered_by`",

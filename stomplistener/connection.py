@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from stomplistener._engine.engine import Engine, live_engines
+from stomplistener._engine.life import Life
 from stomplistener._util import arguments
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.fork import ADVICE
@@ -187,17 +188,34 @@ class Connection:
             BrokerError: a subscription that was declared before was refused; the connection is ready.
             RuntimeError: gevent has patched the standard library in part, or too late.
         """
-        refuse_half_a_patch()
-        refuse_without_threads()
+        self._refuse_without_threads()
         self._engine.connect(Deadline(self._config.seconds(timeout)))
         return self
+
+    @staticmethod
+    def _refuse_without_threads() -> None:
+        refuse_half_a_patch()
+        refuse_without_threads()
+
+    def _begin(self) -> Life | None:
+        """Begin to connect and do not wait, so that an end that is asked for from now on cannot come too early.
+
+        Returns:
+            the life that was begun; None if one goes on already.
+
+        Raises:
+            ConnectFailed, RuntimeError: as for ``connect``.
+        """
+        self._refuse_without_threads()
+        return self._engine.begin_life()
 
     def disconnect(self, timeout: float | None = DEFAULT, headers: StrHeaders = None) -> None:
         """End gracefully, from any thread; a listener may call it, too.
 
         No further message is begun. Running listeners may end and acknowledge within the time, and confirmed sends wait
-        for their receipts. Then DISCONNECT is sent with a receipt. The broker delivers unfinished messages again.
-        Without a connection the call does the same as ``close()``. Subscriptions end.
+        for their receipts. Then DISCONNECT is sent with a receipt. The broker delivers unfinished messages again. The
+        same holds while a new connection restores the subscriptions. Without a connection the call closes at once,
+        and running listeners may end within the time. Subscriptions end.
 
         Args:
             timeout: seconds for all of it; after that the connection is closed anyway.
@@ -251,20 +269,26 @@ class Connection:
         # Only for the programs that call this: it makes enums of all the signals.
         from stomplistener._util.signals import EndingSignals
 
-        failures: list[BaseException] = []
+        engine, failures = self._engine, list[BaseException]()
         # Handled before the first message can come: from then on a signal has something to bring to an end.
         with EndingSignals() as signals:
+            life = self._begin()
 
             def watch() -> None:
                 try:
-                    self.connect()
+                    engine.wait_until_ready(life, Deadline(self._config.timeout))
                     self.wait()
                 except BaseException as error:
                     failures.append(error)
                 signals.tell()
 
             watcher = threading.Thread(target=watch, name=f"{self._config.name}-watch", daemon=True)
-            watcher.start()
+            try:
+                watcher.start()
+            except RuntimeError:
+                # The system refuses the thread: nothing goes on without it.
+                self.close()
+                raise
             if signals.wait():
                 ending = threading.Thread(target=self.disconnect, name=f"{self._config.name}-disconnect", daemon=True)
                 ending.start()
@@ -274,7 +298,7 @@ class Connection:
             elif failures:
                 self.disconnect()
             watcher.join()
-        failure = failures[0] if failures else self._engine.context.failure
+        failure = failures[0] if failures else engine.context.failure
         if type(failure) is not NotConnected:
             raise failure
 

@@ -11,7 +11,10 @@ from stomplistener.protocol.frame import Frame, Headers
 from stomplistener.protocol.ledger import TransactionEntry
 from stomplistener.states import MessageState
 
-OF_A_DELIVERY = frozenset(
+DELIVERY_COUNTS = frozenset(("delivery-count", "x-delivery-count", "JMSXDeliveryCount"))
+"""Headers in which brokers count the deliveries of a message."""
+
+OF_A_DELIVERY = DELIVERY_COUNTS | frozenset(
     (
         *("destination", "destination-type", "message-id", "subscription", "ack", "content-length", "redelivered"),
         *("transaction", "receipt", "receipt-id"),

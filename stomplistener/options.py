@@ -333,3 +333,12 @@ class _Default:
 
 DEFAULT: Any = _Default()
 """The timeout of a call that leaves it to the connection."""
+
+
+def with_persistence(headers: Mapping[str, str] | None, persistent: bool) -> dict[str, str]:
+    """Return a copy of the headers that asks the broker to keep the message on disk, unless they say otherwise.
+
+    All supported brokers spell it ``persistent:true``, and others ignore the header. The option of the same name of
+    ``Connection.send`` would refuse a broker that the library does not know.
+    """
+    return {"persistent": "true", **(headers or {})} if persistent else dict(headers or {})

@@ -46,11 +46,12 @@ class ConnectionState(State):
 
 CONNECTION_MOVES: Mapping[ConnectionState, frozenset[ConnectionState]] = {
     ConnectionState.NEW: frozenset({ConnectionState.CONNECTING, ConnectionState.CLOSED}),
-    ConnectionState.CONNECTING: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSED}),
+    # To CLOSING where listeners may hold messages of a connection whose subscriptions are still being restored.
+    ConnectionState.CONNECTING: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSING, ConnectionState.CLOSED}),
     ConnectionState.CONNECTED: frozenset(
         {ConnectionState.SUSPENDED, ConnectionState.MIGRATING, ConnectionState.CLOSING, ConnectionState.CLOSED}
     ),
-    ConnectionState.SUSPENDED: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSED}),
+    ConnectionState.SUSPENDED: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSING, ConnectionState.CLOSED}),
     ConnectionState.MIGRATING: frozenset(
         {ConnectionState.CONNECTED, ConnectionState.SUSPENDED, ConnectionState.CLOSING, ConnectionState.CLOSED}
     ),
@@ -73,6 +74,7 @@ SESSION_MOVES: Mapping[tuple[SessionState, str], SessionState] = {
     (SessionState.DISCONNECTED, "connect"): SessionState.CONNECTING,
     (SessionState.CONNECTING, "connected"): SessionState.REPLAYING,
     (SessionState.REPLAYING, "restored"): SessionState.CONNECTED,
+    (SessionState.REPLAYING, "disconnect"): SessionState.DISCONNECTING,
     (SessionState.CONNECTED, "disconnect"): SessionState.DISCONNECTING,
     (SessionState.DISCONNECTED, "lost"): SessionState.DISCONNECTED,
     (SessionState.CONNECTING, "lost"): SessionState.DISCONNECTED,

@@ -91,6 +91,8 @@ class ConnectionCycle:
         self._heartbeater: Heartbeater | None = None
         self._lost_at = 0.0
         self._lived = 0.0
+        self._is_announced = False
+        """Whether listeners heard of this connection, and so are to hear of its end."""
         self.rejections = 0
         self.rejected_at_start: list[Exception] = []
         """Why subscriptions were refused before the first connection was ready: ``connect()`` raises it."""
@@ -99,6 +101,8 @@ class ConnectionCycle:
         """A life begins."""
         self.rejected_at_start = []
         self._lost_at = 0.0
+        # Messages come before the first connection of this life is ready: the end of the last life is over for them.
+        self._settlement.move(SettlementState.RUNNING)
 
     def notify(self, hook: str, *args: object) -> None:
         """Let the dispatcher call a hook of the connection's listeners."""
@@ -157,7 +161,8 @@ class ConnectionCycle:
         session = self._context.session
         self._send_subscriptions(transport, deadline)
         patience = deadline.sooner(REPLAY_SILENCE_SECONDS)
-        while not session.is_replayed:
+        # A graceful end may send DISCONNECT in the middle of the replay, which then is over.
+        while session.is_open and not session.is_replayed:
             silence = self._receive(transport, deadline, patience)
             if silence:
                 self._assume_active()
@@ -170,12 +175,14 @@ class ConnectionCycle:
         shortest, longest = TRIAL_SECONDS
         seconds = min(max(TRIAL_FACTOR * self._lived, shortest), longest)
         patience = deadline.sooner(min(seconds, (deadline.remaining() or longest) / 2))
-        while not self._receive(transport, deadline, patience):
+        while self._context.session.is_open and not self._receive(transport, deadline, patience):
             pass
 
     def _send_subscriptions(self, transport: Transport, deadline: Deadline) -> None:
         context = self._context
         with context.lock:
+            if not context.session.is_open:
+                return
             replay = context.session.replay()
             unsendable = self._append(replay.frames)
         for entry in replay.rejected:
@@ -218,35 +225,46 @@ class ConnectionCycle:
             )
 
     def _open(self, is_wanted: Callable[[], bool]) -> bool:
-        """Open the connection to all, behind the SENDs that are resent; False if there is more to replay first."""
+        """Open the connection to all, behind the SENDs that are resent; False if there is more to replay first.
+
+        Where a graceful end has begun meanwhile, the connection is not announced: it is there for what that end waits
+        for, the SENDs that are kept and the messages that listeners hold.
+        """
         context = self._context
+        resent: list[Frame] = []
+        unsendable: list[Unsendable] = []
         with context.lock:
             _check(is_wanted)
             if self._broken_by is not None:
                 raise self._broken_by
-            if not context.session.is_replayed:
-                # Subscribed since the replay: nobody writes it later.
-                return False
-            resent = context.session.restored()
-            unsendable = self._append(resent)
-            self._settlement.move(SettlementState.RUNNING)
-            context.move(ConnectionState.CONNECTED)
-            context.counters.connects += 1
-            first = context.counters.connects == 1
-            context.ready_since = time.monotonic()
-            connected = context.session.connected_frame
+            ending = context.state is ConnectionState.CLOSING
+            # An end that has sent DISCONNECT already needs nothing any more.
+            if context.session.is_open or not ending:
+                if not context.session.is_replayed:
+                    # Subscribed since the replay: nobody writes it later.
+                    return False
+                resent = context.session.restored()
+                unsendable = self._append(resent)
+            context.changes.notify_all()
+            if not ending:
+                self._settlement.move(SettlementState.RUNNING)
+                context.move(ConnectionState.CONNECTED)
+                context.counters.connects += 1
+                context.ready_since = time.monotonic()
+                self._is_announced = True
         if self._transport is not None:
             self._transport.settimeout(None)
         self._give_back(unsendable)
-        self._log_return(first, len(resent))
-        self.notify("on_connected", connected)
+        if not ending:
+            self._log_return(len(resent))
+            self.notify("on_connected", context.session.connected_frame)
         self._settlement.restored()
         self._writer.wake()
         return True
 
-    def _log_return(self, first: bool, resent: int) -> None:
+    def _log_return(self, resent: int) -> None:
         context = self._context
-        if first or not self._lost_at:
+        if context.counters.connects == 1 or not self._lost_at:
             context.log.info("connected to %s", context.where)
         else:
             context.log.info(
@@ -330,7 +348,9 @@ class ConnectionCycle:
         self._requests.lost()
         self._settlement.lost()
         self._settlement.discard_stale(self._queues())
-        self.notify("on_disconnected")
+        if self._is_announced:
+            self._is_announced = False
+            self.notify("on_disconnected")
         return restore
 
     def _end_open(
@@ -363,9 +383,14 @@ class ConnectionCycle:
         """End the epoch of a connection that was not open yet."""
         if self._transport is not transport:
             return []
+        context = self._context
         self._stop_using(transport)
-        with self._context.lock:
-            return self._lose(explained)
+        with context.lock:
+            unanswered = self._lose(explained)
+            if context.state is ConnectionState.CLOSING:
+                context.failure = NotConnected(ENDED)
+                context.move(ConnectionState.CLOSED)
+            return unanswered
 
     def _stop_using(self, transport: Transport) -> None:
         heartbeater, self._heartbeater = self._heartbeater, None

@@ -84,7 +84,7 @@ class Context:
             new_id=self.new_id,
             subscription_headers=config.dialect.subscription_headers,
             refusal_hint=refusal_hint,
-            unsettle=_unsettle,
+            unsettle=self._unsettle,
         )
         self.log = ConnectionLog(config.name, self)
         self.length_means_bytes = config.dialect.length_means_bytes(None)
@@ -150,8 +150,9 @@ class Context:
         session = self.session
         return epoch == session.epoch and session.is_open
 
-
-def _unsettle(message: object) -> None:
-    """The transaction that was to settle a message did not."""
-    if isinstance(message, Message):
-        message.state = MessageState.UNSETTLED
+    def _unsettle(self, message: object) -> None:
+        """The transaction that was to settle a message did not, unless the broker does not wait for it."""
+        if isinstance(message, Message):
+            counts = self.config.dialect.acks_at_once(self.session.connected_frame)
+            # Artemis would answer a second ACK by ERROR.
+            message.state = MessageState.ACKED if counts else MessageState.UNSETTLED

@@ -10,16 +10,13 @@ import hashlib
 from collections import OrderedDict
 
 from stomplistener.brokers import Dialect
-from stomplistener.message import Message
+from stomplistener.message import DELIVERY_COUNTS, Message
 from stomplistener.protocol import Frame
 
 MOST_REMEMBERED = 10_000
 """Messages whose deliveries are counted; the one that was counted longest ago is forgotten first."""
 
-_CHANGING = frozenset(("message-id", "ack", "subscription", "redelivered")) | frozenset(
-    # What brokers count in.
-    ("delivery-count", "x-delivery-count", "JMSXDeliveryCount")
-)
+_CHANGING = frozenset(("message-id", "ack", "subscription", "redelivered")) | DELIVERY_COUNTS
 
 
 class Deliveries:

@@ -161,20 +161,37 @@ class Engine:
         if life is None and context.state is ConnectionState.CLOSED and type(context.failure) is NotConnected:
             # Another thread ended the connection that was there: what is asked for is the one after it.
             life = self._begin_and_wait(deadline)
-        if context.state is ConnectionState.CLOSED:
-            raise context.failure
+        self._check_ready(life)
+
+    def wait_until_ready(self, life: Life | None, deadline: Deadline) -> None:
+        """Wait until a connection is ready whose life ``begin_life`` returned: raises what ``connect`` raises."""
+        self._await_ready(life, deadline)
+        self._check_ready(life)
+
+    def _check_ready(self, life: Life | None) -> None:
+        """Raise if there is no connection, or a subscription was refused at the start of this life."""
+        if self.context.state is ConnectionState.CLOSED:
+            raise self.context.failure
         if life is not None and self.cycle.rejected_at_start:
             # A subscription that was declared before and refused must not be missed.
             raise self.cycle.rejected_at_start[0]
 
     def _begin_and_wait(self, deadline: Deadline) -> Life | None:
-        """Begin a life unless one goes on, and wait until it is ready or over; the life that was begun.
+        """Begin a life unless one goes on, and wait until it is ready or over; the life that was begun."""
+        life = self.begin_life()
+        self._await_ready(life, deadline)
+        return life
+
+    def _await_ready(self, life: Life | None, deadline: Deadline) -> None:
+        """Wait until the connection is ready or over.
+
+        Args:
+            life: what the calling thread has begun, and ends if it cannot wait any longer.
 
         Raises:
-            TimedOut: the time is over; what was begun here has ended.
+            TimedOut: the time is over.
         """
         context = self.context
-        life = self.begin_life()
         settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
         try:
             in_time = context.wait_until(lambda: context.state in settled, deadline)
@@ -188,7 +205,6 @@ class Engine:
             if life is not None:
                 self.end_life(life, late)
             raise late
-        return life
 
     def _why_late(self) -> str:
         """What connect() waited for when its time was over, and what had failed before."""

@@ -211,7 +211,7 @@ class Sender:
         context = self._context
         if context.state in (ConnectionState.NEW, ConnectionState.CLOSED):
             return context.failure
-        if context.state is ConnectionState.CLOSING and not self._session.is_connected:
+        if context.state is ConnectionState.CLOSING and not self._session.is_open:
             return NotConnected("the connection is closing: DISCONNECT was already sent")
         return None
 

@@ -173,6 +173,11 @@ class Settlement:
         """Whether no further message is begun that the broker would deliver again."""
         return self._state is SettlementState.DRAINING
 
+    @property
+    def has_deferred(self) -> bool:
+        """Whether messages are to be settled when the subscriptions are restored."""
+        return bool(self._deferred)
+
     def wait_settled(self, deadline: Deadline) -> bool:
         """Wait until no listener runs on a message that has to be acknowledged; whether it came to that."""
         return self._changes.wait_for(lambda: not any(map(needs_settling, tuple(self._running.values()))), deadline)

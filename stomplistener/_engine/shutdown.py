@@ -18,7 +18,7 @@ from stomplistener._engine.writer import Writer
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.timer import timer
 from stomplistener.errors import NotConnected, StompError
-from stomplistener.protocol import Frame, Session
+from stomplistener.protocol import Frame, Session, SessionState
 from stomplistener.states import ConnectionState, SettlementState
 
 CLOSED = "the connection was closed; connect() starts again"
@@ -68,18 +68,18 @@ class Shutdown:
         leave(context)
         with context.lock:
             under_way = context.state is ConnectionState.CLOSING
-            # Also on the way to another broker: the old one can still be left in good order.
-            graceful = context.session.is_connected and context.state in (
-                ConnectionState.CONNECTED,
-                ConnectionState.MIGRATING,
-            )
+            # Also on the way to another broker: the old one can still be left in good order. And while subscriptions
+            # are being restored: listeners may hold messages of this connection already.
+            graceful = context.session.is_open and not under_way and context.state is not ConnectionState.CLOSED
+            is_ready = context.session.is_connected
             if graceful:
                 context.move(ConnectionState.CLOSING)
         if under_way:
             self._await_end(deadline, life)
             return
         if graceful:
-            self._cycle.notify("on_disconnecting")
+            if is_ready:
+                self._cycle.notify("on_disconnecting")
             try:
                 self._settle_accounts(deadline)
                 self._say_disconnect(deadline, headers)
@@ -130,19 +130,41 @@ class Shutdown:
         """Take no more messages, let listeners end what they began, and wait for the receipts of confirmed sends."""
         context, session = self._context, self._context.session
         self._settlement.move(SettlementState.DRAINING)
+        self._end_unwritten_subscriptions()
         end_auto_subscriptions(context, self._sender, self._new_receipt, deadline, for_good=True)
         self._settlement.discard_stale(self._queues())
-        for queue in self._queues():
-            if not queue.drain(deadline, lambda: self._at_once or context.state is ConnectionState.CLOSED):
-                context.log.warning("a listener has not ended within %s s", deadline.timeout)
+        self._drain(deadline)
+        if session.state is SessionState.REPLAYING:
+            context.wait_until(lambda: session.state is not SessionState.REPLAYING or not self._is_held_back, deadline)
+            self._drain(deadline)
         self._writer.flush(deadline)
         self._sender.wait_for_answers(lambda: not session.unconfirmed or not session.is_connected, deadline)
+
+    def _drain(self, deadline: Deadline) -> None:
+        context = self._context
+        for queue in self._queues():
+            drained = queue.drain(deadline, lambda: self._at_once or context.state is ConnectionState.CLOSED)
+            if not drained and deadline.expired:
+                context.log.warning("a listener has not ended within %s s", deadline.timeout)
+
+    @property
+    def _is_held_back(self) -> bool:
+        """Whether something can only be written when the subscriptions are restored; exact with the lock held."""
+        return bool(self._context.session.unsent) or self._settlement.has_deferred
+
+    def _end_unwritten_subscriptions(self) -> None:
+        """What the broker does not know yet on this connection need not be restored any more."""
+        session = self._context.session
+        with self._context.lock:
+            for entry in tuple(session.subscriptions.values()):
+                if entry.epoch != session.epoch:
+                    session.unsubscribe(entry)
 
     def _say_disconnect(self, deadline: Deadline, headers: Mapping[str, str] | None) -> None:
         context, receipt = self._context, self._new_receipt()
 
         def note(session: Session) -> Frame | None:
-            closing = context.state is ConnectionState.CLOSING and session.is_connected
+            closing = context.state is ConnectionState.CLOSING and session.is_open
             return session.disconnect(receipt, headers) if closing else None
 
         if self._sender.transmit_now(note, receipt):

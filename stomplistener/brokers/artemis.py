@@ -36,4 +36,7 @@ PROFILE = Profile(
     # It has no temporary queues over STOMP; the queue of a subscription to a topic goes with its connection.
     reply_to="/topic/{name}",
     origin={"_AMQ_ORIG_ADDRESS": "{value}"},
+    acks_at_once=True,
+    # Its message-id has the number of the consumer.
+    renames_redelivered=True,
 )

@@ -66,6 +66,11 @@ class Dialect:
         told = headers.get(profile.redeliveries) if profile is not None and profile.redeliveries else None
         return int(told) + 1 if told is not None and told.isdecimal() and told.isascii() else None
 
+    def acks_at_once(self, connected: Frame | None) -> bool:
+        """Whether an ACK in a transaction counts although the transaction is aborted."""
+        profile = self._known(connected)
+        return profile is not None and profile.acks_at_once
+
     def renames_redelivered(self, connected: Frame | None) -> bool:
         """Whether a message that is delivered again has another message-id."""
         profile = self._known(connected)

@@ -40,6 +40,7 @@ class Profile(Record):
             for all of them.
         settles_in_transactions: whether an ACK belongs to its transaction, so that COMMIT takes and sends at once, and
             its receipt says that both are stored.
+        acks_at_once: whether an ACK in a transaction counts although the transaction is aborted.
         origin: headers of a dead letter that name where the message was before, with ``{value}`` for theirs, beside
             ``original-destination``.
         default_host: the virtual host that exists unless it was deleted; None if any name works.
@@ -69,6 +70,7 @@ class Profile(Record):
     reject: Mapping[str, str] = {}
     redeliveries: str | None = None
     renames_redelivered: bool = False
+    acks_at_once: bool = False
 
     def headers(self, option: str, **values: object) -> dict[str, str]:
         """The headers that say an option here.

@@ -66,15 +66,6 @@ def with_json(body: Body, json: Any, content_type: str | None) -> tuple[Body, st
     return text, content_type or "application/json"
 
 
-def with_persistence(headers: Mapping[str, str] | None, persistent: bool) -> dict[str, str]:
-    """Return a copy of the headers that asks the broker to keep the message on disk, unless they say otherwise.
-
-    All supported brokers spell it ``persistent:true``, and others ignore the header. The option of the same name of
-    ``Connection.send`` would refuse a broker that the library does not know.
-    """
-    return {"persistent": "true", **(headers or {})} if persistent else dict(headers or {})
-
-
 def checked_frame(
     destination: str,
     body: Body,

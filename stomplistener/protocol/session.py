@@ -208,8 +208,8 @@ class Session:
         return self._ledger.hand_out(self.epoch)
 
     def disconnect(self, context: object = None, headers: Mapping[str, str] | None = None) -> Frame:
-        """DISCONNECT with a receipt; nothing may be written after it."""
-        self._check(self.is_connected, "DISCONNECT")
+        """DISCONNECT with a receipt; nothing may be written after it. Also in the middle of a replay."""
+        self._check(self.is_open, "DISCONNECT")
         if headers and self._ledger.holds(headers.get("receipt")):
             # The goodbye must not fail for a name.
             headers = {key: value for key, value in headers.items() if key != "receipt"}

@@ -15,7 +15,7 @@ from stomplistener._util.deadline import Deadline
 from stomplistener.backoff import Backoff
 from stomplistener.connection import Body, Connection
 from stomplistener.errors import InvalidURI
-from stomplistener.options import AckMode
+from stomplistener.options import AckMode, with_persistence
 from stomplistener.worker import logs
 from stomplistener.worker.binding import Binding
 from stomplistener.worker.casualties import Casualties
@@ -309,15 +309,17 @@ class Application:
         headers: Mapping[str, str] | None = None,
         *,
         connection: str = DEFAULT,
+        persistent: bool = True,
         **options: Any,
     ) -> None:
         """Send a message as ``Connection.send`` does, and carry the trace on in its headers where there is one.
 
         Args:
             connection: by which connection.
+            persistent: whether the broker keeps the message on disk.
             **options: as for ``Connection.send``: ``confirm=``, ``content_type=``, ``timeout=``, …
         """
-        sender = self.connection(connection)
+        sender, headers = self.connection(connection), with_persistence(headers, persistent)
         if self.tracing is None:
             sender.send(destination, body, headers, **options)
             return

@@ -196,10 +196,15 @@ class Process:
         for declaration in self._application.declarations:
             _log.info("starting to listen to %s on %s", declaration.destination, declaration.connection)
         for name in running.connections:
-            threading.Thread(target=self._keep, args=(running, name), name=f"keep-{name}", daemon=True).start()
+            try:
+                running.begin(name)
+            except StompError as error:
+                self._events.put(Closed(name, error))
+                return
+            threading.Thread(target=self._watch, args=(running, name), name=f"watch-{name}", daemon=True).start()
 
-    def _keep(self, running: Running, name: str) -> None:
-        self._events.put(Closed(name, running.keep(name)))
+    def _watch(self, running: Running, name: str) -> None:
+        self._events.put(Closed(name, running.wait_closed(name)))
 
     def _serve(self, running: Running) -> StompError | None:
         """Until it is to end; the reason if nobody asked for it."""

@@ -157,12 +157,20 @@ class Running:
         except StompError as error:
             _log.warning("connection %s did not end gracefully: %s", name, error)
 
-    def keep(self, name: str) -> StompError:
-        """Connect one connection, wait until it is closed for good, and return why. For a thread of its own."""
+    def begin(self, name: str) -> None:
+        """Begin to make one connection. A later ``close`` finds it under way and ends it.
+
+        Raises:
+            ConnectFailed: the system refuses a thread.
+        """
+        self.connections[name]._begin()
+
+    def wait_closed(self, name: str) -> StompError:
+        """Wait until one connection is closed for good, and return why. For a thread of its own."""
         connection = self.connections[name]
+        connection.wait()
         try:
-            connection.connect(timeout=None)
-            connection.run_forever()
+            connection.wait_ready(0)
         except StompError as error:
             return error
         return NotConnected(f"connection {name} was closed")

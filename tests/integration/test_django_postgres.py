@@ -214,6 +214,61 @@ def test_the_rate_does_not_fall_with_the_size_of_the_backlog(server: Postgres, b
     assert many < 3 * few + 1
 
 
+def rate(server: Postgres, broker: Broker, key: str, count: int, first: int) -> float:
+    """The first rows of a backlog: how many of them leave in a second."""
+    fill(server, count, key)
+    broker.clear("/queue/out")
+    with manage(server, broker, "stomp_outbox", "--log-level", "warning") as relay:
+        broker.wait_for(lambda: broker.depth("/queue/out"), PATIENCE)
+        began = time.monotonic()
+        eventually(lambda: broker.depth("/queue/out") >= first, f"the first {first} published", 200)
+        took = time.monotonic() - began
+        relay.signal(signal.SIGTERM)
+        assert relay.wait() == 0, relay.err
+    return first / took
+
+
+@pytest.mark.timeout(500, func_only=True)
+def test_a_large_backlog_of_many_keys_leaves_at_half_the_rate_of_one_without(server: Postgres, broker: Broker) -> None:
+    """50,000 rows in 1,000 keys, as of so many customers; no order of a key is broken."""
+    without = rate(server, broker, "''", 50_000, 10_000)
+    keyed = rate(server, broker, "'customer ' || n % 1000", 50_000, 10_000)
+    print(f"without keys {without:.0f} rows/s, in 1,000 keys {keyed:.0f} rows/s")
+    assert_sorted_within_keys(published(broker), 1000)
+    assert keyed > 0.5 * without
+
+
+@pytest.mark.timeout(300, func_only=True)
+def test_relays_that_are_killed_in_the_middle_publish_a_large_backlog_in_the_order_of_its_keys(
+    server: Postgres, broker: Broker
+) -> None:
+    """10,000 rows, a third of them without a key; three relays at a time, four of which are killed one by one."""
+    count, batch, kills = 10_000, 50, 4
+    fill(server, count, "CASE WHEN n % 3 = 0 THEN '' ELSE 'k' || n % 20 END")
+    options = ("stomp_outbox", "--batch", str(batch), "--poll", "0.02", "--log-level", "warning")
+    with ExitStack() as stack:
+        relays = [stack.enter_context(manage(server, broker, *options)) for _ in range(3)]
+        for number in range(kills):
+            broker.wait_for(lambda number=number: broker.depth("/queue/out") >= 1500 * (number + 1), 60)  # type: ignore[misc]
+            victim = relays.pop(0)
+            victim.signal(signal.SIGKILL)
+            victim.wait()
+            assert pending(server), "nothing was left to be done when a relay was killed"
+            relays.append(stack.enter_context(manage(server, broker, *options)))
+        eventually(lambda: not pending(server), "all rows published", 120)
+        for relay in relays:
+            relay.signal(signal.SIGTERM)
+            assert relay.wait() == 0, relay.err
+    texts = published(broker)
+    assert set(texts) == {str(number) for number in range(1, count + 1)}
+    for key in range(20):
+        numbers = [int(text) for text in first_times(texts) if int(text) % 3 and int(text) % 20 == key]
+        assert numbers == sorted(numbers)
+    # What a relay had sent and not marked: the batch whose receipts it awaited, and the next one.
+    assert len(texts) - count <= kills * 2 * batch
+    assert server.clients == 0
+
+
 def test_after_an_outage_rows_leave_within_seconds_in_order_and_none_is_parked(
     server: Postgres, broker: Broker
 ) -> None:

@@ -15,8 +15,8 @@ from stomplistener.brokers.table import profile_of
 from stomplistener.connection import Body, Connection
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.django.outbox import TEXT
-from stomplistener.contrib.outgoing import with_persistence
 from stomplistener.errors import BrokerError, ProtocolError, StompError, TimedOut
+from stomplistener.options import with_persistence
 from stomplistener.protocol import Frame
 
 Outcomes = dict[int, Exception | None]

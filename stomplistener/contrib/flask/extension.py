@@ -11,8 +11,9 @@ from flask import Flask
 from stomplistener.connection import Body, Connection
 from stomplistener.contrib.flask.commands import stomp_commands
 from stomplistener.contrib.flask.site import KEY, Site, current_site
-from stomplistener.contrib.outgoing import UNSET, SentMessage, with_json, with_persistence
+from stomplistener.contrib.outgoing import UNSET, SentMessage, with_json
 from stomplistener.options import DEFAULT as DEFAULT_TIMEOUT
+from stomplistener.options import with_persistence
 from stomplistener.worker import Application, Inbox
 from stomplistener.worker.application import DEFAULT
 

@@ -82,8 +82,8 @@ class Site:
         self, destination: str, body: Body, headers: Mapping[str, str], name: str, options: Mapping[str, Any]
     ) -> None:
         if (worker := self._running) is not None and worker.tracing is not None:
-            # It makes the span itself.
-            worker.send(destination, body, headers, connection=name, **options)
+            # It makes the span itself. The headers say already whether the message is to be kept.
+            worker.send(destination, body, headers, connection=name, persistent=False, **options)
             return
         with traced(destination, body, headers) as carried:
             if worker is None and config.suppresses_send(self._app.config):

@@ -9,6 +9,9 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from client_support import (
@@ -241,29 +244,187 @@ def calls_of(thread: Thread) -> list[str]:
     return names
 
 
-def test_close_ends_a_disconnect_that_waits_for_a_listener_of_a_connection_that_was_not_ready(broker: Broker) -> None:
-    begun, release = threading.Event(), threading.Event()
+def test_close_ends_a_disconnect_that_waits_for_a_listener_of_a_connection_that_is_cut_off(broker: Broker) -> None:
+    collector = Collector(block=True)
+    with Connection(failover(broker.uri), timeout=20) as connection:
+        connection.subscribe(QUEUE, collector, settle=True)
+        broker.publish(QUEUE, "x")
+        try:
+            assert collector.begun.wait(10)
+            broker.stop()
+            eventually(lambda: connection.state is ConnectionState.SUSPENDED, "the loss")
+            ending = in_thread(connection.disconnect)
+            eventually(lambda: "join" in calls_of(ending), "its wait for the listener")
+            assert connection.state is ConnectionState.CLOSED
+            connection.close()
+            ending.value(5)
+        finally:
+            collector.release.set()
 
-    def work(message: Message) -> None:
-        begun.set()
-        release.wait(20)
 
-    connection = Connection(broker.uri, timeout=20)
-    connection.subscribe(QUEUE, work, settle=True)
-    broker.withhold_receipts("SUBSCRIBE")
-    broker.publish(QUEUE, "x")
-    connecting = in_thread(connection.connect)
-    try:
-        assert begun.wait(10)
+def test_an_end_while_cut_off_waits_for_the_listeners_that_run(broker: Broker) -> None:
+    collector = Collector(block=True)
+    with Connection(failover(broker.uri), timeout=20) as connection:
+        connection.subscribe(QUEUE, collector, settle=True)
+        broker.publish(QUEUE, "x")
+        assert collector.begun.wait(10)
+        broker.stop()
+        eventually(lambda: connection.state is ConnectionState.SUSPENDED, "the loss")
         ending = in_thread(connection.disconnect)
         eventually(lambda: "join" in calls_of(ending), "its wait for the listener")
-        assert connection.state is ConnectionState.CLOSED
-        connection.close()
-        ending.value(5)
-    finally:
-        release.set()
-    with pytest.raises(NotConnected):
+        collector.release.set()
+        ending.value()
+    assert collector.texts == ["x"]
+
+
+RESTORING = pytest.mark.parametrize("again", [False, True], ids=["first connect", "reconnect"])
+
+
+@contextmanager
+def restoring(
+    broker: Broker, listener: Callable[[Message], object], *, again: bool, **options: Any
+) -> Iterator[Connection]:
+    """A connection whose broker has not confirmed the subscriptions yet, and has delivered a message by one of them."""
+    connection = Connection(failover(broker.uri), timeout=20)
+    connection.subscribe(QUEUE, listener, settle=True, **options)
+    if again:
+        connection.connect()
+    broker.withhold_receipts("SUBSCRIBE")
+    connecting = in_thread(connection.connect)
+    if again:
+        broker.drop_connections()
         connecting.value()
+        broker.wait_for(lambda: len(broker.frames(command="SUBSCRIBE")) == 2)
+    broker.publish(QUEUE, "x")
+    try:
+        yield connection
+    finally:
+        connection.close()
+        connecting.done()
+
+
+def ending_of(connection: Connection) -> Thread:
+    """``disconnect()`` in a thread, when it has begun."""
+    ending = in_thread(connection.disconnect)
+    eventually(lambda: connection.state is ConnectionState.CLOSING, "the end's beginning")
+    return ending
+
+
+@RESTORING
+def test_what_runs_while_subscriptions_are_restored_may_end_and_is_settled(broker: Broker, again: bool) -> None:
+    collector = Collector(block=True)
+    with restoring(broker, collector, again=again) as connection:
+        assert collector.begun.wait(10)
+        broker.publish(QUEUE, "not begun")
+        ending = ending_of(connection)
+        collector.release.set()
+        # The broker never confirms: what runs is settled all the same, and nothing is waited for.
+        assert ending.done().seconds < 3
+    assert collector.texts == ["x"]
+    broker.wait_for(lambda: [m.text for m in broker.messages(QUEUE)] == ["not begun"])
+    assert commands(broker.frames())[-2:] == ["ACK", "DISCONNECT"]
+
+
+@RESTORING
+def test_what_fails_while_subscriptions_are_restored_is_given_up_before_the_end(broker: Broker, again: bool) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def fail(_message: Message) -> None:
+        begun.set()
+        release.wait(20)
+        raise ValueError("no")
+
+    with restoring(broker, fail, again=again, error_destination="/queue/failed") as connection:
+        assert begun.wait(10)
+        ending = ending_of(connection)
+        release.set()
+        eventually(lambda: connection._engine.settlement.has_deferred, "the message that waits to be forwarded")
+        broker.release_receipts()
+        ending.value()
+    assert [m.text for m in broker.messages("/queue/failed")] == ["x"]
+    assert broker.messages(QUEUE) == []
+    assert commands(broker.frames())[-1] == "DISCONNECT"
+
+
+@RESTORING
+def test_a_listener_may_send_to_its_end_while_subscriptions_are_restored(broker: Broker, again: bool) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def answer(_message: Message) -> None:
+        begun.set()
+        release.wait(20)
+        connection.send("/queue/plain", "x")
+        connection.send("/queue/confirmed", "x", confirm=True)
+
+    with restoring(broker, answer, again=again) as connection:
+        recorder = Recorder()
+        connection.add_listener(recorder)
+        assert begun.wait(10)
+        kept = connection.send_async("/queue/kept", "x")
+        ending = ending_of(connection)
+        release.set()
+        broker.release_receipts()
+        ending.value()
+    assert kept.result(0).command == "RECEIPT"
+    for name in ("plain", "confirmed", "kept"):
+        assert [m.text for m in broker.messages(f"/queue/{name}")] == ["x"]
+    assert broker.messages(QUEUE) == broker.unacknowledged(QUEUE) == []
+    # Of a connection that is made to be ended nobody hears.
+    assert not {"connected", "disconnecting", "disconnected"} & set(recorder.names)
+
+
+def test_an_end_while_subscriptions_are_restored_is_over_with_the_connection(broker: Broker) -> None:
+    collector = Collector(block=True, ack=False)
+    with restoring(broker, collector, again=False) as connection:
+        assert collector.begun.wait(10)
+        ending = ending_of(connection)
+        broker.drop_connections()
+        eventually(lambda: connection.state is ConnectionState.CLOSED, "the loss")
+        collector.release.set()
+        ending.value()
+    assert broker.connection_count == 1
+    assert [m.text for m in broker.messages(QUEUE)] == ["x"]
+
+
+def test_messages_that_come_before_a_second_life_is_ready_are_delivered(broker: Broker) -> None:
+    with Connection(broker.uri, timeout=20) as connection:
+        connection.disconnect()
+        collector = Collector(ack=True)
+        connection.subscribe(QUEUE, collector, ack="client-individual")
+        broker.withhold_receipts("SUBSCRIBE")
+        broker.publish(QUEUE, "x")
+        connecting = in_thread(connection.connect)
+        assert collector.begun.wait(10)
+        broker.release_receipts()
+        connecting.value()
+        assert collector.texts == ["x"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+def test_a_signal_before_run_forever_has_begun_to_connect_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = Connection("failover:(tcp://127.0.0.1:1)?initialReconnectDelay=5000")
+    start, late = threading.Thread.start, list[threading.Thread]()
+
+    def in_bad_order(thread: threading.Thread) -> None:
+        if thread.name.endswith("-watch"):
+            signal.raise_signal(signal.SIGTERM)
+            late.append(thread)
+            return
+        start(thread)
+        if thread.name.endswith("-disconnect"):
+            thread.join()
+            start(late.pop())
+
+    monkeypatch.setattr(threading.Thread, "start", in_bad_order)
+    # What is begun behind the end would go on for ever.
+    closing = threading.Timer(5, connection.close)
+    closing.daemon = True
+    start(closing)
+    begin = time.monotonic()
+    connection.run_forever()
+    closing.cancel()
+    assert time.monotonic() - begin < 4
+    assert connection.state is ConnectionState.CLOSED
 
 
 def test_wait_returns_when_it_is_closed(broker: Broker, connection: Connection) -> None:
@@ -278,8 +439,6 @@ WORKER = """
     from stomplistener import Connection
 
     def work(message):
-        while not connection.is_connected:  # a message may come before the subscription is confirmed
-            time.sleep(0.001)
         print("begun", flush=True)
         time.sleep(float(message.text))
         print("done", flush=True)

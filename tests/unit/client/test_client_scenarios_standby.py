@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 
@@ -20,7 +21,7 @@ from client_support import (
     nothing_left_behind,
 )
 
-from stomplistener import Connection, ConnectionState, Message
+from stomplistener import Connection, ConnectionState, Frame, Message
 from stomplistener._engine import standby
 from stomplistener.options import AckMode
 from stomplistener.testing import Broker
@@ -331,3 +332,43 @@ def test_a_preferred_broker_that_flaps_does_not_cost_the_one_that_works(brokers:
         home.clear_faults()
         home.accept_connections()
         eventually(lambda: on(connection, home), "the return", 60)
+
+
+def test_a_move_comes_under_a_steady_stream_of_send_async(brokers: list[Broker]) -> None:
+    home, away, _ = brokers
+    home.refuse_connections()
+    stop, futures = threading.Event(), list[Future[Frame]]()
+    with Connection(failover(home.uri, away.uri, options=RETURN), timeout=20) as connection:
+
+        def stream() -> None:
+            while not stop.is_set():
+                futures.append(connection.send_async(QUEUE, str(len(futures))))
+
+        producers = [in_thread(stream) for _ in range(2)]
+        eventually(lambda: away.depth(QUEUE) > 100, "load away")
+        home.accept_connections()
+        eventually(lambda: on(connection, home), "the return", 30)
+        goal = home.depth(QUEUE) + 100
+        eventually(lambda: home.depth(QUEUE) > goal, "load at home")
+        stop.set()
+        for producer in producers:
+            producer.value()
+        assert {future.result(20).command for future in futures} == {"RECEIPT"}
+    # Left in good order: nothing was in doubt, so nothing was sent twice.
+    assert home.depth(QUEUE) + away.depth(QUEUE) == len(futures)
+
+
+def test_the_pool_is_filled_while_away_from_the_preferred_broker(brokers: list[Broker]) -> None:
+    home, away, third = brokers
+    home.refuse_connections()
+    options = f"{RETURN}&backup=true"
+    with Connection(failover(home.uri, away.uri, third.uri, options=options)) as connection:
+        eventually(lambda: on(connection, away), "the second broker")
+        for _ in range(2):
+            third.wait_for(lambda: third.connections, 20)
+            # What died is replaced, though the preferred broker is looked for all the time.
+            third.drop_connections()
+        third.wait_for(lambda: third.connections, 20)
+        assert on(connection, away)
+        home.accept_connections()
+        eventually(lambda: on(connection, home), "the return", 30)

@@ -33,6 +33,8 @@ from stomplistener import (
     SubscriptionState,
     TimedOut,
 )
+from stomplistener._engine import connection_cycle
+from stomplistener._engine.log import flush
 from stomplistener.protocol import Decoder, SubscriptionEntry, encode
 from stomplistener.testing import Broker
 
@@ -383,3 +385,23 @@ def test_an_error_of_an_older_connection_is_not_quoted() -> None:
             subscription.wait_active(0.2)
         connection.close()
     assert "long ago" not in str(caught.value)
+
+
+def test_a_broker_that_never_confirms_a_subscription_can_be_connected_to_again_and_again(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Spring's simple broker."""
+    monkeypatch.setattr(connection_cycle, "REPLAY_SILENCE_SECONDS", 0.1)
+    broker.withhold_receipts("SUBSCRIBE")
+    collector = Collector(ack=True)
+    with Connection(failover(broker.uri), timeout=20) as connection:
+        subscription = connection.subscribe(QUEUE, collector, ack="client-individual")
+        for number in range(3):
+            broker.drop_connections()
+            reconnected(connection, number + 1)
+            broker.publish(QUEUE, str(number))
+            eventually(lambda: len(collector.texts) == number + 1, "the message")  # noqa: B023
+            assert subscription.state is SubscriptionState.ACTIVE
+    assert collector.answers == [True] * 3
+    flush(5.0)
+    assert f"sends no receipt for SUBSCRIBE to {QUEUE}; the subscriptions count as active" in caplog.text

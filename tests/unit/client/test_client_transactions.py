@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from client_support import (
     QUEUE,
@@ -13,7 +15,7 @@ from client_support import (
     reconnected,
 )
 
-from stomplistener import BrokerError, Connection, ConnectionLost, TimedOut, Transaction, TransactionState
+from stomplistener import BrokerError, Connection, ConnectionLost, Message, TimedOut, Transaction, TransactionState
 from stomplistener.testing import Broker
 
 
@@ -236,3 +238,45 @@ def test_a_goodbye_whose_receipt_is_in_use_goes_out_under_another_name(broker: B
     broker.wait_for(lambda: broker.frames(command="SEND"))
     connection.disconnect(timeout=1.0, headers={"receipt": "same"})
     assert not connection.is_connected
+
+
+@pytest.fixture
+def rabbitmq() -> Iterator[Broker]:
+    """A broker whose answer to COMMIT says nothing of the messages."""
+    with Broker(server_name="RabbitMQ/3.10.8") as broker:
+        yield broker
+
+
+def test_where_the_answer_to_commit_confirms_nothing_each_message_is_confirmed(rabbitmq: Broker) -> None:
+    with Connection(rabbitmq.uri, timeout=10) as connection:
+        rabbitmq.withhold_receipts("SEND")
+        with connection.transaction() as transaction:
+            for number in range(3):
+                transaction.send(QUEUE, str(number))
+            committing = in_thread(transaction.commit)
+            rabbitmq.wait_for(lambda: rabbitmq.frames(command="RECEIPT", direction="out"))
+            committing.join(0.2)
+            assert committing.is_alive()
+            assert str(transaction.state) == str(TransactionState.COMMITTING)
+            rabbitmq.release_receipts()
+            committing.value()
+        assert transaction.state is TransactionState.COMMITTED
+    assert all("receipt" in frame.headers for frame in rabbitmq.frames(command="SEND"))
+
+
+def test_where_the_answer_to_commit_confirms_nothing_a_copy_is_confirmed_before_its_message_is_acknowledged(
+    rabbitmq: Broker,
+) -> None:
+    def fail(_message: Message) -> None:
+        raise LookupError("no such item")
+
+    with Connection(rabbitmq.uri, timeout=10) as connection:
+        rabbitmq.withhold_receipts("SEND")
+        connection.subscribe(QUEUE, fail, settle=True, error_destination="/queue/errors", confirm=True)
+        rabbitmq.publish(QUEUE, "x")
+        rabbitmq.wait_for(lambda: rabbitmq.messages("/queue/errors"))
+        connection.flush()
+        assert rabbitmq.frames(command="ACK") == []
+        rabbitmq.release_receipts()
+        rabbitmq.wait_for(lambda: rabbitmq.frames(command="ACK"))
+    assert "BEGIN" not in commands(rabbitmq.frames())

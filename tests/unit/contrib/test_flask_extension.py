@@ -16,6 +16,7 @@ from stomplistener import ConnectFailed, InvalidURI, Message
 from stomplistener.contrib.flask import Stomp
 from stomplistener.testing import Broker
 from stomplistener.worker import Repeated
+from stomplistener.worker.tracing import Tracing
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -159,6 +160,7 @@ def test_a_listener_sends_by_the_workers_connection(broker: Broker) -> None:
         broker.publish("/queue/a", "1")
         broker.wait_for(lambda: broker.messages("/queue/b"))
     assert broker.connection_count == 1
+    assert [frame.headers.get("persistent") for frame in broker.frames(command="SEND")] == ["true"]
     with app.app_context():
         stomp.send("/queue/b", "2", confirm=True)
     assert broker.connection_count == 2
@@ -283,7 +285,7 @@ def test_configuration_from_prefixed_variables(broker: Broker, monkeypatch: pyte
         ({"STOMP_TIMEOUT": "soon"}, r"\['STOMP_TIMEOUT'\] must be a number of seconds, not 'soon'"),
         ({"STOMP_HEADERS": {"client-id": 7}}, r"\['STOMP_HEADERS'\] must be a mapping of text to text"),
         ({"STOMP_OPTIONS": [1]}, r"\['STOMP_OPTIONS'\] must be a mapping"),
-        ({"STOMP_OPTIONS": {"limit": 1}}, r"\['STOMP_OPTIONS'\] has 'limit', which is no argument .* limits"),
+        ({"STOMP_OPTIONS": {"limit": 1}}, r"\['STOMP_OPTIONS'\] has 'limit', which is not an argument .* limits"),
         ({"STOMP_CONNECTIONS": "tcp://h:1"}, r"\['STOMP_CONNECTIONS'\] must map"),
         ({"STOMP_CONNECTIONS": {"b": {}}}, r"\['STOMP_CONNECTIONS'\]\['b'\]\['URI'\] is missing"),
         ({"STOMP_CONNECTIONS": {"b": {"URL": "x"}}}, r"\['STOMP_CONNECTIONS'\]\['b'\] has 'URL', which is none of URI"),
@@ -327,3 +329,15 @@ def test_the_worker_has_the_workers_options(broker: Broker) -> None:
     result = runner.invoke(args=["stomp", "worker", "--url", "tpc://h:1"])
     assert result.exit_code == 2
     assert "tcp" in result.output
+
+
+@pytest.mark.parametrize("tracing", [False, True])
+def test_what_a_listener_sends_is_persistent_unless_it_is_told_not_to_be(broker: Broker, tracing: bool) -> None:
+    stomp = Stomp()
+    app = make(stomp, broker.uri)
+    with stomp.running(app) as worker, app.app_context():
+        worker.tracing = Tracing() if tracing else None
+        stomp.send("/queue/b", "kept", confirm=True)
+        stomp.send("/queue/b", "not kept", persistent=False, confirm=True)
+    assert [frame.headers.get("persistent") for frame in broker.frames(command="SEND")] == ["true", None]
+    close(stomp, app)

@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -235,7 +236,7 @@ def test_what_cannot_be_run_says_so(broker: Broker, monkeypatch: pytest.MonkeyPa
         app.connection()
     with pytest.raises(ValueError, match="settle=True"):
         app.listener("/queue/a", ack="auto", retries=1)
-    with pytest.raises(ValueError, match="no name"):
+    with pytest.raises(ValueError, match="not a name"):
         app.add_connection("a b")
 
     async def coroutine(_message: Message) -> None: ...
@@ -377,3 +378,57 @@ def test_a_broker_that_cannot_delay_leaves_the_retry_to_the_worker() -> None:
             broker.wait_for(lambda: broker.messages("/queue/failed"), 15)
         assert not [frame for frame in broker.frames(command="SEND") if frame.headers["destination"] == "/queue/a"]
     assert calls == ["an order"] * 2
+
+
+def test_what_a_worker_sends_is_persistent_unless_it_is_told_not_to_be(broker: Broker) -> None:
+    app = Application(broker.uri)
+    with app.running():
+        app.send("/queue/a", "kept", confirm=True)
+        app.send("/queue/a", "not kept", persistent=False, confirm=True)
+        app.send("/queue/a", "its own way", {"persistent": "false"}, confirm=True)
+    said = [frame.headers.get("persistent") for frame in broker.frames(command="SEND")]
+    assert said == ["true", None, "false"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "4"),
+        ({"workers": 8}, "32"),
+        ({"prefetch": 100}, "100"),
+        ({"settle": False}, None),
+        ({"ack": "auto"}, None),
+    ],
+)
+def test_a_worker_takes_no_more_than_a_share_of_the_backlog(options: dict[str, Any], expected: str | None) -> None:
+    with Broker(server_name="ActiveMQ/5.18.3") as broker:
+        app = Application(broker.uri)
+        app.listener("/queue/a", **options)(lambda message: None)
+        with app.running():
+            (frame,) = broker.frames(command="SUBSCRIBE")
+    assert frame.headers.get("activemq.prefetchSize") == expected
+
+
+def test_a_broker_that_is_not_known_gives_what_it_likes() -> None:
+    with Broker(server_name="Nobody/1") as broker:
+        app = Application(broker.uri)
+        app.listener("/queue/a")(lambda message: None)
+        with app.running():
+            (frame,) = broker.frames(command="SUBSCRIBE")
+    assert not any("prefetch" in name for name in frame.headers)
+
+
+def test_two_workers_share_a_backlog() -> None:
+    """One that came first and is slow leaves the rest to the other."""
+    with Broker() as broker:
+        for number in range(40):
+            broker.publish("/queue/a", str(number))
+        slow, quick, release = Application(broker.uri), Application(broker.uri), threading.Event()
+        done: list[str] = []
+        slow.listener("/queue/a")(lambda message: release.wait(20))
+        quick.listener("/queue/a")(lambda message: done.append(message.text))
+        with slow.running():
+            broker.wait_for(lambda: broker.unacknowledged("/queue/a"))
+            with quick.running():
+                broker.wait_for(lambda: len(done) == 36)
+                release.set()

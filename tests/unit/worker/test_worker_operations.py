@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -29,7 +30,7 @@ import os
 import signal
 import time
 
-from stomplistener.worker import Application
+from stomplistener.worker import Application, SQLiteInbox
 
 app = Application()
 book = os.open(os.environ["BOOK"], os.O_WRONLY | os.O_APPEND)
@@ -232,6 +233,41 @@ def test_sighup_replaces_processes_one_after_the_other(broker: Broker, tmp_path:
         assert kinds.index("new") < len(kinds) - 1 - kinds[::-1].index("old")
         worker.signal(signal.SIGTERM)
         assert worker.wait(PATIENCE) == 0, worker.err
+
+
+def test_a_deploy_under_load_loses_nothing_and_does_nothing_twice_within_once(broker: Broker, tmp_path: Path) -> None:
+    """Every message comes twice, and two deploys go on meanwhile."""
+    (tmp_path / "version").write_text("0")
+    application = DEPLOYED.replace("app = Application()", 'app = Application(inbox=SQLiteInbox("inbox"))')
+    application = application.replace('@app.listener("/queue/work")', '@app.listener("/queue/work", once=True)')
+    assert application.count("inbox") == 2
+    with WorkerProcess(tmp_path, broker.uri, "--processes", "2", application=application) as worker:
+        broker.wait_for(lambda: len(broker.subscriptions) == 2, PATIENCE)
+
+        def handled() -> list[list[str]]:
+            return [line.split() for line in worker.book.read_text().splitlines()]
+
+        texts: list[str] = []
+
+        def load_until(processes: int) -> None:
+            """Keep the queue filled until so many processes have handled something."""
+            end = time.monotonic() + 80
+            while len({line[1] for line in handled()}) < processes:
+                assert time.monotonic() < end, f"no {processes} processes"
+                texts.append(str(len(texts)))
+                for _ in range(2):
+                    broker.publish(QUEUE, texts[-1], {"outbox-id": texts[-1]})
+                broker.wait_for(lambda: broker.depth(QUEUE) < 100, PATIENCE)
+
+        load_until(2)
+        for deploy in (1, 2):
+            (tmp_path / "version").write_text(str(deploy))
+            worker.signal(signal.SIGHUP)
+            load_until(2 + 2 * deploy)
+        broker.wait_for(lambda: not broker.depth(QUEUE) and not broker.unacknowledged(QUEUE), 60)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(PATIENCE) == 0, worker.err
+        assert sorted(line[0] for line in handled()) == sorted(texts)
 
 
 def test_new_code_that_does_not_start_replaces_no_more_than_one(broker: Broker, tmp_path: Path) -> None:
