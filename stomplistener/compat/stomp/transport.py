@@ -431,8 +431,9 @@ class Transport(BaseTransport):
         return transport
 
     def _ssl_params_of(self, broker: Broker) -> dict[str, Any] | None:
-        found = (each for key, each in self.__ssl_params.items() if normal(key) == (broker.host, broker.port))
-        return next(found, None)
+        # Programs that leave out ``for_hosts`` name their files in its place: keys that are no places, without effect.
+        places = (key for key in self.__ssl_params if isinstance(key, tuple) and len(key) == 2)
+        return next((self.__ssl_params[key] for key in places if normal(key) == (broker.host, broker.port)), None)
 
     def _deliver(self, event: Event) -> None:
         """Call the hooks for one event; in the thread of a receiver loop."""
