@@ -20,12 +20,13 @@ _MOMENT = 0.005
 class Outcome(IntEnum):
     """What became of a program, the worst first.
 
+    STUCK: it does not stop.
     SILENT: it does not hear its messages any more, or what it sends is gone, and nothing tells it.
     ENDED: it was told, by an exception or a hook, and ended by that.
     WORKS: it receives and sends again.
     """
 
-    SILENT, ENDED, WORKS = range(3)
+    STUCK, SILENT, ENDED, WORKS = range(4)
 
 
 class World(Protocol):
@@ -93,7 +94,10 @@ def live(program: Program, world: World, cut: Cut, seconds: float = SECONDS) -> 
         outcome = Outcome.ENDED
     if cut.at_end is not None:
         cut.at_end()
-    within(15, program.stop)
+    try:
+        within(15, program.stop)
+    except AssertionError:
+        return Outcome.STUCK
     return outcome
 
 
@@ -131,16 +135,23 @@ def _receive(program: Program, world: World, bodies: Iterator[str], seconds: flo
 def _send(program: Program, world: World, bodies: Iterator[str], seconds: float) -> None:
     """Send until one of the messages has arrived: what is not confirmed may be lost with its connection."""
     sent: set[str] = set()
+    told: list[Exception] = []
 
     def send() -> None:
         body = next(bodies)
-        sent.add(body)
         try:
             program.send(body)
         except Exception as error:
-            raise _Ended from error
+            told.append(error)
+        else:
+            sent.add(body)
 
-    _again(program, send, lambda: not sent.isdisjoint(world.arrived()), seconds)
+    try:
+        _again(program, send, lambda: not sent.isdisjoint(world.arrived()), seconds)
+    except _Silent as error:
+        if told:
+            raise _Ended from told[-1]
+        raise error from None
 
 
 def _again(program: Program, act: Callable[[], object], is_done: Callable[[], bool], seconds: float) -> None:

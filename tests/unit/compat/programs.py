@@ -130,7 +130,7 @@ class BlueskyStomp(Program):
 
     def _on_disconnected(self) -> None:
         time.sleep(PAUSE)
-        while not self.conn.is_connected():
+        while not (self.conn.is_connected() or self.stopping.is_set()):
             with suppress(self.stomp.exception.ConnectFailedException):
                 self._connect()
             time.sleep(PAUSE)
@@ -140,6 +140,7 @@ class BlueskyStomp(Program):
         self.conn.send(headers=headers, body=body.encode(), destination=self.place.destination + ".out")
 
     def stop(self) -> None:
+        self.stopping.set()
         if self.conn.is_connected():
             disconnected = threading.Event()
             self.listener.on_disconnected = disconnected.set
@@ -268,7 +269,7 @@ class RucioHermes(Program):
     def send(self, body: str) -> None:
         self.waiting.append(body)
         deadline = time.monotonic() + 20
-        while self.waiting and self.error is None and time.monotonic() < deadline:
+        while self.waiting and self.error is None and time.monotonic() < deadline and not self.stopping.is_set():
             time.sleep(PAUSE)
 
     def stop(self) -> None:
@@ -278,49 +279,50 @@ class RucioHermes(Program):
 
 
 class Idds(Program):
-    """iDDS: a lost connection is replaced by a new one in ``on_disconnected``, and the listener moves to that."""
+    """iDDS: ``on_disconnected`` replaces the lost connection by a new one, and the listener moves to that."""
 
     receives = acks = sends = True
 
     def start(self) -> None:
         self.conns: list[Any] = []
+        self.has_failures = False
         self.listener = self._Listener(self)
         self._lock = threading.RLock()
         self.in_thread(self._main)
 
     def _main(self) -> None:
-        self.monitor()
         while not self.stopping.wait(PAUSE):
-            if not any(conn.is_connected() for conn in self.conns):
-                self.monitor()
+            self.monitor()
+
+    def monitor(self) -> None:
+        with self._lock, suppress(Exception):
+            if not self.conns or self.has_failures:
+                self._disconnect()
+                self.conns = [self._new_connection()]
+                self.has_failures = False
+            for conn in self.conns:
+                if not conn.is_connected():
+                    self._subscribe(conn)
+
+    def _disconnect(self) -> None:
+        for conn in self.conns:
+            if conn.is_connected():
+                conn.disconnect()
 
     def _new_connection(self) -> Any:
-        return self.connection(
-            "Connection12",
-            keepalive=True,
-            try_loopback_connect=False,
-            auto_content_length=False,
-            heartbeats=(50000, 50000),
-            reconnect_attempts_max=1,
-        )
+        arguments = {"keepalive": True, "try_loopback_connect": False, "auto_content_length": False}
+        return self.connection("Connection12", heartbeats=(50000, 50000), **arguments)
+
+    def _subscribe(self, conn: Any) -> None:
+        self.heard.note("connecting", conn.transport._Transport__host_and_ports[0][0])
+        self.listener.conn = conn
+        conn.set_listener("message-receiver", self.listener)
+        self._connect(conn)
+        conn.subscribe(destination=self.place.destination, id="idds", ack="client-individual", headers={})
 
     def _connect(self, conn: Any) -> None:
         headers = {"client-id": f"idds-{uuid.uuid4()}", "heart-beat": "30000,30000"}
         conn.connect(*self.login, wait=True, heartbeats=(30000, 30000), headers=headers)
-
-    def monitor(self) -> None:
-        with self._lock:
-            for conn in self.conns:
-                if conn.is_connected():
-                    conn.disconnect()
-            self.conns = [self._new_connection()]
-            for conn in self.conns:
-                self.heard.note("connecting", conn.transport._Transport__host_and_ports[0][0])
-                self.listener.conn = conn
-                conn.set_listener("message-receiver", self.listener)
-                with suppress(self.stomp.exception.StompException, OSError):
-                    self._connect(conn)
-                    conn.subscribe(destination=self.place.destination, id="idds", ack="client-individual", headers={})
 
     class _Listener:
         def __init__(self, program: Idds) -> None:
@@ -332,6 +334,7 @@ class Idds(Program):
 
         def on_disconnected(self) -> None:
             if not self._program.stopping.is_set():
+                self._program.has_failures = True
                 self._program.monitor()
 
         def on_message(self, frame: Any) -> None:
@@ -347,9 +350,7 @@ class Idds(Program):
 
     def stop(self) -> None:
         self.end_thread()
-        for conn in self.conns:
-            if conn.is_connected():
-                conn.disconnect()
+        self._disconnect()
 
 
 class DjangoStomp(Program):
@@ -455,7 +456,7 @@ class DjangoOutboxPattern(Program):
         self._connect(self.producer)
 
     def _connect(self, connection: Any) -> None:
-        while not connection.is_connected():
+        while not (connection.is_connected() or self.stopping.is_set()):
             try:
                 connection.connect(username=self.place.login, passcode=self.place.passcode, wait=True)
             except self.stomp.exception.StompException:
@@ -501,43 +502,48 @@ class Zhmcclient(Program):
 
     def _main(self) -> None:
         while not self.stopping.is_set():
-            self.handover: dict[str, Any] = {}
-            self.changed = threading.Condition()
+            receiver = self._Receiver(self.stopping)
             conn = self.connection(heartbeats=(5000, 5000), heart_beat_receive_scale=2.5)
-            conn.set_listener("", self)
+            conn.set_listener("", receiver)
             try:
                 conn.connect(*self.login, wait=True)
                 conn.subscribe(destination=self.place.destination, id=f"zhmcclient.{id(self)}", ack="auto")
-                for _headers, body in self._notifications():
+                for _headers, body in receiver.notifications():
                     self.handle(body)
             except self.stomp.exception.StompException:
                 time.sleep(PAUSE)
             finally:
                 conn.disconnect()
 
-    def _notifications(self) -> Iterator[tuple[Any, Any]]:
-        while True:
-            with self.changed:
-                while not self.handover and not self.stopping.is_set():
-                    self.changed.wait(PAUSE)
-                if not self.handover or self.handover["headers"] is None:
-                    return
-                yield self.handover["headers"], self.handover["body"]
-                self.handover.clear()
-                self.changed.notify_all()
+    class _Receiver:
+        def __init__(self, stopping: threading.Event) -> None:
+            self._stopping = stopping
+            self._handover: dict[str, Any] = {}
+            self._changed = threading.Condition()
 
-    def _hand_over(self, headers: Any, body: Any) -> None:
-        with self.changed:
-            while self.handover and not self.stopping.is_set():
-                self.changed.wait(PAUSE)
-            self.handover.update(headers=headers, body=body)
-            self.changed.notify_all()
+        def notifications(self) -> Iterator[tuple[Any, Any]]:
+            while True:
+                with self._changed:
+                    while not self._handover and not self._stopping.is_set():
+                        self._changed.wait(PAUSE)
+                    if not self._handover or self._handover["headers"] is None:
+                        return
+                    yield self._handover["headers"], self._handover["body"]
+                    self._handover.clear()
+                    self._changed.notify_all()
 
-    def on_message(self, frame: Any) -> None:
-        self._hand_over(frame.headers, frame.body)
+        def _hand_over(self, headers: Any, body: Any) -> None:
+            with self._changed:
+                while self._handover and not self._stopping.is_set():
+                    self._changed.wait(PAUSE)
+                self._handover.update(headers=headers, body=body)
+                self._changed.notify_all()
 
-    def on_disconnected(self) -> None:
-        self._hand_over(None, None)
+        def on_message(self, frame: Any) -> None:
+            self._hand_over(frame.headers, frame.body)
+
+        def on_disconnected(self) -> None:
+            self._hand_over(None, None)
 
     def stop(self) -> None:
         self.end_thread()
@@ -554,6 +560,8 @@ class DiracProducer(Program):
 
     def _connect(self) -> None:
         for _ in range(10):
+            if self.stopping.is_set():
+                return
             with suppress(Exception):
                 self.conn.disconnect()
                 self.conn.connect(username=self.place.login, passcode=self.place.passcode, wait=True)
@@ -572,6 +580,7 @@ class DiracProducer(Program):
             self.conn.send(body=body, destination=destination)
 
     def stop(self) -> None:
+        self.stopping.set()
         listener = self.conn.get_listener("StompListener")
         if listener is not None:
             listener.wants_disconnect = True
@@ -602,16 +611,15 @@ class DiracConsumer(DiracProducer):
         self.conn.subscribe(destination=self.place.destination, id="messenger", ack="client-individual", headers={})
 
 
-class Ssm(Program):
-    """ssm: one connection for each broker of a list; it polls for what ``on_connected`` and ``on_receipt`` set."""
+class SsmSender(Program):
+    """ssm's sender: one connection for each broker of a list; it polls for what ``on_connected`` and ``on_receipt`` set."""
 
-    receives = sends = True
+    sends = True
 
     def start(self) -> None:
         self.connected = False
         self.last_receipt: str | None = None
         self._handle_connect()
-        self.in_thread(self._main)
 
     def _handle_connect(self) -> None:
         for _broker in range(2):
@@ -624,28 +632,13 @@ class Ssm(Program):
 
     def _start_connection(self) -> None:
         self.conn.connect(*self.login, wait=False)
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 0.5
         while not self.connected:
             time.sleep(PAUSE)
             if time.monotonic() > deadline:
                 raise TimeoutError
-        self.conn.subscribe(destination=self.place.destination, id=1, ack="auto")
-
-    def _main(self) -> None:
-        for turn in itertools.count():
-            if self.stopping.wait(PAUSE):
-                return
-            if not self.connected:
-                self._close()
-                self._handle_connect()
-            elif turn % 5 == 0:
-                self._ping()
-
-    def _ping(self) -> None:
-        name = {"transaction": str(time.time())}
-        with suppress(self.stomp.exception.NotConnectedException, OSError):
-            self.conn.begin(name)
-            self.conn.abort(name)
+        if self.receives:
+            self.conn.subscribe(destination=self.place.destination, id=1, ack="auto")
 
     def _close(self) -> None:
         with suppress(self.stomp.exception.NotConnectedException, OSError):
@@ -660,9 +653,6 @@ class Ssm(Program):
     def on_receipt(self, frame: Any) -> None:
         self.last_receipt = frame.headers["receipt-id"]
 
-    def on_message(self, frame: Any) -> None:
-        self.handle(frame.body)
-
     def send(self, body: str) -> None:
         destination = self.place.destination + ".out"
         headers = {"destination": destination, "receipt": body, "empa-id": body}
@@ -674,8 +664,41 @@ class Ssm(Program):
         self.last_receipt = None
 
     def stop(self) -> None:
-        self.end_thread()
         self._close()
+
+
+class SsmReceiver(SsmSender):
+    """ssm's receiver: a loop makes another connection when the hooks say that one is lost, and pings by transactions."""
+
+    receives, sends = True, False
+
+    def start(self) -> None:
+        super().start()
+        self.in_thread(self._main)
+
+    def _main(self) -> None:
+        for turn in itertools.count():
+            if self.stopping.wait(PAUSE):
+                return
+            if not self.connected:
+                self._close()
+                time.sleep(10 * PAUSE)
+                self._handle_connect()
+            elif turn % 5 == 0:
+                self._ping()
+
+    def _ping(self) -> None:
+        name = {"transaction": str(time.time())}
+        with suppress(self.stomp.exception.NotConnectedException, OSError):
+            self.conn.begin(name)
+            self.conn.abort(name)
+
+    def on_message(self, frame: Any) -> None:
+        self.handle(frame.body)
+
+    def stop(self) -> None:
+        self.end_thread()
+        super().stop()
 
 
 class ResilientCircuits(Program):
@@ -881,14 +904,9 @@ class AmbariAgent(Program):
         self.lost.set()
 
     def send(self, body: str) -> None:
-        while True:
-            self.registered.wait(10)
-            try:
-                self.conn.send(self.place.destination + ".out", body)
-            except (self.stomp.exception.StompException, OSError):
-                time.sleep(PAUSE)
-            else:
-                return
+        self.registered.wait(5)
+        with suppress(self.stomp.exception.StompException, OSError):
+            self.conn.send(self.place.destination + ".out", body)
 
     def stop(self) -> None:
         self.end_thread()
@@ -977,7 +995,8 @@ PROGRAMS: tuple[type[Program], ...] = (
     PythonWorkflows,
     DjangoOutboxPattern,
     Zhmcclient,
-    Ssm,
+    SsmSender,
+    SsmReceiver,
     ResilientCircuits,
     Gridappsd,
     Plastron,

@@ -62,7 +62,7 @@ CUTS: dict[str, tuple[str, str, Fault]] = {
     "by a reset between": ("between", "", lambda broker: broker.drop_connections(reset=True)),
     "before the second CONNECTED": ("between", "", again(lambda broker: broker.accept_and_close(1))),
     "behind the second CONNECTED": ("between", "", again(lambda broker: broker.connected_then_close(1))),
-    "by a restart of the broker": ("between", "", lambda broker: broker.restart(0.2)),
+    "by a restart of the broker": ("between", "", lambda broker: broker.restart(0.1)),
     "at DISCONNECT": ("at_end", "", lambda broker: broker.drop_before("DISCONNECT", None)),
     "behind DISCONNECT": ("at_end", "", lambda broker: broker.drop_after("DISCONNECT", None)),
 }
