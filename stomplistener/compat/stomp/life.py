@@ -111,6 +111,7 @@ class Life:
         last_loop: of the newest link.
         error: why the first connect failed.
         is_used: whether the program has done anything with the connection but to connect.
+        is_missed: whether it was lost, and the program has neither used it since nor seen that it is back.
         bytes: the transport in use.
     """
 
@@ -136,7 +137,7 @@ class Life:
         self._no_messages = Unsettled()
         self.last_loop = after
         self.error: StompError | None = None
-        self.is_used = False
+        self.is_used = self.is_missed = False
         self.bytes: WatchedTransport | None = None
         self.engine = Connection(
             plan.uri,

@@ -77,6 +77,12 @@ class Outgoing:
             "ABORT": self._abort,
         }
 
+    @property
+    def destinations(self) -> set[str]:
+        """What the program is subscribed to."""
+        with self._lock:
+            return {each.destination for each in self._subscriptions.values()}
+
     def knows(self, command: str | None) -> bool:
         """Whether ``send`` can send a frame of this command."""
         return command in self._commands

@@ -28,6 +28,7 @@ from stomplistener.compat.stomp.hooks import HookEnded
 from stomplistener.compat.stomp.life import Event, Life, Plan
 from stomplistener.compat.stomp.listener import Publisher  # noqa: F401
 from stomplistener.compat.stomp.outgoing import written
+from stomplistener.compat.stomp.replaced import give_way, note_loss, note_use
 from stomplistener.compat.stomp.settings import BrokerHost, HostAndPort, broker_uri, normal, ordered, passes
 from stomplistener.compat.stomp.tls import Validator, context_of
 from stomplistener.compat.stomp.utils import *  # noqa: F403
@@ -126,7 +127,7 @@ class Transport(BaseTransport):
     def engine(self) -> Connection:
         """See ``stomplistener`` of the connection."""
         life = self._alive()
-        life.use()
+        self._is_wanted(life)
         return life.engine
 
     @property
@@ -166,7 +167,29 @@ class Transport(BaseTransport):
         if not life.is_connected:
             life.use()
             return False
+        if life.is_missed:
+            self._is_wanted(life)
         return True
+
+    def _is_wanted(self, life: Life) -> None:
+        """The program goes on with this connection: if that is back, it is not replaced by another one."""
+        life.use()
+        if life.is_missed and life.is_connected:
+            life.is_missed = False
+            note_use(self)
+
+    def is_replaced_by(self, listeners: Mapping[str, Any], destination: str) -> bool:
+        """Whether another connection has these listeners and subscribes to this; then this one is ended, without a word."""
+        life = self._life
+        if life is None or not life.is_missed or destination not in life.outgoing.destinations:
+            return False
+        moved = [name for name, each in self.listeners.items() if any(each is other for other in listeners.values())]
+        for name in moved:
+            self.remove_listener(name)
+        if moved:
+            log.info("not restored: another connection has its listener and its subscription to %s", destination)
+            life.give_up()
+        return bool(moved)
 
     @property
     def _is_escaped(self) -> bool:
@@ -194,6 +217,7 @@ class Transport(BaseTransport):
                     life.start()
                     return
                 if life.is_connected or life.join():
+                    self._is_wanted(life)
                     return
             except ConnectFailedException:
                 if self._is_over_for_hooks():
@@ -356,8 +380,8 @@ class Transport(BaseTransport):
         if life is None:
             encode(frame.body or b"")  # what is not text raises, also without a connection
             raise NotConnectedException(_NOT_CONNECTED)
-        if not life.is_used:
-            life.use()
+        if life.is_missed or not life.is_used:
+            self._is_wanted(life)
         try:
             life.outgoing.send_message(frame)
         except StompError as error:
@@ -365,8 +389,8 @@ class Transport(BaseTransport):
 
     def _send_frame(self, frame: Frame) -> None:
         life = self._alive()
-        if not life.is_used:
-            life.use()
+        if life.is_missed or not life.is_used:
+            self._is_wanted(life)
         if not life.outgoing.knows(frame.cmd):
             # Whatever it is: a heartbeat, or a command that only this broker knows.
             self.send(pack(convert_frame(frame)))
@@ -375,6 +399,8 @@ class Transport(BaseTransport):
             answered = life.outgoing.send(frame)
         except StompError as error:
             raise translation(error) from error
+        if frame.cmd == "SUBSCRIBE":
+            give_way(self, frame.headers["destination"])
         if answered is not None:
             life.tell("receipt", WireFrame("RECEIPT", {"receipt-id": answered}))
 
@@ -453,6 +479,7 @@ class Transport(BaseTransport):
             self._hooks.call_with(self._calling, "message", frame)
         elif hook == "lost":
             event.link.unsettled.forget()
+            self._note_loss()
             self.notify("receiver_loop_completed")
             self.notify("disconnected")
         elif hook == "connected":
@@ -462,6 +489,12 @@ class Transport(BaseTransport):
                 event.link.is_told.set()
         else:
             self.notify(hook, self._received(value) if isinstance(value, WireFrame) else None)
+
+    def _note_loss(self) -> None:
+        life = self._life
+        if life is not None and life.is_alive:
+            life.is_missed = True
+            note_loss(self)
 
     def _received(self, frame: WireFrame) -> Frame:
         body: str | bytes = frame.body

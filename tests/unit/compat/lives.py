@@ -5,28 +5,15 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterator
-from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from compat_support import within
-from programs import Program
+from programs import Outcome, Program
 
 # How long a program has to receive or send again, and after what time it is given one more message.
 SECONDS = 4.0
 AGAIN = 0.1
 _MOMENT = 0.005
-
-
-class Outcome(IntEnum):
-    """What became of a program, the worst first.
-
-    STUCK: it does not stop.
-    SILENT: it does not hear its messages any more, or what it sends is gone, and nothing tells it.
-    ENDED: it was told, by an exception or a hook, and ended by that.
-    WORKS: it receives and sends again.
-    """
-
-    STUCK, SILENT, ENDED, WORKS = range(4)
 
 
 class World(Protocol):

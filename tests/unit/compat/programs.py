@@ -17,11 +17,24 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 from compat_support import Heard, Library
 
 PAUSE = 0.02
+
+
+class Outcome(IntEnum):
+    """What became of a program, the worst first.
+
+    STUCK: it does not stop.
+    SILENT: it does not hear its messages any more, or what it sends is gone, and nothing tells it.
+    ENDED: it was told, by an exception or a hook, and ended by that.
+    WORKS: it receives and sends again.
+    """
+
+    STUCK, SILENT, ENDED, WORKS = range(4)
 
 
 class Place(NamedTuple):
@@ -38,12 +51,18 @@ class Program:
     """A program that starts, receives or sends, and stops.
 
     Attributes:
+        receives, acks, sends: what it does.
+        lost: what becomes of it, by its own making, when a connection is lost.
+        restored: likewise, when the connection is restored behind its back.
+        leaves: whether it never ends a lost connection that it replaces.
         handled: the bodies that it has received and dealt with.
         during: called once while it deals with a message.
         error: of its own thread, which has ended by that.
     """
 
     receives = acks = sends = False
+    lost = restored = Outcome.WORKS
+    leaves = False
 
     def __init__(self, library: Library, place: Place) -> None:
         self.library, self.stomp, self.place = library, library.stomp, place
@@ -152,6 +171,7 @@ class PythonWorkflows(Program):
     """python-workflows: ``connect(wait=False)``, then it polls; a service ends when it sees that the connection is lost."""
 
     receives = acks = sends = True
+    lost = restored = Outcome.ENDED
 
     def start(self) -> None:
         self.conn = self.connection()
@@ -197,10 +217,10 @@ class RucioReceiver(Program):
     """rucio's daemons that receive: a loop over the connections, which sets the listener and reads private names."""
 
     receives = True
+    lost = Outcome.ENDED
 
     def start(self) -> None:
-        vhost = {"vhost": self.place.vhost} if self.place.vhost else {}
-        self.conn = self.connection("Connection12", reconnect_attempts_max=999, **vhost)
+        self.conn = self.connection("Connection12", reconnect_attempts_max=999)
         self.conn.set_ssl(("/no/key",), ("/no/certificate",))
         self.in_thread(self._main)
 
@@ -231,7 +251,7 @@ class RucioReceiver(Program):
 class RucioHermes(Program):
     """rucio's hermes: connections that stall are made anew, and a message that could not be sent waits for the next turn."""
 
-    sends = True
+    sends = leaves = True
 
     def start(self) -> None:
         self.waiting: list[str] = []
@@ -287,15 +307,18 @@ class Idds(Program):
         self.conns: list[Any] = []
         self.has_failures = False
         self.listener = self._Listener(self)
-        self._lock = threading.RLock()
+        self._busy = threading.Lock()
         self.in_thread(self._main)
 
     def _main(self) -> None:
-        while not self.stopping.wait(PAUSE):
+        self.monitor()
+        while not self.stopping.wait(10 * PAUSE):
             self.monitor()
 
     def monitor(self) -> None:
-        with self._lock, suppress(Exception):
+        if not self._busy.acquire(blocking=False):
+            return
+        try:
             if not self.conns or self.has_failures:
                 self._disconnect()
                 self.conns = [self._new_connection()]
@@ -303,6 +326,10 @@ class Idds(Program):
             for conn in self.conns:
                 if not conn.is_connected():
                     self._subscribe(conn)
+        except Exception as error:
+            self.heard.note("failed", error)
+        finally:
+            self._busy.release()
 
     def _disconnect(self) -> None:
         for conn in self.conns:
@@ -343,8 +370,6 @@ class Idds(Program):
 
     def send(self, body: str) -> None:
         conn = random.sample(self.conns, 1)[0]
-        if not conn.is_connected():
-            self._connect(conn)
         headers = {"persistent": "true", "ttl": 60000}
         conn.send(body=body, destination=self.place.destination + ".out", id="idds", ack="auto", headers=headers)
 
@@ -368,7 +393,7 @@ class DjangoStomp(Program):
             def on_message(self, frame: Any) -> None:
                 program.pool.submit(program._process, frame.headers["message-id"], frame.body)
 
-        arguments = {"heartbeats": (10000, 10000), "vhost": self.place.vhost}
+        arguments = {"heartbeats": (10000, 10000), "vhost": None}
         self.conn = self.connection("StompConnection11", **arguments)
         self.publisher = self.connection("StompConnection11", **arguments)
         self.pool = ThreadPoolExecutor(max_workers=1)
@@ -591,6 +616,7 @@ class DiracConsumer(DiracProducer):
     """DIRAC's consumer: the listener connects in ``on_disconnected``. It does not subscribe again."""
 
     receives = acks = True
+    lost = restored = Outcome.SILENT
 
     def start(self) -> None:
         program = self
@@ -615,6 +641,7 @@ class SsmSender(Program):
     """ssm's sender: one connection for each broker of a list; it polls for what ``on_connected`` and ``on_receipt`` set."""
 
     sends = True
+    lost = Outcome.ENDED
 
     def start(self) -> None:
         self.connected = False
@@ -671,6 +698,7 @@ class SsmReceiver(SsmSender):
     """ssm's receiver: a loop makes another connection when the hooks say that one is lost, and pings by transactions."""
 
     receives, sends = True, False
+    lost = Outcome.WORKS
 
     def start(self) -> None:
         super().start()
@@ -770,7 +798,8 @@ class ResilientCircuits(Program):
 class Gridappsd(Program):
     """gridappsd-python: each call makes a connection if there is none; one listener routes messages to callbacks."""
 
-    receives = sends = True
+    receives = sends = leaves = True
+    lost = Outcome.SILENT
 
     def start(self) -> None:
         self.conn: Any = None
@@ -808,6 +837,7 @@ class Plastron(Program):
     """plastron: ``on_connected`` subscribes, a heartbeat listener of its own is added; a loss ends the daemon."""
 
     receives = acks = sends = True
+    lost = restored = Outcome.ENDED
 
     def start(self) -> None:
         program = self
@@ -867,12 +897,12 @@ class AmbariAgent(Program):
 
         self._class = Connection
         self.registered = threading.Event()
-        self.lost = threading.Event()
+        self.disconnected = threading.Event()
         self.in_thread(self._main)
 
     def _main(self) -> None:
         while not self.stopping.is_set():
-            self.lost.clear()
+            self.disconnected.clear()
             vhost = {} if self.place.vhost is None else {"vhost": self.place.vhost}
             self.conn = self._class(self.places, reconnect_attempts_max=1, **vhost, **self.library.arguments)
             self.conn.add_listener(self)
@@ -880,7 +910,7 @@ class AmbariAgent(Program):
                 self._establish()
                 self.conn.subscribe(destination=self.place.destination, id="sub", ack="auto")
                 self.registered.set()
-                while not (self.lost.wait(PAUSE) or self.stopping.is_set()):
+                while not (self.disconnected.wait(PAUSE) or self.stopping.is_set()):
                     pass
             except Exception as error:
                 self.heard.note("failed", error)
@@ -901,7 +931,7 @@ class AmbariAgent(Program):
         self.handle(frame.body)
 
     def on_disconnected(self) -> None:
-        self.lost.set()
+        self.disconnected.set()
 
     def send(self, body: str) -> None:
         self.registered.wait(5)
@@ -916,6 +946,7 @@ class KombuStomp(Program):
     """kombu-stomp: STOMP 1.0; the hook fills a queue, and each use of the connection connects it if it must."""
 
     receives = acks = sends = True
+    lost = Outcome.SILENT
 
     def start(self) -> None:
         messages: queue.Queue[Any] = queue.Queue()
@@ -967,6 +998,7 @@ class Dump2polarion(Program):
     """dump2polarion: one subscription, one wait for one message; its host is bytes, its login a header."""
 
     receives = True
+    lost = Outcome.SILENT
 
     def start(self) -> None:
         self.conn = self.stomp.Connection([(b"127.0.0.1", self.place.port)], **self.library.arguments)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection
 
 import pytest
 from compat_support import ALL, Library
-from lives import Cut, Outcome, live
-from programs import PROGRAMS, Place, Program
+from lives import Cut, live
+from programs import PROGRAMS, Outcome, Place, Program
 
 from stomplistener.testing import Broker
 
@@ -77,3 +77,48 @@ CASES = [
 def outcome_of(library: Library, program: type[Program], name: str, broker: Broker) -> Outcome:
     when, _needs, fault = CUTS[name]
     return live(program(library, Place(broker.port, QUEUE)), Embedded(broker), Cut(**{when: lambda: fault(broker)}))
+
+
+def cases(libraries: Collection[object]) -> pytest.MarkDecorator:
+    rows = [
+        pytest.param(library.values[0], *case, id=f"{case[0].__name__}-{case[1]}-{library.id}")  # type: ignore[attr-defined]
+        for case in CASES
+        for library in libraries
+    ]
+    return pytest.mark.parametrize(("library", "program", "cut"), rows)
+
+
+def never_loses(cut: str) -> bool:
+    return cut == "never" or CUTS[cut][0] == "at_end"
+
+
+@cases(ALL[1:])
+def test_a_program_goes_on_with_this_library(
+    library: Library, program: type[Program], cut: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its connection is restored, it works again, unless it ends by its own making; otherwise as with stomp.py."""
+    # Hooks that wait for what never comes hold disconnect() up for ten seconds; the programs have hundredths here.
+    monkeypatch.setattr("stomplistener.compat.stomp.life._DISCONNECTED_PATIENCE", 0.5)
+    restores = library.arguments["restore"]
+    least = Outcome.WORKS if never_loses(cut) else program.restored if restores else program.lost
+    assert outcome_of(library, program, cut, broker) >= least
+    if CUTS[cut][0] == "between" and not (restores and program.leaves):
+        broker.wait_for(lambda: not broker.connections, 10)
+
+
+# A connection that is lost before or right behind CONNECTED: stomp.py raises, hangs or reconnects, as the race goes.
+AT_LOGIN = {name for name in CUTS if "CONNECTED" in name}
+
+
+@cases(ALL[:1])
+def test_what_becomes_of_a_program_with_the_reference(
+    library: Library, program: type[Program], cut: str, broker: Broker
+) -> None:
+    """The shapes are those of programs that work with stomp.py, and are lost where they say so."""
+    if program.__name__ == "KombuStomp":
+        pytest.skip("it acknowledges messages one by one in STOMP 1.0, which the embedded broker refuses")
+    outcome = outcome_of(library, program, cut, broker)
+    if never_loses(cut):
+        assert outcome is Outcome.WORKS
+    elif cut not in AT_LOGIN:
+        assert outcome >= program.lost
