@@ -153,7 +153,9 @@ class Outgoing:
         waits = transaction is None
         messages = self._unsettled().take(name, headers.pop("subscription", None), self._in_turn, waits)
         if not messages:
-            log.info("%s of %s is not sent: it is settled already, not in its turn, or of an older connection", command, name)
+            log.info(
+                "%s of %s is not sent: it is settled already, not in its turn, or of an older connection", command, name
+            )
             return
         message = messages[-1]
         if transaction is None:

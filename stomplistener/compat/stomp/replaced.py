@@ -1,7 +1,8 @@
 """Lost connections that a program replaces by new ones, and never ends.
 
 In stomp.py they are dead. Here they would come back beside the new ones, and take messages whose acknowledgements go to
-the wrong connection. A program that replaces a connection gives its listener to the new one, and subscribes to the same.
+the wrong connection. A program that replaces a connection registers its listener with the new one, and subscribes to
+the same destination.
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ class Unsettled:
         with self._lock:
             self._lines.setdefault(headers.get("subscription", ""), {})[name] = message
 
-    def take(self, id: str, subscription: str | None, in_turn: Container[str] = (), waits: bool = True) -> list[Message]:
+    def take(
+        self, id: str, subscription: str | None, in_turn: Container[str] = (), waits: bool = True
+    ) -> list[Message]:
         """The messages that are settled on the wire by settling this one, in their order.
 
         Empty if it is unknown or of an older connection, or if it waits for its turn.

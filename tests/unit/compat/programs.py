@@ -1,4 +1,4 @@
-"""Programs in the shape of real ones that are written for stomp.py: their life cycle, the names they reach for, their waits.
+"""Programs in the shape of real ones that are written for stomp.py: life cycle, names they reach for, waits.
 
 Each is written anew, as short as its shape allows. None knows which library it runs with, nor what the test does to its
 connections. Pauses of seconds are hundredths here.
@@ -168,7 +168,7 @@ class BlueskyStomp(Program):
 
 
 class PythonWorkflows(Program):
-    """python-workflows: ``connect(wait=False)``, then it polls; a service ends when it sees that the connection is lost."""
+    """python-workflows: ``connect(wait=False)``, then it polls; a service ends when it sees the connection lost."""
 
     receives = acks = sends = True
     lost = restored = Outcome.ENDED
@@ -249,7 +249,7 @@ class RucioReceiver(Program):
 
 
 class RucioHermes(Program):
-    """rucio's hermes: connections that stall are made anew, and a message that could not be sent waits for the next turn."""
+    """rucio's hermes: connections that stall are made anew; a message that could not be sent waits for the next turn."""
 
     sends = leaves = True
 
@@ -518,7 +518,7 @@ class DjangoOutboxPattern(Program):
 
 
 class Zhmcclient(Program):
-    """zhmcclient: hooks hand each message over to a generator, and wait until it is taken; a loss ends the generator."""
+    """zhmcclient: hooks hand messages over to a generator, and wait until each is taken; a loss ends the generator."""
 
     receives = True
 
@@ -638,7 +638,7 @@ class DiracConsumer(DiracProducer):
 
 
 class SsmSender(Program):
-    """ssm's sender: one connection for each broker of a list; it polls for what ``on_connected`` and ``on_receipt`` set."""
+    """ssm's sender: a connection for each broker of a list; it polls for what ``on_connected`` and ``on_receipt`` set."""
 
     sends = True
     lost = Outcome.ENDED
@@ -695,7 +695,7 @@ class SsmSender(Program):
 
 
 class SsmReceiver(SsmSender):
-    """ssm's receiver: a loop makes another connection when the hooks say that one is lost, and pings by transactions."""
+    """ssm's receiver: a loop makes another connection when the hooks say that one is lost; it pings by transactions."""
 
     receives, sends = True, False
     lost = Outcome.WORKS
@@ -803,17 +803,18 @@ class Gridappsd(Program):
 
     def start(self) -> None:
         self.conn: Any = None
-        self._make_connection()
-        self.conn.set_listener("gridappsd", self)
-        self.conn.subscribe(destination=self.place.destination, ack="auto", id=str(random.randint(1, 1000000)))
+        conn = self._make_connection()
+        conn.set_listener("gridappsd", self)
+        conn.subscribe(destination=self.place.destination, ack="auto", id=str(random.randint(1, 1000000)))
 
-    def _make_connection(self) -> None:
+    def _make_connection(self) -> Any:
         if self.conn is None or not self.conn.is_connected():
             self.conn = self.connection("Connection12", heartbeats=(10000, 10000))
             self.conn.transport.override_threading(self._new_thread)
             self.conn.connect(*self.login, wait=True)
             if self.conn.get_listener("gridappsd") is None:
                 self.conn.set_listener("gridappsd", self)
+        return self.conn
 
     @staticmethod
     def _new_thread(run: Callable[[], object]) -> threading.Thread:

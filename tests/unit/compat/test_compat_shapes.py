@@ -96,7 +96,7 @@ def never_loses(cut: str) -> bool:
 def test_a_program_goes_on_with_this_library(
     library: Library, program: type[Program], cut: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where its connection is restored, it works again, unless it ends by its own making; otherwise as with stomp.py."""
+    """Restored, it works again, unless it ends by its own making; not restored, it does what it does with stomp.py."""
     # Hooks that wait for what never comes hold disconnect() up for ten seconds; the programs have hundredths here.
     monkeypatch.setattr("stomplistener.compat.stomp.life._DISCONNECTED_PATIENCE", 0.5)
     restores = library.arguments["restore"]
