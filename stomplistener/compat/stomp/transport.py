@@ -179,7 +179,7 @@ class Transport(BaseTransport):
             note_use(self)
 
     def is_replaced_by(self, listeners: Mapping[str, Any], destination: str) -> bool:
-        """Whether another connection has one of these listeners and subscribes to this; if so, end this one silently."""
+        """Whether another connection has these listeners and this subscription; if so, end this one silently."""
         life = self._life
         if life is None or not life.is_missed or destination not in life.outgoing.destinations:
             return False

@@ -249,7 +249,7 @@ class RucioReceiver(Program):
 
 
 class RucioHermes(Program):
-    """rucio's hermes: connections that stall are made anew; a message that could not be sent waits for the next turn."""
+    """rucio's hermes: connections that stall are made anew; a message that was not sent waits for the next turn."""
 
     sends = leaves = True
 
@@ -638,7 +638,7 @@ class DiracConsumer(DiracProducer):
 
 
 class SsmSender(Program):
-    """ssm's sender: a connection for each broker of a list; it polls for what ``on_connected`` and ``on_receipt`` set."""
+    """ssm's sender: a connection for each broker of a list; it polls for what its hooks set."""
 
     sends = True
     lost = Outcome.ENDED

@@ -484,3 +484,59 @@ def test_restoring_is_switched_off_by_argument_attribute_and_environment(
     monkeypatch.setattr(stomp, "restore", True)
     assert stomp.Connection(places).transport.restore is True
     assert stomp.WSConnection(places, restore=False).transport.restore is False
+
+
+def replacing(broker: Broker, conn: Any, heard: Heard) -> Any:
+    """A program that makes a new connection after a loss, and forgets the old one."""
+    broker.refuse_connections()
+    broker.drop_connections()
+    heard.wait("disconnected")
+    assert not conn.is_connected()
+    broker.accept_connections()
+    new = RESTORING.connection(broker)
+    new.connect(*LOGIN, wait=True)
+    return new
+
+
+def subscribed(broker: Broker, heard: Heard, **arguments: Any) -> Any:
+    conn = RESTORING.connection(broker, **arguments)
+    conn.set_listener("listener", heard)
+    conn.connect(*LOGIN, wait=True)
+    conn.subscribe(QUEUE, id=1, ack="client-individual")
+    return conn
+
+
+def test_a_connection_ends_when_its_listener_and_its_subscription_move_to_another(broker: Broker) -> None:
+    """The shape of iDDS. The old one would come back, and take messages that are acknowledged on the new one."""
+    heard, watching = Heard(), Heard()
+    # Long enough that it is still away when the program has replaced it, in one case; back before, in the other.
+    for sleep in (30.0, 0.01):
+        heard.calls.clear()
+        conn = subscribed(broker, heard, reconnect_sleep_initial=sleep)
+        conn.set_listener("watching", watching)
+        new = replacing(broker, conn, heard)
+        if sleep < 1:
+            broker.wait_for(lambda: len(broker.connections) == 2)
+        new.set_listener("another name", heard)
+        new.subscribe(QUEUE, id="other", ack="client-individual")
+        broker.wait_for(lambda: [each.id for each in broker.subscriptions] == ["other"])
+        until(lambda: not conn.transport.running)
+        assert len(heard.of("disconnected")) == 1, "the listener has moved, and hears of the new connection alone"
+        assert conn.get_listener("watching") is watching
+        new.disconnect()
+
+
+@pytest.mark.parametrize("keep", ["listener", "subscription", "use"])
+def test_a_connection_that_is_not_replaced_comes_back(keep: str, broker: Broker) -> None:
+    heard = Heard()
+    conn = subscribed(broker, heard)
+    new = replacing(broker, conn, heard)
+    broker.wait_for(lambda: len(broker.connections) == 2)
+    if keep == "use":
+        until(conn.is_connected)
+    new.set_listener("listener", Heard() if keep == "listener" else heard)
+    new.subscribe("/queue/other" if keep == "subscription" else QUEUE, id=1, ack="client-individual")
+    broker.wait_for(lambda: len(broker.subscriptions) == 2)
+    assert conn.transport.running
+    conn.disconnect()
+    new.disconnect()
