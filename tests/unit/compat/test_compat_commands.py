@@ -358,7 +358,8 @@ def test_acknowledgements_one_by_one_in_stomp_1_0_wait_for_their_turn(broker: Br
 
 
 def test_a_host_may_be_bytes(broker: Broker) -> None:
-    conn = stomp.Connection([(b"127.0.0.1", broker.port)])
+    places: Any = [(b"127.0.0.1", broker.port)]
+    conn = stomp.Connection(places)
     conn.connect("admin", "password", wait=True)
     assert conn.is_connected()
     conn.disconnect()

@@ -506,24 +506,23 @@ def subscribed(broker: Broker, heard: Heard, **arguments: Any) -> Any:
     return conn
 
 
-def test_a_connection_ends_when_its_listener_and_its_subscription_move_to_another(broker: Broker) -> None:
+# Long enough that it is still away when the program has replaced it; and so short that it is back before.
+@pytest.mark.parametrize("sleep", [30.0, 0.01])
+def test_a_connection_ends_when_its_listener_and_its_subscription_move_to_another(sleep: float, broker: Broker) -> None:
     """The shape of iDDS. The old one would come back, and take messages that are acknowledged on the new one."""
     heard, watching = Heard(), Heard()
-    # Long enough that it is still away when the program has replaced it, in one case; back before, in the other.
-    for sleep in (30.0, 0.01):
-        heard.calls.clear()
-        conn = subscribed(broker, heard, reconnect_sleep_initial=sleep)
-        conn.set_listener("watching", watching)
-        new = replacing(broker, conn, heard)
-        if sleep < 1:
-            broker.wait_for(lambda: len(broker.connections) == 2)
-        new.set_listener("another name", heard)
-        new.subscribe(QUEUE, id="other", ack="client-individual")
-        broker.wait_for(lambda: [each.id for each in broker.subscriptions] == ["other"])
-        until(lambda: not conn.transport.running)
-        assert len(heard.of("disconnected")) == 1, "the listener has moved, and hears of the new connection alone"
-        assert conn.get_listener("watching") is watching
-        new.disconnect()
+    conn = subscribed(broker, heard, reconnect_sleep_initial=sleep)
+    conn.set_listener("watching", watching)
+    new = replacing(broker, conn, heard)
+    if sleep < 1:
+        broker.wait_for(lambda: len(broker.connections) == 2)
+    new.set_listener("another name", heard)
+    new.subscribe(QUEUE, id="other", ack="client-individual")
+    broker.wait_for(lambda: [each.id for each in broker.subscriptions] == ["other"])
+    until(lambda: not conn.transport.running)
+    assert len(heard.of("disconnected")) == 1, "the listener has moved, and hears of the new connection alone"
+    assert conn.get_listener("watching") is watching
+    new.disconnect()
 
 
 @pytest.mark.parametrize("keep", ["listener", "subscription", "use"])
