@@ -160,16 +160,27 @@ class Transport(BaseTransport):
         return self.__bind_host_port
 
     def is_connected(self) -> bool:
-        """Whether the connection is ready now; not while it is being restored."""
+        """Whether the connection is ready now; not while it is being restored.
+
+        In ``on_disconnected`` it says no at first, even if the connection is back by then: programs connect and
+        subscribe there as long as it says so, and may not have subscribed before the loss.
+        """
         life = self._life
         if life is None:
             return False
-        if not life.is_connected:
+        if self._is_told_of_loss() or not life.is_connected:
             life.use()
             return False
         if life.is_missed:
             self._is_wanted(life)
         return True
+
+    def _is_told_of_loss(self) -> bool:
+        """Whether this is ``on_disconnected``, which asks for the first time."""
+        is_told = getattr(self._local, "told_of_loss", False)
+        if is_told:
+            self._local.told_of_loss = False
+        return is_told
 
     def _is_wanted(self, life: Life) -> None:
         """The program goes on with this connection: if that is back, it is not replaced by another one."""
@@ -202,6 +213,7 @@ class Transport(BaseTransport):
         """Connect, or wait until the connection that another thread makes, or that is restored, is ready."""
         if self._is_over_for_hooks():
             return
+        self._local.told_of_loss = False
         self._is_called_off = False
         self._connect_headers = headers
         while True:
@@ -464,11 +476,11 @@ class Transport(BaseTransport):
     def _deliver(self, event: Event) -> None:
         """Call the hooks for one event; in the thread of a receiver loop."""
         local = self._local
-        local.in_hook, local.refusals = True, 0
+        local.in_hook, local.refusals, local.told_of_loss = True, 0, event.hook == "lost"
         try:
             self._call_hooks(event)
         finally:
-            local.in_hook = False  # the thread may be an executor's
+            local.in_hook = local.told_of_loss = False  # the thread may be an executor's
 
     def _call_hooks(self, event: Event) -> None:
         hook, value = event.hook, event.value

@@ -539,3 +539,20 @@ def test_a_connection_that_is_not_replaced_comes_back(keep: str, broker: Broker)
     assert conn.transport.running
     conn.disconnect()
     new.disconnect()
+
+
+def test_a_hook_that_is_told_of_a_loss_is_not_connected_at_first(broker: Broker) -> None:
+    """Else a program that subscribes where it connects never does, if the connection was lost before, and is back."""
+    conn, heard = RESTORING.connection(broker), Heard()
+
+    class Asks(RESTORING.stomp.ConnectionListener):  # type: ignore[name-defined, misc]
+        def on_disconnected(self) -> None:
+            until(lambda: conn.transport._life.is_connected)
+            heard.note("asked", [conn.is_connected(), conn.is_connected()])
+
+    conn.set_listener("", Asks())
+    conn.connect(*LOGIN, wait=True)
+    broker.drop_connections()
+    assert heard.wait("asked") == [[False, True]]
+    assert conn.is_connected()
+    conn.disconnect()

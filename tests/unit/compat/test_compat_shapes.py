@@ -112,6 +112,7 @@ RACES = {name for name, (when, _needs, _fault) in CUTS.items() if "CONNECTED" in
 
 
 # The embedded broker refuses to have messages acknowledged one by one in STOMP 1.0, as KombuStomp does.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @cases(ALL[:1], without=["KombuStomp"])
 def test_what_becomes_of_a_program_with_the_reference(
     library: Library, program: type[Program], cut: str, broker: Broker
