@@ -222,8 +222,7 @@ class Transport(BaseTransport):
                 if life is None or not life.is_alive:
                     life = self._life = self._new_life(None if life is None else life.last_loop)
                     is_new = True
-            if not life.is_connected and life.last_loop is not None:
-                life.last_loop.let_pass()
+            self._let_pass(life)
             try:
                 if is_new:
                     life.start()
@@ -235,6 +234,14 @@ class Transport(BaseTransport):
                 if self._is_over_for_hooks():
                     return
                 raise
+
+    def _let_pass(self, life: Life) -> None:
+        """Let the hooks of the connection that is asked for run beside those of a lost one, which may wait for them."""
+        newest, mine = life.last_loop, self._local.loop if self._is_in_hook else None
+        if newest is not None and not life.is_connected:
+            newest.let_pass()
+        elif mine is not None and mine is not newest:
+            mine.let_pass()  # the connection is back already
 
     def _new_life(self, after: Any) -> Life:
         version = self._connect_headers.get("accept-version", "1.0")
@@ -477,10 +484,12 @@ class Transport(BaseTransport):
         """Call the hooks for one event; in the thread of a receiver loop."""
         local = self._local
         local.in_hook, local.refusals, local.told_of_loss = True, 0, event.hook == "lost"
+        local.loop = event.link.loop
         try:
             self._call_hooks(event)
         finally:
             local.in_hook = local.told_of_loss = False  # the thread may be an executor's
+            local.loop = None
 
     def _call_hooks(self, event: Event) -> None:
         hook, value = event.hook, event.value

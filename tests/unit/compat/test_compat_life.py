@@ -556,3 +556,24 @@ def test_a_hook_that_is_told_of_a_loss_is_not_connected_at_first(broker: Broker)
     assert heard.wait("asked") == [[False, True]]
     assert conn.is_connected()
     conn.disconnect()
+
+
+def test_a_hook_that_connects_when_the_connection_is_back_waits_for_the_next_hooks(broker: Broker) -> None:
+    conn, heard, connected = RESTORING.connection(broker), Heard(), threading.Event()
+
+    class Waits(RESTORING.stomp.ConnectionListener):  # type: ignore[name-defined, misc]
+        def on_connected(self, frame: Any) -> None:
+            connected.set()
+
+        def on_disconnected(self) -> None:
+            connected.clear()
+            until(lambda: conn.transport._life.is_connected)
+            conn.connect(*LOGIN, wait=True)
+            heard.note("connected", connected.wait(4))
+
+    conn.set_listener("", Waits())
+    conn.connect(*LOGIN, wait=True)
+    broker.drop_connections()
+    assert heard.wait("connected", timeout=4) == [True]
+    conn.remove_listener("")
+    conn.disconnect()
