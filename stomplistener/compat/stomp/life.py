@@ -244,10 +244,16 @@ class Life:
         limit = self._plan.attempts
         return limit is not None and self._attempts > limit and not self._is_starting and not self.engine.is_connected
 
-    def give_up(self) -> None:
-        """Restore no more."""
+    def give_up(self, *, silently: bool = False) -> None:
+        """Restore no more.
+
+        Args:
+            silently: the hooks are not told; they have moved to another connection.
+        """
         self._is_over = True
         self._wake()
+        if silently:
+            self.lost(silently=True)
         self.engine.close()
         self.lost()
 
@@ -297,15 +303,16 @@ class Life:
         if loop is not None and not in_hook and not loop.wait(_DISCONNECTED_PATIENCE):
             log.debug("disconnect() does not wait for a listener that goes on")
 
-    def lost(self) -> None:
-        """A link has ended: let the hooks be told, once."""
+    def lost(self, *, silently: bool = False) -> None:
+        """A link has ended: let the hooks be told, once, or never."""
         with self._changed:
             link, self._link = self._link, None
             self._changed.notify_all()
         self.bytes = None
         if link is not None:
             link.is_told.set()
-            link.tell("lost")
+            if not silently:
+                link.tell("lost")
             link.loop.close()
 
     def _tell_last_receipt(self, headers: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 In stomp.py they are dead. Here they would come back beside the new ones, and take messages whose acknowledgements go to
 the wrong connection. A program that replaces a connection registers its listener with the new one, and subscribes to
-the same destination.
+the same destination of the same brokers.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ def give_way(transport: Any, destination: str) -> None:
     with _lock:
         lost = [each for each in _lost if each is not transport]
     for each in lost:
-        if each.is_replaced_by(transport.listeners, destination):
+        if each.is_replaced_by(transport, destination):
             note_use(each)

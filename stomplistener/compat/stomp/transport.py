@@ -189,18 +189,17 @@ class Transport(BaseTransport):
             life.is_missed = False
             note_use(self)
 
-    def is_replaced_by(self, listeners: Mapping[str, Any], destination: str) -> bool:
-        """Whether another connection has these listeners and this subscription; if so, end this one silently."""
+    def is_replaced_by(self, other: Transport, destination: str) -> bool:
+        """Whether another connection has these brokers, these listeners and this subscription; if so, end silently."""
         life = self._life
         if life is None or not life.is_missed or destination not in life.outgoing.destinations:
             return False
-        moved = [name for name, each in self.listeners.items() if any(each is other for other in listeners.values())]
-        for name in moved:
-            self.remove_listener(name)
-        if moved:
-            log.info("not restored: another connection has its listener and its subscription to %s", destination)
-            life.give_up()
-        return bool(moved)
+        theirs = {id(each) for each in other.listeners.values()}
+        if other.host_and_ports != self.host_and_ports or theirs.isdisjoint(map(id, self.listeners.values())):
+            return False
+        log.info("not restored: another connection has its listener and its subscription to %s", destination)
+        life.give_up(silently=True)
+        return True
 
     @property
     def _is_escaped(self) -> bool:
