@@ -177,10 +177,11 @@ class Transport(BaseTransport):
 
     def _is_told_of_loss(self) -> bool:
         """Whether this is ``on_disconnected``, which asks for the first time."""
-        is_told = getattr(self._local, "told_of_loss", False)
-        if is_told:
-            self._local.told_of_loss = False
-        return is_told
+        event = self._event
+        if event is None or event.hook != "lost" or self._local.has_asked:
+            return False
+        self._local.has_asked = True
+        return True
 
     def _is_wanted(self, life: Life) -> None:
         """The program goes on with this connection: if that is back, it is not replaced by another one."""
@@ -212,7 +213,7 @@ class Transport(BaseTransport):
         """Connect, or wait until the connection that another thread makes, or that is restored, is ready."""
         if self._is_over_for_hooks():
             return
-        self._local.told_of_loss = False
+        self._local.has_asked = True
         self._is_called_off = False
         self._connect_headers = headers
         while True:
@@ -236,11 +237,11 @@ class Transport(BaseTransport):
 
     def _let_pass(self, life: Life) -> None:
         """Let the hooks of the connection that is asked for run beside those of a lost one, which may wait for them."""
-        newest, mine = life.last_loop, self._local.loop if self._is_in_hook else None
+        newest, event = life.last_loop, self._event
         if newest is not None and not life.is_connected:
             newest.let_pass()
-        elif mine is not None and mine is not newest:
-            mine.let_pass()  # the connection is back already
+        elif event is not None and event.link.loop is not newest:
+            event.link.loop.let_pass()  # the connection is back already
 
     def _new_life(self, after: Any) -> Life:
         version = self._connect_headers.get("accept-version", "1.0")
@@ -333,8 +334,14 @@ class Transport(BaseTransport):
         life.wait_told()
 
     @property
+    def _event(self) -> Event | None:
+        """What the hook that calls is told of; None if no hook calls."""
+        event: Event | None = getattr(self._local, "event", None)
+        return event
+
+    @property
     def _is_in_hook(self) -> bool:
-        return getattr(self._local, "in_hook", False)
+        return self._event is not None
 
     # TLS
 
@@ -482,13 +489,11 @@ class Transport(BaseTransport):
     def _deliver(self, event: Event) -> None:
         """Call the hooks for one event; in the thread of a receiver loop."""
         local = self._local
-        local.in_hook, local.refusals, local.told_of_loss = True, 0, event.hook == "lost"
-        local.loop = event.link.loop
+        local.event, local.refusals = event, 0
         try:
             self._call_hooks(event)
         finally:
-            local.in_hook = local.told_of_loss = False  # the thread may be an executor's
-            local.loop = None
+            local.event = None  # the thread may be an executor's
 
     def _call_hooks(self, event: Event) -> None:
         hook, value = event.hook, event.value
@@ -500,6 +505,7 @@ class Transport(BaseTransport):
         elif hook == "lost":
             event.link.unsettled.forget()
             self._note_loss()
+            self._local.has_asked = False
             self.notify("receiver_loop_completed")
             self.notify("disconnected")
         elif hook == "connected":
