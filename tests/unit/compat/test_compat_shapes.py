@@ -73,7 +73,7 @@ def outcome_of(library: Library, program: type[Program], name: str, broker: Brok
     when, _needs, fault = CUTS[name]
     cut = Cut(**{when: lambda: fault(broker)})
     # What may well be silent is not waited for as long as what must work.
-    seconds = SECONDS if least is Outcome.WORKS else 0.5
+    seconds = {Outcome.WORKS: SECONDS, Outcome.ENDED: SECONDS / 2}.get(least, 0.5)
     return live(program(library, Place(broker.port, QUEUE)), Embedded(broker), cut, seconds)
 
 
