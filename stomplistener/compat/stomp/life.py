@@ -189,6 +189,10 @@ class Life:
         link = self._link
         return None if link is None else link.loop.thread
 
+    def is_current(self, link: Link) -> bool:
+        """Whether that link is the one in use."""
+        return self._link is link
+
     # Connecting
 
     def start(self) -> None:

@@ -240,8 +240,8 @@ class Transport(BaseTransport):
         newest, event = life.last_loop, self._event
         if newest is not None and not life.is_connected:
             newest.let_pass()
-        elif event is not None and event.link.loop is not newest:
-            event.link.loop.let_pass()  # the connection is back already
+        if event is not None and not life.is_current(event.link):
+            event.link.loop.let_pass()  # also if the connection is back already
 
     def _new_life(self, after: Any) -> Life:
         version = self._connect_headers.get("accept-version", "1.0")
