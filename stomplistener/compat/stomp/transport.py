@@ -61,6 +61,20 @@ _NOT_CONNECTED = "not connected: call connect()"
 _PATIENCE_IN_LOOPS = 0.5
 
 
+class _Calling(threading.local):
+    """What each thread is at.
+
+    Attributes:
+        event: what the hook is told of that it runs; None if it runs none.
+        refusals: how often that hook was not connected, since the program has ended the connection.
+        has_asked: whether that hook, if it is told of a loss, has asked for the connection.
+    """
+
+    event: Event | None = None
+    refusals = 0
+    has_asked = False
+
+
 class Transport(BaseTransport):
     """The connection behind a stomp.py connection; the arguments are described there.
 
@@ -110,7 +124,7 @@ class Transport(BaseTransport):
         self.proxy: str | None = None
         self._connect_headers: dict[str, Any] = {}
         self._lock = threading.RLock()
-        self._local = threading.local()
+        self._local = _Calling()
         self._life: Life | None = None
         self._is_called_off = False
         # Programs ask for its settings after disconnect(), which may forget the current one before.
@@ -177,7 +191,7 @@ class Transport(BaseTransport):
 
     def _is_told_of_loss(self) -> bool:
         """Whether this is ``on_disconnected``, which asks for the first time."""
-        event = self._event
+        event = self._local.event
         if event is None or event.hook != "lost" or self._local.has_asked:
             return False
         self._local.has_asked = True
@@ -237,7 +251,7 @@ class Transport(BaseTransport):
 
     def _let_pass(self, life: Life) -> None:
         """Let the hooks of the connection that is asked for run beside those of a lost one, which may wait for them."""
-        newest, event = life.last_loop, self._event
+        newest, event = life.last_loop, self._local.event
         if newest is not None and not life.is_connected:
             newest.let_pass()
         if event is not None and not life.is_current(event.link):
@@ -334,14 +348,8 @@ class Transport(BaseTransport):
         life.wait_told()
 
     @property
-    def _event(self) -> Event | None:
-        """What the hook that calls is told of; None if no hook calls."""
-        event: Event | None = getattr(self._local, "event", None)
-        return event
-
-    @property
     def _is_in_hook(self) -> bool:
-        return self._event is not None
+        return self._local.event is not None
 
     # TLS
 
