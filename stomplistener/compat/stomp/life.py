@@ -111,6 +111,7 @@ class Life:
         last_loop: of the newest link.
         error: why the first connect failed.
         is_used: whether the program has done anything with the connection but to connect.
+        is_missed: whether it was lost, and the program has neither used it since nor seen that it is back.
         bytes: the transport in use.
     """
 
@@ -136,7 +137,7 @@ class Life:
         self._no_messages = Unsettled()
         self.last_loop = after
         self.error: StompError | None = None
-        self.is_used = False
+        self.is_used = self.is_missed = False
         self.bytes: WatchedTransport | None = None
         self.engine = Connection(
             plan.uri,
@@ -187,6 +188,10 @@ class Life:
         """What runs the hooks, None without a connection."""
         link = self._link
         return None if link is None else link.loop.thread
+
+    def is_current(self, link: Link) -> bool:
+        """Whether that link is the one in use."""
+        return self._link is link
 
     # Connecting
 
@@ -243,10 +248,16 @@ class Life:
         limit = self._plan.attempts
         return limit is not None and self._attempts > limit and not self._is_starting and not self.engine.is_connected
 
-    def give_up(self) -> None:
-        """Restore no more."""
+    def give_up(self, *, silently: bool = False) -> None:
+        """Restore no more.
+
+        Args:
+            silently: the hooks are not told; they have moved to another connection.
+        """
         self._is_over = True
         self._wake()
+        if silently:
+            self.lost(silently=True)
         self.engine.close()
         self.lost()
 
@@ -296,15 +307,16 @@ class Life:
         if loop is not None and not in_hook and not loop.wait(_DISCONNECTED_PATIENCE):
             log.debug("disconnect() does not wait for a listener that goes on")
 
-    def lost(self) -> None:
-        """A link has ended: let the hooks be told, once."""
+    def lost(self, *, silently: bool = False) -> None:
+        """A link has ended: let the hooks be told, once, or never."""
         with self._changed:
             link, self._link = self._link, None
             self._changed.notify_all()
         self.bytes = None
         if link is not None:
             link.is_told.set()
-            link.tell("lost")
+            if not silently:
+                link.tell("lost")
             link.loop.close()
 
     def _tell_last_receipt(self, headers: dict[str, str]) -> None:

@@ -63,6 +63,7 @@ class Outgoing:
         self._encoding = encoding
         self._is_escaped = is_escaped
         self._subscriptions: dict[str, _Subscribed] = {}
+        self._in_turn: set[str] = set()
         self._transactions: dict[str, tuple[Transaction, list[Message]]] = {}
         self._lock = threading.RLock()
         self._asked: set[str] = set()
@@ -75,6 +76,12 @@ class Outgoing:
             "COMMIT": self._commit,
             "ABORT": self._abort,
         }
+
+    @property
+    def destinations(self) -> set[str]:
+        """What the program is subscribed to."""
+        with self._lock:
+            return {each.destination for each in self._subscriptions.values()}
 
     def knows(self, command: str | None) -> bool:
         """Whether ``send`` can send a frame of this command."""
@@ -143,9 +150,12 @@ class Outgoing:
         id, message_id = headers.pop("id", None), headers.pop("message-id", None)
         name = id or message_id or ""
         transaction = self._transaction(command, headers.pop("transaction", None))
-        messages = self._unsettled().take(name, headers.pop("subscription", None))
+        waits = transaction is None
+        messages = self._unsettled().take(name, headers.pop("subscription", None), self._in_turn, waits)
         if not messages:
-            log.info("%s of %s is not sent: it is settled already, or its connection is gone", command, name)
+            log.info(
+                "%s of %s is not sent: it is settled already, not in its turn, or of an older connection", command, name
+            )
             return
         message = messages[-1]
         if transaction is None:
@@ -161,6 +171,10 @@ class Outgoing:
         destination, ack, id = headers.pop("destination"), headers.pop("ack", "auto"), headers.pop("id", None)
         receipt = headers.pop("receipt", None)
         key = destination if id is None else id
+        # STOMP 1.0 has no such mode, though some brokers do. There a message waits for those before it.
+        in_turn = ack == "client-individual" and not self._is_escaped
+        if in_turn:
+            ack = "client"
         with self._lock:
             known = self._subscriptions.get(key)
             epoch = self._connection.session.epoch
@@ -174,6 +188,8 @@ class Outgoing:
             said = headers if receipt is None else {**headers, "receipt": receipt}
             handle = self._connection.subscribe(destination, id=id, ack=ack, headers=said)  # type: ignore[arg-type]
             self._subscriptions[key] = _Subscribed(destination, ack, headers, handle, epoch)  # type: ignore[arg-type]
+            if in_turn:
+                self._in_turn.add(handle.id)
         return None
 
     def _outdated(self, key: str, destination: str, ack: AckMode, headers: Headers, epoch: int) -> list[str]:
@@ -202,6 +218,7 @@ class Outgoing:
         """The program is done with the connection, and the connection with what was on it."""
         with self._lock:
             self._subscriptions.clear()
+            self._in_turn.clear()
             self._transactions.clear()
         self._asked.clear()
 

@@ -37,8 +37,10 @@ def ordered(
 
 
 def normal(host_and_port: HostAndPort) -> tuple[str, int]:
-    """The place as the engine names it: without a host it is this machine."""
+    """The place as the engine names it: without a host it is this machine; a host may be bytes, as for sockets."""
     host, port = host_and_port
+    if isinstance(host, bytes):
+        host = host.decode("ascii")
     return (str(host).lower() if host else "localhost", int(port))
 
 

@@ -28,6 +28,7 @@ from stomplistener.compat.stomp.hooks import HookEnded
 from stomplistener.compat.stomp.life import Event, Life, Plan
 from stomplistener.compat.stomp.listener import Publisher  # noqa: F401
 from stomplistener.compat.stomp.outgoing import written
+from stomplistener.compat.stomp.replaced import give_way, note_loss, note_use
 from stomplistener.compat.stomp.settings import BrokerHost, HostAndPort, broker_uri, normal, ordered, passes
 from stomplistener.compat.stomp.tls import Validator, context_of
 from stomplistener.compat.stomp.utils import *  # noqa: F403
@@ -58,6 +59,20 @@ _OURS = {"accept-version", "heart-beat", "host", "login", "passcode"}
 _NOT_CONNECTED = "not connected: call connect()"
 # A listener that connects in a loop, after the program has ended, ends here; if it cannot be ended, not too often.
 _PATIENCE_IN_LOOPS = 0.5
+
+
+class _Calling(threading.local):
+    """What each thread is at.
+
+    Attributes:
+        event: what the hook is told of that it runs; None if it runs none.
+        refusals: how often that hook was not connected, since the program has ended the connection.
+        has_asked: whether that hook, if it is told of a loss, has asked for the connection.
+    """
+
+    event: Event | None = None
+    refusals = 0
+    has_asked = False
 
 
 class Transport(BaseTransport):
@@ -109,7 +124,7 @@ class Transport(BaseTransport):
         self.proxy: str | None = None
         self._connect_headers: dict[str, Any] = {}
         self._lock = threading.RLock()
-        self._local = threading.local()
+        self._local = _Calling()
         self._life: Life | None = None
         self._is_called_off = False
         # Programs ask for its settings after disconnect(), which may forget the current one before.
@@ -126,7 +141,7 @@ class Transport(BaseTransport):
     def engine(self) -> Connection:
         """See ``stomplistener`` of the connection."""
         life = self._alive()
-        life.use()
+        self._is_wanted(life)
         return life.engine
 
     @property
@@ -159,13 +174,46 @@ class Transport(BaseTransport):
         return self.__bind_host_port
 
     def is_connected(self) -> bool:
-        """Whether the connection is ready now; not while it is being restored."""
+        """Whether the connection is ready now; not while it is being restored.
+
+        In ``on_disconnected`` it says no at first, even if the connection is back by then: programs connect and
+        subscribe there as long as it says so, and may not have subscribed before the loss.
+        """
         life = self._life
         if life is None:
             return False
-        if not life.is_connected:
+        if self._is_told_of_loss() or not life.is_connected:
             life.use()
             return False
+        if life.is_missed:
+            self._is_wanted(life)
+        return True
+
+    def _is_told_of_loss(self) -> bool:
+        """Whether this is ``on_disconnected``, which asks for the first time."""
+        event = self._local.event
+        if event is None or event.hook != "lost" or self._local.has_asked:
+            return False
+        self._local.has_asked = True
+        return True
+
+    def _is_wanted(self, life: Life) -> None:
+        """The program goes on with this connection: if that is back, it is not replaced by another one."""
+        life.use()
+        if life.is_missed and life.is_connected:
+            life.is_missed = False
+            note_use(self)
+
+    def is_replaced_by(self, other: Transport, destination: str) -> bool:
+        """Whether another connection has these brokers, these listeners and this subscription; if so, end silently."""
+        life = self._life
+        if life is None or not life.is_missed or destination not in life.outgoing.destinations:
+            return False
+        theirs = {id(each) for each in other.listeners.values()}
+        if other.host_and_ports != self.host_and_ports or theirs.isdisjoint(map(id, self.listeners.values())):
+            return False
+        log.info("not restored: another connection has its listener and its subscription to %s", destination)
+        life.give_up(silently=True)
         return True
 
     @property
@@ -179,6 +227,7 @@ class Transport(BaseTransport):
         """Connect, or wait until the connection that another thread makes, or that is restored, is ready."""
         if self._is_over_for_hooks():
             return
+        self._local.has_asked = True
         self._is_called_off = False
         self._connect_headers = headers
         while True:
@@ -187,18 +236,26 @@ class Transport(BaseTransport):
                 if life is None or not life.is_alive:
                     life = self._life = self._new_life(None if life is None else life.last_loop)
                     is_new = True
-            if not life.is_connected and life.last_loop is not None:
-                life.last_loop.let_pass()
+            self._let_pass(life)
             try:
                 if is_new:
                     life.start()
                     return
                 if life.is_connected or life.join():
+                    self._is_wanted(life)
                     return
             except ConnectFailedException:
                 if self._is_over_for_hooks():
                     return
                 raise
+
+    def _let_pass(self, life: Life) -> None:
+        """Let the hooks of the connection that is asked for run beside those of a lost one, which may wait for them."""
+        newest, event = life.last_loop, self._local.event
+        if newest is not None and not life.is_connected:
+            newest.let_pass()
+        if event is not None and not life.is_current(event.link):
+            event.link.loop.let_pass()  # also if the connection is back already
 
     def _new_life(self, after: Any) -> Life:
         version = self._connect_headers.get("accept-version", "1.0")
@@ -292,7 +349,7 @@ class Transport(BaseTransport):
 
     @property
     def _is_in_hook(self) -> bool:
-        return getattr(self._local, "in_hook", False)
+        return self._local.event is not None
 
     # TLS
 
@@ -356,8 +413,8 @@ class Transport(BaseTransport):
         if life is None:
             encode(frame.body or b"")  # what is not text raises, also without a connection
             raise NotConnectedException(_NOT_CONNECTED)
-        if not life.is_used:
-            life.use()
+        if life.is_missed or not life.is_used:
+            self._is_wanted(life)
         try:
             life.outgoing.send_message(frame)
         except StompError as error:
@@ -365,8 +422,8 @@ class Transport(BaseTransport):
 
     def _send_frame(self, frame: Frame) -> None:
         life = self._alive()
-        if not life.is_used:
-            life.use()
+        if life.is_missed or not life.is_used:
+            self._is_wanted(life)
         if not life.outgoing.knows(frame.cmd):
             # Whatever it is: a heartbeat, or a command that only this broker knows.
             self.send(pack(convert_frame(frame)))
@@ -375,6 +432,8 @@ class Transport(BaseTransport):
             answered = life.outgoing.send(frame)
         except StompError as error:
             raise translation(error) from error
+        if frame.cmd == "SUBSCRIBE":
+            give_way(self, frame.headers["destination"])
         if answered is not None:
             life.tell("receipt", WireFrame("RECEIPT", {"receipt-id": answered}))
 
@@ -431,17 +490,18 @@ class Transport(BaseTransport):
         return transport
 
     def _ssl_params_of(self, broker: Broker) -> dict[str, Any] | None:
-        found = (each for key, each in self.__ssl_params.items() if normal(key) == (broker.host, broker.port))
-        return next(found, None)
+        # Programs that leave out ``for_hosts`` name their files in its place: keys that are no places, without effect.
+        places = (key for key in self.__ssl_params if isinstance(key, tuple) and len(key) == 2)
+        return next((self.__ssl_params[key] for key in places if normal(key) == (broker.host, broker.port)), None)
 
     def _deliver(self, event: Event) -> None:
         """Call the hooks for one event; in the thread of a receiver loop."""
         local = self._local
-        local.in_hook, local.refusals = True, 0
+        local.event, local.refusals = event, 0
         try:
             self._call_hooks(event)
         finally:
-            local.in_hook = False  # the thread may be an executor's
+            local.event = None  # the thread may be an executor's
 
     def _call_hooks(self, event: Event) -> None:
         hook, value = event.hook, event.value
@@ -452,6 +512,8 @@ class Transport(BaseTransport):
             self._hooks.call_with(self._calling, "message", frame)
         elif hook == "lost":
             event.link.unsettled.forget()
+            self._note_loss()
+            self._local.has_asked = False
             self.notify("receiver_loop_completed")
             self.notify("disconnected")
         elif hook == "connected":
@@ -461,6 +523,12 @@ class Transport(BaseTransport):
                 event.link.is_told.set()
         else:
             self.notify(hook, self._received(value) if isinstance(value, WireFrame) else None)
+
+    def _note_loss(self) -> None:
+        life = self._life
+        if life is not None and life.is_alive:
+            life.is_missed = True
+            note_loss(self)
 
     def _received(self, frame: WireFrame) -> Frame:
         body: str | bytes = frame.body

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from stomplistener.message import Message
 from stomplistener.protocol import Frame
@@ -20,6 +21,7 @@ class Unsettled:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lines: dict[str, dict[str, Message]] = {}
+        self._early: dict[str, set[str]] = {}
 
     def add(self, message: Message, headers: Mapping[str, str]) -> None:
         """Note a message that has just come.
@@ -35,23 +37,36 @@ class Unsettled:
         with self._lock:
             self._lines.setdefault(headers.get("subscription", ""), {})[name] = message
 
-    def take(self, id: str, subscription: str | None) -> list[Message]:
-        """The messages that settling this one settles, itself last; empty if it is unknown or of an older connection.
+    def take(
+        self, id: str, subscription: str | None, in_turn: Container[str] = (), waits: bool = True
+    ) -> list[Message]:
+        """The messages that are settled on the wire by settling this one, in their order.
+
+        Empty if it is unknown or of an older connection, or if it waits for its turn.
 
         Args:
             id: the ``ack`` header of the message, or its message-id.
             subscription: of which subscription; None for any.
+            in_turn: the subscriptions whose messages are settled one by one though the broker settles what came before,
+                too: each waits for those before it.
+            waits: whether it may wait for its turn; otherwise it is not settled out of turn.
         """
         with self._lock:
-            lines = self._lines.values() if subscription is None else (self._lines.get(subscription, {}),)
-            for line in lines:
-                if id in line:
-                    return _cut(line, id)
-            for line in lines:
-                for name, message in line.items():
-                    if message.id == id:
-                        return _cut(line, name)
+            names = list(self._lines) if subscription is None else [subscription]
+            for key in names:
+                name = _found(self._lines.get(key, {}), id)
+                if name is not None:
+                    line = self._lines[key]
+                    return self._cut_in_turn(key, name, waits) if _id(line[name]) in in_turn else _cut(line, name)
         return []
+
+    def _cut_in_turn(self, key: str, name: str, waits: bool) -> list[Message]:
+        line, early = self._lines[key], self._early.setdefault(key, set())
+        if waits or name == next(iter(line)):
+            early.add(name)
+        settled = list(itertools.takewhile(early.__contains__, line))
+        early.difference_update(settled)
+        return [line.pop(each) for each in settled]
 
     def put_back(self, messages: list[Message]) -> None:
         """Undo ``take``: their transaction was aborted."""
@@ -63,10 +78,21 @@ class Unsettled:
     def forget(self, subscription: str | None = None) -> None:
         """Drop what a subscription brought, or everything: its end makes acknowledgements void."""
         with self._lock:
-            if subscription is None:
-                self._lines.clear()
-            else:
-                self._lines.pop(subscription, None)
+            for lines in (self._lines, self._early):
+                if subscription is None:
+                    lines.clear()
+                else:
+                    lines.pop(subscription, None)
+
+
+def _id(message: Message) -> str | None:
+    return None if message.subscription is None else message.subscription.id
+
+
+def _found(line: Mapping[str, Message], id: str) -> str | None:
+    if id in line:
+        return id
+    return next((name for name, message in line.items() if message.id == id), None)
 
 
 def _name(message: Message) -> str:

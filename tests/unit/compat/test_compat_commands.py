@@ -336,3 +336,39 @@ def test_frames_can_be_written_and_read_by_hand() -> None:
     assert stomp.utils.convert_frame(stomp.utils.Frame(None)) == [b"\n", b"", b""]
     assert stomp.utils.calculate_heartbeats(("10000", "0"), (4000, 4000)) == (0, 10000)
     assert "secret" not in str(stomp.utils.Frame("CONNECT", {"passcode": "secret"}))
+
+
+def test_acknowledgements_one_by_one_in_stomp_1_0_wait_for_their_turn(broker: Broker) -> None:
+    """Programs ask brokers for that mode in 1.0, which has none where an ACK covers one message alone."""
+    conn, heard = connected(stomp.Connection10, broker)
+    conn.subscribe(QUEUE, ack="client-individual")
+    for body in "abcd":
+        conn.send(QUEUE, body)
+    names = [frame.headers["message-id"] for frame in heard.wait("message", 4)]
+    for name in (names[2], names[1], "unknown", names[2]):
+        conn.ack(name)
+    transaction = conn.begin()
+    conn.ack(names[3], transaction=transaction)
+    conn.commit(transaction)
+    assert not sent(broker, "ACK")
+    conn.ack(names[0])
+    conn.disconnect()
+    assert [headers["message-id"] for headers in sent(broker, "ACK")] == [names[2]]
+    assert [message.text for message in broker.messages(QUEUE)] == ["d"]
+
+
+def test_a_host_may_be_bytes(broker: Broker) -> None:
+    places: Any = [(b"127.0.0.1", broker.port)]
+    conn = stomp.Connection(places)
+    conn.connect("admin", "password", wait=True)
+    assert conn.is_connected()
+    conn.disconnect()
+
+
+def test_tls_settings_for_what_is_no_place_have_no_effect(broker: Broker) -> None:
+    """Programs give their files in the place of ``for_hosts``; in stomp.py that does nothing, either."""
+    conn = stomp.Connection(hosts(broker))
+    conn.set_ssl(("/key.pem",), "/certificate.pem")
+    conn.set_ssl("/key.pem")
+    conn.connect("admin", "password", wait=True)
+    conn.disconnect()

@@ -484,3 +484,101 @@ def test_restoring_is_switched_off_by_argument_attribute_and_environment(
     monkeypatch.setattr(stomp, "restore", True)
     assert stomp.Connection(places).transport.restore is True
     assert stomp.WSConnection(places, restore=False).transport.restore is False
+
+
+def replacing(broker: Broker, conn: Any, heard: Heard) -> Any:
+    """A program that makes a new connection after a loss, and forgets the old one."""
+    broker.refuse_connections()
+    broker.drop_connections()
+    heard.wait("disconnected")
+    assert not conn.is_connected()
+    broker.accept_connections()
+    new = RESTORING.connection(broker)
+    new.connect(*LOGIN, wait=True)
+    return new
+
+
+def subscribed(broker: Broker, heard: Heard, **arguments: Any) -> Any:
+    conn = RESTORING.connection(broker, **arguments)
+    conn.set_listener("listener", heard)
+    conn.connect(*LOGIN, wait=True)
+    conn.subscribe(QUEUE, id=1, ack="client-individual")
+    return conn
+
+
+# Long enough that it is still away when the program has replaced it; and so short that it is back before.
+@pytest.mark.parametrize("sleep", [30.0, 0.01])
+def test_a_connection_ends_when_its_listener_and_its_subscription_move_to_another(sleep: float, broker: Broker) -> None:
+    """The shape of iDDS. The old one would come back, and take messages that are acknowledged on the new one."""
+    heard = Heard()
+    conn = subscribed(broker, heard, reconnect_sleep_initial=sleep)
+    new = replacing(broker, conn, heard)
+    if sleep < 1:
+        broker.wait_for(lambda: len(broker.connections) == 2)
+    new.set_listener("another name", heard)
+    new.subscribe(QUEUE, id="other", ack="client-individual")
+    broker.wait_for(lambda: [each.id for each in broker.subscriptions] == ["other"])
+    until(lambda: not conn.transport.running)
+    assert len(heard.of("disconnected")) == 1, "the listener has moved, and hears of the new connection alone"
+    # It can be used all the same.
+    conn.connect(*LOGIN, wait=True)
+    conn.subscribe(QUEUE, id="again", ack="client-individual")
+    broker.wait_for(lambda: {each.id for each in broker.subscriptions} == {"other", "again"})
+    conn.disconnect()
+    new.disconnect()
+
+
+@pytest.mark.parametrize("keep", ["listener", "subscription", "use", "brokers"])
+def test_a_connection_that_is_not_replaced_comes_back(keep: str, broker: Broker) -> None:
+    heard = Heard()
+    conn = subscribed(broker, heard)
+    new = replacing(broker, conn, heard)
+    broker.wait_for(lambda: len(broker.connections) == 2)
+    if keep == "use":
+        until(conn.is_connected)
+    elif keep == "brokers":
+        conn.transport.host_and_ports.append(("elsewhere", 1))
+    new.set_listener("listener", Heard() if keep == "listener" else heard)
+    new.subscribe("/queue/other" if keep == "subscription" else QUEUE, id=1, ack="client-individual")
+    broker.wait_for(lambda: len(broker.subscriptions) == 2)
+    assert conn.transport.running
+    conn.disconnect()
+    new.disconnect()
+
+
+def test_a_hook_that_is_told_of_a_loss_is_not_connected_at_first(broker: Broker) -> None:
+    """Else a program that subscribes where it connects never does, if the connection was lost before, and is back."""
+    conn, heard = RESTORING.connection(broker), Heard()
+
+    class Asks(RESTORING.stomp.ConnectionListener):  # type: ignore[name-defined, misc]
+        def on_disconnected(self) -> None:
+            until(lambda: conn.transport._life.is_connected)
+            heard.note("asked", [conn.is_connected(), conn.is_connected()])
+
+    conn.set_listener("", Asks())
+    conn.connect(*LOGIN, wait=True)
+    broker.drop_connections()
+    assert heard.wait("asked") == [[False, True]]
+    assert conn.is_connected()
+    conn.disconnect()
+
+
+def test_a_hook_that_connects_when_the_connection_is_back_waits_for_the_next_hooks(broker: Broker) -> None:
+    conn, heard, connected = RESTORING.connection(broker), Heard(), threading.Event()
+
+    class Waits(RESTORING.stomp.ConnectionListener):  # type: ignore[name-defined, misc]
+        def on_connected(self, frame: Any) -> None:
+            connected.set()
+
+        def on_disconnected(self) -> None:
+            connected.clear()
+            until(lambda: conn.transport._life.is_connected)
+            conn.connect(*LOGIN, wait=True)
+            heard.note("connected", connected.wait(4))
+
+    conn.set_listener("", Waits())
+    conn.connect(*LOGIN, wait=True)
+    broker.drop_connections()
+    assert heard.wait("connected", timeout=4) == [True]
+    conn.remove_listener("")
+    conn.disconnect()
