@@ -19,13 +19,12 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
+from stomplistener._engine.context import Context
 from stomplistener._engine.engine import Engine, live_engines
 from stomplistener._engine.life import Life
 from stomplistener._util import arguments
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.fork import ADVICE
-from stomplistener._util.greenlets import refuse_half_a_patch
-from stomplistener._util.subinterpreters import refuse_without_threads
 from stomplistener.backoff import Backoff
 from stomplistener.errors import ClosedAfterFork, NotConnected, TimedOut
 from stomplistener.failover import BrokerURI
@@ -188,14 +187,8 @@ class Connection:
             BrokerError: a subscription that was declared before was refused; the connection is ready.
             RuntimeError: gevent has patched the standard library in part, or too late.
         """
-        self._refuse_without_threads()
         self._engine.connect(Deadline(self._config.seconds(timeout)))
         return self
-
-    @staticmethod
-    def _refuse_without_threads() -> None:
-        refuse_half_a_patch()
-        refuse_without_threads()
 
     def _begin(self) -> Life | None:
         """Begin to connect and do not wait, so that an end that is asked for from now on cannot come too early.
@@ -206,7 +199,6 @@ class Connection:
         Raises:
             ConnectFailed, RuntimeError: as for ``connect``.
         """
-        self._refuse_without_threads()
         return self._engine.begin_life()
 
     def disconnect(self, timeout: float | None = DEFAULT, headers: StrHeaders = None) -> None:
@@ -423,30 +415,11 @@ class Connection:
             raise ValueError("ordered_by must be the name of a header, not empty")
         queue = engine.subscription_queue(f"{self._config.name}-worker-{next(_numbers)}", count, ordered_by, call_in)
         subscription = Subscription(engine, queue, listener, policy)
-        self._warn_of_repetition(destination, listener)
+        _warn_of_repetition(engine.context, destination, listener)
         self._register(subscription, destination, id, mode, durable, prefetch, selector, asked)
         if confirm:
             subscription.wait_active(waits)
         return subscription
-
-    def _warn_of_repetition(self, destination: str, listener: AnyListener | None) -> None:
-        """In ``on_connected`` a subscription is often made again each time, though the connection restores it."""
-        if listener is None:
-            return
-        context = self._engine.context
-        with context.lock:
-            entries = tuple(context.session.subscriptions.values())
-        for entry in entries:
-            other = entry.context
-            if not isinstance(other, Subscription) or entry.destination != destination:
-                continue
-            if other.listener is not None and is_same(other.listener, listener):
-                context.log.warning(
-                    "the same listener is subscribed to %s again and gets each message twice; subscriptions are "
-                    "restored automatically after a connection loss",
-                    destination,
-                )
-                return
 
     def consume(
         self,
@@ -887,6 +860,25 @@ def _exceptions(what: str, kinds: Any) -> tuple[type[BaseException], ...]:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise TypeError(f"{what} must be exception classes, not {kind!r}")
     return listed
+
+
+def _warn_of_repetition(context: Context, destination: str, listener: AnyListener | None) -> None:
+    """In ``on_connected`` a subscription is often made again each time, though the connection restores it."""
+    if listener is None:
+        return
+    with context.lock:
+        entries = tuple(context.session.subscriptions.values())
+    for entry in entries:
+        other = entry.context
+        if not isinstance(other, Subscription) or entry.destination != destination:
+            continue
+        if other.listener is not None and is_same(other.listener, listener):
+            context.log.warning(
+                "the same listener is subscribed to %s again and gets each message twice; subscriptions are "
+                "restored automatically after a connection loss",
+                destination,
+            )
+            return
 
 
 def _finish_program() -> None:

@@ -32,7 +32,9 @@ from stomplistener._engine.shutdown import Shutdown
 from stomplistener._engine.writer import Writer
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.fork import ADVICE, disown
+from stomplistener._util.greenlets import refuse_half_a_patch
 from stomplistener._util.locks import ReentrantLock, is_owned
+from stomplistener._util.subinterpreters import refuse_without_threads
 from stomplistener._util.timer import timer
 from stomplistener.errors import ClosedAfterFork, ConnectFailed, ConnectionLost, NotConnected, StompError, TimedOut
 from stomplistener.listener import Listeners
@@ -216,8 +218,11 @@ class Engine:
         """Begin to connect, in the background. None if that was begun already, and goes on.
 
         Raises:
-            ConnectFailed: the system refuses a thread.
+            ConnectFailed: the system refuses a thread, or this is a sub-interpreter that allows none.
+            RuntimeError: gevent has patched the standard library in part, or too late.
         """
+        refuse_half_a_patch()
+        refuse_without_threads()
         context = self.context
         with self._life_lock:
             with context.lock:

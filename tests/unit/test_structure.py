@@ -13,6 +13,19 @@ import stomplistener
 
 MOST_CLASS_LINES = 450
 MOST_METHODS = 40
+MORE_METHODS = {
+    # What stomp.py's classes have, by its names.
+    "compat.stomp.adapter.ws.WSStompConnection": 43,
+    "compat.stomp.adapter.ws.WSTransport": 55,
+    "compat.stomp.connect.StompConnection11": 42,
+    "compat.stomp.connect.StompConnection12": 43,
+    "compat.stomp.transport.Transport": 52,
+    # One method for each thing that a broker can be told to do.
+    "testing.broker.Broker": 44,
+    # Still more than it should have.
+    "protocol.session.Session": 43,
+}
+"""Classes that have more all the same: no further ones, and none of these grows."""
 MOST_FUNCTION_LINES = 60
 
 _PACKAGE = Path(stomplistener.__file__).parent
@@ -201,7 +214,6 @@ def test_no_class_is_too_long() -> None:
     assert over == {}
 
 
-@pytest.mark.xfail(reason="Session, Broker and the connections of compat still have more than the bound")
 def test_no_class_has_too_many_methods() -> None:
     over = {}
     for key in _CLASSES:
@@ -212,8 +224,8 @@ def test_no_class_has_too_many_methods() -> None:
             if isinstance(method, _Function) and not _is_overload(method)
         }
         if len(names) > MOST_METHODS:
-            over[".".join(key)] = len(names)
-    assert over == {}
+            over[".".join(key).removeprefix("stomplistener.")] = len(names)
+    assert over == MORE_METHODS
 
 
 def test_no_function_is_too_long() -> None:
