@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 import pytest
 from compat_support import ALL, LOSING, OURS, Library
-from lives import Cut, live
+from lives import Cut, end_what_is_left, live
 from programs import PROGRAMS, Outcome, Place, Program
 
 import stomplistener
@@ -45,6 +45,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[Real]:
     broker: BrokerContainer = request.getfixturevalue(request.param)
     with FaultProxy(broker.uri) as proxy, stomplistener.Connection(broker.uri) as connection:
         yield Real(broker, proxy, connection)
+        end_what_is_left()
 
 
 @pytest.mark.parametrize("library", ALL)

@@ -137,9 +137,9 @@ def test_names_and_removal() -> None:
     assert connection.get_listener(name) is None
     connection.remove_listener("never there")
     connection.remove_listener(one)
-    with pytest.raises(TypeError, match="no listener"):
+    with pytest.raises(TypeError, match="not a listener"):
         connection.add_listener(3)
-    with pytest.raises(TypeError, match="no listener"):
+    with pytest.raises(TypeError, match="not a listener"):
         connection.subscribe(QUEUE, 3)
 
 

@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 from compat_support import within
 from programs import Outcome, Program
 
+from stomplistener._engine.engine import live_engines
+
 # How long a program has to receive or send again, and after what time it is given one more message.
 SECONDS = 4.0
 AGAIN = 0.1
@@ -51,6 +53,12 @@ class _Ended(Exception):
 
 class _Silent(Exception):
     pass
+
+
+def end_what_is_left() -> None:
+    """End the connections that programs have left behind, which are restored, or tried, until their process ends."""
+    for engine in live_engines():
+        engine.shutdown.close()
 
 
 def live(program: Program, world: World, cut: Cut, seconds: float = SECONDS) -> Outcome:

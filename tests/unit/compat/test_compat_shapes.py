@@ -5,17 +5,23 @@ Each runs with stomp.py 9, the reference, and with this library in its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import pytest
 from compat_support import ALL, OURS, Library
-from lives import SECONDS, Cut, live
+from lives import SECONDS, Cut, end_what_is_left, live
 from programs import PROGRAMS, Outcome, Place, Program
 
 from stomplistener.testing import Broker
 
 QUEUE = "/queue/test"
+
+
+@pytest.fixture(autouse=True)
+def _ends_what_is_left() -> Iterator[None]:
+    yield
+    end_what_is_left()
 
 
 class Embedded:
