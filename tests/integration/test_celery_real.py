@@ -23,13 +23,14 @@ pytest.importorskip("celery", reason="Celery has no Windows")
 import celery_app as tasks
 from celery import chain, chord, group
 from kombu import Connection, Consumer, Producer, Queue
+from sizes import sized
 
 from stomplistener import ConnectFailed
 from stomplistener.testing import Fleet
 from stomplistener.testing.containers import BrokerContainer
 
 BROKERS = ("activemq", "artemis", "rabbitmq")
-TASKS = int(os.environ.get("STOMPLISTENER_CELERY_TASKS", "600"))
+TASKS = sized(600)
 """How many tasks the tests with killed brokers and workers run."""
 POOLS = ("prefork", "threads")
 

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from sizes import sized
 
 from stomplistener import Connection
 from stomplistener.testing.containers import BrokerContainer
@@ -21,7 +22,9 @@ pytestmark = [
     pytest.mark.timeout(400, func_only=True),
     pytest.mark.skipif(os.name != "posix", reason="kills processes as POSIX does"),
 ]
-COUNT = 10_000
+COUNT = sized(10_000)
+LONGEST = 2.4 * COUNT / 10_000
+"""Seconds after which a command that works off so many messages is killed, at most, beside those for its start."""
 KILLS = 6
 KEEPERS = ("activemq", "artemis", "rabbitmq")
 """Those of which the issue asks that nothing is lost."""
@@ -54,8 +57,10 @@ class Shell:
                 process = subprocess.Popen(
                     self._command(arguments), env=self._environment, stdin=source, stdout=sink, stderr=subprocess.PIPE
                 )
+                # The first time soon behind its start, so that it is killed at all.
+                within = random.uniform(0.5, 0.8) if kill == 0 else random.uniform(0.6, 0.6 + LONGEST)
                 try:
-                    _, said = process.communicate(timeout=200 if kill == KILLS else random.uniform(0.6, 3.0))
+                    _, said = process.communicate(timeout=200 if kill == KILLS else within)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.communicate()

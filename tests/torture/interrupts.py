@@ -7,10 +7,11 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from common import Run
 
-from stomplistener import Connection, ConnectionState, StompError
+from stomplistener import Connection, ConnectionLost, ConnectionState, StompError
 
 PAUSE = 0.05
 GIVE_UP = 180.0
@@ -41,6 +42,8 @@ class Interrupts:
                     self._interrupt(connection, run.destination("interrupted"))
                     self._check(run, connection)
                 threads[0].join(PAUSE)
+            # No fault disturbs it any more.
+            self._send(run, connection, "send at the end")
         finally:
             faulthandler.cancel_dump_traceback_later()
             run.timed("disconnect", connection.disconnect)
@@ -69,10 +72,12 @@ class Interrupts:
         if connection.state is ConnectionState.CLOSED:
             run.timed("connect after an interrupt", connection.connect)
         if self.count % 10 == 0:
-            run.timed(
-                "send after an interrupt",
-                lambda: connection.send(run.destination("interrupted"), "x", confirm=True),
-            )
+            # A connection that is cut ten times a second may be gone when the time is over: then the call says so.
+            with suppress(ConnectionLost):
+                self._send(run, connection, "send after an interrupt")
+
+    def _send(self, run: Run, connection: Connection, what: str) -> None:
+        run.timed(what, lambda: connection.send(run.destination("interrupted"), "x", confirm=True))
 
 
 def _transact(connection: Connection, destination: str) -> None:
