@@ -370,8 +370,7 @@ class Sender:
         self.send(self.make_send(destination, body, merged, None, seconds, options), seconds)
 
     def _admits_confirmed(self) -> bool:
-        ready = self._context.state is ConnectionState.CONNECTED or self._may_finish(False)
-        return ready and not self._window_is_full() and not self._writer.is_full
+        return self._is_open(False) and not self._window_is_full() and not self._writer.is_full
 
     def _admits_noted(self) -> bool:
         # What waits to be written is within the bound on what is unconfirmed: a broker that does not read holds nobody.

@@ -204,7 +204,7 @@ class Writer:
 
     def check_may_wait(self) -> None:
         """Raise TimedOut in a signal handler that interrupted a write of this thread."""
-        if self._owner == threading.get_ident():
+        if self.is_writing_here:
             raise cannot_wait()
 
     def wait_for_room(self, deadline: Deadline) -> bool:

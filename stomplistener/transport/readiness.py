@@ -36,5 +36,10 @@ def closed(_ms: float | None) -> object:
     raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
+def milliseconds(seconds: float | None) -> float | None:
+    """What ``Ready`` takes for a time in seconds."""
+    return None if seconds is None else 1000.0 * seconds
+
+
 def _seconds(ms: float | None) -> float | None:
     return None if ms is None else ms / 1000.0

@@ -11,7 +11,7 @@ from contextlib import suppress
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import ReentrantLock, TryLock
 from stomplistener.transport import readiness
-from stomplistener.transport.readiness import Ready
+from stomplistener.transport.readiness import Ready, milliseconds
 
 # A read asks for this much after a read that brought much. A quarter of it costs large messages a quarter of their
 # speed; more would be so many small messages at once that no bound holds back any more.
@@ -213,12 +213,10 @@ class SocketTransport:
     def _wait(self, ready: Ready, seconds: float | None) -> bool:
         """Wait until the socket is ready, or shut down, or the time is over; whether it was not the time."""
         if WAIT_PIECE_SECONDS is None:
-            return bool(ready(None if seconds is None else 1000.0 * seconds))
+            return bool(ready(milliseconds(seconds)))
         deadline = Deadline(seconds)
         while not self._is_shut_down:
-            left = deadline.remaining()
-            piece = WAIT_PIECE_SECONDS if left is None else min(left, WAIT_PIECE_SECONDS)
-            if ready(1000.0 * piece):
+            if ready(milliseconds(_shorter(deadline.remaining(), WAIT_PIECE_SECONDS))):
                 return True
             if deadline.expired:
                 return False
