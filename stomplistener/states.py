@@ -70,6 +70,9 @@ class SessionState(State):
     DISCONNECTING = "disconnecting"
 
 
+SESSION_OPEN = (SessionState.REPLAYING, SessionState.CONNECTED)
+"""States in which a session may write, and in which the broker waits for acknowledgements."""
+
 SESSION_MOVES: Mapping[tuple[SessionState, str], SessionState] = {
     (SessionState.DISCONNECTED, "connect"): SessionState.CONNECTING,
     (SessionState.CONNECTING, "connected"): SessionState.REPLAYING,

@@ -45,7 +45,7 @@ from stomplistener.protocol.ledger import error_text as error_text
 from stomplistener.protocol.spec import VERSIONS, version_rules
 from stomplistener.protocol.subscriptions import Subscriptions
 from stomplistener.protocol.transactions import Transactions
-from stomplistener.states import SESSION_MOVES, SessionState, SubscriptionState, TransactionState
+from stomplistener.states import SESSION_MOVES, SESSION_OPEN, SessionState, SubscriptionState, TransactionState
 
 
 class Replay(NamedTuple):
@@ -612,7 +612,7 @@ class Session:
             raise ProtocolError(f"the session is {self.state.value}: there is no {event!r} now") from None
         # No call since the store of the state: a signal handler sees all three changed, or none.
         self.is_connected = self.state is SessionState.CONNECTED
-        self.is_open = self.is_connected or self.state is SessionState.REPLAYING
+        self.is_open = self.state in SESSION_OPEN
 
     def new_id(self) -> str:
         """A name that nothing has, whatever names the application chose."""

@@ -16,15 +16,12 @@ from stomplistener.errors import StompError, TimedOut
 from stomplistener.listener import Listener
 from stomplistener.message import Message
 from stomplistener.options import DEFAULT
-from stomplistener.states import ConnectionState, SessionState
+from stomplistener.states import SESSION_OPEN, ConnectionState
 from stomplistener.transaction import Transaction
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-
-_OPEN = (SessionState.REPLAYING, SessionState.CONNECTED)
-"""States in which the broker still waits for an acknowledgement."""
 
 
 class LoopConnection:
@@ -128,7 +125,7 @@ class LoopConnection:
     async def _settled(self, message: Message, settle: Callable[[], bool]) -> bool:
         while not settle():
             session = self.connection.session
-            if message.settled or message.epoch != session.epoch or session.state not in _OPEN:
+            if message.settled or message.epoch != session.epoch or session.state not in SESSION_OPEN:
                 return False
             # The broker did not read: nothing was sent, and it is tried again when there is room.
             await self.blocking(self.connection.flush)
