@@ -14,7 +14,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
@@ -468,10 +467,11 @@ class Connection:
         self._register(subscription, destination, None, mode, durable, prefetch, selector, asked)
         consumer = Consumer(engine, subscription)
         if confirm:
-            with ExitStack() as stack:
-                stack.push(consumer)
+            try:
                 subscription.wait_active(waits)
-                stack.pop_all()
+            except BaseException:
+                consumer.close()
+                raise
         return consumer
 
     def browse(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from stomplistener.contrib.loops.connection import LoopConnection
@@ -29,16 +30,8 @@ class LoopMessages:
 
     async def subscribe(self, timeout: float | None = DEFAULT) -> None:
         """Subscribe, and wait until the broker has confirmed it: errors as ``Subscription.wait_active``."""
-
-        def consume() -> Consumer:
-            consumer = self._connection.connection.consume(self._destination, notify=self._told, **self._options)
-            try:
-                consumer.subscription.wait_active(timeout)
-            except BaseException:
-                consumer.close()
-                raise
-            return consumer
-
+        options = {"timeout": timeout, **self._options, "confirm": True}
+        consume = partial(self._connection.connection.consume, self._destination, notify=self._told, **options)
         self._stopped = False
         self._consumer = await self._connection.blocking(consume, undo=lambda late: in_thread(late.close))
 
