@@ -12,7 +12,7 @@ from stomplistener.brokers import Profile
 from stomplistener.message import OF_A_DELIVERY, OF_A_DUPLICATE
 
 # Besides those, what was tried with it before.
-_NOT_SENT_ON = OF_A_DELIVERY | OF_A_DUPLICATE | {"delivery-count", "JMSXDeliveryCount", "x-delivery-count", "x-death"}
+_NOT_SENT_ON = OF_A_DELIVERY | OF_A_DUPLICATE | {"x-death"}
 ORIGIN = "original-destination"
 
 
