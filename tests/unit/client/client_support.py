@@ -114,14 +114,15 @@ class Recorder(Listener):
 
 
 class Collector:
-    """A listener that keeps the texts of what it gets, and may block until it is released."""
+    """A listener that keeps the texts of what it gets, and may block until it is released; then it calls ``then``."""
 
-    def __init__(self, *, ack: bool = False, block: bool = False) -> None:
+    def __init__(self, *, ack: bool = False, block: bool = False, then: Callable[[], object] = lambda: None) -> None:
         self.messages: list[Message] = []
         self.settled: list[tuple[str, bool]] = []
         self.begun = threading.Event()
         self.release = threading.Event()
         self._ack = ack
+        self._then = then
         if not block:
             self.release.set()
 
@@ -131,6 +132,7 @@ class Collector:
         self.messages.append(message)
         if self._ack:
             self.settled.append((message.text, message.ack()))
+        self._then()
 
     @property
     def answers(self) -> list[bool]:

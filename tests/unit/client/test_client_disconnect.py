@@ -327,17 +327,14 @@ def test_what_runs_while_subscriptions_are_restored_may_end_and_is_settled(broke
 
 @RESTORING
 def test_what_fails_while_subscriptions_are_restored_is_given_up_before_the_end(broker: Broker, again: bool) -> None:
-    begun, release = threading.Event(), threading.Event()
-
-    def fail(_message: Message) -> None:
-        begun.set()
-        release.wait(20)
+    def fail() -> None:
         raise ValueError("no")
 
-    with restoring(broker, fail, again=again, error_destination="/queue/failed") as connection:
-        assert begun.wait(10)
+    failing = Collector(block=True, then=fail)
+    with restoring(broker, failing, again=again, error_destination="/queue/failed") as connection:
+        assert failing.begun.wait(10)
         ending = ending_of(connection)
-        release.set()
+        failing.release.set()
         eventually(lambda: connection._engine.settlement.has_deferred, "the message that waits to be forwarded")
         broker.release_receipts()
         ending.value()
@@ -348,21 +345,18 @@ def test_what_fails_while_subscriptions_are_restored_is_given_up_before_the_end(
 
 @RESTORING
 def test_a_listener_may_send_to_its_end_while_subscriptions_are_restored(broker: Broker, again: bool) -> None:
-    begun, release = threading.Event(), threading.Event()
-
-    def answer(_message: Message) -> None:
-        begun.set()
-        release.wait(20)
+    def answer() -> None:
         connection.send("/queue/plain", "x")
         connection.send("/queue/confirmed", "x", confirm=True)
 
-    with restoring(broker, answer, again=again) as connection:
+    answering = Collector(block=True, then=answer)
+    with restoring(broker, answering, again=again) as connection:
         recorder = Recorder()
         connection.add_listener(recorder)
-        assert begun.wait(10)
+        assert answering.begun.wait(10)
         kept = connection.send_async("/queue/kept", "x")
         ending = ending_of(connection)
-        release.set()
+        answering.release.set()
         broker.release_receipts()
         ending.value()
     assert kept.result(0).command == "RECEIPT"
