@@ -92,7 +92,6 @@ class _Stage:
         self.connection = connection
         self.conversation = conversation
         self.headers: dict[str, str] = NAMES["FIVE"]
-        self.transaction = connection.transaction().begin()
         self._heard: list[object] = []
 
     @property
@@ -138,6 +137,12 @@ def _burst(stage: _Stage) -> None:
         stage.connection.send(wire.DESTINATION, wire.BODY)
 
 
+def _transaction(stage: _Stage) -> None:
+    with stage.connection.transaction() as transaction:
+        for _ in range(BURST):
+            transaction.send(wire.DESTINATION, wire.BODY)
+
+
 WAYS: dict[str, Way] = {
     "send": Way(
         name="a SEND",
@@ -148,8 +153,10 @@ WAYS: dict[str, Way] = {
         act=lambda stage: stage.connection.send(wire.DESTINATION, wire.BODY, stage.headers),
     ),
     "send-transaction": Way(
-        name="a SEND in a transaction",
-        act=lambda stage: stage.transaction.send(wire.DESTINATION, wire.BODY),
+        name=f"a SEND in a transaction of {BURST}, with its share of BEGIN and COMMIT",
+        act=_transaction,
+        arrivals=BURST + 2,
+        frames=BURST,
     ),
     "send-burst": Way(name="a SEND of a burst", act=_burst, arrivals=BURST, frames=BURST),
     "send-pause": Way(

@@ -81,7 +81,7 @@ class Transaction:
 
         self._receipts = []
         try:
-            self._engine.sender.transmit(None, self._seconds(timeout), "BEGIN", note=note, context=self)
+            self._engine.sender.transmit(None, self._seconds(timeout), "BEGIN", note=note, lingers=True, context=self)
         except BaseException:
             self._entry = None
             raise
@@ -97,10 +97,10 @@ class Transaction:
         **options: Unpack[SendOptions],
     ) -> None:
         """SEND as part of this transaction; COMMIT alone confirms it. Arguments and errors as ``Connection.send``."""
-        seconds = self._seconds(timeout)
-        frame = self._engine.sender.make_send(destination, body, headers, self.id, seconds, options)
+        entry, seconds = self.entry, self._seconds(timeout)
+        frame = self._engine.sender.make_send(destination, body, headers, entry.id, seconds, options)
         receipt = None if self._engine.context.commit_confirms else self._engine.new_receipt()
-        self._engine.sender.send_in(self.entry, frame, seconds, receipt)
+        self._engine.sender.send_in(entry, frame, seconds, receipt)
         if receipt is not None:
             self._receipts.append(receipt)
 

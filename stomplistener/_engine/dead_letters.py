@@ -207,7 +207,7 @@ class DeadLetters:
             entries.append(entry)
             return frame
 
-        if self._sender.transmit(None, timeout, "BEGIN", note=begin) is None:
+        if self._sender.transmit(None, timeout, "BEGIN", note=begin, lingers=True) is None:
             return None
         entry = entries[0]
         try:

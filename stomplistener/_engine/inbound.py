@@ -193,9 +193,10 @@ class Inbound:
                     self._sort(frames, found)
                 finally:
                     # Also what came before a frame that breaks the protocol: the broker will not deliver it again.
-                    queues = [queue for queue, batch in found.batches.items() if batch]
-                    for queue in queues:
-                        queue.line_up(found.batches[queue])
+                    for queue, batch in found.batches.items():
+                        if batch:
+                            queue.line_up(batch)
+                            queues.append(queue)
         finally:
             for answer in found.to_publish:
                 answer.publish()

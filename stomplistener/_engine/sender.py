@@ -74,6 +74,7 @@ class Sender:
         *,
         note: Note | None = None,
         begun: bool = False,
+        lingers: bool = False,
         admits: Callable[[], bool] | None = None,
         context: object = None,
     ) -> Frame | None:
@@ -85,6 +86,7 @@ class Sender:
             what: the command, for exceptions.
             note: called with the session when the frame may be sent; returns what is to be written.
             begun: it belongs to something open that has to end before the connection moves to another broker.
+            lingers: it may wait for the next frame that does not: nobody can see earlier that it was written.
             admits: whether it may be sent, with the lock held, if more is needed for that than a connection.
             context: what the session knows the frame by; it is withdrawn if this call is broken off.
 
@@ -118,9 +120,9 @@ class Sender:
             raise
         if out is not None:
             if shared.listeners.on_send:
-                self._announce(out)
+                self._announce(out, lingers)
             else:
-                writer.schedule()
+                writer.schedule(lingers)
         return out
 
     def transmit_now(self, note: Note, context: object = None) -> bool:
@@ -151,12 +153,12 @@ class Sender:
             self._session.retract(frame, error)
             raise
 
-    def _announce(self, frame: Frame) -> None:
+    def _announce(self, frame: Frame, lingers: bool = False) -> None:
         """Show a frame to the listeners, and see it written also if one is interrupted by a signal handler."""
         try:
             self._context.listeners.call("on_send", frame)
         finally:
-            self._writer.schedule()
+            self._writer.schedule(lingers)
 
     def _withdraw(self, context: object) -> None:
         with self._context.lock:
@@ -332,12 +334,8 @@ class Sender:
         Args:
             context: of its receipt, where the broker's answer to COMMIT alone confirms nothing.
         """
-
-        def note(session: Session) -> Frame | None:
-            session.check_transaction(transaction)
-            return session.send(frame, confirm=context is not None, context=context)
-
-        self.transmit(frame, timeout, "SEND", note=note, begun=True, context=context)
+        note = partial(Session.send, frame=frame, confirm=context is not None, context=context, transaction=transaction)
+        self.transmit(frame, timeout, "SEND", note=note, begun=True, lingers=True, context=context)
 
     def send_confirmed(self, frame: Frame, receipt: Receipt | None, timeout: float | None, *, wait: bool) -> None:
         """Send a SEND that is kept until its receipt has come, and sent again after every loss.
@@ -350,10 +348,7 @@ class Sender:
         """
         own = frame.header("receipt") is not None
         asking = frame if own else frame.adding("receipt", self._context.new_id())
-
-        def note(session: Session) -> Frame | None:
-            return session.send(asking, confirm=True, context=receipt, own_receipt=own)
-
+        note = partial(Session.send, frame=asking, confirm=True, context=receipt, own_receipt=own)
         admits = self._admits_confirmed if wait else self._admits_noted
         self.transmit(asking, timeout, "SEND", note=note, admits=admits, context=receipt)
 

@@ -8,6 +8,8 @@ A frame is written by the thread that appends it if nobody waits longer for that
 - something was received since the last write, so the frame may answer it, or wait for an answer; or
 - the last write ended longer ago than ``GATHER_FACTOR`` times what it took, so writes are rare.
 
+BEGIN and the SENDs of a transaction linger: nobody sees them before COMMIT. They are written with it, or with an ACK.
+
 Otherwise frames follow each other in a burst: they gather, and the writer thread sends them together. No thread with a
 deadline of its own is ever inside a write that blocks.
 """
@@ -133,9 +135,13 @@ class Writer:
 
     # Without it
 
-    def schedule(self) -> None:
-        """See what was appended written: now and here, or soon by the writer thread. Never blocks."""
-        if self._thread_state is WriterState.AWAKE:
+    def schedule(self, lingers: bool = False) -> None:
+        """See what was appended written: now and here, or soon by the writer thread. Never blocks.
+
+        Args:
+            lingers: it may wait for the next frame that does not, or for the next heartbeat, unless much waits already.
+        """
+        if self._thread_state is WriterState.AWAKE or (lingers and self._size <= FEW):
             return
         if self._corked and threading.get_ident() in self._corked and not self.is_full:
             return
@@ -229,13 +235,18 @@ class Writer:
             self._write_taken()
 
     def beat(self) -> None:
-        """Send a heartbeat unless bytes are on their way. Never waits."""
+        """Send a heartbeat, or what lingers in its place, unless bytes are on their way. Never waits."""
         try:
             with self._lock:
                 transport = self._transport
-                if self.state is not WriteState.IDLE or self._frames or transport is None:
+                lingering = bool(self._frames)
+                if self.state is not WriteState.IDLE or transport is None:
                     return
-                self._take()
+                if not lingering:
+                    self._take()
+            if lingering:
+                self.wake()
+                return
             sent = transport.send_nowait(b"\n")
             with self._lock:
                 if self._owner == threading.get_ident():

@@ -25,6 +25,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from stomplistener._util.deadline import Deadline
@@ -64,9 +65,8 @@ ReentrantLock: type[Any] = _RLock if _ENTERS_ATOMICALLY else _GuardedRLock
 """A ``threading.RLock`` that an exception of a signal handler never leaves taken by ``with``."""
 
 
-def is_owned(lock: RLock) -> bool:
-    """Whether the calling thread holds the lock; for assertions, and for handlers that interrupted a call."""
-    return bool(lock._is_owned())
+is_owned: Callable[[RLock], bool] = methodcaller("_is_owned")
+"""Whether the calling thread holds the lock; for assertions, and for handlers that interrupted a call."""
 
 
 class Changes:

@@ -377,7 +377,13 @@ class Session:
     # Sending
 
     def send(
-        self, frame: Frame, *, confirm: bool = False, context: object = None, own_receipt: bool = True
+        self,
+        frame: Frame,
+        *,
+        confirm: bool = False,
+        context: object = None,
+        own_receipt: bool = True,
+        transaction: TransactionEntry | None = None,
     ) -> Frame | None:
         """Take a SEND. None if it is only noted, to be written later: a confirmed one, while cut off or isolating.
 
@@ -387,15 +393,21 @@ class Session:
             context: finds the request again: one of its own for each call.
             own_receipt: whether the application chose the ``receipt`` header, if there is one. One that it did not
                 choose is another one on each connection.
+            transaction: that which its header names; None: the open one of that name.
 
         Raises:
-            ConnectionLost: the transaction that it names is not open.
+            ConnectionLost: the transaction is not open.
             ProtocolError: nothing can be written now, and the frame is not one that is kept.
             ValueError: another frame waits for the same receipt.
         """
         asked, name = frame.header("receipt"), frame.header("transaction")
         if name is not None:
-            transaction = self.open_transaction(name)
+            if transaction is None:
+                transaction = self.open_transaction(name)
+            else:
+                self.check_transaction(transaction)
+            if not confirm and asked is None:
+                return frame
             make = partial(_asking, frame)
             return self._ledger.ask(
                 make, "SEND", self.epoch, frame.headers, confirm=confirm, context=context, transaction=transaction

@@ -81,6 +81,33 @@ def test_an_aborted_acknowledgement_leaves_the_message(broker: Broker, connectio
     broker.wait_for(lambda: not broker.unacknowledged(QUEUE))
 
 
+def test_its_frames_go_out_together_with_the_first_that_somebody_can_see(
+    broker: Broker, connection: Connection
+) -> None:
+    """BEGIN and SEND wait for COMMIT, or for an ACK: the broker may send the next message for that."""
+    collector = Collector()
+    connection.subscribe(QUEUE, collector, ack="client-individual", confirm=True)
+    broker.publish(QUEUE, "a")
+    eventually(lambda: bool(collector.messages), "the message")
+    transaction = connection.transaction().begin()
+    transaction.send("/queue/out", "x")
+    connection.send("/queue/out", "y", transaction=transaction.id)
+    assert not broker.frames(command="BEGIN")
+    assert transaction.ack(collector.messages[0])
+    broker.wait_for(lambda: broker.frames(command="ACK"))
+    assert len(broker.frames(command="SEND")) == 2
+    transaction.commit()
+    assert [m.text for m in broker.messages("/queue/out")] == ["x", "y"]
+
+
+def test_an_open_one_goes_out_with_the_heartbeat() -> None:
+    with Broker(heartbeat=(0.2, 0.2)) as broker, Connection(broker.uri, heartbeat=(0.2, 0.0)) as connection:
+        transaction = connection.transaction().begin()
+        transaction.send("/queue/out", "x")
+        broker.wait_for(lambda: broker.frames(command="SEND"))
+        transaction.abort()
+
+
 def test_a_confirmed_send_has_no_place_in_it(connection: Connection) -> None:
     with connection.transaction() as transaction, pytest.raises(ValueError, match="COMMIT"):
         connection.send(QUEUE, "x", transaction=transaction, confirm=True)

@@ -13,12 +13,12 @@ import pytest
 TODAY = {
     "send": (19, 9),
     "send-headers": (19, 9),
-    "send-transaction": (36, 13),
+    "send-transaction": (20, 27),
     "send-burst": (15, 10),
     "send-pause": (19, 9),
-    "confirmed": (92, 24),
-    "message": (34, 12),
-    "settle": (68, 22),
+    "confirmed": (88, 24),
+    "message": (33, 12),
+    "settle": (64, 22),
 }
 
 

@@ -13,6 +13,7 @@ from stomplistener._engine import writer as writer_module
 from stomplistener._engine.writer import GATHER_FACTOR, MAX_WAITING_BYTES, Writer
 from stomplistener._util.deadline import Deadline
 from stomplistener.states import IllegalMove, WriteState
+from stomplistener.transport.base import FEW
 
 
 class Clock:
@@ -276,14 +277,33 @@ def test_a_heart_beat(rig: Rig) -> None:
     rig.writer.beat()
     rig.attach().writer.beat()
     assert rig.transport.sent == [b"\n"]
-    # Not behind frames: they say as much.
+    # What lingers goes out in its place: it says as much.
     rig.append(b"frame")
-    rig.writer.beat()
+    rig.writer.schedule(lingers=True)
     assert rig.transport.sent == [b"\n"]
-    rig.writer.write_all()
+    rig.writer.beat()
+    assert rig.writer.flush(Deadline(10.0))
+    assert rig.transport.sent == [b"\n", b"frame"]
     rig.transport.nowait = OSError("gone")
     rig.writer.beat()
     assert [str(error) for error in rig.broken] == ["gone"]
+
+
+def test_what_lingers_is_written_with_the_next_frame_or_when_it_is_much(rig: Rig) -> None:
+    rig.attach().append(b"one")
+    rig.writer.schedule(lingers=True)
+    rig.append(b"two")
+    rig.writer.schedule(lingers=True)
+    assert rig.transport.sent == []
+    rig.append(b"three")
+    rig.writer.schedule()
+    assert rig.writer.flush(Deadline(10.0))
+    assert rig.transport.sent == [b"onetwothree"]
+    much = b"x" * (FEW + 1)
+    rig.append(much)
+    rig.writer.schedule(lingers=True)
+    assert rig.writer.flush(Deadline(10.0))
+    assert b"".join(rig.transport.sent) == b"onetwothree" + much
 
 
 def test_a_thread_that_the_system_refuses_breaks_the_connection(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
