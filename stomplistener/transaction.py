@@ -81,7 +81,8 @@ class Transaction:
 
         self._receipts = []
         try:
-            self._engine.sender.transmit(None, self._seconds(timeout), "BEGIN", note=note, lingers=True, context=self)
+            seconds, lingers = self._seconds(timeout), "receipt" not in self._headers
+            self._engine.sender.transmit(None, seconds, "BEGIN", note=note, lingers=lingers, context=self)
         except BaseException:
             self._entry = None
             raise

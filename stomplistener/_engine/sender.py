@@ -335,7 +335,9 @@ class Sender:
             context: of its receipt, where the broker's answer to COMMIT alone confirms nothing.
         """
         note = partial(Session.send, frame=frame, confirm=context is not None, context=context, transaction=transaction)
-        self.transmit(frame, timeout, "SEND", note=note, begun=True, lingers=True, context=context)
+        # The application may wait for a receipt that it asked for itself.
+        lingers = frame.header("receipt") is None
+        self.transmit(frame, timeout, "SEND", note=note, begun=True, lingers=lingers, context=context)
 
     def send_confirmed(self, frame: Frame, receipt: Receipt | None, timeout: float | None, *, wait: bool) -> None:
         """Send a SEND that is kept until its receipt has come, and sent again after every loss.

@@ -15,7 +15,16 @@ from client_support import (
     reconnected,
 )
 
-from stomplistener import BrokerError, Connection, ConnectionLost, Message, TimedOut, Transaction, TransactionState
+from stomplistener import (
+    BrokerError,
+    Connection,
+    ConnectionLost,
+    Frame,
+    Message,
+    TimedOut,
+    Transaction,
+    TransactionState,
+)
 from stomplistener.testing import Broker
 
 
@@ -98,6 +107,21 @@ def test_its_frames_go_out_together_with_the_first_that_somebody_can_see(
     assert len(broker.frames(command="SEND")) == 2
     transaction.commit()
     assert [m.text for m in broker.messages("/queue/out")] == ["x", "y"]
+
+
+def test_what_asks_for_a_receipt_goes_out_at_once(broker: Broker, connection: Connection) -> None:
+    receipts: list[str] = []
+
+    class Listener:
+        def on_receipt(self, frame: Frame) -> None:
+            receipts.append(frame.headers["receipt-id"])
+
+    connection.add_listener(Listener())
+    transaction = connection.transaction({"receipt": "begun"}).begin()
+    eventually(lambda: receipts == ["begun"], "the receipt of BEGIN")
+    transaction.send("/queue/out", "x", {"receipt": "sent"})
+    eventually(lambda: receipts == ["begun", "sent"], "the receipt of SEND")
+    transaction.abort()
 
 
 def test_an_open_one_goes_out_with_the_heartbeat() -> None:
