@@ -36,14 +36,28 @@ def answering(uris: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _composed(path: Path) -> dict[str, str]:
-    """The brokers of the compose file, read by its own conventions and no YAML library: one block a service."""
+def amqp(uri: str) -> str | None:
+    """The AMQP URI of the same broker of docker-compose.yml; None if the broker is another one, or has no such port."""
+    for service in _services(_COMPOSE):
+        port = re.search(r"127\.0\.0\.1:(\d+):5672\b", service)
+        target = Target(uri)
+        if port is not None and f"127.0.0.1:{target.address[1]}:" in service:
+            return f"amqp://{target.login}:{target.passcode}@127.0.0.1:{port[1]}//"
+    return None
+
+
+def _services(path: Path) -> list[str]:
+    """The services of the compose file, read by its own conventions and no YAML library: one block each."""
     if not path.exists():
-        return {}
+        return []
     text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: os.environ.get(match[1], match[2]), path.read_text())
-    services = re.split(r"^  (?=[\w-]+:(?: &[\w-]+)?$)", text.partition("\nservices:\n")[2], flags=re.MULTILINE)
+    return re.split(r"^  (?=[\w-]+:(?: &[\w-]+)?$)", text.partition("\nservices:\n")[2], flags=re.MULTILINE)
+
+
+def _composed(path: Path) -> dict[str, str]:
+    """The URIs of the brokers of the compose file."""
     found = {}
-    for service in services:
+    for service in _services(path):
         stomp = re.search(r"x-stomp: \{tcp: (\d+),.*login: ([^,]+), passcode: ([^,]+)", service)
         if stomp is None or "profiles:" in service:
             continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bench.brokers import amqp
 from bench.measure import Experiment, Measure, Side
 
 _PER_MESSAGE = "µs CPU"
@@ -29,6 +30,7 @@ def experiments(brokers: Mapping[str, str]) -> list[Experiment]:
         *_flat(),
         *_round_trips(),
         *_on_brokers(brokers),
+        *_celery(brokers),
         *_others(),
     ]
 
@@ -199,6 +201,26 @@ def _on_brokers(brokers: Mapping[str, str]) -> list[Experiment]:
             ),
         ]
     return found
+
+
+def _celery(brokers: Mapping[str, str]) -> list[Experiment]:
+    uri = brokers.get("rabbitmq")
+    other = None if uri is None else amqp(uri)
+    if uri is None or other is None:
+        return []
+    many, few = {"count": 5000}, {"count": 1000}
+    return [
+        Experiment(
+            key="kombu",
+            ours=Side("kombu, STOMP", "kombu_rate:stomp", {"uri": f"{uri}/%2F", **many}, few),
+            peer=Side("kombu, AMQP", "kombu_rate:amqp", {"uri": other, **many}, few),
+            measures=[
+                Measure(name="Celery's tasks on RabbitMQ: published and done", figure="rate", unit="/s", must=0.5),
+                Measure(name="  published, each confirmed", figure="published", unit="/s"),
+                Measure(name="  taken and acknowledged", figure="taken", unit="/s"),
+            ],
+        )
+    ]
 
 
 def _others() -> list[Experiment]:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.brokers import amqp
+from bench.rows import experiments
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -43,6 +46,14 @@ def test_only_takes_beginnings_and_patterns() -> None:
         "raw-5-batch",
         "idle",
     ]
+
+
+def test_rabbitmq_of_the_compose_file_is_compared_with_its_own_amqp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOMPLISTENER_PORTS", "4")
+    rabbitmq = "tcp://app:app-secret@127.0.0.1:41913"
+    assert amqp(rabbitmq) == "amqp://app:app-secret@127.0.0.1:41972//"
+    assert amqp("tcp://app:app-secret@127.0.0.1:41613") is None
+    assert [each.key for each in experiments({"rabbitmq": rabbitmq}) if each.key == "kombu"] == ["kombu"]
 
 
 def test_a_quick_run_prints_and_publishes_the_cost_map(tmp_path: Path) -> None:
