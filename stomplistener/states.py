@@ -168,16 +168,23 @@ WRITE_MOVES: Mapping[WriteState, frozenset[WriteState]] = {
 
 
 class WriterState(State):
-    """What the writer thread does: ABSENT before its first use, AWAKE from when it was told until all is written."""
+    """What the writer thread does: ABSENT before its first use, AWAKE from when it was told until all is written.
+
+    LINGERING and NAPPING: what waits is not urgent, so the thread is to let more gather for a moment, and does so.
+    """
 
     ABSENT = "absent"
     ASLEEP = "asleep"
+    LINGERING = "lingering"
+    NAPPING = "napping"
     AWAKE = "awake"
 
 
 WRITER_MOVES: Mapping[WriterState, frozenset[WriterState]] = {
-    WriterState.ABSENT: frozenset({WriterState.AWAKE}),
-    WriterState.ASLEEP: frozenset({WriterState.AWAKE, WriterState.ABSENT}),
+    WriterState.ABSENT: frozenset({WriterState.LINGERING, WriterState.AWAKE}),
+    WriterState.ASLEEP: frozenset({WriterState.LINGERING, WriterState.AWAKE, WriterState.ABSENT}),
+    WriterState.LINGERING: frozenset({WriterState.NAPPING, WriterState.AWAKE, WriterState.ABSENT}),
+    WriterState.NAPPING: frozenset({WriterState.AWAKE, WriterState.ABSENT}),
     WriterState.AWAKE: frozenset({WriterState.ASLEEP, WriterState.ABSENT}),
 }
 

@@ -8,7 +8,8 @@ A frame is written by the thread that appends it if nobody waits longer for that
 - something was received since the last write, so the frame may answer it, or wait for an answer; or
 - the last write ended longer ago than ``GATHER_FACTOR`` times what it took, so writes are rare.
 
-BEGIN and the SENDs of a transaction linger: nobody sees them before COMMIT. They are written with it, or with an ACK.
+BEGIN and the SENDs of a transaction linger: nobody sees them before COMMIT. They go out with the next frame that does
+not, or ``LINGER_SECONDS`` later.
 
 Otherwise frames follow each other in a burst: they gather, and the writer thread sends them together. No thread with a
 deadline of its own is ever inside a write that blocks.
@@ -35,11 +36,19 @@ GATHER_FACTOR = 4
 Written one by one such frames would spend more than a fifth of their sender's time in system calls.
 """
 
+LINGER_SECONDS = 0.005
+"""How much later a frame may be written that nobody waits for: most transactions end sooner."""
+
 MAX_WAITING_BYTES = 256 * 1024
 """Bytes that may wait to be written. Past this a sender waits, which holds it back to the speed of the wire."""
 
 JOIN_SECONDS = 1.0
 """How long ``stop`` waits for the writer thread."""
+
+_LETS_GATHER = (WriterState.LINGERING, WriterState.NAPPING)
+
+_BEHIND_GATE = (WriterState.ASLEEP, WriterState.NAPPING)
+"""States in which the writer thread waits until another thread opens the gate, which it then shuts again."""
 
 
 class Writer:
@@ -139,9 +148,13 @@ class Writer:
         """See what was appended written: now and here, or soon by the writer thread. Never blocks.
 
         Args:
-            lingers: it may wait for the next frame that does not, or for the next heartbeat, unless much waits already.
+            lingers: it may wait for the next frame that does not, unless much waits already.
         """
-        if self._thread_state is WriterState.AWAKE or (lingers and self._size <= FEW):
+        if self._thread_state is WriterState.AWAKE:
+            return
+        if lingers and self._size <= FEW:
+            if self._thread_state not in _LETS_GATHER:
+                self.wake(lingers)
             return
         if self._corked and threading.get_ident() in self._corked and not self.is_full:
             return
@@ -153,12 +166,15 @@ class Writer:
         if not (is_lone and self._write_now()):
             self.wake()
 
-    def wake(self) -> None:
-        """Let the writer thread write what was appended."""
+    def wake(self, lingers: bool = False) -> None:
+        """Let the writer thread write what was appended, soon or in a moment."""
         try:
             with self._lock:
-                if self._transport is None or not self._frames or self._thread_state is WriterState.AWAKE:
+                former = self._thread_state
+                if self._transport is None or not self._frames or former is WriterState.AWAKE:
                     # Nothing to write, or nothing to write to: the end of the epoch takes over what was appended.
+                    return
+                if lingers and former in _LETS_GATHER:
                     return
                 starting = self._thread is None
                 if starting:
@@ -167,8 +183,9 @@ class Writer:
                     )
                     self._gate = threading.Lock()
                     self._gate.acquire()
-                self._thread_state = moved(WRITER_MOVES, self._thread_state, WriterState.AWAKE)
-                if not starting:
+                wanted = WriterState.LINGERING if lingers else WriterState.AWAKE
+                self._thread_state = moved(WRITER_MOVES, former, wanted)
+                if former in _BEHIND_GATE:
                     self._gate.release()
             if starting:
                 self._start()
@@ -235,18 +252,13 @@ class Writer:
             self._write_taken()
 
     def beat(self) -> None:
-        """Send a heartbeat, or what lingers in its place, unless bytes are on their way. Never waits."""
+        """Send a heartbeat unless bytes are on their way. Never waits."""
         try:
             with self._lock:
                 transport = self._transport
-                lingering = bool(self._frames)
-                if self.state is not WriteState.IDLE or transport is None:
+                if self.state is not WriteState.IDLE or self._frames or transport is None:
                     return
-                if not lingering:
-                    self._take()
-            if lingering:
-                self.wake()
-                return
+                self._take()
             sent = transport.send_nowait(b"\n")
             with self._lock:
                 if self._owner == threading.get_ident():
@@ -278,7 +290,7 @@ class Writer:
         """End the writer thread."""
         with self._lock:
             thread, self._thread = self._thread, None
-            if self._thread_state is WriterState.ASLEEP:
+            if self._thread_state in _BEHIND_GATE:
                 self._gate.release()
             self._thread_state = WriterState.ABSENT
             self._progress.notify_all()
@@ -417,6 +429,7 @@ class Writer:
         with self._lock:
             gate = self._gate
         while self._thread is me:
+            self._linger(me, gate)
             try:
                 self.write_all()
             except BaseException as error:  # memory may be refused once; the connection is then lost, and no more
@@ -429,6 +442,21 @@ class Writer:
                     continue
                 self._thread_state = moved(WRITER_MOVES, self._thread_state, WriterState.ASLEEP)
             gate.acquire()
+
+    def _linger(self, me: threading.Thread, gate: threading.Lock) -> None:
+        """Wait for a moment if nothing is urgent, or until something is."""
+        with self._lock:
+            if self._thread is not me or self._thread_state is not WriterState.LINGERING:
+                return
+            self._thread_state = moved(WRITER_MOVES, self._thread_state, WriterState.NAPPING)
+        if gate.acquire(timeout=LINGER_SECONDS):
+            return
+        with self._lock:
+            if self._thread is me and self._thread_state is WriterState.NAPPING:
+                self._thread_state = moved(WRITER_MOVES, self._thread_state, WriterState.AWAKE)
+                return
+        # Another thread opened the gate at the last moment. It has to be shut before it is opened again.
+        gate.acquire()
 
 
 _NO_LIMITS = Limits(**dict.fromkeys(Limits._fields, sys.maxsize))

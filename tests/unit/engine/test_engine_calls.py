@@ -13,7 +13,7 @@ import pytest
 TODAY = {
     "send": (19, 9),
     "send-headers": (19, 9),
-    "send-transaction": (20, 27),
+    "send-transaction": (21, 30),
     "send-burst": (15, 10),
     "send-pause": (19, 9),
     "confirmed": (88, 24),

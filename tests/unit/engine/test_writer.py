@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 from engine_support import FakeTransport, Running, make_context, wait_until
 
 from stomplistener._engine import writer as writer_module
-from stomplistener._engine.writer import GATHER_FACTOR, MAX_WAITING_BYTES, Writer
+from stomplistener._engine.writer import GATHER_FACTOR, JOIN_SECONDS, MAX_WAITING_BYTES, Writer
 from stomplistener._util.deadline import Deadline
-from stomplistener.states import IllegalMove, WriteState
+from stomplistener.states import IllegalMove, WriterState, WriteState
 from stomplistener.transport.base import FEW
 
 
@@ -277,19 +278,20 @@ def test_a_heart_beat(rig: Rig) -> None:
     rig.writer.beat()
     rig.attach().writer.beat()
     assert rig.transport.sent == [b"\n"]
-    # What lingers goes out in its place: it says as much.
+    # Not behind frames: they say as much.
     rig.append(b"frame")
-    rig.writer.schedule(lingers=True)
-    assert rig.transport.sent == [b"\n"]
     rig.writer.beat()
-    assert rig.writer.flush(Deadline(10.0))
-    assert rig.transport.sent == [b"\n", b"frame"]
+    assert rig.transport.sent == [b"\n"]
+    rig.writer.write_all()
     rig.transport.nowait = OSError("gone")
     rig.writer.beat()
     assert [str(error) for error in rig.broken] == ["gone"]
 
 
-def test_what_lingers_is_written_with_the_next_frame_or_when_it_is_much(rig: Rig) -> None:
+def test_what_lingers_is_written_with_the_next_frame_or_when_it_is_much(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "LINGER_SECONDS", 60.0)
     rig.attach().append(b"one")
     rig.writer.schedule(lingers=True)
     rig.append(b"two")
@@ -304,6 +306,44 @@ def test_what_lingers_is_written_with_the_next_frame_or_when_it_is_much(rig: Rig
     rig.writer.schedule(lingers=True)
     assert rig.writer.flush(Deadline(10.0))
     assert b"".join(rig.transport.sent) == b"onetwothree" + much
+
+
+def test_what_lingers_is_written_soon(rig: Rig) -> None:
+    rig.attach()
+    for number in range(3):
+        rig.append(b"%d" % number)
+        rig.writer.schedule(lingers=True)
+        wait_until(lambda: rig.writer.is_empty)
+    assert rig.transport.sent == [b"0", b"1", b"2"]
+
+
+def test_the_end_does_not_wait_for_what_lingers(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "LINGER_SECONDS", 60.0)
+    rig.attach().append(b"one")
+    rig.writer.schedule(lingers=True)
+    began = time.monotonic()
+    rig.writer.stop()
+    assert time.monotonic() - began < JOIN_SECONDS
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_what_lingers_may_become_urgent_at_any_moment(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Before the writer thread naps, while it does, and as it wakes by itself."""
+    monkeypatch.setattr(writer_module, "LINGER_SECONDS", seconds)
+    rig.attach()
+    for number in range(200):
+        wait_until(lambda: rig.writer._thread_state in (WriterState.ABSENT, WriterState.ASLEEP))
+        rig.append(b"%d" % number)
+        rig.writer.schedule(lingers=True)
+        if number % 2:
+            wait_until(lambda: rig.writer._thread_state is not WriterState.LINGERING)
+        rig.append(b"x")
+        rig.writer.wake()
+        assert rig.writer.flush(Deadline(10.0))
+    assert not rig.broken
+    assert b"".join(rig.transport.sent) == b"".join(b"%dx" % number for number in range(200))
 
 
 def test_a_thread_that_the_system_refuses_breaks_the_connection(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
