@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import ways
 from stomplistener._engine import context
 from stomplistener.states import CONNECTION_MOVES as CONNECTION
 from stomplistener.states import SESSION_MOVES as SESSION
-from stomplistener.states import SUBSCRIPTION_MOVES, TRANSACTION_MOVES, WRITE_MOVES
+from stomplistener.states import SUBSCRIPTION_MOVES, TRANSACTION_MOVES, WRITE_MOVES, Moves
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -66,7 +66,7 @@ def session_states() -> str:
 
 def connection_states() -> str:
     """The connection's transition table."""
-    pairs = [(state.name, target.name) for state, targets in CONNECTION.items() for target in targets]
+    pairs = [(old.name, new.name) for old, new in CONNECTION]
     edges = [f'    {a} -> {b} [label="{_REASONS.get((a, b), "")}"];' for a, b in sorted(pairs)]
     return "\n".join([_HEAD % ("TB", 0.25, 0.35), *edges, "}"]).replace("\n\n", "\n")
 
@@ -108,11 +108,10 @@ def architecture() -> str:
     )
 
 
-def moves(table: Mapping[Any, frozenset[Any]]) -> str:
+def moves(table: Moves[Any]) -> str:
     """A table of moves that need no reason: the names of the states say it."""
-    pairs = sorted((state.name, target.name) for state, targets in table.items() for target in targets)
-    edges = [f"    {a} -> {b};" for a, b in pairs]
-    names = [f"    {state.name};" for state in table]
+    edges = [f"    {a} -> {b};" for a, b in sorted((old.name, new.name) for old, new in table)]
+    names = [f"    {state.name};" for state in type(next(iter(table))[0])]
     return "\n".join([_HEAD % ("TB", 0.3, 0.35), *names, *edges, "}"]).replace("\n\n", "\n")
 
 

@@ -1,13 +1,13 @@
 """Every state that exists, and the moves between states that are legal.
 
-One enum and one table for each thing that has states; ``moved`` refuses a move that the table does not
-have, also under ``python -O``. The pictures in the manual are drawn from these tables.
+One enum and one table for each thing that has states. A table gives the new state for a legal move and raises for any
+other, also under ``python -O``. The pictures in the manual are drawn from these tables.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 
@@ -24,6 +24,21 @@ S = TypeVar("S", bound=State)
 
 class IllegalMove(RuntimeError):
     """A state machine was asked for a move that its table does not have: a bug, please report it."""
+
+
+class Moves(dict[tuple[S, S], S]):
+    """The legal moves between states: ``moves[old, new]`` is the new state.
+
+    Args:
+        moves: where one may go from each state.
+    """
+
+    def __init__(self, moves: Mapping[S, Collection[S]]) -> None:
+        super().__init__({(old, new): new for old, targets in moves.items() for new in targets})
+
+    def __missing__(self, move: tuple[S, S]) -> S:
+        old, new = move
+        raise IllegalMove(f"{type(old).__name__}: there is no move from {old.name} to {new.name}")
 
 
 class ConnectionState(State):
@@ -44,20 +59,28 @@ class ConnectionState(State):
     CLOSED = "closed"
 
 
-CONNECTION_MOVES: Mapping[ConnectionState, frozenset[ConnectionState]] = {
-    ConnectionState.NEW: frozenset({ConnectionState.CONNECTING, ConnectionState.CLOSED}),
-    # To CLOSING where listeners may hold messages of a connection whose subscriptions are still being restored.
-    ConnectionState.CONNECTING: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSING, ConnectionState.CLOSED}),
-    ConnectionState.CONNECTED: frozenset(
-        {ConnectionState.SUSPENDED, ConnectionState.MIGRATING, ConnectionState.CLOSING, ConnectionState.CLOSED}
-    ),
-    ConnectionState.SUSPENDED: frozenset({ConnectionState.CONNECTED, ConnectionState.CLOSING, ConnectionState.CLOSED}),
-    ConnectionState.MIGRATING: frozenset(
-        {ConnectionState.CONNECTED, ConnectionState.SUSPENDED, ConnectionState.CLOSING, ConnectionState.CLOSED}
-    ),
-    ConnectionState.CLOSING: frozenset({ConnectionState.CLOSED}),
-    ConnectionState.CLOSED: frozenset({ConnectionState.CONNECTING}),
-}
+CONNECTION_MOVES = Moves(
+    {
+        ConnectionState.NEW: {ConnectionState.CONNECTING, ConnectionState.CLOSED},
+        # To CLOSING where listeners may hold messages of a connection whose subscriptions are still being restored.
+        ConnectionState.CONNECTING: {ConnectionState.CONNECTED, ConnectionState.CLOSING, ConnectionState.CLOSED},
+        ConnectionState.CONNECTED: {
+            ConnectionState.SUSPENDED,
+            ConnectionState.MIGRATING,
+            ConnectionState.CLOSING,
+            ConnectionState.CLOSED,
+        },
+        ConnectionState.SUSPENDED: {ConnectionState.CONNECTED, ConnectionState.CLOSING, ConnectionState.CLOSED},
+        ConnectionState.MIGRATING: {
+            ConnectionState.CONNECTED,
+            ConnectionState.SUSPENDED,
+            ConnectionState.CLOSING,
+            ConnectionState.CLOSED,
+        },
+        ConnectionState.CLOSING: {ConnectionState.CLOSED},
+        ConnectionState.CLOSED: {ConnectionState.CONNECTING},
+    }
+)
 
 
 class SessionState(State):
@@ -102,19 +125,15 @@ class SubscriptionState(State):
     ENDED = "ended"
 
 
-SUBSCRIPTION_MOVES: Mapping[SubscriptionState, frozenset[SubscriptionState]] = {
-    SubscriptionState.PENDING: frozenset(
-        {SubscriptionState.ACTIVE, SubscriptionState.REJECTED, SubscriptionState.ENDED}
-    ),
-    SubscriptionState.ACTIVE: frozenset(
-        {SubscriptionState.REPLAYING, SubscriptionState.REJECTED, SubscriptionState.ENDED}
-    ),
-    SubscriptionState.REPLAYING: frozenset(
-        {SubscriptionState.ACTIVE, SubscriptionState.REJECTED, SubscriptionState.ENDED}
-    ),
-    SubscriptionState.REJECTED: frozenset({SubscriptionState.REPLAYING, SubscriptionState.ENDED}),
-    SubscriptionState.ENDED: frozenset(),
-}
+SUBSCRIPTION_MOVES = Moves(
+    {
+        SubscriptionState.PENDING: {SubscriptionState.ACTIVE, SubscriptionState.REJECTED, SubscriptionState.ENDED},
+        SubscriptionState.ACTIVE: {SubscriptionState.REPLAYING, SubscriptionState.REJECTED, SubscriptionState.ENDED},
+        SubscriptionState.REPLAYING: {SubscriptionState.ACTIVE, SubscriptionState.REJECTED, SubscriptionState.ENDED},
+        SubscriptionState.REJECTED: {SubscriptionState.REPLAYING, SubscriptionState.ENDED},
+        SubscriptionState.ENDED: (),
+    }
+)
 
 
 class TransactionState(State):
@@ -133,17 +152,22 @@ class TransactionState(State):
     IN_DOUBT = "in doubt"
 
 
-TRANSACTION_MOVES: Mapping[TransactionState, frozenset[TransactionState]] = {
-    TransactionState.OPEN: frozenset({TransactionState.COMMITTING, TransactionState.ABORTED, TransactionState.LOST}),
-    # Back to OPEN where the COMMIT could not be written after all.
-    TransactionState.COMMITTING: frozenset(
-        {TransactionState.OPEN, TransactionState.COMMITTED, TransactionState.ABORTED, TransactionState.IN_DOUBT}
-    ),
-    TransactionState.COMMITTED: frozenset(),
-    TransactionState.ABORTED: frozenset(),
-    TransactionState.LOST: frozenset(),
-    TransactionState.IN_DOUBT: frozenset(),
-}
+TRANSACTION_MOVES = Moves(
+    {
+        TransactionState.OPEN: {TransactionState.COMMITTING, TransactionState.ABORTED, TransactionState.LOST},
+        # Back to OPEN where the COMMIT could not be written after all.
+        TransactionState.COMMITTING: {
+            TransactionState.OPEN,
+            TransactionState.COMMITTED,
+            TransactionState.ABORTED,
+            TransactionState.IN_DOUBT,
+        },
+        TransactionState.COMMITTED: (),
+        TransactionState.ABORTED: (),
+        TransactionState.LOST: (),
+        TransactionState.IN_DOUBT: (),
+    }
+)
 
 
 class WriteState(State):
@@ -159,12 +183,14 @@ class WriteState(State):
     FAILED = "failed"
 
 
-WRITE_MOVES: Mapping[WriteState, frozenset[WriteState]] = {
-    WriteState.DETACHED: frozenset({WriteState.IDLE}),
-    WriteState.IDLE: frozenset({WriteState.WRITING, WriteState.FAILED, WriteState.DETACHED}),
-    WriteState.WRITING: frozenset({WriteState.IDLE, WriteState.FAILED, WriteState.DETACHED}),
-    WriteState.FAILED: frozenset({WriteState.DETACHED}),
-}
+WRITE_MOVES = Moves(
+    {
+        WriteState.DETACHED: {WriteState.IDLE},
+        WriteState.IDLE: {WriteState.WRITING, WriteState.FAILED, WriteState.DETACHED},
+        WriteState.WRITING: {WriteState.IDLE, WriteState.FAILED, WriteState.DETACHED},
+        WriteState.FAILED: {WriteState.DETACHED},
+    }
+)
 
 
 class WriterState(State):
@@ -180,13 +206,15 @@ class WriterState(State):
     AWAKE = "awake"
 
 
-WRITER_MOVES: Mapping[WriterState, frozenset[WriterState]] = {
-    WriterState.ABSENT: frozenset({WriterState.LINGERING, WriterState.AWAKE}),
-    WriterState.ASLEEP: frozenset({WriterState.LINGERING, WriterState.AWAKE, WriterState.ABSENT}),
-    WriterState.LINGERING: frozenset({WriterState.NAPPING, WriterState.AWAKE, WriterState.ABSENT}),
-    WriterState.NAPPING: frozenset({WriterState.AWAKE, WriterState.ABSENT}),
-    WriterState.AWAKE: frozenset({WriterState.ASLEEP, WriterState.ABSENT}),
-}
+WRITER_MOVES = Moves(
+    {
+        WriterState.ABSENT: {WriterState.LINGERING, WriterState.AWAKE},
+        WriterState.ASLEEP: {WriterState.LINGERING, WriterState.AWAKE, WriterState.ABSENT},
+        WriterState.LINGERING: {WriterState.NAPPING, WriterState.AWAKE, WriterState.ABSENT},
+        WriterState.NAPPING: {WriterState.AWAKE, WriterState.ABSENT},
+        WriterState.AWAKE: {WriterState.ASLEEP, WriterState.ABSENT},
+    }
+)
 
 
 class QueueState(State):
@@ -228,10 +256,3 @@ class StandbyState(State):
     ALIVE = "alive"
     TAKEN = "taken"
     DEAD = "dead"
-
-
-def moved(moves: Mapping[S, frozenset[S]], old: S, new: S) -> S:
-    """The new state; raises IllegalMove unless the table has the move from ``old`` to ``new``."""
-    if new not in moves[old]:
-        raise IllegalMove(f"{type(old).__name__}: there is no move from {old.name} to {new.name}")
-    return new

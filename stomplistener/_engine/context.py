@@ -43,7 +43,7 @@ from stomplistener.listener import Listeners
 from stomplistener.message import Message
 from stomplistener.options import Config
 from stomplistener.protocol import Frame, Session
-from stomplistener.states import CONNECTION_MOVES, ConnectionState, MessageState, moved
+from stomplistener.states import CONNECTION_MOVES, ConnectionState, MessageState
 
 
 class Counters:
@@ -131,7 +131,7 @@ class Context:
             IllegalMove: the table of states does not have this move.
         """
         self.assert_locked()
-        self.state = moved(CONNECTION_MOVES, self.state, state)
+        self.state = CONNECTION_MOVES[self.state, state]
         self.changes.notify_all()
         self.answers.notify_all()
 

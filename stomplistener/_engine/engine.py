@@ -10,6 +10,7 @@ ends it all.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from stomplistener._engine.connection_cycle import ConnectionCycle
 from stomplistener._engine.context import Context
@@ -61,6 +62,8 @@ class Engine:
     def __init__(self, config: Config, listeners: Listeners) -> None:
         self.context = context = Context(config, listeners)
         self.flow = flow = FlowControl(context)
+        self.new_receipt = partial(Receipt, self)
+        """Makes what becomes the broker's answer to one frame."""
         self.writer = Writer(context, self._broken)
         self.settlement = Settlement(context, flow, self.call)
         self.main = DispatchQueue(context, flow, self.settlement, self._broken, config.name)
@@ -140,10 +143,6 @@ class Engine:
             main, *others = self._queues
             self._queues = (main, *(each for each in others if not each.is_over), queue)
         return queue
-
-    def new_receipt(self) -> Receipt:
-        """What becomes the broker's answer to one frame."""
-        return Receipt(self)
 
     def withdraw(self, future: object) -> bool:
         """Wait for no answer any more, and do not send again what it is to; False if it was answered."""

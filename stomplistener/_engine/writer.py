@@ -26,7 +26,7 @@ from stomplistener._engine.context import Context
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import Changes, cannot_wait
 from stomplistener.protocol import Decoder, Frame, Limits
-from stomplistener.states import WRITE_MOVES, WRITER_MOVES, WriterState, WriteState, moved
+from stomplistener.states import WRITE_MOVES, WRITER_MOVES, WriterState, WriteState
 from stomplistener.transport import Owing, Transport
 from stomplistener.transport.base import FEW
 
@@ -98,7 +98,7 @@ class Writer:
 
     def attach(self, transport: Transport) -> None:
         """Write to this transport from now on."""
-        self.state = moved(WRITE_MOVES, self.state, WriteState.IDLE)
+        self.state = WRITE_MOVES[self.state, WriteState.IDLE]
         self._transport = transport
         self._owing = transport if isinstance(transport, Owing) else None
 
@@ -117,7 +117,7 @@ class Writer:
                 unsent.append(data)
         unsent += self._frames
         if self.state is not WriteState.DETACHED:
-            self.state = moved(WRITE_MOVES, self.state, WriteState.DETACHED)
+            self.state = WRITE_MOVES[self.state, WriteState.DETACHED]
         self._transport = self._owing = None
         self._owner = 0
         self._frames, self._in_flight = [], []
@@ -184,7 +184,7 @@ class Writer:
                     self._gate = threading.Lock()
                     self._gate.acquire()
                 wanted = WriterState.LINGERING if lingers else WriterState.AWAKE
-                self._thread_state = moved(WRITER_MOVES, former, wanted)
+                self._thread_state = WRITER_MOVES[former, wanted]
                 if former in _BEHIND_GATE:
                     self._gate.release()
             if starting:
@@ -381,7 +381,7 @@ class Writer:
 
     def _take(self) -> None:
         """Be the thread that writes, and take what waits."""
-        owner, state = threading.get_ident(), moved(WRITE_MOVES, self.state, WriteState.WRITING)
+        owner, state = threading.get_ident(), WRITE_MOVES[self.state, WriteState.WRITING]
         # Nothing is called between these: no signal handler can raise there and leave a state that nobody owns.
         self._owner, self.state = owner, state
         self._in_flight, self._frames = self._frames, []
@@ -396,7 +396,7 @@ class Writer:
         self._in_flight = []
 
     def _end_write(self, size: int, began: float) -> None:
-        count, now, state = len(self._in_flight), monotonic(), moved(WRITE_MOVES, self.state, WriteState.IDLE)
+        count, now, state = len(self._in_flight), monotonic(), WRITE_MOVES[self.state, WriteState.IDLE]
         # Nothing is called between these, as in _take.
         self._owner, self.state = 0, state
         self._done += count
@@ -416,7 +416,7 @@ class Writer:
             if self._owner != threading.get_ident():
                 return
             self._owner = 0
-            self.state = moved(WRITE_MOVES, self.state, WriteState.FAILED)
+            self.state = WRITE_MOVES[self.state, WriteState.FAILED]
             self._progress.notify_all()
         self._broken(error)
 
@@ -440,7 +440,7 @@ class Writer:
                     return
                 if self._frames and self._is_usable:
                     continue
-                self._thread_state = moved(WRITER_MOVES, self._thread_state, WriterState.ASLEEP)
+                self._thread_state = WRITER_MOVES[self._thread_state, WriterState.ASLEEP]
             gate.acquire()
 
     def _linger(self, me: threading.Thread, gate: threading.Lock) -> None:
@@ -448,12 +448,12 @@ class Writer:
         with self._lock:
             if self._thread is not me or self._thread_state is not WriterState.LINGERING:
                 return
-            self._thread_state = moved(WRITER_MOVES, self._thread_state, WriterState.NAPPING)
+            self._thread_state = WRITER_MOVES[self._thread_state, WriterState.NAPPING]
         if gate.acquire(timeout=LINGER_SECONDS):
             return
         with self._lock:
             if self._thread is me and self._thread_state is WriterState.NAPPING:
-                self._thread_state = moved(WRITER_MOVES, self._thread_state, WriterState.AWAKE)
+                self._thread_state = WRITER_MOVES[self._thread_state, WriterState.AWAKE]
                 return
         # Another thread opened the gate at the last moment. It has to be shut before it is opened again.
         gate.acquire()

@@ -45,7 +45,6 @@ from stomplistener.states import (
     TRANSACTION_MOVES,
     SubscriptionState,
     TransactionState,
-    moved,
 )
 
 _SUSPECT = 2
@@ -144,7 +143,7 @@ class SubscriptionEntry:
 
     def move(self, state: SubscriptionState) -> None:
         """Change the state. IllegalMove for a move that SUBSCRIPTION_MOVES does not have."""
-        self.state = moved(SUBSCRIPTION_MOVES, self.state, state)
+        self.state = SUBSCRIPTION_MOVES[self.state, state]
 
 
 class TransactionEntry:
@@ -170,7 +169,7 @@ class TransactionEntry:
 
     def move(self, state: TransactionState) -> None:
         """Change the state. IllegalMove for a move that TRANSACTION_MOVES does not have."""
-        self.state = moved(TRANSACTION_MOVES, self.state, state)
+        self.state = TRANSACTION_MOVES[self.state, state]
 
 
 class Request:

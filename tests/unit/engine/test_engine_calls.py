@@ -11,14 +11,14 @@ import sys
 import pytest
 
 TODAY = {
-    "send": (19, 9),
-    "send-headers": (19, 9),
-    "send-transaction": (21, 30),
-    "send-burst": (15, 10),
-    "send-pause": (19, 9),
-    "confirmed": (88, 24),
+    "send": (17, 8),
+    "send-headers": (17, 8),
+    "send-transaction": (22, 30),
+    "send-burst": (14, 10),
+    "send-pause": (17, 8),
+    "confirmed": (85, 23),
     "message": (33, 12),
-    "settle": (64, 22),
+    "settle": (62, 22),
 }
 
 
