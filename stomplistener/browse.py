@@ -8,10 +8,10 @@ sent to it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Protocol
 
+from stomplistener._engine.log import ConnectionLog
 from stomplistener._util.deadline import Deadline
 from stomplistener.brokers import Dialect, Profile
 from stomplistener.errors import ConnectionLost
@@ -20,8 +20,6 @@ from stomplistener.options import AckMode
 from stomplistener.protocol import Frame
 from stomplistener.statistics import SessionSnapshot
 from stomplistener.subscription import Consumer
-
-_log = logging.getLogger("stomplistener")
 
 
 class Consuming(Protocol):
@@ -46,6 +44,7 @@ def browse(
     idle: float = 1.0,
     timeout: float | None = 30.0,
     broker: str | None = None,
+    log: ConnectionLog,
 ) -> Iterator[Message]:
     """Give copies of the messages that wait in a queue. Nothing is taken, nothing is acknowledged.
 
@@ -60,6 +59,7 @@ def browse(
         idle: seconds without a message after which to end, if the broker does not send the end.
         timeout: seconds to wait for a connection and for the broker's answer to SUBSCRIBE; None waits forever.
         broker: the name of a broker's profile; None goes by the ``server`` header of CONNECTED.
+        log: of the connection.
 
     Returns:
         an iterator over the messages.
@@ -84,7 +84,7 @@ def browse(
     headers = profile.headers("browse")
     if selector is not None:
         headers |= profile.headers("selector", condition=selector)
-    return _browse(connection, destination, profile, headers, limit, idle, deadline)
+    return _browse(connection, destination, profile, headers, limit, idle, deadline, log)
 
 
 def _browse(
@@ -95,6 +95,7 @@ def _browse(
     limit: int | None,
     idle: float,
     deadline: Deadline,
+    log: ConnectionLog,
 ) -> Iterator[Message]:
     # Read before SUBSCRIBE: a connection that is lost in between counts as lost while browsing, never the reverse.
     epoch = connection.session.epoch
@@ -109,7 +110,7 @@ def _browse(
                     f"browse of {destination}: the connection was lost after {given:,} messages; browse again"
                 )
             if message is None:
-                _log.warning(
+                log.warning(
                     "browse of %s: the broker sent no end and no message for %s s; %d messages came",
                     destination,
                     idle,
@@ -118,7 +119,7 @@ def _browse(
                 return
             if message.headers.get("browser") == "end":
                 if profile.browse_page is not None and given >= profile.browse_page:
-                    _log.warning("browse of %s: %s %s", destination, profile.title, profile.options["browse"].note)
+                    log.warning("browse of %s: %s %s", destination, profile.title, profile.options["browse"].note)
                 return
             given += 1
             yield message

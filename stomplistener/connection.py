@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import logging
 import os
 import threading
 import time
@@ -42,7 +41,6 @@ from stomplistener.transport import connect as connect_transport
 if TYPE_CHECKING:
     import ssl
 
-_log = logging.getLogger("stomplistener")
 _numbers = itertools.count(1)
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -125,13 +123,13 @@ class Connection:
             broker=broker,
             duplicate_header=duplicate_header,
         )
-        for warning in self._config.warnings:
-            _log.warning("%s: %s", self._config.name, warning)
         # The time of a SEND is bounded by the URI's ``timeout`` too.
         self._send_limit = self._config.uri.options.timeout
         self._send_timeout = _shorter(self._config.timeout, self._send_limit)
         self._listeners = Listeners()
         self._engine = Engine(self._config, self._listeners)
+        for warning in self._config.warnings:
+            self._engine.context.log.warning("%s", warning)
         _connections.add(self)
 
     # Listeners
@@ -463,7 +461,7 @@ class Connection:
         mode = asked.get("ack", ack)
         self._config.check_ack(mode, settle=False)
         engine = self._engine
-        notified = partial(call_all, (notify,)) if notify is not None else None
+        notified = partial(call_all, (notify,), report=engine.context.log.error) if notify is not None else None
         subscription = Subscription(engine, engine.new_queue(f"{self._config.name}-consumer", 0, notified))
         self._register(subscription, destination, None, mode, durable, prefetch, selector, asked)
         consumer = Consumer(engine, subscription)
@@ -509,6 +507,7 @@ class Connection:
             idle=idle,
             timeout=self._config.seconds(timeout),
             broker=self._config.dialect.name,
+            log=self._engine.context.log,
         )
 
     def _register(
@@ -886,13 +885,13 @@ def _finish_program() -> None:
     """What was sent is written before the interpreter ends, all connections together within a second."""
     end = time.monotonic() + FINISH_SECONDS
     for engine in live_engines():
-        name = engine.context.config.name
+        log = engine.context.log
         try:
             left = engine.finish(max(end - time.monotonic(), 0.1))
             if left:
-                _log.warning("%s: the program ends, and %d messages were not sent", name, left)
+                log.warning("the program ends, and %d messages were not sent", left)
         except Exception as error:
-            _log.warning("%s: the program ends: %s", name, error)
+            log.warning("the program ends: %s", error)
 
 
 def _after_fork_in_child() -> None:

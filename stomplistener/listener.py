@@ -6,10 +6,8 @@ and call anything of the library. ``Listener`` names the exceptions.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -18,8 +16,6 @@ from stomplistener._util.arguments import did_you_mean
 from stomplistener._util.locks import ReentrantLock
 from stomplistener.message import Message
 from stomplistener.protocol.frame import Frame
-
-_log = logging.getLogger("stomplistener")
 
 
 class Listener:
@@ -83,6 +79,8 @@ class Listener:
 HOOKS = tuple(name for name in vars(Listener) if name.startswith("on_"))
 
 Hook = Callable[..., Any]
+Report = Callable[..., object]
+"""Logs an error: a text, its values, and the exception as ``exc_info``."""
 AnyListener = object
 """A Listener, an object with some of its methods, or a callable that takes a Message."""
 
@@ -211,6 +209,8 @@ class Listeners:
         self._lock = ReentrantLock()
         self._listeners: dict[str, AnyListener] = {}
         self._hooks: dict[str, tuple[Hook, ...]] = {}
+        self.report: Report
+        """Logs what a hook raised; the connection in use sets it."""
         self.on_message: tuple[Hook, ...] = ()
         self.on_send: tuple[Hook, ...] = ()
 
@@ -250,7 +250,7 @@ class Listeners:
 
     def call(self, hook: str, *args: object) -> None:
         """Call a hook of all; what one raises is logged and the next one is called."""
-        call_all(self._hooks.get(hook, ()), *args)
+        call_all(self._hooks.get(hook, ()), *args, report=self.report)
 
     def renew_lock(self) -> None:
         """In the child of a fork: a thread of the parent may have held it."""
@@ -267,8 +267,13 @@ class Listeners:
         self.on_send = hooks.get("on_send", ())
 
 
-def call_all(hooks: tuple[Hook, ...], *args: object) -> None:
+def call_all(hooks: tuple[Hook, ...], *args: object, report: Report) -> None:
     """Call hooks one after the other; what one raises is logged, whatever it is, and the next one is called.
+
+    Args:
+        hooks: to call.
+        args: for each of them.
+        report: logs what one raised.
 
     Raises:
         KeyboardInterrupt: in the main thread, where it is most likely the user's.
@@ -281,12 +286,6 @@ def call_all(hooks: tuple[Hook, ...], *args: object) -> None:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 interrupt = error
             else:
-                _report(hook, error)
+                report("%s raised", name_of(hook), exc_info=error)
     if interrupt is not None:
         raise interrupt
-
-
-def _report(hook: Hook, error: BaseException) -> None:
-    # A log handler that raises must not end the thread that calls the hooks.
-    with suppress(BaseException):
-        _log.error("%s raised", name_of(hook), exc_info=error)

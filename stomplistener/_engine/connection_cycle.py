@@ -441,7 +441,8 @@ class ConnectionCycle:
         if is_final and subscription.queue is not self._queues()[0]:
             subscription.queue.stop()
         if isinstance(entry.error, BrokerError):
-            self._call(partial(call_all, subscription.hook("on_error"), entry.error.frame))
+            hooks = subscription.hook("on_error")
+            self._call(partial(call_all, hooks, entry.error.frame, report=context.log.error))
 
     def abandon(self) -> None:
         """In the child of a fork: give up the parent's socket without a word. Takes no lock."""

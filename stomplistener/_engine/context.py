@@ -87,6 +87,7 @@ class Context:
             unsettle=self._unsettle,
         )
         self.log = ConnectionLog(config.name, self)
+        listeners.report = self.log.error
         self.length_means_bytes = config.dialect.length_means_bytes(None)
         """Whether the broker in use makes bytes of a text that has a content-length."""
         self.commit_confirms = True

@@ -19,11 +19,12 @@ from typing import Any, Protocol
 
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import ReentrantLock
+from stomplistener._util.loggers import library_logger
 from stomplistener._util.text import printable
 from stomplistener.protocol import Frame
 
-logger = logging.getLogger("stomplistener")
-frame_logger = logging.getLogger("stomplistener.frames")
+logger = library_logger("stomplistener")
+frame_logger = library_logger("stomplistener.frames")
 """Every frame, at DEBUG: switch it on alone, or off while the rest is at DEBUG."""
 
 END_SECONDS = 1.0
@@ -126,15 +127,19 @@ class _Deferred:
 
     def _run(self) -> None:
         while True:
+            self._write()
             with self._lock:
                 if not self._records:
                     self._thread = None
                     return
-                target, record = self._records.popleft()
-            _handle(target, record)
+
+    def _write(self) -> None:
+        with suppress(IndexError):
+            while True:
+                _handle(*self._records.popleft())
 
     def finish(self, seconds: float) -> None:
-        """Let the thread write what waits, within so many seconds."""
+        """Have what waits written, within so many seconds."""
         deadline = Deadline(seconds)
         while (thread := self._thread) is not None and not deadline.expired:
             if thread is threading.current_thread():
@@ -144,6 +149,9 @@ class _Deferred:
                 time.sleep(0.001)
             else:
                 thread.join(deadline.remaining())
+        if thread is None:
+            # A thread could not be had, as at the end of a program from Python 3.12 on.
+            self._write()
 
 
 _deferred = _Deferred()

@@ -243,7 +243,7 @@ class Settlement:
             context.counters.listener_errors += 1
         context.listeners.call("on_listener_error", message, error)
         if message.subscription is not None:
-            call_all(message.subscription.hook("on_listener_error"), message, error)
+            call_all(message.subscription.hook("on_listener_error"), message, error, report=context.log.error)
 
     def _log_error(self, message: Message, error: BaseException, hook: Hook | None, then: str) -> None:
         after = f"; {then}" if then else ""

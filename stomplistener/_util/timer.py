@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import os
 import threading
 import time
@@ -17,8 +16,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stomplistener._util.locks import ReentrantLock
+from stomplistener._util.loggers import library_logger
 
-_log = logging.getLogger(__name__)
+_log = library_logger(__name__)
 
 _LONGEST = 3600.0
 """Seconds of one wait: a broker may ask for a heartbeat in a thousand years, and no platform waits that long."""

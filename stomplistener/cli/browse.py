@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import click
 
 from stomplistener import Connection, Message, ProtocolError
-from stomplistener.browse import browse as browsed
 from stomplistener.cli.forms import Form, form_options
 from stomplistener.cli.queues import CannotDo, idle_option, where_option
 from stomplistener.cli.target import Target, with_target
@@ -53,8 +52,6 @@ def open_browser(
 ) -> Iterator[Message]:
     """The messages of a queue; CannotDo if the broker cannot show them."""
     try:
-        return browsed(
-            connection, queue, selector=where, limit=count, idle=idle, timeout=target.timeout, broker=target.broker
-        )
+        return connection.browse(queue, selector=where, limit=count, idle=idle, timeout=target.timeout)
     except ProtocolError as error:
         raise CannotDo(str(error)) from None

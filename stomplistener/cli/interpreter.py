@@ -11,7 +11,6 @@ from pathlib import Path
 from stomplistener import Connection, Frame, Listener, Message, StompError, Subscription, TimedOut, Transaction
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.pieces import in_pieces
-from stomplistener.browse import browse
 from stomplistener.cli import forms
 from stomplistener.cli.target import Target
 
@@ -147,14 +146,7 @@ class Interpreter(Listener):
         """browse QUEUE [COUNT]: show what waits, take nothing"""
         queue, count = _words(text, self.do_browse, 1, 2)
         self.destinations.add(queue)
-        shown = browse(
-            self._connection,
-            queue,
-            limit=int(count) if count else None,
-            timeout=self.target.timeout,
-            broker=self.target.broker,
-        )
-        for message in shown:
+        for message in self._connection.browse(queue, limit=int(count) if count else None, timeout=self.target.timeout):
             self.write(forms.pretty(message))
 
     def do_ack(self, text: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import suppress
 from pathlib import Path
 
-_log = logging.getLogger("stomplistener.worker")
+from stomplistener._util.loggers import library_logger
+
+_log = library_logger("stomplistener.worker")
 
 FRESH = 5.0
 """Seconds after which a file that should be touched every second counts as left behind."""

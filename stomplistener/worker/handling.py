@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Connection
 from stomplistener.errors import ProtocolError, StompError
 from stomplistener.listener import refuse_unawaited
@@ -21,7 +21,7 @@ from stomplistener.worker.casualties import Casualties, TooManyDeaths
 from stomplistener.worker.declarations import Around, Declaration
 from stomplistener.worker.payload import PayloadError
 
-_log = logging.getLogger("stomplistener.worker")
+_log = library_logger("stomplistener.worker")
 
 ATTEMPTS = "stomplistener-attempts"
 """The header that counts the attempts of a message which the broker keeps between them."""

@@ -13,7 +13,6 @@ A message that nothing identifies fails, since it cannot be known whether it was
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import sqlite3
 import threading
@@ -24,10 +23,11 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from stomplistener._util.loggers import library_logger
 from stomplistener.message import Message
 from stomplistener.policy import TryAgain
 
-_log = logging.getLogger("stomplistener.worker")
+_log = library_logger("stomplistener.worker")
 
 KNOWN = ("outbox-id", "dop-msg-id", "cap-msg-id")
 """Headers that identify a message with ``once=True``: ours, django-outbox-pattern's, and CAP's."""

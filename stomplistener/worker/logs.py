@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from stomplistener._util.loggers import FIELDS
 from stomplistener.message import Message
 
 _handled: ContextVar[Message | None] = ContextVar("stomplistener-message", default=None)
@@ -48,8 +49,13 @@ class JSONFormatter(logging.Formatter):
             line |= {"destination": message.destination, "message_id": message.id}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        line |= {key: value for key, value in vars(record).items() if key not in _OWN}
+        line |= {key: value for key, value in vars(record).items() if key not in _OWN and not _is_of_none(key, value)}
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _is_of_none(key: str, value: object) -> bool:
+    """Whether this only says that the record is of no connection, or of no broker."""
+    return key in FIELDS and value == ""
 
 
 def configure(form: str, level: str = "INFO") -> None:

@@ -5,11 +5,12 @@ The protocol is that of ``sd_notify(3)``: datagrams to the socket in ``NOTIFY_SO
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 
-_log = logging.getLogger("stomplistener.worker")
+from stomplistener._util.loggers import library_logger
+
+_log = library_logger("stomplistener.worker")
 
 
 class Notifier:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import signal
 import threading
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Connection
 from stomplistener.errors import StompError
 from stomplistener.worker import signals, stacks
@@ -31,7 +31,7 @@ from stomplistener.worker.supervisor import Supervisor
 from stomplistener.worker.time_limits import TimeLimits
 from stomplistener.worker.tracing import Tracing
 
-_log = logging.getLogger("stomplistener.worker")
+_log = library_logger("stomplistener.worker")
 
 TICK = 1.0
 """Seconds between two looks at the connections."""
@@ -244,7 +244,8 @@ class Process:
         self._has_listened = True
         for declaration in self._application.declarations:
             name = declaration.connection
-            extra = {"connection": name, "server": running.connections[name].session.server}
+            session = running.connections[name].session
+            extra = {"connection": name, "broker": session.broker or "", "server": session.server}
             _log.info("listening to %s on %s", declaration.destination, name, extra=extra)
 
     def _touch(self) -> None:

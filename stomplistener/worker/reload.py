@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from stomplistener._util.loggers import library_logger
 from stomplistener.worker.extras import needed_for
 from stomplistener.worker.options import RunOptions
 
-_log = logging.getLogger("stomplistener.worker")
+_log = library_logger("stomplistener.worker")
 
 
 class Watcher:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.loggers import library_logger
 from stomplistener.brokers import IfPossible
 from stomplistener.connection import Connection
 from stomplistener.errors import NotConnected, StompError
@@ -25,7 +25,7 @@ The workers of a broker that was restarted lost their connections at the same in
 same instant.
 """
 
-_log = logging.getLogger("stomplistener.worker")
+_log = library_logger("stomplistener.worker")
 
 
 class StopRequest:

@@ -9,7 +9,6 @@ a Ctrl-C on the terminal reaches them once, through the supervisor, and does not
 from __future__ import annotations
 
 import collections
-import logging
 import os
 import queue
 import signal
@@ -24,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.loggers import library_logger
 from stomplistener.errors import StompError
 from stomplistener.worker import signals, stacks
 from stomplistener.worker.alive import AliveFile
@@ -37,7 +37,7 @@ from stomplistener.worker.options import RunOptions
 from stomplistener.worker.reload import Watcher
 from stomplistener.worker.slots import DUMP, Slot
 
-_log = logging.getLogger("stomplistener.worker")
+_log = library_logger("stomplistener.worker")
 
 TICK = 1.0
 QUICK_TICK = 0.1

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
+from stomplistener._util.loggers import library_logger
 from stomplistener.worker import stacks
 from stomplistener.worker.handling import Task, Tasks
 
-_log = logging.getLogger("stomplistener.worker")
+_log = library_logger("stomplistener.worker")
 
 
 class TimeLimits:

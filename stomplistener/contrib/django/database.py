@@ -6,7 +6,6 @@ lost is no verdict on its message: the thread waits until the database answers a
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +14,12 @@ from django.db import close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import Error
 
+from stomplistener._util.loggers import library_logger
 from stomplistener.message import Message
 from stomplistener.worker import Application, TryAgain
 from stomplistener.worker.backoff import BackOff
 
-_log = logging.getLogger("stomplistener.django")
+_log = library_logger("stomplistener.django")
 
 MOST_LOSSES = 10
 """How often a message may lose its connection before that counts as its own fault: some make the server hang up."""

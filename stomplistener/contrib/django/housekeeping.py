@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 
 from django.db import Error, connections
 
-_log = logging.getLogger("stomplistener.django")
+from stomplistener._util.loggers import library_logger
+
+_log = library_logger("stomplistener.django")
 
 PURGE_EVERY = 600.0
 """Seconds between two looks for old rows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from django.db import Error, connections
 from django.db.models import Count, Min, Q
 from django.utils import timezone
 
+from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Connection
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.django.outbox import State
@@ -21,7 +21,7 @@ from stomplistener.worker.extras import needed_for
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-_log = logging.getLogger("stomplistener.django")
+_log = library_logger("stomplistener.django")
 
 PREFIX = "stomplistener_outbox_"
 

@@ -16,7 +16,6 @@ close the connection, and the others need some time between.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -28,6 +27,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, close_old_connections, connection
 from django.db.models import F
 from django.utils import timezone
 
+from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Connection
 from stomplistener.contrib.django.claims import Claims
 from stomplistener.contrib.django.conf import OutboxSettings
@@ -41,7 +41,7 @@ from stomplistener.worker.alive import AliveFile
 from stomplistener.worker.application import DEFAULT
 from stomplistener.worker.backoff import BackOff
 
-_log = logging.getLogger("stomplistener.django")
+_log = library_logger("stomplistener.django")
 
 LANES = 2
 TICK = 1.0

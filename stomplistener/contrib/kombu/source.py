@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import collections
-import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Connection
 from stomplistener.errors import StompError
 from stomplistener.message import Message
 from stomplistener.subscription import Consumer, Subscription
 
-_log = logging.getLogger("stomplistener.kombu")
+_log = library_logger("stomplistener.kombu")
 
 MAILBOX_MESSAGES = 10_000
 """How many broadcasts a process keeps that does not read them; then the oldest are dropped."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Body, Connection, StrHeaders
 from stomplistener.contrib.loops.framework import Gate, Loop, in_thread
 from stomplistener.errors import StompError, TimedOut
@@ -21,7 +21,7 @@ from stomplistener.transaction import Transaction
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+_log = library_logger(__name__)
 
 
 class LoopConnection:

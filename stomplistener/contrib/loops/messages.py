@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from stomplistener._util.loggers import library_logger
 from stomplistener.contrib.loops.connection import LoopConnection
 from stomplistener.contrib.loops.framework import Gate, in_thread
 from stomplistener.errors import StompError
@@ -14,7 +14,7 @@ from stomplistener.message import Message
 from stomplistener.options import DEFAULT
 from stomplistener.subscription import Consumer
 
-_log = logging.getLogger(__name__)
+_log = library_logger(__name__)
 
 
 class LoopMessages:

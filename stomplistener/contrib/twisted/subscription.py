@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.python.failure import Failure
 
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.loggers import library_logger
 from stomplistener.contrib.loops import Gate, LoopConnection, LoopMessages
 from stomplistener.message import Message
 from stomplistener.options import DEFAULT
 
-_log = logging.getLogger(__name__)
+_log = library_logger(__name__)
 
 
 class TwistedSubscription:

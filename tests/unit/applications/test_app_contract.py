@@ -227,6 +227,32 @@ def test_each_loss_and_each_return_is_logged_once(broker: Broker, caplog: pytest
         assert sorted(levels) == ["INFO", "WARNING"], levels
 
 
+def test_each_record_names_its_connection_and_its_broker(caplog: pytest.LogCaptureFixture) -> None:
+    """Also what a hook raised, an option without effect and a browser without an end, which are logged elsewhere."""
+    caplog.set_level("DEBUG", "stomplistener")
+    with Broker(server_name="ActiveMQ/5.18.3") as broker:
+        for number in range(400):
+            broker.publish(QUEUE, str(number))
+        uri = f"{failover(broker.uri)}&nested.trace=true"
+        with Connection(uri, name="shop", timeout=SOON) as connection:
+            raiser = Raiser(lambda: ValueError("from a hook"))
+            connection.add_listener(type("Hook", (), {"on_send": raiser})())
+            connection.send("/queue/b", "x", confirm=True)
+            eventually(lambda: raiser.is_spent, "the hook")
+            assert len(list(connection.browse(QUEUE))) == 400
+            with connection.consume("/queue/b", notify=Raiser(lambda: ValueError("told"))) as consumer:
+                assert consumer.receive(SOON) is not None
+        records = [record for record in caplog.records if record.name.startswith("stomplistener")]
+        for record in records:
+            assert record.connection == "shop", record.getMessage()  # type: ignore[attr-defined]
+            assert record.getMessage().startswith("shop: "), record.getMessage()
+        named = {record.getMessage(): record.broker for record in records}  # type: ignore[attr-defined]
+        for words in ("Raiser", "maxBrowsePageSize"):
+            found = [broker_name for text, broker_name in named.items() if words in text]
+            assert set(found) == {f"tcp://127.0.0.1:{broker.port}"}, words
+        assert any("has no effect" in text for text in named)
+
+
 # Subscribing.
 
 

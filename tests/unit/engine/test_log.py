@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from engine_support import Running, wait_until
 
+import stomplistener
 from stomplistener import Frame
 from stomplistener._engine.log import ConnectionLog, flush, frame_logger, logger
+from stomplistener._util.loggers import library_logger
 
 
 class Where:
@@ -60,6 +64,22 @@ def test_a_record_names_connection_and_broker(handler: Handler) -> None:
     assert (record.connection, record.broker) == ("orders", "tcp://a:1")  # type: ignore[attr-defined]
 
 
+def test_a_record_of_no_connection_has_the_same_attributes(handler: Handler) -> None:
+    """A formatter with ``%(broker)s`` holds for each record of the library."""
+    library_logger("stomplistener").warning("of nothing")
+    library_logger("stomplistener").warning("of one", extra={"connection": "orders", "broker": "tcp://b:1"})
+    assert [(record.connection, record.broker) for record in handler.records] == [("", ""), ("orders", "tcp://b:1")]  # type: ignore[attr-defined]
+
+
+def test_each_logger_of_the_library_is_such_a_one() -> None:
+    package = Path(stomplistener.__file__).parent
+    for file in package.rglob("*.py"):
+        # stomp.py's programs expect loggers without more than its own.
+        if "compat" not in file.parts and file.name != "loggers.py":
+            made = re.findall(r"^\w+ = (?:logging\.)?getLogger\(", file.read_text(), re.MULTILINE)
+            assert not made, f"{file}: use library_logger()"
+
+
 def test_levels(handler: Handler) -> None:
     log.warning("w")
     log.error("e", exc_info=ValueError("x"))
@@ -82,6 +102,19 @@ def test_a_flush_waits_for_a_thread_that_is_about_to_start(handler: Handler, mon
     assert is_starting.wait(10)
     assert [record.getMessage() for record in handler.records] == ["orders: just now"]
     logging_thread.result()
+
+
+def test_what_is_logged_when_no_thread_can_be_had_is_written_at_the_end(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Python 3.12 on no thread starts any more when a program ends."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    log.warning("the last words")
+    assert [record.getMessage() for record in handler.records] == ["orders: the last words"]
 
 
 def test_what_a_handler_raises(handler: Handler) -> None:

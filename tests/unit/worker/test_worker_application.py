@@ -14,6 +14,7 @@ import pytest
 
 from stomplistener import Backoff, BrokerError, Connection, InvalidURI, Message
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.loggers import library_logger
 from stomplistener.testing import Broker
 from stomplistener.worker import Application, Exit, RunOptions, TryAgain, execute
 from stomplistener.worker.backoff import BackOff
@@ -283,6 +284,22 @@ def test_log_records_are_json_and_tell_of_the_message(broker: Broker) -> None:
     assert line["destination"] == "/queue/a"
     assert line["message_id"]
     assert "ValueError: é\nline" in line["exception"]
+
+
+def test_a_json_line_of_no_connection_names_none() -> None:
+    lines: list[dict[str, str]] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(json.loads(JSONFormatter().format(record)))
+
+    log = library_logger("stomplistener.test")
+    log.addHandler(Keep())
+    log.error("of none")
+    log.error("of one", extra={"connection": "default", "broker": "tcp://a:1"})
+    none, one = lines
+    assert not {"connection", "broker"} & set(none)
+    assert (one["connection"], one["broker"]) == ("default", "tcp://a:1")
 
 
 def test_the_back_off_doubles_and_forgets() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 
+from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Connection
 from stomplistener.contrib.django.conf import stomp_settings
 from stomplistener.contrib.django.inbox import purge_inbox
@@ -25,7 +25,7 @@ from stomplistener.worker.application import DEFAULT
 from stomplistener.worker.command import with_log_options
 from stomplistener.worker.exits import exit_of
 
-_log = logging.getLogger("stomplistener.django")
+_log = library_logger("stomplistener.django")
 
 
 @click.command("stomp_outbox")
