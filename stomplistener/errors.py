@@ -44,6 +44,7 @@ class ProtocolError(StompError):
     """A frame breaks the STOMP specification or a limit.
 
     Attributes:
+        offence: what is broken, without the bytes, so that the same offence of two frames can be told from another.
         frame: the frame, if the bytes could be read as one.
         data: the offending bytes, shortened.
         frames: the good frames that came before the bad bytes in the same chunk.
@@ -51,6 +52,7 @@ class ProtocolError(StompError):
 
     def __init__(self, message: str, *, frame: Frame | None = None, data: bytes | None = None) -> None:
         super().__init__(message if data is None else f"{message}: {shorten(data)}")
+        self.offence = message
         self.frame = frame
         self.data = None if data is None else data[:SHOWN_BYTES]
         self.frames: list[Frame] = []

@@ -22,7 +22,7 @@ from stomplistener.transport import Interrupt, Transport
 Failure = tuple[str, Exception]
 
 OFFENCES_IN_A_ROW = 3
-"""Connections in a row that ended by the same offence against the protocol before it is reported as an ERROR."""
+"""Connections in a row that end by the same offence against the protocol before it is reported as an ERROR."""
 
 _PROVEN = float("inf")
 
@@ -141,6 +141,9 @@ class Reconnector:
                 # That of an old life says nothing about the present one.
                 return failed
             context.last_error = failed
+            if isinstance(failed, ProtocolError):
+                # A bad message that is delivered again arrives before the connection is ready.
+                self._offences.note(failed)
             is_final = self._cycle.rejections == rejections
             if not (is_final and attempt.warn):
                 # Otherwise the warning at the end of the pass, or connect()'s exception, says the same.
@@ -201,21 +204,21 @@ class Offences:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._text = ""
+        self._offence = ""
         self._count = 0
         self._reported = 0.0
 
     def note(self, error: Exception | None) -> bool:
         """Note why a connection ended; whether it ended so several times in a row."""
-        text = str(error) if isinstance(error, ProtocolError) else ""
-        self._count = self._count + 1 if text and text == self._text else int(bool(text))
-        self._text = text
+        offence = error.offence if isinstance(error, ProtocolError) else ""
+        self._count = self._count + 1 if offence and offence == self._offence else int(bool(offence))
+        self._offence = offence
         if self._count < OFFENCES_IN_A_ROW:
             return False
         now = time.monotonic()
         if self._count == OFFENCES_IN_A_ROW or now - self._reported >= REPORT_SECONDS:
             self._reported = now
-            self._context.log.error("%d connections in a row ended by the same offence: %s", self._count, text)
+            self._context.log.error("%d connections in a row ended by the same offence: %s", self._count, error)
         return True
 
 

@@ -31,6 +31,7 @@ from stomplistener import (
     Connection,
     ConnectionState,
     InvalidURI,
+    Limits,
     Message,
     NotConnected,
     StompError,
@@ -500,6 +501,25 @@ def test_an_attempt_is_told_once_whether_its_pass_is_warned_of_or_not(
         reconnected(connection)
     refused = [record.levelname for record in caplog.records if "Connection refused" in record.getMessage()]
     assert refused[:3] == ["WARNING", "INFO", "WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "limits"),
+    [({}, Limits(max_body=100)), ({str(number): "x" for number in range(50)}, Limits(max_headers=40))],
+    ids=["max_body", "max_headers"],
+)
+def test_a_message_that_breaks_a_limit_on_each_connection_is_one_error_with_the_number(
+    broker: Broker, caplog: pytest.LogCaptureFixture, headers: dict[str, str], limits: Limits
+) -> None:
+    """It comes again behind the replayed SUBSCRIBE, so that most connections end before they are ready."""
+    caplog.set_level(logging.ERROR, "stomplistener")
+    with Connection(failover(broker.uri), limits=limits) as connection:
+        connection.subscribe(QUEUE, print, ack="client-individual")
+        broker.publish(QUEUE, bytes(1000), headers)
+        eventually(lambda: len(broker.frames(command="CONNECT")) > 6, "connections that end alike")
+        connection.close()
+    [told] = caplog.messages
+    assert "3 connections in a row ended by the same offence: a frame exceeds Limits." in told
 
 
 def test_a_message_whose_connection_is_lost_is_not_told_to_be_rejected(
