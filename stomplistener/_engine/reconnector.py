@@ -62,6 +62,7 @@ class Reconnector:
         self._give_up = give_up
         self._offences = Offences(context)
         self._took_over = False
+        self._untold: list[Failure] = []
 
     def first(self) -> Transport | None:
         """The first connection; None when it failed for good or was called off."""
@@ -92,6 +93,7 @@ class Reconnector:
         for number, attempt in enumerate(attempts, 1):
             if attempt.pass_number != passes:
                 passes, failures = attempt.pass_number, []
+                self._untold.clear()
                 if not self._begin_pass(attempt, starting):
                     return None
             failed = self._try(attempt, number)
@@ -103,14 +105,25 @@ class Reconnector:
             if self._is_over():
                 return None
             failures.append((str(attempt.broker), failed))
-            if attempt.is_last_of_pass:
-                if attempt.warn and not self._is_final(passes, starting, failures):
+            self._untold.append(failures[-1])
+            if not attempt.is_last_of_pass:
+                continue
+            if not self._is_final(passes, starting, failures):
+                if attempt.warn:
                     warned = True
                     self._context.log.warning("not connected, pass %d failed: %s", passes, describe(failures))
-                if starting and refused_by_all(failures):
-                    break
+                else:
+                    self._tell()
+            if starting and refused_by_all(failures):
+                break
         self._fail(failures, passes, starting)
         return None
+
+    def _tell(self) -> None:
+        """Log the failures of a pass that neither a warning nor an exception tells of."""
+        for broker, error in self._untold:
+            self._context.log.info("%s: %s", broker, error)
+        self._untold.clear()
 
     def _is_final(self, passes: int, starting: bool, failures: Sequence[Failure]) -> bool:
         """Whether connect() raises what the warning would say."""
@@ -145,11 +158,9 @@ class Reconnector:
                 # A bad message that is delivered again arrives before the connection is ready.
                 self._offences.note(failed)
             is_final = self._cycle.rejections == rejections
-            if not (is_final and attempt.warn):
-                # Otherwise the warning at the end of the pass, or connect()'s exception, says the same.
-                context.log.info("%s: %s", broker, failed)
             if is_final:
                 return failed
+            context.log.info("%s: %s", broker, failed)
 
     def _attempt(self, broker: Broker, number: int) -> Transport:
         cycle = self._cycle
@@ -168,6 +179,7 @@ class Reconnector:
 
     def _begin(self, logged_in: LoggedIn, deadline: Deadline) -> Transport:
         transport = logged_in.transport
+        self._tell()
         self._interrupt.step = "the receipts of the subscriptions"
         try:
             # An end of this life breaks a replay that hangs, as it breaks a connect.

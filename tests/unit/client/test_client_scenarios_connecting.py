@@ -503,6 +503,47 @@ def test_an_attempt_is_told_once_whether_its_pass_is_warned_of_or_not(
     assert refused[:3] == ["WARNING", "INFO", "WARNING"]
 
 
+TWO = "tcp://127.0.0.1:1,tcp://127.0.0.1:2"
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("tcp://127.0.0.1:1", []),
+        (f"failover:({TWO})?startupMaxReconnectAttempts=0", []),
+        (f"failover:({TWO})?maxReconnectAttempts=2&{QUICK}", ["WARNING"]),
+        (f"failover:({TWO})?maxReconnectAttempts=2&{QUICK}&warnAfterReconnectAttempts=-1", ["INFO", "INFO"]),
+    ],
+    ids=["one broker", "two", "two passes", "without warnings"],
+)
+def test_a_first_connect_that_fails_is_told_by_its_exception_and_not_by_the_log(
+    uri: str, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of several passes the last one is told by the exception, and the log tells those before."""
+    caplog.set_level(logging.INFO, "stomplistener")
+    with pytest.raises(ConnectFailed, match="Connection refused"):
+        Connection(uri).connect(timeout=10)
+    assert [record.levelname for record in caplog.records] == told
+
+
+def test_a_refused_login_is_told_by_its_exception_and_not_by_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stomplistener")
+    with Broker(login="joe", passcode="s3cret") as broker:
+        for uri in (f"tcp://127.0.0.1:{broker.port}", f"failover:(tcp://127.0.0.1:{broker.port},tcp://127.0.0.1:1)"):
+            with pytest.raises(ConnectFailed, match="refused the login"):
+                Connection(uri, "joe", "wrong").connect(timeout=10)
+    assert caplog.messages == []
+
+
+def test_a_broker_that_is_skipped_is_told(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stomplistener")
+    with Connection(failover("tcp://127.0.0.1:1", broker.uri)):
+        pass
+    first, second = caplog.messages[:2]
+    assert "tcp://127.0.0.1:1: cannot connect" in first
+    assert "connected to" in second
+
+
 @pytest.mark.parametrize(
     ("headers", "limits"),
     [({}, Limits(max_body=100)), ({str(number): "x" for number in range(50)}, Limits(max_headers=40))],

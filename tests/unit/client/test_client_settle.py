@@ -46,6 +46,36 @@ def test_acknowledged_when_the_listener_returns_and_rejected_when_it_raises(
     assert Counter(commands(broker.frames())) == Counter(CONNECT=1, SUBSCRIBE=1, ACK=2, NACK=5)
 
 
+@pytest.mark.parametrize(
+    ("destination", "then"), [(ERRORS, f"it goes to {ERRORS}"), (None, "it is rejected")], ids=["forwarded", "rejected"]
+)
+def test_a_retry_is_a_warning_with_its_number_and_the_last_one_an_error_that_says_where_the_message_went(
+    broker: Broker, connection: Connection, caplog: pytest.LogCaptureFixture, destination: str | None, then: str
+) -> None:
+    caplog.set_level(logging.INFO, "stomplistener")
+
+    def fail(_message: Message) -> None:
+        raise LookupError("no such item")
+
+    connection.subscribe(
+        QUEUE, fail, settle=True, retries=2, retry_delay=0.01, error_destination=destination, confirm=True
+    )
+    caplog.clear()
+    broker.publish(QUEUE, "a-secret-body")
+    eventually(lambda: any(record.levelname == "ERROR" for record in caplog.records), "the end of the retries")
+    second, third, last = caplog.records[:3]
+    assert [each.levelname for each in (second, third, last)] == ["WARNING", "WARNING", "ERROR"]
+    for record, attempt in ((second, "attempt 2 of 3"), (third, "attempt 3 of 3")):
+        assert attempt in record.getMessage()
+        assert "fail raised LookupError: no such item" in record.getMessage()
+        assert record.exc_info is None
+    assert "attempt 3 of 3 failed" in last.getMessage()
+    assert last.getMessage().endswith(then)
+    assert last.exc_info is not None
+    assert last.exc_info[0] is LookupError
+    assert "a-secret-body" not in caplog.text
+
+
 def test_what_the_listener_settled_itself_is_left_alone(broker: Broker, connection: Connection) -> None:
     def itself(message: Message) -> None:
         assert message.nack() if message.text == "nack" else message.ack()
