@@ -21,6 +21,7 @@ from stomplistener._engine.context import Context
 from stomplistener._engine.engine import Engine, live_engines
 from stomplistener._engine.life import Life
 from stomplistener._util import arguments
+from stomplistener._util.callables import refuse_unrun
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.fork import ADVICE
 from stomplistener.backoff import Backoff
@@ -409,6 +410,7 @@ class Connection:
         waits = arguments.seconds("timeout", timeout) if timeout is not DEFAULT else timeout
         if call_in is not None and not callable(call_in):
             raise TypeError(f"call_in must be a callable that takes a function, not {type(call_in).__name__}")
+        refuse_unrun(call_in)
         if ordered_by is not None and not arguments.text("ordered_by", ordered_by):
             raise ValueError("ordered_by must be the name of a header, not empty")
         queue = engine.subscription_queue(f"{self._config.name}-worker-{next(_numbers)}", count, ordered_by, call_in)
@@ -460,6 +462,7 @@ class Connection:
         waits = arguments.seconds("timeout", timeout) if timeout is not DEFAULT else timeout
         mode = asked.get("ack", ack)
         self._config.check_ack(mode, settle=False)
+        refuse_unrun(notify)
         engine = self._engine
         notified = partial(call_all, (notify,), report=engine.context.log.error) if notify is not None else None
         subscription = Subscription(engine, engine.new_queue(f"{self._config.name}-consumer", 0, notified))

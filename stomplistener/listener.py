@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import MethodType
 from typing import Any
 
 from stomplistener._util.arguments import did_you_mean
+from stomplistener._util.callables import code_flags, name_of, refuse_unawaited, refuse_unrun
 from stomplistener._util.locks import ReentrantLock
 from stomplistener.message import Message
 from stomplistener.protocol.frame import Frame
@@ -85,9 +85,6 @@ AnyListener = object
 """A Listener, an object with some of its methods, or a callable that takes a Message."""
 
 _ARGUMENTS = {name: getattr(Listener, name).__code__.co_argcount - 1 for name in HOOKS}
-_ASYNC = 0x80 | 0x100 | 0x200
-_GENERATOR = 0x20
-"""Flags of code objects: coroutines, awaitable generators, asynchronous generators; plain generators."""
 
 
 def hooks_of(listener: AnyListener) -> dict[str, Hook]:
@@ -134,15 +131,8 @@ def _hint_for_camel_case(listener: AnyListener) -> str:
 
 
 def _refuse_unfit(name: str, hook: Hook) -> None:
-    flags = code_flags(hook)
-    if flags & _ASYNC:
-        raise TypeError(
-            f"{name_of(hook)} is asynchronous and nobody would await it: see stomplistener.contrib.asyncio, or call "
-            "asyncio.run_coroutine_threadsafe() in a plain function"
-        )
-    if flags & _GENERATOR:
-        raise TypeError(f"{name_of(hook)} is a generator, whose body would never run: leave out its yield")
-    if not flags:
+    refuse_unrun(hook)
+    if not code_flags(hook):
         # Written in C. To read its signature Python parses a text, which threads must not do at the same time: up to
         # 3.12 one of them gets a SystemError (CPython issue 106905).
         return
@@ -160,39 +150,6 @@ def _refuse_unfit(name: str, hook: Hook) -> None:
             f"{name_of(hook)}{signature} cannot be called as {name}{wanted.partition(' ->')[0]}; listeners written as "
             "(headers, body) work with stomplistener.compat.stomp"
         ) from None
-
-
-def code_flags(hook: Any) -> int:
-    """Of the Python code that a hook runs; 0 where it is written in C."""
-    while True:
-        if isinstance(hook, partial):
-            hook = hook.func
-        elif hasattr(hook, "__wrapped__"):
-            hook = hook.__wrapped__
-        else:
-            break
-    called = getattr(type(hook), "__call__", None)  # noqa: B004  # its code is wanted, inherited or not
-    for candidate in (hook, getattr(hook, "__func__", None), called):
-        flags = getattr(getattr(candidate, "__code__", None), "co_flags", None)
-        if isinstance(flags, int):  # a mock of a function has code that is a mock
-            return flags
-    return 0
-
-
-def refuse_unawaited(hook: Hook, returned: object) -> None:
-    """Raise TypeError if what a listener returned would have to be awaited or iterated to do anything."""
-    if hasattr(returned, "__await__") or (hasattr(returned, "send") and hasattr(returned, "throw")):
-        close = getattr(returned, "close", None)
-        if callable(close):
-            close()
-        raise TypeError(f"{name_of(hook)} returned {type(returned).__name__}, which nobody awaits or iterates")
-
-
-def name_of(hook: Any) -> str:
-    """The name of a function or method, for texts."""
-    while isinstance(hook, partial):
-        hook = hook.func
-    return str(getattr(hook, "__qualname__", None) or repr(hook))
 
 
 def is_same(one: AnyListener, other: AnyListener) -> bool:
@@ -281,7 +238,8 @@ def call_all(hooks: tuple[Hook, ...], *args: object, report: Report) -> None:
     interrupt: KeyboardInterrupt | None = None
     for hook in hooks:
         try:
-            hook(*args)
+            if (returned := hook(*args)) is not None:
+                refuse_unawaited(hook, returned)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 interrupt = error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from stomplistener._util import arguments
+from stomplistener._util.callables import refuse_unrun
 from stomplistener._util.masking import secrets_in
 from stomplistener._util.record import Record
 from stomplistener.brokers import Dialect
@@ -209,10 +210,10 @@ class Config(Record):
 def _check_callables(before_connect: Any, transport: Any) -> None:
     if before_connect is not None and not callable(before_connect):
         raise TypeError(f"before_connect must be callable, not {before_connect!r}")
-    if before_connect is not None and getattr(getattr(before_connect, "__code__", None), "co_flags", 0) & 0x80:
-        raise TypeError("before_connect is a coroutine function, which nobody would await: give a plain function")
     if not callable(transport):
         raise TypeError(f"transport must be callable, not {transport!r}")
+    for function in (before_connect, transport):
+        refuse_unrun(function)
 
 
 def _check_tls(uri: BrokerURI, context: object) -> None:

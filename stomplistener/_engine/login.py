@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from stomplistener._engine.frame_pace import FramePace
 from stomplistener._engine.log import ConnectionLog
+from stomplistener._util.callables import refuse_unawaited
 from stomplistener._util.deadline import Deadline
 from stomplistener.brokers import host_to_try, refusal_hint
 from stomplistener.errors import BrokerError, ConnectFailed, ProtocolError, StompError, TimedOut
@@ -109,7 +110,8 @@ def _options(config: Config, broker: Broker, number: int) -> ConnectOptions:
     options = config.connect_options(broker, number)
     if config.before_connect is not None:
         try:
-            config.before_connect(options)
+            if (returned := config.before_connect(options)) is not None:
+                refuse_unawaited(config.before_connect, returned)
         except (OSError, StompError, ValueError):
             raise
         except BaseException as error:

@@ -18,11 +18,12 @@ from stomplistener._engine.deliveries import Deliveries
 from stomplistener._engine.dispatch_queue import Batch, DispatchQueue, Event, Item
 from stomplistener._engine.flow_control import FlowControl
 from stomplistener._engine.held_queue import HeldQueue, SubscriptionQueue
+from stomplistener._util.callables import name_of, refuse_unawaited
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import Changes
 from stomplistener._util.timer import Entry, timer
 from stomplistener.errors import StompError
-from stomplistener.listener import Hook, call_all, name_of, refuse_unawaited
+from stomplistener.listener import Hook, call_all
 from stomplistener.message import Message
 from stomplistener.policy import SettlePolicy, TryAgain, Verdict
 from stomplistener.states import ConnectionState, MessageState, SettlementState

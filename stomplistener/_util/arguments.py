@@ -47,7 +47,8 @@ def headers(value: Any, what: str = "headers") -> dict[str, str]:
         where = "" if what == "headers" else f" in {what}"
         name = text(f"header name{where}", name)
         if not isinstance(content, str):
-            raise TypeError(f"header {name!r}{where} must be a str, not {_kind(content)}")
+            hint = "; leave it out" if content is None else ""
+            raise TypeError(f"header {name!r}{where} must be a str, not {_kind(content)}{hint}")
         checked[name] = text("header", content)
     return checked
 

@@ -204,7 +204,10 @@ def as_bytes(body: object) -> bytes:
         kind = type(body).__name__
     if isinstance(body, str):
         raise TypeError("the body of a Frame must be bytes, not str: encode() it")
-    raise TypeError(f"body must be bytes or str, not {kind}: json.dumps() it, or use json=")
+    if body is None:
+        raise TypeError('body must be bytes or str, not None: give b"" for an empty one')
+    advice = f"write str({body!r})" if isinstance(body, (int, float)) else "json.dumps() it"
+    raise TypeError(f"body must be bytes or str, not {kind}: {advice}, or use json=")
 
 
 HEARTBEAT: Final = Frame("")

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
+from stomplistener._util import arguments
 from stomplistener.message import Message
 from stomplistener.options import SendOptions, json_body
 from stomplistener.protocol import Frame, TransactionEntry
+from stomplistener.protocol.frame import as_bytes
 from stomplistener.states import MessageState
 
 _numbers = count(1)
@@ -72,7 +74,10 @@ class _Recorder:
             body, own = json_body(options["json"]), {"content-type": "application/json"}
         if (content_type := options.get("content_type")) is not None:
             own["content-type"] = content_type
-        self._replies.append((body, {**own, **(headers or {})}))
+        if not isinstance(body, str):
+            # A test must not pass with what a connection would refuse.
+            as_bytes(body)
+        self._replies.append((body, {**own, **arguments.headers(headers)}))
 
 
 def message(

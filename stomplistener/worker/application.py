@@ -49,6 +49,7 @@ def uri_variable(connection: str) -> str:
 
 
 def _check(
+    destination: object,
     ack: str,
     settle: bool | None,
     retries: int,
@@ -60,6 +61,9 @@ def _check(
 
     Others are refused by ``Connection.subscribe``.
     """
+    if callable(destination):
+        raise TypeError('listener needs a destination: write @app.listener("/queue/orders")')
+    arguments.text("destination", destination)
     settle = ack == "client-individual" if settle is None else settle
     if not settle and (retries or error_destination is not None):
         raise ValueError("retries and error_destination belong to settle=True")
@@ -190,7 +194,7 @@ class Application:
             TypeError: the function is a coroutine, or cannot be called with a message.
             ValueError: the arguments do not fit together; at the latest when the application starts.
         """
-        settle = _check(ack, settle, retries, error_destination, retry_by, time_limit)
+        settle = _check(destination, ack, settle, retries, error_destination, retry_by, time_limit)
         options: dict[str, Any] = {
             "ack": ack,
             "settle": settle,

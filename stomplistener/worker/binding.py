@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from stomplistener.listener import name_of
+from stomplistener._util.callables import name_of, refuse_unrun
 from stomplistener.message import Message
 from stomplistener.protocol import Headers
 from stomplistener.worker.codecs import Codecs
@@ -81,8 +81,7 @@ class Binding:
         return self._handler(first(message), **arguments)
 
     def _bind(self) -> None:
-        if inspect.iscoroutinefunction(self._handler):
-            raise TypeError(f"{name_of(self._handler)} is a coroutine: handlers are functions, run in threads")
+        refuse_unrun(self._handler)
         try:
             parameters = list(inspect.signature(self._handler).parameters.values())
         except (TypeError, ValueError):

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from stomplistener._util.callables import refuse_unawaited
 from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Connection
 from stomplistener.errors import ProtocolError, StompError
-from stomplistener.listener import refuse_unawaited
 from stomplistener.message import OF_A_DELIVERY, OF_A_DUPLICATE, Message
 from stomplistener.policy import SettlePolicy, TryAgain, Verdict
 from stomplistener.states import MessageState

@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from stomplistener._util.callables import code_flags
 from stomplistener.compat.stomp import log
 from stomplistener.compat.stomp.listener import ConnectionListener
 from stomplistener.compat.stomp.utils import Frame
-from stomplistener.listener import code_flags
 
 # The hooks that get a frame.
 _WITH_A_FRAME = ("connected", "before_message", "message", "receipt", "error", "receiver_loop_completed", "send")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from client_support import eventually
 
-from stomplistener import BrokerError, ConnectFailed, Connection, Limits, ProtocolError, TimedOut
+from stomplistener import BrokerError, ConnectFailed, Connection, Limits, Listener, ProtocolError, TimedOut
 from stomplistener.protocol import Decoder, Frame, encode
-from stomplistener.testing import Broker, Inbox
+from stomplistener.testing import Broker, Inbox, message
+from stomplistener.worker import Application
 
 
 @pytest.mark.parametrize("versions", [("1.0",), ("1.1",), ("1.2",)])
@@ -20,11 +25,103 @@ def test_acknowledging_in_ack_mode_auto(broker: Broker, inbox: Inbox, call: str,
     with Connection(broker.uri, versions=versions) as connection:
         connection.subscribe("/queue/a", inbox, confirm=True)
         broker.publish("/queue/a", "x")
-        message = inbox.expect(1)[0]
+        received = inbox.expect(1)[0]
         with pytest.raises(ProtocolError, match=r"/queue/a has ack mode auto.*ack='client-individual'.*settle=True"):
-            getattr(message, call)()
+            getattr(received, call)()
         connection.send("/queue/a", "the connection is as before", confirm=True)
         assert call.upper() not in [frame.command for frame in broker.frames()]
+
+
+@pytest.mark.parametrize(
+    ("body", "advice"),
+    [
+        ({"a": 1}, "not dict: json.dumps() it, or use json="),
+        (None, 'not None: give b"" for an empty one'),
+        (7, "not int: write str(7), or use json="),
+    ],
+)
+def test_a_body_that_is_none(broker: Broker, body: Any, advice: str) -> None:
+    with Connection(broker.uri) as connection, connection.transaction() as transaction:
+        recorded = message("x", {"reply-to": "/queue/b"})
+        for send in (
+            lambda: connection.send("/queue/a", body),
+            lambda: connection.send_async("/queue/a", body),
+            lambda: transaction.send("/queue/a", body),
+            lambda: connection.request("/queue/a", body),
+            # What a connection would refuse must not pass a test.
+            lambda: recorded.reply(body),
+        ):
+            with pytest.raises(TypeError, match=re.escape(advice)):
+                send()
+        assert not broker.frames(command="SEND")
+
+
+def test_a_header_that_is_none(broker: Broker) -> None:
+    headers: Any = {"kind": None}
+    with Connection(broker.uri) as connection:
+        for call in (
+            lambda: connection.send("/queue/a", "x", headers),
+            lambda: connection.subscribe("/queue/a", print, headers=headers),
+            lambda: Connection(broker.uri, headers=headers),
+            lambda: message("x", {"reply-to": "/queue/b"}).reply("x", headers),
+        ):
+            with pytest.raises(TypeError, match=r"header 'kind' must be a str, not None.*; leave it out"):
+                call()
+
+
+async def _do_nothing(*_args: object) -> None: ...
+
+
+unawaited: Any = _do_nothing
+
+
+class Unawaited(Listener):
+    async def on_connected(self, frame: Frame) -> None: ...  # type: ignore[override]
+
+
+def test_what_nobody_would_await(broker: Broker) -> None:
+    """Refused where it is given."""
+    connection = Connection(broker.uri)
+    for give in (
+        lambda: connection.subscribe("/queue/a", unawaited),
+        lambda: connection.subscribe("/queue/a", print, call_in=unawaited),
+        lambda: connection.consume("/queue/a", notify=unawaited),
+        lambda: connection.add_listener(Unawaited()),
+        lambda: Connection(broker.uri, before_connect=unawaited),
+        lambda: Connection(broker.uri, transport=unawaited),
+        lambda: Application().listener("/queue/a")(unawaited),
+    ):
+        with pytest.raises(TypeError, match=r"asynchronous and nobody would await it: see stomplistener\.contrib"):
+            give()
+
+
+def returns_unawaited(*_args: object) -> object:
+    return unawaited()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning", "error::pytest.PytestUnraisableExceptionWarning")
+def test_what_nobody_awaits_is_told_when_it_is_returned(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    returns: Any = returns_unawaited
+    with Connection(broker.uri) as connection:
+        connection.add_listener(type("Hook", (), {"on_send": returns})())
+        connection.subscribe("/queue/a", returns, confirm=True)
+        broker.publish("/queue/a", "x")
+        eventually(lambda: connection.statistics().listener_errors == 1, "the listener's error")
+        connection.send("/queue/b", "x", confirm=True)
+    assert caplog.text.count("returned coroutine, which nobody awaits or iterates") >= 2
+    with pytest.raises(ConnectFailed, match=r"before_connect raised TypeError: .* returned coroutine, which nobody"):
+        Connection(broker.uri, before_connect=returns).connect()
+
+
+def test_a_mock_is_a_listener(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    """What it returns has every attribute, and is nothing to await."""
+    mock = Mock()
+    with Connection(broker.uri) as connection:
+        connection.add_listener(mock)
+        connection.subscribe("/queue/a", confirm=True)
+        broker.publish("/queue/a", "x")
+        eventually(lambda: mock.on_message.call_count == 1, "the message")
+    assert "ERROR" not in caplog.text
 
 
 def test_limits_by_position_and_in_parts_of_a_byte() -> None:

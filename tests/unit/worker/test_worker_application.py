@@ -286,6 +286,22 @@ def test_log_records_are_json_and_tell_of_the_message(broker: Broker) -> None:
     assert "ValueError: é\nline" in line["exception"]
 
 
+def test_a_decorator_without_its_destination_is_refused_at_once() -> None:
+    app = Application()
+    with pytest.raises(TypeError, match=r'write @app\.listener\("/queue/orders"\)'):
+
+        @app.listener  # type: ignore[arg-type]
+        def handle(message: Message) -> None: ...
+
+
+def test_a_generator_is_no_handler() -> None:
+    with pytest.raises(TypeError, match="handle is a generator, whose body would never run"):
+
+        @Application().listener("/queue/a")  # type: ignore[type-var]
+        def handle(message: Message) -> Iterator[str]:
+            yield message.text
+
+
 def test_a_json_line_of_no_connection_names_none() -> None:
     lines: list[dict[str, str]] = []
 
