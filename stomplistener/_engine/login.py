@@ -192,10 +192,12 @@ def _receive(transport: Transport, deadline: Deadline, config: Config, broker: B
         data = transport.receive()
     except TimeoutError:
         raise _silent(deadline) from None
+    except ConnectionError as error:
+        why = f"the broker broke the connection off instead of answering CONNECT ({error.strerror or error})"
+        raise ConnectFailed(f"{why}; {_what_it_may_want(config, broker)}") from error
     if not data:
-        foreign = _foreign(first)
-        why = foreign or "the broker closed the connection instead of answering CONNECT"
-        raise ConnectFailed(f"{why}{'' if foreign else _certificate_advice(config, broker)}")
+        why = "the broker closed the connection instead of answering CONNECT"
+        raise ConnectFailed(_foreign(first) or f"{why}; {_what_it_may_want(config, broker)}")
     return data
 
 
@@ -236,8 +238,11 @@ def _silent(deadline: Deadline) -> TimedOut:
     return TimedOut(f"no answer to CONNECT within {deadline.timeout:g} s (connectionTimeout); {_IS_IT_STOMP}")
 
 
-def _certificate_advice(config: Config, broker: Broker) -> str:
-    """For a broker that demands a certificate and says so by closing, without an alert (Apollo 1.7.1)."""
-    if broker.scheme not in ("ssl", "wss") or config.ssl_context is not None or broker.options.cert_file is not None:
-        return ""
-    return "; over TLS it may want a client certificate (certFile)"
+def _what_it_may_want(config: Config, broker: Broker) -> str:
+    """For a broker that says only by closing what it misses."""
+    if broker.scheme not in ("ssl", "wss"):
+        return _IS_IT_STOMP
+    if config.ssl_context is None and broker.options.cert_file is None:
+        # Apollo 1.7.1 sends no alert.
+        return "over TLS it may want a client certificate (certFile)"
+    return "is it a port of STOMP?"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +13,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import trustme
 from client_support import eventually
 
 from stomplistener import BrokerError, ConnectFailed, Connection, Limits, Listener, ProtocolError, TimedOut
@@ -169,6 +172,29 @@ def test_a_port_that_does_not_answer(scheme: str, whose: str) -> None:
         options, timeout = ("", 1.0) if whose == "connect(timeout=)" else ("?connectionTimeout=1000", 10)
         with pytest.raises((TimedOut, ConnectFailed), match=WAITED_FOR[scheme]):
             Connection(f"{scheme}://127.0.0.1:{port}{options}").connect(timeout=timeout)
+
+
+def test_a_port_with_tls_met_without_it() -> None:
+    """It closes, as this broker does, or breaks off: both leave the question what it speaks."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with Broker(ssl_context=context) as broker:
+        with pytest.raises(ConnectFailed, match=r"instead of answering CONNECT; .*without TLS\?"):
+            Connection(f"tcp://127.0.0.1:{broker.port}").connect()
+
+
+def test_a_port_that_breaks_off() -> None:
+    def break_off(sock: socket.socket) -> None:
+        sock.recv(10)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=lambda: break_off(server.accept()[0]), daemon=True)
+        thread.start()
+        with pytest.raises(ConnectFailed, match=r"broke the connection off .* CONNECT .*without TLS\?"):
+            Connection(f"tcp://127.0.0.1:{server.getsockname()[1]}").connect()
+        thread.join(5)
 
 
 def test_a_connect_that_is_between_two_attempts_tells_the_last_failure() -> None:
