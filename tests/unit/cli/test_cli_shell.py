@@ -89,12 +89,18 @@ def test_an_error_of_the_broker_is_shown(broker: Broker) -> None:
     assert "full" in shown + said
 
 
+PROMPT = r"\x1b\[\?2004h.*?stomp>"
+"""A new prompt, where keys are read one by one. A line that was entered or given up is drawn once more with its prompt;
+then, until the next one, the terminal itself reads: it makes signals of Ctrl-C and Ctrl-D, and throws keys away."""
+
+
 @contextmanager
-def terminal(broker: Broker, home: Path) -> Iterator[pexpect.spawn[str]]:
+def terminal(broker: Broker, home: Path, **variables: str) -> Iterator[pexpect.spawn[str]]:
     line = shlex.join([sys.executable, "-m", "stomplistener", "shell", "-u", broker.uri])
-    environment = {**os.environ, "XDG_STATE_HOME": str(home)}
+    # This terminal does not answer where its cursor is, which would be waited for.
+    environment = {**os.environ, "XDG_STATE_HOME": str(home), "PROMPT_TOOLKIT_NO_CPR": "1", **variables}
     with pexpect.spawn(line, env=environment, dimensions=(24, 80), timeout=25, encoding="utf-8") as child:
-        child.expect("stomp>")
+        child.expect(PROMPT)
         yield child
 
 
@@ -102,21 +108,22 @@ def terminal(broker: Broker, home: Path) -> Iterator[pexpect.spawn[str]]:
 def test_in_a_terminal_it_completes_remembers_and_shows_what_comes(broker: Broker, tmp_path: Path) -> None:
     with terminal(broker, tmp_path) as child:
         child.send("subsc\t/queue/alpha\r")
+        child.expect(PROMPT)
         broker.wait_for(lambda: broker.subscriptions, 20)
         broker.publish("/queue/alpha", "while a person types")
         child.expect("while a person types")
-        # Drawn again below the message, or anew behind the command: from then on keys are read one by one.
-        child.expect("stomp>")
+        child.expect(PROMPT)
         child.send("send /queue/al\thello\r")
-        child.expect("hello")
-        child.expect("stomp>")
         broker.wait_for(lambda: broker.frames(command="SEND"), 20)
+        # The message itself, below its headline and no part of the line that was typed.
+        child.expect(r"5 B.*\r\nhello\r\n")
+        child.expect(PROMPT)
         child.send("nonsense\r")
         child.expect("no command 'nonsense'")
-        child.expect("stomp>")
+        child.expect(PROMPT)
         child.send("half a line")
         child.sendintr()
-        child.expect("stomp>")
+        child.expect(PROMPT)
         child.sendeof()
         child.expect(pexpect.EOF)
     assert child.exitstatus == 0
@@ -125,7 +132,9 @@ def test_in_a_terminal_it_completes_remembers_and_shows_what_comes(broker: Broke
     with terminal(broker, tmp_path) as child:
         # The line before the last one of the other time.
         child.send("\x1b[A\x1b[A")
-        child.expect("send")
+        child.expect("hello")
         child.sendintr()
+        child.expect(PROMPT)
         child.sendeof()
         child.expect(pexpect.EOF)
+    assert child.exitstatus == 0
