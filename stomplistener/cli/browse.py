@@ -31,8 +31,8 @@ def browse(target: Target, queue: str, show: Form, count: int | None, where: str
     Examples:
       stomplistener browse /queue/orders
       stomplistener browse /queue/orders --count 10 --where "priority > 5"
-      stomplistener browse /queue/ActiveMQ.DLQ --format '{id} {original-destination}'
-      stomplistener browse /queue/orders --json | jq -r .headers.type | sort | uniq -c
+      stomplistener browse /queue/DLQ --format '{id} {original-destination}'
+      stomplistener browse /queue/orders --json | jq -r .headers.type | sort
 
     Exit codes: 0 all are shown; 1 the broker refused; 2 wrong use, or the broker cannot; 3 no connection, or it was
     lost while browsing; 4 no answer in time; 130 Ctrl-C.

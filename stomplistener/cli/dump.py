@@ -46,7 +46,7 @@ def dump(
     Examples:
       stomplistener dump /queue/orders > orders.jsonl
       stomplistener dump /queue/ActiveMQ.DLQ --take >> dead.jsonl
-      stomplistener dump /queue/orders | ssh other stomplistener restore /queue/orders
+      stomplistener dump /queue/a | ssh other stomplistener restore /queue/a
 
     Exit codes: 0 all are written; 1 the broker refused; 2 wrong use; 3 no connection, or it was lost; 4 no answer in
     time; 130 Ctrl-C.

@@ -97,11 +97,11 @@ def listen(
     \b
     Examples:
       stomplistener listen /queue/orders
-      stomplistener listen /queue/orders --keep --count 1           look at the next one, leave it there
+      stomplistener listen /queue/orders --keep --count 1    look at one, leave it
       stomplistener listen /topic/prices --json | jq .body
       stomplistener listen /queue/a /queue/b --selector "level = 'high'"
       stomplistener listen /queue/orders --body --idle 5 > orders.txt
-      stomplistener listen /topic/prices --format '{now} {destination} {symbol}: {body}'
+      stomplistener listen /topic/prices --format '{now} {symbol}: {body}'
       stomplistener listen /topic/prices --durable all --client-id shop
 
     \b

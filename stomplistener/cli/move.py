@@ -124,7 +124,7 @@ def move(
     \b
     Examples:
       stomplistener move /queue/orders /queue/orders.old
-      stomplistener move /queue/ActiveMQ.DLQ                        back to where they came from
+      stomplistener move /queue/ActiveMQ.DLQ     back to where they came from
       stomplistener move /queue/DLQ /queue/orders --count 10 --rate 2
       stomplistener move /queue/a /queue/b --where "region = 'eu'"
 

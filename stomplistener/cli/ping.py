@@ -31,7 +31,7 @@ def ping(target: Target, as_json: bool) -> None:
     Examples:
       stomplistener ping tcp://localhost:61613
       stomplistener ping ssl://mq1:61614?caFile=ca.pem --login shop --ask-passcode
-      stomplistener ping tcp://localhost:61613/%2F          RabbitMQ, its virtual host /
+      stomplistener ping tcp://localhost:61613/%2F    RabbitMQ's virtual host /
       stomplistener ping "failover:(tcp://mq1:61613,tcp://mq2:61613)"
 
     Exit codes: 0 every broker answers; 1 one refused, or what answered is no broker; 2 the URI is wrong, or a package

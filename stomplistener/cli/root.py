@@ -118,22 +118,22 @@ def cli() -> None:
     """Listen to STOMP brokers, send to them, find out what is wrong with them, and run workers.
 
     \b
-    Which broker: --url, otherwise --profile, otherwise the environment's STOMP_URL,
+    Which broker: --url, otherwise --profile, otherwise the variable STOMP_URL,
     otherwise the default profile of the file that "listen --help" describes.
 
     \b
-      stomplistener ping tcp://localhost:61613      does it answer? if not, why?
+      stomplistener ping tcp://localhost:61613     does it answer? if not, why?
       export STOMP_URL=tcp://user@mq1:61613 STOMP_PASSCODE=...
-      stomplistener listen /queue/orders            follow a queue
-      stomplistener send /queue/orders '{"id": 1}'  send, and wait for the receipt
-      stomplistener browse /queue/orders            look at a queue, take nothing
-      stomplistener move /queue/DLQ                 dead letters back to where they came from
-      stomplistener worker shop.handlers:app        run an application of listeners
+      stomplistener listen /queue/orders           follow a queue
+      stomplistener send /queue/orders '{"id": 1}' send, wait for the receipt
+      stomplistener browse /queue/orders           look at a queue, take nothing
+      stomplistener move /queue/DLQ                put dead letters back
+      stomplistener worker shop.handlers:app       run an application's listeners
 
     \b
     Every option can come from the environment:
-      STOMPLISTENER_TIMEOUT=3          those that name the broker and how to talk to it
-      STOMPLISTENER_LISTEN_COUNT=10    those of one command
+      STOMPLISTENER_TIMEOUT=3          one that all commands share
+      STOMPLISTENER_LISTEN_COUNT=10    one of a single command
 
     \b
     Exit codes:

@@ -46,7 +46,7 @@ def send(
     \b
     Examples:
       stomplistener send /queue/orders '{"id": 1}' --json
-      stomplistener send /queue/orders 'order {n}' -H 'id:{uuid}' --repeat 100 --rate 10
+      stomplistener send /queue/orders 'order {n}' -H 'id:{uuid}' --repeat 100
       stomplistener send /queue/orders --file order.xml -H persistent:true
       stomplistener send /queue/orders --lines < orders.txt
       grep ERROR app.log | stomplistener send /topic/errors --lines --quiet

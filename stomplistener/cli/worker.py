@@ -21,15 +21,15 @@ def worker(target: str, options: RunOptions) -> None:
     handlers.py:
       from stomplistener.worker import Application
       app = Application()
-      @app.listener("/queue/orders", workers=4, retries=3, error_destination="/queue/failed")
+      @app.listener("/queue/orders", retries=3, error_destination="/queue/failed")
       def book(order):
           print(order.json())
 
     \b
     Examples:
       stomplistener worker handlers:app --url tcp://localhost:61613
-      stomplistener worker handlers:app --url tcp://mq1:61613 --url billing=ssl://mq2:61614
-      stomplistener worker handlers:app --processes 4 --alive-file /run/alive --log-format json
+      stomplistener worker handlers:app --url billing=ssl://mq2:61614
+      stomplistener worker handlers:app --processes 4 --log-format json
       stomplistener worker handlers:app --reload
 
     Brokers come from --url, otherwise from the program, otherwise from STOMP_URL (STOMP_URL_BILLING for a connection

@@ -31,6 +31,12 @@ def test_every_command_teaches_by_examples_and_exit_codes(name: str) -> None:
         assert "Exit codes:" in text
 
 
+@pytest.mark.parametrize("name", [None, *sorted(cli.commands)])
+def test_the_help_fits_into_80_columns(name: str | None) -> None:
+    text = run(*filter(None, [name]), "--help", COLUMNS="80").stdout
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
 def test_the_help_tells_the_exit_codes() -> None:
     text = run("--help").stdout
     for code in ("0 ", "1 ", "2 ", "3 ", "4 ", "130 "):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -102,6 +104,22 @@ def terminal(broker: Broker, home: Path, **variables: str) -> Iterator[pexpect.s
     with pexpect.spawn(line, env=environment, dimensions=(24, 80), timeout=25, encoding="utf-8") as child:
         child.expect(PROMPT)
         yield child
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals as POSIX has them")
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_no_color_holds_in_the_shell(broker: Broker, tmp_path: Path, no_color: str) -> None:
+    with terminal(broker, tmp_path, NO_COLOR=no_color) as child:
+        child.logfile_read = shown = io.StringIO()
+        child.send("send /queue/a x\rbrowse /queue/a\r")
+        child.expect(r"1 B.*\r\nx\r\n")
+        child.expect(PROMPT)
+        child.send("nonsense\r")
+        child.expect("no command 'nonsense'")
+        child.expect(PROMPT)
+        child.sendeof()
+        child.expect(pexpect.EOF)
+    assert bool(re.search(r"\x1b\[[\d;]*[1-9][\d;]*m", shown.getvalue())) is not bool(no_color)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals as POSIX has them")
