@@ -24,7 +24,7 @@ demo:  ## the main job on the embedded broker, or on BROKER=failover:(tcp://...)
 harness: $(TEST_READY)  ## the tests of the example application; HARNESS_OPTIONS="--stomp-brokers embedded" passes arguments
 	@$(BIN)/pytest -q examples/harness $(HARNESS_OPTIONS)
 
-flask: $(TEST_READY)  ## the shop in Flask under gunicorn, with its worker; FLASK_STOMP_URI=tcp://... names a broker
+flask: $(TEST_READY)  ## the shop in Flask under gunicorn, with its worker; FLASK_STOMP_URL=tcp://... names a broker
 	@$(BIN)/python examples/flask/open_shop.py
 
 django: $(TEST_READY)  ## a Django project with worker and outbox; STOMP_URL and PGHOST choose broker and PostgreSQL

@@ -1,6 +1,6 @@
 """The shop as it runs in production, for a moment: gunicorn with two workers, ``flask stomp worker``, and customers.
 
-An embedded broker stands in for yours, or FLASK_STOMP_URI names one.
+An embedded broker stands in for yours, or FLASK_STOMP_URL names one.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def main() -> None:
     """With a database and, unless one is named, a broker for the time of the run."""
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         os.environ["FLASK_SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{directory}/shop.db"
-        if "FLASK_STOMP_URI" not in os.environ:
-            os.environ["FLASK_STOMP_URI"] = stack.enter_context(Broker()).uri
+        if "FLASK_STOMP_URL" not in os.environ:
+            os.environ["FLASK_STOMP_URL"] = stack.enter_context(Broker()).uri
         serve()
 
 

@@ -1,7 +1,7 @@
 """A shop: POST /orders publishes an order, confirmed; the worker books it; GET /orders shows what is booked.
 
-FLASK_STOMP_URI=tcp://localhost:61613 gunicorn --workers 2 "shop:create_app()"
-FLASK_STOMP_URI=tcp://localhost:61613 flask --app shop stomp worker
+FLASK_STOMP_URL=tcp://localhost:61613 gunicorn --workers 2 "shop:create_app()"
+FLASK_STOMP_URL=tcp://localhost:61613 flask --app shop stomp worker
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def book(message: Message) -> None:
 
 
 def create_app() -> Flask:
-    """Configured by the environment: FLASK_STOMP_URI, FLASK_SQLALCHEMY_DATABASE_URI."""
+    """Configured by the environment: FLASK_STOMP_URL, FLASK_SQLALCHEMY_DATABASE_URI."""
     app = Flask(__name__)
-    app.config.from_mapping(STOMP_URI="tcp://localhost:61613", SQLALCHEMY_DATABASE_URI="sqlite:///shop.db")
+    app.config.from_mapping(STOMP_URL="tcp://localhost:61613", SQLALCHEMY_DATABASE_URI="sqlite:///shop.db")
     app.config.from_prefixed_env()
     db.init_app(app)
     stomp.init_app(app)

@@ -26,6 +26,7 @@ from typing import Any
 
 import click
 
+from stomplistener._util.environment import passcode_of
 from stomplistener.cli.terminal import say
 
 
@@ -45,7 +46,7 @@ class Profile:
     def secret(self) -> str | None:
         """The passcode, from wherever the profile has it."""
         if self.passcode_file is not None:
-            return read_passcode(Path(self.passcode_file).expanduser())
+            return read_passcode(Path(self.passcode_file))
         if self.passcode_env is not None:
             return os.environ.get(self.passcode_env)
         return self.passcode
@@ -131,6 +132,6 @@ def read_passcode(path: Path) -> str:
         UsageError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8").partition("\n")[0]
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"the passcode file {path} cannot be read: {error}") from None
+        return passcode_of(path)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

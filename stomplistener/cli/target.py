@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from stomplistener import Connection, Frame
+from stomplistener._util import environment
 from stomplistener.brokers import PROFILES, profile_of
 from stomplistener.brokers import Profile as BrokerProfile
 from stomplistener.cli import profiles
@@ -154,14 +154,15 @@ def choose(
             raise click.UsageError("give --url or --profile, not both")
         url = None
     chosen = _profile(url, profile, config)
-    passcode = chosen.secret or os.environ.get("STOMP_PASSCODE") or _passcode_of_file()
+    own = _credentials()
+    passcode = chosen.secret or own.get("passcode")
     if passcode_file is not None:
         passcode = read_passcode(passcode_file)
     elif ask_passcode:
         passcode = click.prompt("passcode", hide_input=True, err=True)
     return Target(
         url=chosen.url,
-        login=login or chosen.login or os.environ.get("STOMP_LOGIN"),
+        login=login or chosen.login or own.get("login"),
         passcode=passcode,
         host=host or chosen.host,
         heartbeat=chosen.heartbeat or (10.0, 10.0),
@@ -177,17 +178,11 @@ def _is_typed(*names: str) -> bool:
     return any(context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in names)
 
 
-def _passcode_of_file() -> str | None:
-    path = os.environ.get("STOMP_PASSCODE_FILE")
-    return read_passcode(Path(path).expanduser()) if path else None
-
-
-def environment_url() -> str | None:
-    """The broker that the environment names; an old name works, and is told."""
-    url = os.environ.get("STOMP_URL")
-    if not url and (url := os.environ.get("STOMP_URI")):
-        say("STOMP_URI is called STOMP_URL now; the old name will go")
-    return url or None
+def _credentials() -> dict[str, str]:
+    try:
+        return environment.credentials()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _profile(url: str | None, name: str | None, config: Path | None) -> Profile:
@@ -195,7 +190,7 @@ def _profile(url: str | None, name: str | None, config: Path | None) -> Profile:
         return Profile(url=url)
     if name is not None:
         return profiles.read(config).get(name)
-    if url := environment_url():
+    if url := environment.url(tell=say):
         return Profile(url=url)
     known = profiles.read(config)
     if known.default is not None:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stomplistener._util import arguments
+from stomplistener._util import arguments, environment
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.environment import DEFAULT
 from stomplistener.backoff import Backoff
 from stomplistener.connection import Body, Connection
 from stomplistener.errors import InvalidURI
@@ -39,13 +40,7 @@ H = TypeVar("H", bound=Handler)
 A = TypeVar("A", bound=Around)
 S = TypeVar("S", bound=Hook)
 
-DEFAULT = "default"
 _NAME = re.compile(r"[A-Za-z][\w-]*")
-
-
-def uri_variable(connection: str) -> str:
-    """The environment variable that has the broker URI of a connection where the program does not say."""
-    return "STOMP_URL" if connection == DEFAULT else "STOMP_URL_" + connection.upper().replace("-", "_")
 
 
 def _check(
@@ -503,14 +498,13 @@ class Application:
         needed = {}
         for name in names:
             plan = self._plans.get(name, ConnectionPlan())
-            variable = uri_variable(name)
-            uri = uris.get(name) or plan.uri or os.environ.get(variable)
+            uri = uris.get(name) or plan.uri or environment.url(name)
             if not uri:
                 raise InvalidURI(
                     f"connection {name!r} has no broker URI: give it to the Application, or as --url on the command "
-                    f"line, or in the environment as {variable}"
+                    f"line, or in the environment as {environment.variable('URL', name)}"
                 )
-            needed[name] = ConnectionPlan(uri=uri, options=plan.options)
+            needed[name] = ConnectionPlan(uri=uri, options=environment.credentials(name) | dict(plan.options))
         if not needed:
             raise InvalidURI("the application declares no listener and no connection: there is nothing to run")
         return needed

@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 
 import click
 
+from stomplistener._util.environment import DEFAULT
 from stomplistener.errors import InvalidURI
 from stomplistener.failover import parse
 from stomplistener.transport import MissingExtra
 from stomplistener.worker import logs
-from stomplistener.worker.application import DEFAULT, Application
+from stomplistener.worker.application import Application
 from stomplistener.worker.loading import LoadError
 from stomplistener.worker.options import RunOptions
 from stomplistener.worker.process import execute

@@ -51,7 +51,7 @@ def emptied(broker: BrokerContainer, queue: str, count: int) -> list[str]:
 def test_messages_outlive_a_restart_of_the_broker(real_broker: BrokerContainer) -> None:
     queue = f"/queue/kept-{uuid.uuid4().hex}"
     app, stomp = Flask("shop"), Stomp()
-    app.config.update(STOMP_URI=real_broker.uri, STOMP_HOST=real_broker.virtual_host)
+    app.config.update(STOMP_URL=real_broker.uri, STOMP_HOST=real_broker.virtual_host)
     stomp.init_app(app)
     with broker_uri(real_broker.uri, HOST=real_broker.virtual_host), app.app_context():
         for number in range(COUNT):

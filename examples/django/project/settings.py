@@ -69,7 +69,7 @@ else:
     }
 
 STOMPLISTENER = {
-    "URI": os.environ.get("STOMP_URL", "tcp://localhost:61613"),
+    "URL": os.environ.get("STOMP_URL", "tcp://localhost:61613"),
     "ATOMIC": True,
     "OUTBOX": {"POLL": 0.2},
 }

@@ -3,7 +3,7 @@
 ::
 
     INSTALLED_APPS = [..., "stomplistener.contrib.django"]
-    STOMPLISTENER = {"URI": "failover:(tcp://mq1:61613,tcp://mq2:61613)"}
+    STOMPLISTENER = {"URL": "failover:(tcp://mq1:61613,tcp://mq2:61613)"}
 
 ===================  ==================================================================
 ``listening``        handlers that apps declare in ``listeners.py``: ``manage.py stomp_worker``

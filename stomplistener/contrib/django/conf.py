@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -18,18 +17,20 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from stomplistener._util import environment
+from stomplistener._util.environment import DEFAULT
 from stomplistener.brokers.table import PROFILES
 from stomplistener.connection import Connection
 from stomplistener.errors import InvalidURI
-from stomplistener.worker.application import DEFAULT, uri_variable
 
 NAME = "STOMPLISTENER"
 _NUMBER = (int, float)
 
 _CONNECTION: Mapping[str, tuple[type, ...]] = {
-    "URI": (str,),
+    "URL": (str,),
     "LOGIN": (str,),
     "PASSCODE": (str,),
+    "PASSCODE_FILE": (str,),
     "HOST": (str,),
     "OPTIONS": (Mapping,),
 }
@@ -42,6 +43,9 @@ _ROOT: Mapping[str, tuple[type, ...]] = {
     "OUTBOX": (Mapping,),
     "INBOX": (Mapping,),
 }
+
+_OLD = {"URI": "URL"}
+"""Old names of keys, which still work."""
 
 BACKENDS = ("broker", "locmem")
 """What ``BACKEND`` may say: send to the broker, or keep messages in memory for tests."""
@@ -179,8 +183,10 @@ def _connections(raw: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 
 def _connection(name: str, raw: Mapping[str, Any]) -> ConnectionSettings:
     given = {key.lower(): raw[key] for key in ("LOGIN", "PASSCODE", "HOST") if raw.get(key) is not None}
-    uri = raw.get("URI") or os.environ.get(uri_variable(name))
-    options = {"name": f"django-{name}", **given, **raw.get("OPTIONS", {})}
+    if "passcode" not in given and raw.get("PASSCODE_FILE"):
+        given["passcode"] = environment.passcode_of(raw["PASSCODE_FILE"])
+    uri = raw.get("URL") or raw.get("URI") or environment.url(name)
+    options = {"name": f"django-{name}", **environment.credentials(name), **given, **raw.get("OPTIONS", {})}
     return ConnectionSettings(name=name, uri=uri or None, options=options)
 
 
@@ -190,10 +196,10 @@ def _connection(name: str, raw: Mapping[str, Any]) -> ConnectionSettings:
 def problems(raw: object) -> list[CheckMessage]:
     """What is wrong with a value of the setting."""
     if not isinstance(raw, Mapping):
-        hint = f"Write {NAME} = {{'URI': 'tcp://localhost:61613'}}."
+        hint = f"Write {NAME} = {{'URL': 'tcp://localhost:61613'}}."
         return [_error("E001", f"{NAME} is {type(raw).__name__}, not a dict", hint)]
     found = [*_shape(raw, _ROOT, NAME)]
-    if found:
+    if any(problem.is_serious() for problem in found):
         return found
     found += _shape(raw.get("OUTBOX", {}), _OUTBOX, f"{NAME}['OUTBOX']")
     found += _shape(raw.get("INBOX", {}), _INBOX, f"{NAME}['INBOX']")
@@ -203,21 +209,26 @@ def problems(raw: object) -> list[CheckMessage]:
     for name, each in _connections(raw):
         path = NAME if name == DEFAULT else f"{NAME}['CONNECTIONS'][{name!r}]"
         if not isinstance(each, Mapping):
-            found.append(_error("E003", f"{path} is {type(each).__name__}, not a dict", "Give it at least a 'URI'."))
+            found.append(_error("E003", f"{path} is {type(each).__name__}, not a dict", "Give it at least a 'URL'."))
             continue
         shape = [] if name == DEFAULT else [*_shape(each, _CONNECTION, path)]
-        found += shape or _makes(name, each, path)
+        found += shape
+        if not any(problem.is_serious() for problem in shape):
+            found += _makes(name, each, path)
     return found
 
 
 def _shape(raw: Mapping[str, Any], allowed: Mapping[str, tuple[type, ...]], path: str) -> Iterator[CheckMessage]:
     for key, value in raw.items():
-        if key not in allowed:
+        if key in _OLD and _OLD[key] in allowed:
+            hint = f"Write {_OLD[key]!r}: the old name will go."
+            yield Warning(f"{path}[{key!r}] is called {_OLD[key]!r} now", hint=hint, id="stomplistener.W002")
+        elif key not in allowed:
             near = difflib.get_close_matches(str(key).upper(), allowed, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(allowed)}."
             yield _error("E002", f"{path} has no key {key!r}", hint)
             continue
-        wanted = allowed[key]
+        wanted = allowed[_OLD.get(key, key)]
         optional = value is None and key not in ("OPTIONS", "CONNECTIONS", "OUTBOX", "INBOX", "ATOMIC")
         if not optional and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
             names = "a dict" if wanted == (Mapping,) else " or ".join(each.__name__ for each in wanted)
@@ -242,14 +253,19 @@ def _range(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 def _makes(name: str, raw: Mapping[str, Any], path: str) -> Iterator[CheckMessage]:
     """Whether a connection can be made of it; making one does not connect."""
-    connection = _connection(name, raw)
+    try:
+        connection = _connection(name, raw)
+    except ValueError as error:
+        yield _error("E008", f"{path}: {error}", "Name a file whose first line is the passcode.")
+        return
     if connection.uri is None:
         yield Warning(f"{path} has no broker URI", hint=_where(name), id="stomplistener.W001")
         return
     try:
         connection.make()
     except InvalidURI as error:
-        given = f"{path}['URI']" if raw.get("URI") else f"the environment's {uri_variable(name)}"
+        key = next((key for key in ("URL", *_OLD) if raw.get(key)), None)
+        given = f"{path}[{key!r}]" if key else f"the environment's {environment.variable('URL', name)}"
         yield _error("E004", f"{given} is not a broker URI: {error}", "Such as tcp://mq1:61613 or failover:(…,…).")
     except (TypeError, ValueError) as error:
         hint = "Its keys are arguments of stomplistener.Connection, such as 'heartbeat'."
@@ -258,7 +274,7 @@ def _makes(name: str, raw: Mapping[str, Any], path: str) -> Iterator[CheckMessag
 
 def _where(name: str) -> str:
     path = "" if name == DEFAULT else f"['CONNECTIONS'][{name!r}]"
-    return f"Set {NAME}{path}['URI'], or {uri_variable(name)} in the environment."
+    return f"Set {NAME}{path}['URL'], or {environment.variable('URL', name)} in the environment."
 
 
 def _error(number: str, text: str, hint: str | None) -> CheckMessage:

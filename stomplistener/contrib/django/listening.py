@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from django.db import connections, transaction
 from django.utils.module_loading import autodiscover_modules
 
+from stomplistener._util.environment import DEFAULT
 from stomplistener.contrib.django import publishing
 from stomplistener.contrib.django.conf import stomp_settings
 from stomplistener.contrib.django.database import DatabaseCare
 from stomplistener.contrib.django.housekeeping import Housekeeper
 from stomplistener.message import Message
 from stomplistener.worker import Application, Around, Handler
-from stomplistener.worker.application import DEFAULT
 from stomplistener.worker.inbox import Once
 
 H = TypeVar("H", bound=Handler)

@@ -10,11 +10,11 @@ from django.db import router
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from stomplistener._util.environment import DEFAULT
 from stomplistener.connection import Body
 from stomplistener.contrib.django.conf import stomp_settings
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.outgoing import UNSET, checked_frame, traced, with_json
-from stomplistener.worker.application import DEFAULT
 
 State = OutboxMessage.State
 

@@ -14,13 +14,13 @@ from django.core.signals import setting_changed
 from django.db import transaction
 
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.environment import DEFAULT
 from stomplistener.connection import Body
 from stomplistener.contrib.django import test
 from stomplistener.contrib.django.conf import NAME, stomp_settings
 from stomplistener.contrib.outgoing import UNSET, kept, traced, with_json
 from stomplistener.contrib.publisher import GOODBYE, Publisher
 from stomplistener.options import with_persistence
-from stomplistener.worker.application import DEFAULT
 
 _made: list[Publisher] = []
 

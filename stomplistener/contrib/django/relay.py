@@ -27,6 +27,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, close_old_connections, connection
 from django.db.models import F
 from django.utils import timezone
 
+from stomplistener._util.environment import DEFAULT
 from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Connection
 from stomplistener.contrib.django.claims import Claims
@@ -38,7 +39,6 @@ from stomplistener.contrib.django.sending import Outcomes, Sender, is_loss, is_r
 from stomplistener.errors import StompError
 from stomplistener.worker import signals
 from stomplistener.worker.alive import AliveFile
-from stomplistener.worker.application import DEFAULT
 from stomplistener.worker.backoff import BackOff
 
 _log = library_logger("stomplistener.django")

@@ -15,7 +15,7 @@
 
     def create_app() -> Flask:
         app = Flask(__name__)
-        app.config.from_prefixed_env()          # FLASK_STOMP_URI=failover:(tcp://mq1:61613,tcp://mq2:61613)
+        app.config.from_prefixed_env()          # FLASK_STOMP_URL=failover:(tcp://mq1:61613,tcp://mq2:61613)
         stomp.init_app(app)
 
         @app.post("/orders")

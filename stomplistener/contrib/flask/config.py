@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stomplistener._util import environment
+from stomplistener._util.arguments import did_you_mean
+from stomplistener._util.environment import DEFAULT, tell_of_old_name
 from stomplistener.connection import Connection
 from stomplistener.errors import InvalidURI
 from stomplistener.failover import parse
-from stomplistener.worker.application import DEFAULT
 
 PREFIX = "STOMP_"
 CONNECTIONS = "STOMP_CONNECTIONS"
@@ -30,6 +31,10 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"must be text, not {type(value).__name__}; from_prefixed_env() reads JSON, so quote it there")
     return value
+
+
+def _passcode(value: object) -> str:
+    return environment.passcode_of(_text(value))
 
 
 def _seconds(value: object) -> float:
@@ -75,6 +80,9 @@ _KEYS: Mapping[str, Callable[[object], object]] = {
 }
 """What a key means: the argument of ``Connection`` of the same name."""
 
+_ALL = dict.fromkeys(("URL", *_KEYS, "PASSCODE_FILE", "OPTIONS", "URI"))
+"""The keys of one connection, the old name of ``URL`` last."""
+
 
 def suppresses_send(config: Mapping[str, Any]) -> bool:
     """Whether messages are kept in memory instead of being sent; where the configuration is silent, while testing.
@@ -91,15 +99,15 @@ def suppresses_send(config: Mapping[str, Any]) -> bool:
 def read(config: Mapping[str, Any]) -> dict[str, ConnectionConfig]:
     """Every connection that the configuration tells of, by name.
 
-    ``STOMP_URI`` and the other keys make ``default``; ``STOMP_CONNECTIONS`` maps the names of more connections to
-    mappings with the same keys without the prefix. The environment's ``STOMP_URL`` counts where ``STOMP_URI`` is
-    missing, as it does for any worker.
+    ``STOMP_URL`` and the other keys make ``default``; ``STOMP_CONNECTIONS`` maps the names of more connections to
+    mappings with the same keys without the prefix. The variables ``STOMP_URL``, ``STOMP_LOGIN`` and so on of the
+    environment count for keys that are missing, as they do for any worker.
 
     Args:
         config: ``app.config``.
 
     Raises:
-        ValueError: a value is wrong, or the broker is missing.
+        ValueError: a value is wrong, a key is unknown, or the broker is missing.
         InvalidURI: a URI is malformed.
     """
     own = {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
@@ -107,27 +115,36 @@ def read(config: Mapping[str, Any]) -> dict[str, ConnectionConfig]:
     if not isinstance(more, Mapping) or not all(isinstance(each, Mapping) for each in more.values()):
         raise ValueError(
             f"app.config[{CONNECTIONS!r}] must map names of connections to mappings, "
-            'such as {"billing": {"URI": "tcp://mq2:61613"}}'
+            'such as {"billing": {"URL": "tcp://mq2:61613"}}'
         )
-    own.setdefault("URI", os.environ.get("STOMP_URL"))
-    found = {DEFAULT: _connection(own, lambda key: f"app.config[{PREFIX + key!r}]")}
+    for key in own.keys() - _ALL - {"SUPPRESS_SEND"}:
+        known = [PREFIX + each for each in (*_ALL, "CONNECTIONS", "SUPPRESS_SEND")]
+        hint = did_you_mean(PREFIX + key, known) or f"; there are {', '.join(known)}"
+        raise ValueError(f"app.config[{PREFIX + key!r}] is no key of this extension{hint}")
+    found = {DEFAULT: _connection(DEFAULT, own, lambda key: f"app.config[{PREFIX + key!r}]")}
     for name, keys in more.items():
         where = f"app.config[{CONNECTIONS!r}][{name!r}]"
-        if unknown := keys.keys() - _KEYS.keys() - {"URI", "OPTIONS"}:
-            raise ValueError(f"{where} has {min(unknown)!r}, which is none of URI, {', '.join(_KEYS)}, OPTIONS")
-        found[name] = _connection(keys, lambda key, where=where: f"{where}[{key!r}]")  # type: ignore[misc]
+        if unknown := keys.keys() - _ALL:
+            raise ValueError(f"{where} has {min(unknown)!r}, which is none of {', '.join(_ALL)}")
+        found[name] = _connection(name, keys, lambda key, where=where: f"{where}[{key!r}]")  # type: ignore[misc]
     return found
 
 
-def _connection(keys: Mapping[str, Any], where: Callable[[str], str]) -> ConnectionConfig:
-    uri = keys.get("URI")
+def _connection(name: str, keys: Mapping[str, Any], where: Callable[[str], str]) -> ConnectionConfig:
+    if "URL" not in keys and "URI" in keys:
+        tell_of_old_name(f"{where('URI')} is called {where('URL')} now; the old name will go")
+        keys = {**keys, "URL": keys["URI"]}
+    uri = keys.get("URL") or environment.url(name)
     if not uri:
-        raise ValueError(f"{where('URI')} is missing: set it to the broker URI, such as tcp://localhost:61613")
+        raise ValueError(f"{where('URL')} is missing: set it to the broker URI, such as tcp://localhost:61613")
     try:
-        parse(_checked(_text, uri, where("URI")))
+        parse(_checked(_text, uri, where("URL")))
     except InvalidURI as error:
-        raise InvalidURI(f"{where('URI')}: {error}") from None
-    options = {key.lower(): _checked(check, keys[key], where(key)) for key, check in _KEYS.items() if key in keys}
+        raise InvalidURI(f"{where('URL')}: {error}") from None
+    own = {key.lower(): _checked(check, keys[key], where(key)) for key, check in _KEYS.items() if key in keys}
+    if "PASSCODE" not in keys and "PASSCODE_FILE" in keys:
+        own["passcode"] = _checked(_passcode, keys["PASSCODE_FILE"], where("PASSCODE_FILE"))
+    options = environment.credentials(name) | own
     return ConnectionConfig(uri=uri, options=options | _checked(_options, keys.get("OPTIONS", {}), where("OPTIONS")))
 
 

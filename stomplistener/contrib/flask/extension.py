@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask
 
+from stomplistener._util.environment import DEFAULT
 from stomplistener.connection import Body, Connection
 from stomplistener.contrib.flask.commands import stomp_commands
 from stomplistener.contrib.flask.site import KEY, Site, current_site
@@ -15,7 +16,6 @@ from stomplistener.contrib.outgoing import UNSET, SentMessage, with_json
 from stomplistener.options import DEFAULT as DEFAULT_TIMEOUT
 from stomplistener.options import with_persistence
 from stomplistener.worker import Application, Inbox
-from stomplistener.worker.application import DEFAULT
 
 
 class Stomp:

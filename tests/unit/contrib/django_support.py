@@ -40,7 +40,7 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 @contextmanager
 def broker_uri(uri: str, **more: object) -> Iterator[None]:
     """Have the setting name a broker."""
-    with override_settings(STOMPLISTENER={"URI": uri, **more}):
+    with override_settings(STOMPLISTENER={"URL": uri, **more}):
         yield
 
 

@@ -35,7 +35,7 @@ def work(message):
 
 def create_app():
     app = Flask("shop")
-    app.config["STOMP_URI"] = os.environ["STOMP_URL"]
+    app.config["STOMP_URL"] = os.environ["STOMP_URL"]
     stomp.init_app(app)
 
     @app.teardown_appcontext
@@ -71,7 +71,7 @@ stomp = Stomp()
 
 def create_app():
     app = Flask("shop")
-    app.config["STOMP_URI"] = os.environ["STOMP_URL"]
+    app.config["STOMP_URL"] = os.environ["STOMP_URL"]
     stomp.init_app(app)
 
     @app.post("/orders")

@@ -46,7 +46,7 @@ def by_outbox(broker: Broker) -> Send:
 
 def by_flask(broker: Broker) -> Send:
     stomp, app = Stomp(), Flask("shop")
-    app.config["STOMP_URI"] = broker.uri
+    app.config["STOMP_URL"] = broker.uri
     stomp.init_app(app)
 
     def send() -> None:

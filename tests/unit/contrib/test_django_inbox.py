@@ -203,7 +203,7 @@ def test_a_worker_purges_while_it_runs(broker: Broker, monkeypatch: pytest.Monke
     broker.wait_for(lambda: not InboxMessage.objects.exists(), 10)
     care.stop()
     assert not [thread for thread in threading.enumerate() if thread.name == "stomp-purge"]
-    with override_settings(STOMPLISTENER={"URI": broker.uri, "INBOX": {"KEEP": None}}):
+    with override_settings(STOMPLISTENER={"URL": broker.uri, "INBOX": {"KEEP": None}}):
         care.start()
     assert not [thread for thread in threading.enumerate() if thread.name == "stomp-purge"]
     connections.close_all()

@@ -56,7 +56,7 @@ def test_a_transaction_is_the_handlers_choice_or_the_settings(
 ) -> None:
     seen: list[bool] = []
     listening.listener(QUEUE, atomic=atomic)(lambda _message: seen.append(connection.in_atomic_block))
-    with override_settings(STOMPLISTENER={"URI": broker.uri, "ATOMIC": setting}), app.running():
+    with override_settings(STOMPLISTENER={"URL": broker.uri, "ATOMIC": setting}), app.running():
         broker.publish(QUEUE, "x")
         broker.wait_for(lambda: broker.frames(command="ACK"))
     assert seen == [inside]

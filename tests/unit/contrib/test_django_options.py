@@ -61,7 +61,7 @@ def test_the_row_is_its_own_duplicate_id_where_the_broker_detects_duplicates(bro
 
 def test_artemis_that_does_not_give_its_name_gets_the_row_as_duplicate_id(broker: Broker) -> None:
     row = enqueue(QUEUE, "x")
-    with override_settings(STOMPLISTENER={"URI": broker.uri, "OPTIONS": {"broker": "artemis"}}):
+    with override_settings(STOMPLISTENER={"URL": broker.uri, "OPTIONS": {"broker": "artemis"}}):
         with pytest.raises(SystemExit) as ended:
             call_command("stomp_outbox", once=True)
     assert not ended.value.code
@@ -144,7 +144,7 @@ def test_each_relay_publishes_the_rows_of_its_connection(broker: Broker) -> None
 
 
 def two(broker: Broker, other: Broker) -> dict[str, Any]:
-    return {"URI": broker.uri, "CONNECTIONS": {"billing": {"URI": other.uri}}}
+    return {"URL": broker.uri, "CONNECTIONS": {"billing": {"URL": other.uri}}}
 
 
 def test_an_unknown_connection_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,20 +22,26 @@ def checked(value: Any) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("value", "number", "text", "hint"),
     [
-        ("tcp://a:1", "E001", "is str, not a dict", "'URI'"),
-        ({"URL": "tcp://a:1"}, "E002", "has no key 'URL'", "'URI'"),
-        ({"URI": 7}, "E003", "['URI'] is int, not str", ""),
-        ({"URI": "tcp//a"}, "E004", "['URI'] is not a broker URI", "tcp://"),
-        ({"URI": "tcp://a:1", "OPTIONS": {"heart": 1}}, "E005", "heart", "arguments of stomplistener.Connection"),
-        ({"URI": "tcp://a:1", "OPTIONS": {"versions": ["3.0"]}}, "E005", "3.0", ""),
-        ({"URI": "tcp://a:1", "OUTBOX": {"BATCH": 0}}, "E006", "['BATCH'] is 0, less than 1", ""),
-        ({"URI": "tcp://a:1", "OUTBOX": {"POLL": None}}, "E006", "None", "default"),
-        ({"URI": "tcp://a:1", "OUTBOX": {"PULL": 1}}, "E002", "['OUTBOX'] has no key 'PULL'", "'POLL'"),
-        ({"URI": "tcp://a:1", "OUTBOX": {"BATCH": True}}, "E003", "is bool, not int", ""),
-        ({"URI": "tcp://a:1", "PUBLISH_TIMEOUT": -1}, "E006", "less than 0", ""),
-        ({"URI": "tcp://a:1", "CONNECTIONS": {"b": {"URI": "no"}}}, "E004", "['CONNECTIONS']['b']['URI']", ""),
-        ({"URI": "tcp://a:1", "CONNECTIONS": {"b": 1}}, "E003", "['CONNECTIONS']['b'] is int, not a dict", ""),
-        ({"URI": "tcp://a:1", "CONNECTIONS": {"b": {}}}, "W001", "['CONNECTIONS']['b'] has no", "STOMP_URL_B"),
+        ("tcp://a:1", "E001", "is str, not a dict", "'URL'"),
+        ({"URLS": "tcp://a:1"}, "E002", "has no key 'URLS'", "'URL'"),
+        (
+            {"URL": "tcp://a:1", "PASSCODE_FILE": "/nonexistent/x"},
+            "E008",
+            "/nonexistent/x cannot be read",
+            "first line",
+        ),
+        ({"URL": 7}, "E003", "['URL'] is int, not str", ""),
+        ({"URL": "tcp//a"}, "E004", "['URL'] is not a broker URI", "tcp://"),
+        ({"URL": "tcp://a:1", "OPTIONS": {"heart": 1}}, "E005", "heart", "arguments of stomplistener.Connection"),
+        ({"URL": "tcp://a:1", "OPTIONS": {"versions": ["3.0"]}}, "E005", "3.0", ""),
+        ({"URL": "tcp://a:1", "OUTBOX": {"BATCH": 0}}, "E006", "['BATCH'] is 0, less than 1", ""),
+        ({"URL": "tcp://a:1", "OUTBOX": {"POLL": None}}, "E006", "None", "default"),
+        ({"URL": "tcp://a:1", "OUTBOX": {"PULL": 1}}, "E002", "['OUTBOX'] has no key 'PULL'", "'POLL'"),
+        ({"URL": "tcp://a:1", "OUTBOX": {"BATCH": True}}, "E003", "is bool, not int", ""),
+        ({"URL": "tcp://a:1", "PUBLISH_TIMEOUT": -1}, "E006", "less than 0", ""),
+        ({"URL": "tcp://a:1", "CONNECTIONS": {"b": {"URL": "no"}}}, "E004", "['CONNECTIONS']['b']['URL']", ""),
+        ({"URL": "tcp://a:1", "CONNECTIONS": {"b": 1}}, "E003", "['CONNECTIONS']['b'] is int, not a dict", ""),
+        ({"URL": "tcp://a:1", "CONNECTIONS": {"b": {}}}, "W001", "['CONNECTIONS']['b'] has no", "STOMP_URL_B"),
     ],
 )
 def test_what_is_wrong_is_named_with_a_hint(value: Any, number: str, text: str, hint: str) -> None:
@@ -58,16 +65,42 @@ def test_without_a_uri_there_is_a_warning_unless_the_environment_has_it(monkeypa
         assert stomp_settings().connections["default"].uri == "tcp://a:61613"
 
 
+def test_the_old_name_works_with_a_warning() -> None:
+    value = {"URI": "tcp://a:1", "CONNECTIONS": {"b": {"URI": "tcp://b:1"}}}
+    told = checked(value)
+    assert [number for number, _, _ in told] == ["W002", "W002"]
+    assert told[0][1] == "STOMPLISTENER['URI'] is called 'URL' now"
+    assert "['CONNECTIONS']['b']['URI'] is called 'URL' now" in told[1][1]
+    with override_settings(STOMPLISTENER=value):
+        assert {name: each.uri for name, each in stomp_settings().connections.items()} == {
+            "default": "tcp://a:1",
+            "b": "tcp://b:1",
+        }
+    with override_settings(STOMPLISTENER={**value, "URL": "tcp://new:1"}):
+        assert stomp_settings().connections["default"].uri == "tcp://new:1"
+
+
+def test_the_passcode_comes_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "setting").write_text("of-setting\nmore")
+    (tmp_path / "variable").write_text("of-variable\n")
+    monkeypatch.setenv("STOMP_PASSCODE_FILE", str(tmp_path / "variable"))
+    monkeypatch.setenv("STOMP_LOGIN", "joe")
+    for keys, passcode in (({"PASSCODE_FILE": str(tmp_path / "setting")}, "of-setting"), ({}, "of-variable")):
+        with override_settings(STOMPLISTENER={"URL": "tcp://a:1", **keys}):
+            found = stomp_settings().connections["default"].options
+        assert (found["login"], found["passcode"]) == ("joe", passcode)
+
+
 def test_no_passcode_shows() -> None:
-    secret = {"URI": "tcp://me:s3cret@a:1?bogus=1", "PASSCODE": ["s3cret"]}
+    secret = {"URL": "tcp://me:s3cret@a:1?bogus=1", "PASSCODE": ["s3cret"]}
     assert "s3cret" not in str(checked(secret))
     assert "s3cret" not in str(checked({**secret, "PASSCODE": "s3cret"}))
-    with override_settings(STOMPLISTENER={"URI": "tcp://me:s3cret@a:1", "PASSCODE": "s3cret"}):
+    with override_settings(STOMPLISTENER={"URL": "tcp://me:s3cret@a:1", "PASSCODE": "s3cret"}):
         assert "s3cret" not in repr(stomp_settings())
 
 
 def test_the_values_arrive() -> None:
-    value = {"URI": "tcp://a:1", "LOGIN": "me", "PASSCODE": None, "ATOMIC": True, "OUTBOX": {"BATCH": 5, "KEEP": None}}
+    value = {"URL": "tcp://a:1", "LOGIN": "me", "PASSCODE": None, "ATOMIC": True, "OUTBOX": {"BATCH": 5, "KEEP": None}}
     with override_settings(STOMPLISTENER=value):
         found = stomp_settings()
     assert found.connections["default"].options["login"] == "me"

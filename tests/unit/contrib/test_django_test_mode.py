@@ -24,7 +24,7 @@ NOWHERE = "tcp://127.0.0.1:1"
 
 @pytest.fixture(autouse=True)
 def _in_memory() -> Iterator[None]:
-    with override_settings(STOMPLISTENER={"URI": NOWHERE, "BACKEND": "locmem"}):
+    with override_settings(STOMPLISTENER={"URL": NOWHERE, "BACKEND": "locmem"}):
         outbox.clear()
         yield
         outbox.clear()
@@ -67,13 +67,13 @@ def test_in_djangos_test_environment_it_is_so_without_a_setting(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mail, "outbox", [], raising=False)
-    with override_settings(STOMPLISTENER={"URI": NOWHERE}):
+    with override_settings(STOMPLISTENER={"URL": NOWHERE}):
         publish(QUEUE, "first")
         assert [message.text for message in outbox] == ["first"]
         # What Django does at the beginning of each test.
         monkeypatch.setattr(mail, "outbox", [])
         assert len(outbox) == 0
-    with override_settings(STOMPLISTENER={"URI": broker.uri, "BACKEND": "broker"}):
+    with override_settings(STOMPLISTENER={"URL": broker.uri, "BACKEND": "broker"}):
         publish(QUEUE, "sent")
     assert [message.text for message in broker.messages(QUEUE)] == ["sent"]
     assert not outbox

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ def broker() -> Iterator[Broker]:
 
 def make(stomp: Stomp, uri: str, name: str = "shop", **config: Any) -> Flask:
     app = Flask(name)
-    app.config.update(STOMP_URI=uri, **config)
+    app.config.update(STOMP_URL=uri, **config)
     stomp.init_app(app)
     return app
 
@@ -175,7 +176,7 @@ def test_more_connections_for_listeners_and_for_sending(broker: Broker) -> None:
         def handle(message: Message) -> None:
             stomp.send("/queue/b", message.body, confirm=True)
 
-        billing = {"URI": f"tcp://127.0.0.1:{other.port}", "LOGIN": "bill", "PASSCODE": "secret"}
+        billing = {"URL": f"tcp://127.0.0.1:{other.port}", "LOGIN": "bill", "PASSCODE": "secret"}
         app = make(stomp, broker.uri, STOMP_CONNECTIONS={"billing": billing})
         with app.app_context():
             stomp.send("/queue/a", "1", connection="billing", confirm=True)
@@ -238,7 +239,7 @@ def test_an_application_without_the_extension(broker: Broker) -> None:
 
 def test_the_extension_takes_the_application_at_once_too(broker: Broker) -> None:
     app = Flask("shop")
-    app.config["STOMP_URI"] = broker.uri
+    app.config["STOMP_URL"] = broker.uri
     stomp = Stomp(app)
     with app.app_context():
         stomp.send("/queue/a", "x", confirm=True)
@@ -260,7 +261,7 @@ def test_the_environment_names_the_broker_where_the_configuration_does_not(
 
 
 def test_configuration_from_prefixed_variables(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLASK_STOMP_URI", broker.uri)
+    monkeypatch.setenv("FLASK_STOMP_URL", broker.uri)
     monkeypatch.setenv("FLASK_STOMP_HEARTBEAT", "[5, 2.5]")
     monkeypatch.setenv("FLASK_STOMP_TIMEOUT", "null")
     app = Flask("shop")
@@ -276,8 +277,8 @@ def test_configuration_from_prefixed_variables(broker: Broker, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, r"app.config\['STOMP_URI'\] is missing"),
-        ({"STOMP_URI": 5}, r"app.config\['STOMP_URI'\] must be text, not int"),
+        ({}, r"app.config\['STOMP_URL'\] is missing"),
+        ({"STOMP_URL": 5}, r"app.config\['STOMP_URL'\] must be text, not int"),
         ({"STOMP_LOGIN": b"me"}, r"\['STOMP_LOGIN'\] must be text, not bytes"),
         ({"STOMP_PASSCODE": 1234567}, r"\['STOMP_PASSCODE'\] must be text, not int; .* quote it"),
         ({"STOMP_HEARTBEAT": 10}, r"\['STOMP_HEARTBEAT'\] must be two numbers of seconds.*, not 10"),
@@ -287,23 +288,68 @@ def test_configuration_from_prefixed_variables(broker: Broker, monkeypatch: pyte
         ({"STOMP_OPTIONS": [1]}, r"\['STOMP_OPTIONS'\] must be a mapping"),
         ({"STOMP_OPTIONS": {"limit": 1}}, r"\['STOMP_OPTIONS'\] has 'limit', which is not an argument .* limits"),
         ({"STOMP_CONNECTIONS": "tcp://h:1"}, r"\['STOMP_CONNECTIONS'\] must map"),
-        ({"STOMP_CONNECTIONS": {"b": {}}}, r"\['STOMP_CONNECTIONS'\]\['b'\]\['URI'\] is missing"),
-        ({"STOMP_CONNECTIONS": {"b": {"URL": "x"}}}, r"\['STOMP_CONNECTIONS'\]\['b'\] has 'URL', which is none of URI"),
+        ({"STOMP_CONNECTIONS": {"b": {}}}, r"\['STOMP_CONNECTIONS'\]\['b'\]\['URL'\] is missing"),
+        (
+            {"STOMP_CONNECTIONS": {"b": {"URLS": "x"}}},
+            r"\['STOMP_CONNECTIONS'\]\['b'\] has 'URLS', which is none of URL",
+        ),
+        ({"STOMP_PASCODE": "x"}, r"\['STOMP_PASCODE'\] is no key of this extension; did you mean STOMP_PASSCODE\?"),
+        ({"STOMP_XYZ": 1}, r"\['STOMP_XYZ'\] is no key of this extension; there are STOMP_URL, .*STOMP_CONNECTIONS"),
+        ({"STOMP_PASSCODE_FILE": "/nonexistent/x"}, r"\['STOMP_PASSCODE_FILE'\] .*/nonexistent/x cannot be read"),
     ],
 )
 def test_bad_configuration(config: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STOMP_URL", raising=False)
     app = Flask("shop")
-    app.config.update({"STOMP_URI": "tcp://localhost:61613"} if config else {}, **config)
+    app.config.update({"STOMP_URL": "tcp://localhost:61613"} if config else {}, **config)
     with pytest.raises(ValueError, match=message) as raised:
         Stomp(app)
     assert "1234567" not in str(raised.value)
 
 
+def test_the_old_name_works_with_a_warning(broker: Broker) -> None:
+    app = Flask("shop")
+    app.config.update(STOMP_URI=broker.uri, STOMP_CONNECTIONS={"b": {"URI": broker.uri}})
+    with pytest.warns(FutureWarning) as told:
+        stomp = Stomp(app)
+    assert [str(each.message) for each in told] == [
+        "app.config['STOMP_URI'] is called app.config['STOMP_URL'] now; the old name will go",
+        "app.config['STOMP_CONNECTIONS']['b']['URI'] is called app.config['STOMP_CONNECTIONS']['b']['URL'] now; "
+        "the old name will go",
+    ]
+    with app.app_context():
+        stomp.send("/queue/a", "x", connection="b", confirm=True)
+        stomp.close()
+    assert broker.depth("/queue/a") == 1
+
+
+def test_login_and_passcode_come_from_files_and_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "passcode"
+    file.write_text("s3cret\n")
+    with Broker(login="joe", passcode="s3cret") as broker:
+        uri = f"tcp://127.0.0.1:{broker.port}"
+        for config, variables in (
+            ({"STOMP_LOGIN": "joe", "STOMP_PASSCODE_FILE": str(file)}, {}),
+            ({}, {"STOMP_LOGIN": "joe", "STOMP_PASSCODE_FILE": str(file)}),
+            ({"STOMP_PASSCODE": "s3cret"}, {"STOMP_LOGIN": "joe", "STOMP_PASSCODE": "wrong"}),
+        ):
+            app = Flask("shop")
+            app.config.update(STOMP_URL=uri, **config)
+            with monkeypatch.context() as environment, app.app_context():
+                for name, value in variables.items():
+                    environment.setenv(name, value)
+                stomp = Stomp(app)
+                stomp.send("/queue/a", "x", confirm=True)
+                stomp.close()
+        assert broker.depth("/queue/a") == 3
+
+
 def test_a_bad_uri_is_told_with_its_key_and_without_its_passcode() -> None:
     app = Flask("shop")
-    app.config["STOMP_URI"] = "failover:(tcp://me:hush@mq1:61613)?maxReconectDelay=5"
-    with pytest.raises(InvalidURI, match=r"app.config\['STOMP_URI'\]: .*maxReconnectDelay") as raised:
+    app.config["STOMP_URL"] = "failover:(tcp://me:hush@mq1:61613)?maxReconectDelay=5"
+    with pytest.raises(InvalidURI, match=r"app.config\['STOMP_URL'\]: .*maxReconnectDelay") as raised:
         Stomp(app)
     assert "hush" not in str(raised.value)
 
@@ -312,7 +358,7 @@ def test_a_bad_uri_is_told_with_its_key_and_without_its_passcode() -> None:
 
 
 def test_ping_tells_who_answers(broker: Broker) -> None:
-    app = make(Stomp(), broker.uri, STOMP_CONNECTIONS={"other": {"URI": broker.uri}})
+    app = make(Stomp(), broker.uri, STOMP_CONNECTIONS={"other": {"URL": broker.uri}})
     result = app.test_cli_runner().invoke(args=["stomp", "ping"])
     assert result.exit_code == 0, result.output
     assert [line.partition(":")[0] for line in result.output.splitlines()] == ["default", "other"]

@@ -15,7 +15,7 @@ NOWHERE = "tcp://127.0.0.1:1"
 
 def make(uri: str = NOWHERE, **config: Any) -> tuple[Flask, Stomp]:
     app, stomp = Flask("shop"), Stomp()
-    app.config.update(STOMP_URI=uri, **config)
+    app.config.update(STOMP_URL=uri, **config)
     stomp.init_app(app)
     return app, stomp
 

@@ -63,4 +63,4 @@ def test_several_processes(broker: Broker, tmp_path: Path) -> None:
 def test_bad_configuration_is_the_last_line(tmp_path: Path) -> None:
     with WorkerProcess(tmp_path, "tpc://nowhere", application=WORKER, command=FLASK) as worker:
         assert worker.wait() == 1
-        assert "app.config['STOMP_URI']" in worker.err.splitlines()[-1]
+        assert "app.config['STOMP_URL']" in worker.err.splitlines()[-1]

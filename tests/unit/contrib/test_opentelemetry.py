@@ -216,7 +216,7 @@ def test_a_web_request_in_flask_is_one_trace_to_the_reply(telemetry: Telemetry, 
         message.reply("booked")
 
     stomp, app = Stomp(), Flask("shop")
-    app.config["STOMP_URI"] = broker.uri
+    app.config["STOMP_URL"] = broker.uri
     stomp.init_app(app)
     with worker.running({"default": broker.uri}, tracing=True):
         with Connection(broker.uri) as connection, connection.consume("/queue/answers", ack="auto") as answers:

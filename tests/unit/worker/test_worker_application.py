@@ -8,11 +8,12 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stomplistener import Backoff, BrokerError, Connection, InvalidURI, Message
+from stomplistener import Backoff, BrokerError, ConnectFailed, Connection, InvalidURI, Message
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.loggers import library_logger
 from stomplistener.testing import Broker
@@ -98,6 +99,40 @@ def test_managers_go_around_each_message_in_order_and_end_before_it_is_settled(b
     assert steps == [
         "outer enters 1", "inner enters 1", "handler", "inner leaves, 0 settled", "outer leaves, 0 settled",
     ]  # fmt: skip
+
+
+def test_the_login_of_each_connection_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "passcode").write_text("of-joe\n")
+    with Broker(login="joe", passcode="of-joe") as broker, Broker(login="bill", passcode="of-bill") as other:
+        for name, value in {
+            "STOMP_URL": f"tcp://127.0.0.1:{broker.port}",
+            "STOMP_LOGIN": "joe",
+            "STOMP_PASSCODE_FILE": str(tmp_path / "passcode"),
+            "STOMP_URL_BILLING": f"tcp://127.0.0.1:{other.port}",
+            "STOMP_LOGIN_BILLING": "bill",
+            "STOMP_PASSCODE_BILLING": "of-bill",
+        }.items():
+            monkeypatch.setenv(name, value)
+        app = Application()
+        app.listener("/queue/a")(lambda message: None)
+        app.add_connection("billing")
+        with app.running():
+            assert all(each.is_connected for each in app.connections.values())
+        # What the program says goes before.
+        wrong = Application()
+        wrong.add_connection("billing", passcode="wrong")
+        with pytest.raises(ConnectFailed), wrong.running():
+            pass
+
+
+def test_the_old_name_of_the_broker_works_with_a_warning(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOMP_URI", broker.uri)
+    app = Application()
+    app.listener("/queue/a")(lambda message: None)
+    with pytest.warns(FutureWarning, match="STOMP_URI is called STOMP_URL now"), app.running():
+        assert app.connection().is_connected
 
 
 def test_several_connections_in_one_process(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import click
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 
+from stomplistener._util.environment import DEFAULT
 from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Connection
 from stomplistener.contrib.django.conf import stomp_settings
@@ -21,7 +22,6 @@ from stomplistener.contrib.django.outbox import purge
 from stomplistener.contrib.django.relay import Relay
 from stomplistener.errors import StompError
 from stomplistener.worker.alive import AliveFile
-from stomplistener.worker.application import DEFAULT
 from stomplistener.worker.command import with_log_options
 from stomplistener.worker.exits import exit_of
 

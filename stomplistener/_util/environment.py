@@ -1,0 +1,59 @@
+"""What the environment says of connections: one name for each thing, for workers, Flask, Django and the command line.
+
+``STOMP_URL``, ``STOMP_LOGIN``, and the passcode in ``STOMP_PASSCODE`` or in the file that ``STOMP_PASSCODE_FILE``
+names. For a connection ``billing`` they are ``STOMP_URL_BILLING`` and so on.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+DEFAULT = "default"
+"""The connection whose variables have no name behind them."""
+
+
+def variable(what: str, connection: str = DEFAULT) -> str:
+    """The name of a variable, such as ``variable("URL", "billing")``."""
+    return f"STOMP_{what}" if connection == DEFAULT else f"STOMP_{what}_{connection.upper().replace('-', '_')}"
+
+
+def tell_of_old_name(text: str) -> None:
+    """Warn so that operators see it: Python hides what is meant for developers."""
+    warnings.warn(text, FutureWarning, stacklevel=2)
+
+
+def url(connection: str = DEFAULT, *, tell: Callable[[str], object] = tell_of_old_name) -> str | None:
+    """The broker URI of a connection; under its old name it works, and ``tell`` is called with a sentence."""
+    name, old = variable("URL", connection), variable("URI", connection)
+    found = os.environ.get(name)
+    if not found and (found := os.environ.get(old)):
+        tell(f"{old} is called {name} now; the old name will go")
+    return found or None
+
+
+def credentials(connection: str = DEFAULT) -> dict[str, str]:
+    """``login`` and ``passcode``, as far as the environment has them.
+
+    Raises:
+        ValueError: the file of the passcode cannot be read.
+    """
+    login, passcode = (os.environ.get(variable(what, connection)) for what in ("LOGIN", "PASSCODE"))
+    if not passcode and (file := os.environ.get(variable("PASSCODE_FILE", connection))):
+        passcode = passcode_of(file)
+    return {name: value for name, value in (("login", login), ("passcode", passcode)) if value}
+
+
+def passcode_of(file: str | Path) -> str:
+    """The first line of a file; ``~`` is the user's directory.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    path = Path(file).expanduser()
+    try:
+        return path.read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the passcode file {path} cannot be read: {error}") from None
