@@ -15,6 +15,10 @@ DEFAULT = "default"
 """The connection whose variables have no name behind them."""
 
 
+class PasscodeError(ValueError):
+    """A file of a passcode cannot be read."""
+
+
 def variable(what: str, connection: str = DEFAULT) -> str:
     """The name of a variable, such as ``variable("URL", "billing")``."""
     return f"STOMP_{what}" if connection == DEFAULT else f"STOMP_{what}_{connection.upper().replace('-', '_')}"
@@ -38,7 +42,7 @@ def credentials(connection: str = DEFAULT) -> dict[str, str]:
     """``login`` and ``passcode``, as far as the environment has them.
 
     Raises:
-        ValueError: the file of the passcode cannot be read.
+        PasscodeError: the file of the passcode cannot be read.
     """
     login, passcode = (os.environ.get(variable(what, connection)) for what in ("LOGIN", "PASSCODE"))
     if not passcode and (file := os.environ.get(variable("PASSCODE_FILE", connection))):
@@ -50,10 +54,10 @@ def passcode_of(file: str | Path) -> str:
     """The first line of a file; ``~`` is the user's directory.
 
     Raises:
-        ValueError: it cannot be read.
+        PasscodeError: it cannot be read.
     """
     path = Path(file).expanduser()
     try:
         return path.read_text(encoding="utf-8").partition("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the passcode file {path} cannot be read: {error}") from None
+        raise PasscodeError(f"the passcode file {path} cannot be read: {error}") from None

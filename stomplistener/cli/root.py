@@ -55,6 +55,11 @@ class Root(click.Group):
             ctx.exit(0)
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
+        except click.Abort as abort:
+            # Of a question: the answer was no, or there was none.
+            if not isinstance(abort.__context__, KeyboardInterrupt):
+                raise
+            ctx.exit(_INTERRUPTED)
         except StompError as error:
             click.echo(f"stomplistener: {error}", err=True)
             ctx.exit(exit_of(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from stomplistener.cli.target import environment_name
 from stomplistener.worker import RunOptions, load
 from stomplistener.worker.command import run_and_exit, with_run_options
 
@@ -39,3 +40,9 @@ def worker(target: str, options: RunOptions) -> None:
     could not be made or was lost for good; 4 handlers had not ended within --grace; 128 + n ended at once by signal n.
     """
     run_and_exit(lambda: load(target), options)
+
+
+for option in worker.params:
+    if option.name == "uris":
+        # As for all other commands, though it is an option of its own here.
+        option.envvar = environment_name("--url")

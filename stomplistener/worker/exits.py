@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+from stomplistener._util.environment import PasscodeError
 from stomplistener.errors import ConnectFailed, ConnectionLost, InvalidURI, NotConnected, TimedOut
 from stomplistener.transport import MissingExtra
 
@@ -20,7 +21,7 @@ class Exit(enum.IntEnum):
 
 def exit_of(error: BaseException) -> Exit:
     """The exit code for what ended the process."""
-    if isinstance(error, (InvalidURI, MissingExtra)):
+    if isinstance(error, (InvalidURI, MissingExtra, PasscodeError)):
         return Exit.USAGE
     if isinstance(error, (ConnectFailed, ConnectionLost, NotConnected)):
         return Exit.NO_CONNECTION

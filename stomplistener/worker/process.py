@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.environment import PasscodeError
 from stomplistener._util.loggers import library_logger
 from stomplistener.connection import Connection
 from stomplistener.errors import StompError
@@ -136,7 +137,7 @@ class Process:
                 watch.start()
             try:
                 return self._live()
-            except StompError as error:
+            except (StompError, PasscodeError) as error:
                 _log.error("%s", error)
                 return exit_of(error)
             except Exception:

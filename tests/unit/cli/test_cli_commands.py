@@ -209,4 +209,13 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "no module 'no_such_module'" in result.stderr
     assert run("worker", "json:app", "--url", "tpc://h:1").exit_code == 2
+    (tmp_path / "handlers_of_a_test.py").write_text(
+        "from stomplistener.worker import Application\napp = Application('tcp://h:1')\n"
+    )
+    environment = {**os.environ, "STOMP_PASSCODE_FILE": "/nonexistent/passcode", "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "stomplistener", "worker", "handlers_of_a_test:app"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 2
+    assert "the passcode file /nonexistent/passcode cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
     assert run("worker", "json:app", "--processes", "0").exit_code == 2

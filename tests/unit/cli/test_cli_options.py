@@ -7,9 +7,11 @@ import logging
 import re
 from pathlib import Path
 
+import click
 import pytest
 from cli_process import run
 
+from stomplistener.cli.root import cli
 from stomplistener.testing import Broker
 
 pytestmark = pytest.mark.timeout(60)
@@ -36,6 +38,27 @@ def test_every_option_comes_from_the_environment_too(broker: Broker) -> None:
     assert own.exit_code == 4
     # A name like ours that says something else.
     assert run("ping", broker.uri, STOMPLISTENER_VERSION="1.2.3").exit_code == 0
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_each_option_has_a_variable_of_its_command_and_a_shared_one_a_variable_for_all(name: str) -> None:
+    options = [each for each in cli.commands[name].params if isinstance(each, click.Option)]
+    shared = {
+        "--profile",
+        "--config",
+        "--login",
+        "--passcode-file",
+        "--timeout",
+        "--stomp-version",
+        "--verbose",
+        "--url",
+    }
+    for option in options:
+        word = option.opts[-1].removeprefix("--").replace("-", "_").upper()
+        assert option.envvar is not None
+        assert f"STOMPLISTENER_{name.upper()}_{word}" in option.envvar
+        if option.opts[-1] in shared and name != "broker":
+            assert f"STOMPLISTENER_{word}" in option.envvar, option
 
 
 def test_what_is_typed_goes_before_the_environment(broker: Broker, tmp_path: Path) -> None:

@@ -184,6 +184,32 @@ def test_ctrl_c_ends_a_command_with_130_and_without_a_traceback(broker: Broker, 
     broker.wait_for(lambda: not broker.connections, PATIENCE, "the connection closed")
 
 
+@pytest.mark.parametrize("arguments", [("ping",), ("restore", A), ("send", A, "--lines"), ("shell",)], ids=" ".join)
+def test_ctrl_c_while_a_command_waits_for_the_broker_or_for_its_input(
+    broker: Broker, arguments: tuple[str, ...]
+) -> None:
+    if arguments[0] == "ping":
+        broker.go_silent()
+    command = (*arguments, "--timeout", "60", "-u", broker.uri)
+    with started(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        broker.wait_for(lambda: broker.frames(command="CONNECT") or broker.connections, PATIENCE, "the connection")
+        process.send_signal(signal.SIGINT)
+        shown, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    assert b"Traceback" not in shown + said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "question"), [(("purge", A), r"\[y/N\]"), (("ping", "--ask-passcode"), "passcode")]
+)
+def test_ctrl_c_at_a_question(broker: Broker, arguments: tuple[str, ...], question: str) -> None:
+    with spawned(*arguments, "-u", broker.uri) as child:
+        child.expect(question)
+        child.sendintr()
+        assert ended(child) == 130
+    assert not broker.frames()
+
+
 def test_ctrl_c_in_a_wait_disconnects(broker: Broker) -> None:
     broker.publish(A, "x")
     with started("listen", A, "-u", broker.uri, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
