@@ -134,8 +134,12 @@ def listen(
 
         def subscribe() -> Iterator[Subscription]:
             # With a count the broker should not give out, and mark as delivered, what will not be shown.
-            ahead = prefetch
-            if ahead is None and count is not None and ack != "auto" and target.profile(connection) is not None:
+            ahead, profile = prefetch, target.profile(connection)
+            if durable is not None and client_id is None and profile is not None and profile.client_id:
+                raise click.UsageError(
+                    f"{profile.title} keeps a durable subscription for a client-id: give --client-id NAME"
+                )
+            if ahead is None and count is not None and ack != "auto" and profile is not None:
                 ahead = min(count, MOST_AHEAD)
             for destination in destinations:
                 subscription = connection.subscribe(

@@ -153,6 +153,15 @@ def test_listen_with_headers_a_prefetch_and_whose_durable_subscription_it_is(bro
     assert run(*durable, "--count", "1", "--body").stdout == "meanwhile\n"
 
 
+@pytest.mark.parametrize("server", ["ActiveMQ/5.18.3", "ActiveMQ-Artemis/2"])
+def test_listen_says_that_a_durable_subscription_needs_its_owner(server: str) -> None:
+    with Broker(server_name=server) as broker:
+        result = run("listen", "/topic/p", "--durable", "all", "-u", broker.uri)
+        assert result.exit_code == 2
+        assert "keeps a durable subscription for a client-id: give --client-id NAME" in result.stderr
+        assert not broker.frames(command="SUBSCRIBE")
+
+
 def test_listen_ends_when_nothing_comes(broker: Broker) -> None:
     broker.publish(A, "x")
     result = run("listen", A, "--idle", "0.3", "--body", "-u", broker.uri)
