@@ -75,6 +75,20 @@ def test_a_broker_by_profile(tmp_path: Path) -> None:
     assert "not both" in both.stderr
 
 
+def test_a_profile_whose_passcode_is_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "passcode").write_text("s3cret\n")
+    with Broker(login="joe", passcode="s3cret") as broker:
+        file = tmp_path / "profiles.toml"
+        keys = f'url = "tcp://127.0.0.1:{broker.port}"\nlogin = "joe"\npasscode_file = "~/passcode"'
+        file.write_text(f"[profiles.mine]\n{keys}\n")
+        result = run("ping", "-p", "mine", "--config", str(file), HOME=str(tmp_path), STOMP_PASSCODE="another")
+        assert result.exit_code == 0, result.output
+        (tmp_path / "passcode").unlink()
+        result = run("ping", "-p", "mine", "--config", str(file), HOME=str(tmp_path))
+        assert result.exit_code == 2
+        assert "cannot be read" in result.stderr
+
+
 def test_options_go_before_the_environment_and_that_before_the_file(broker: Broker, tmp_path: Path) -> None:
     file = tmp_path / "stomplistener.toml"
     file.write_text(PROFILES.format(uri="tcp://127.0.0.1:1", port=1))
