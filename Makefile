@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.test-ready
 DOCS_READY := $(VENV)/.docs-ready
 BENCH_READY := .venv-bench/.ready
+BENCH_DJANGO_READY := .venv-bench-django/.ready
 FUZZ_READY := .venv-fuzz/.ready
 HARNESS := $(BIN)/python -m stomplistener.testing.containers
 VALE := .vale/bin/vale
@@ -129,7 +130,7 @@ docs-pictures: docs browser  ## the same with a picture of each page, narrow and
 wheel: $(READY)  ## build the package, install it with every extra elsewhere, and run the examples with that
 	@$(BIN)/python tests/packaging/check.py
 
-bench: $(BENCH_READY)  ## speed against the peers and the wire; BENCH="--quick --only receive" passes arguments
+bench: $(BENCH_READY) $(BENCH_DJANGO_READY)  ## speed against the peers and the wire; BENCH="--quick --only receive" passes arguments
 	@.venv-bench/bin/python -m bench $(BENCH)
 
 profile: $(BENCH_READY)  ## where the time of a message goes, in µs a stage
@@ -142,7 +143,7 @@ fuzz-differential: $(FUZZ_READY)  ## our decoder against stompest's and stomp.py
 	@.venv-fuzz/bin/python fuzz/differential.py
 
 clean:  ## remove what the targets made
-	rm -rf .venv .venv-bench .venv-fuzz .vale/bin .interpreters build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* docs/_build
+	rm -rf .venv .venv-bench .venv-bench-django .venv-fuzz .vale/bin .interpreters build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* docs/_build
 
 # Environments. A registry's hiccup must not cost a run: three tries, each of pip's downloads with its own.
 # $(call venv,DIRECTORY) makes one; $(call install,DIRECTORY,WHAT) installs into it.
@@ -174,6 +175,12 @@ $(DOCS_READY): $(READY)
 $(BENCH_READY): bench/requirements.txt
 	$(call venv,.venv-bench)
 	$(call install,.venv-bench,--requirement bench/requirements.txt)
+	@touch $@
+
+# Of their own, since they need another stomp.py than the one that the figures are about.
+$(BENCH_DJANGO_READY): bench/requirements-django.txt
+	$(call venv,.venv-bench-django)
+	$(call install,.venv-bench-django,--requirement bench/requirements-django.txt)
 	@touch $@
 
 $(FUZZ_READY): fuzz/requirements.txt setup.cfg

@@ -70,6 +70,9 @@ def _experiments(arguments: argparse.Namespace, answering: dict[str, str]) -> tu
     failures: list[str] = []
     chosen = [each for each in experiments(answering) if _is_wanted(each.key, arguments.only)]
     for experiment in chosen:
+        if (problem := experiment.problem()) is not None:
+            print(f"{experiment.key} is left out: {problem}")
+            continue
         try:
             results += run(experiment, runs=arguments.runs, quick=arguments.quick, tell=_progress)
         except BenchError as error:

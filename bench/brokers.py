@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -89,13 +89,25 @@ class Target:
         return sock
 
 
-def fill(target: Target, destination: str, count: int) -> None:
-    """Put messages into a queue; the last one's receipt says that all are there."""
+def fill(
+    target: Target, destination: str, count: int, body: bytes = wire.BODY, headers: Mapping[str, str] | None = None
+) -> None:
+    """Put messages into a queue: thousands of them, and one whose receipt says that all are there.
+
+    Args:
+        target: the broker.
+        destination: of the messages.
+        count: how many, rounded down to thousands; one more is put there.
+        body: of each.
+        headers: more headers of each.
+    """
     sock = target.raw()
-    frame = b"SEND\ndestination:%b\ncontent-length:%d\n\n%b\0" % (destination.encode(), len(wire.BODY), wire.BODY)
+    more = "".join(f"{name}:{value}\n" for name, value in (headers or {}).items())
+    head = b"SEND\ndestination:%b\ncontent-length:%d\n%b" % (destination.encode(), len(body), more.encode())
+    frame = b"%b\n%b\0" % (head, body)
     for _ in range(count // 1000):
         sock.sendall(frame * 1000)
-    sock.sendall(b"SEND\ndestination:%b\nreceipt:all\n\n\0" % destination.encode())
+    sock.sendall(b"%breceipt:all\n\n%b\0" % (head, body))
     data = b""
     while b"receipt-id:all" not in data:
         received = sock.recv(65536)
@@ -107,7 +119,7 @@ def fill(target: Target, destination: str, count: int) -> None:
 
 def ours(uri: str, count: int) -> Figures:
     """Our client."""
-    target, destination = Target(uri), _new_queue()
+    target, destination = Target(uri), new_queue()
     fill(target, destination, count)
     finish, left = clients.Finish(), count + 1
 
@@ -128,7 +140,7 @@ def ours(uri: str, count: int) -> Figures:
 
 def stomp_py(uri: str, count: int) -> Figures:
     """stomp.py."""
-    target, destination = Target(uri), _new_queue()
+    target, destination = Target(uri), new_queue()
     fill(target, destination, count)
     finish, left = clients.Finish(), count + 1
 
@@ -149,7 +161,7 @@ def stomp_py(uri: str, count: int) -> Figures:
 
 def raw(uri: str, count: int) -> Figures:
     """A socket that takes the same bytes and counts frames."""
-    target, destination = Target(uri), _new_queue()
+    target, destination = Target(uri), new_queue()
     fill(target, destination, count)
     sock = target.raw()
     buffer = bytearray(65536)
@@ -164,5 +176,6 @@ def raw(uri: str, count: int) -> Figures:
     return clock.figures(count)
 
 
-def _new_queue() -> str:
+def new_queue() -> str:
+    """The name of a queue that nobody else uses."""
     return f"/queue/bench-{uuid.uuid4().hex[:8]}"

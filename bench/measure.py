@@ -61,6 +61,7 @@ class Experiment:
         key: for ``--only``.
         peer: None if there is nothing to compare with.
         note: what a reader has to know of the method.
+        problem: says why it cannot run here, and what to do about it; None if it can.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Experiment:
     peer: Side | None
     measures: Sequence[Measure]
     note: str = ""
+    problem: Callable[[], str | None] = lambda: None
 
 
 @dataclass(frozen=True)

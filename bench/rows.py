@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from bench.brokers import amqp
 from bench.measure import Experiment, Measure, Side
+from bench.projects import process as projects
 
 _PER_MESSAGE = "µs CPU"
 
@@ -31,6 +32,7 @@ def experiments(brokers: Mapping[str, str]) -> list[Experiment]:
         *_round_trips(),
         *_on_brokers(brokers),
         *_celery(brokers),
+        *_in_django(brokers),
         *_others(),
     ]
 
@@ -221,6 +223,47 @@ def _celery(brokers: Mapping[str, str]) -> list[Experiment]:
             ],
         )
     ]
+
+
+_DJANGO_BROKERS = ("activemq", "rabbitmq")
+"""Those that both packages are made for."""
+
+
+def _in_django(brokers: Mapping[str, str]) -> list[Experiment]:
+    def measures(name: str, of: str, must: float | None) -> list[Measure]:
+        return [
+            Measure(name=name, figure="rate", unit="/s", must=must, aim=must and 1.5 * must),
+            Measure(name=f"  CPU a {of}", figure="cpu", unit="µs", more_is_better=False),
+        ]
+
+    found: list[Experiment] = []
+    for name in filter(brokers.__contains__, _DJANGO_BROKERS):
+        load, few = {"uri": brokers[name], "count": 5000}, {"count": 1000}
+        # They take as long for this as ours for that.
+        less = {**load, "count": 2000}
+        for key, text, persistent in (("", "as they are", False), ("-persistent", "both persistent", True)):
+            peer = Side("django-outbox-pattern", "relay:theirs", {**less, "persistent": persistent}, few)
+            found.append(
+                Experiment(
+                    key=f"relay-{name}{key}",
+                    ours=Side("ours", "relay:ours", load, few),
+                    peer=peer,
+                    problem=projects.problem,
+                    measures=measures(f"{name}: rows of an outbox published, {text}", "row", 3.0),
+                )
+            )
+        for key, text, writes, must in (("", "no work", False, 2.0), ("-insert", "one INSERT", True, None)):
+            work = {"threads": 4, "writes": writes}
+            found.append(
+                Experiment(
+                    key=f"worker-{name}{key}",
+                    ours=Side("ours", "worker:ours", {**load, **work}, few),
+                    peer=Side("django-stomp", "worker:theirs", {**less, **work}, few),
+                    problem=projects.problem,
+                    measures=measures(f"{name}: messages handled by 4 threads, {text}", "message", must),
+                )
+            )
+    return found
 
 
 def _others() -> list[Experiment]:

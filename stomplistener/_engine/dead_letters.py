@@ -9,6 +9,11 @@ queue is empty. The message then comes again, fails again and is copied again, f
 ended with their connection, or one that the broker refused, the copy is confirmed by itself, too: of confirmed messages
 the session finds out which one ends connections (see the ledger). What a copy came to is remembered until the broker
 delivers its message again, since only a message of the current connection can be acknowledged or rejected.
+
+RabbitMQ declares the queue of a SEND by headers that come back with each message. Limits of the message's queue, such
+as a time to live, are not those of the error destination: a copy has none of them. It keeps the type of the queue, so
+that a dead letter of a quorum queue lives as safely. If the broker refuses that, the error destination is a queue of
+another type, and copies go there without it from then on.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ from stomplistener._engine.context import Context
 from stomplistener._engine.deliveries import message_key
 from stomplistener._engine.receipts import Receipt
 from stomplistener._engine.sender import Sender
-from stomplistener.errors import ConnectionLost, ProtocolError, StompError, TimedOut
+from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError, StompError, TimedOut
 from stomplistener.message import OF_A_DELIVERY, Message
 from stomplistener.protocol import VERSIONS, Frame, Session, TransactionEntry, commands
 
@@ -50,13 +55,15 @@ class _Copy:
     Attributes:
         epoch: the connection of the delivery that waits for the answer.
         receipt: the answer.
+        is_typed: whether it says of which type the queue of its destination is.
     """
 
-    __slots__ = ("_at", "epoch", "receipt")
+    __slots__ = ("_at", "epoch", "is_typed", "receipt")
 
-    def __init__(self, epoch: int, receipt: Receipt) -> None:
+    def __init__(self, epoch: int, receipt: Receipt, is_typed: bool) -> None:
         self.epoch = epoch
         self.receipt = receipt
+        self.is_typed = is_typed
         self._at = time.monotonic()
 
     @property
@@ -94,6 +101,8 @@ class DeadLetters:
         self._sender = sender
         self._new_receipt = new_receipt
         self._past: OrderedDict[str, _Past] = OrderedDict()
+        # Destinations whose queue is of another type than that of the messages.
+        self._untyped: set[str] = set()
 
     def forward(self, message: Message, destination: str, error: BaseException) -> None:
         """Send a copy of the message and acknowledge the message; reject it if the copy is refused.
@@ -116,7 +125,7 @@ class DeadLetters:
         if in_transaction:
             receipt.add_done_callback(partial(self._transaction_ended, message, destination, key, error))
         else:
-            receipt.add_done_callback(partial(self._copy_ended, message, destination, key))
+            receipt.add_done_callback(partial(self._copy_ended, message, destination, key, error))
 
     def _forward(self, message: Message, destination: str, error: BaseException) -> tuple[str, Receipt | None, bool]:
         context = self._context
@@ -126,16 +135,19 @@ class DeadLetters:
             past = self._past.get(key)
             earlier = None if past is None else _adopt(past, message.epoch)
             in_transaction = context.commit_confirms and (past is None or past.lost < LOST_TRANSACTIONS)
+            keeps_type = destination not in self._untyped
+            dropped = context.config.dialect.not_of_a_copy(connected, keeps_type=keeps_type)
         if earlier is not None:
             return key, earlier, False
-        headers = self._headers(message, error)
+        headers = self._headers(message, error, OF_A_DELIVERY | dropped)
         # What was a text stays one.
         counted = "content-length" in message.headers or b"\0" in message.body
         if in_transaction:
             return key, self._in_transaction(message, destination, headers, counted), True
         receipt = self._confirmed(message, destination, headers, counted)
         with context.lock:
-            self._remember(key).copies.append(_Copy(message.epoch, receipt))
+            declares = context.config.dialect.not_of_a_copy(connected, keeps_type=False)
+            self._remember(key).copies.append(_Copy(message.epoch, receipt, not declares.isdisjoint(headers)))
         return key, receipt, False
 
     # The end of it, in the dispatcher
@@ -160,8 +172,21 @@ class DeadLetters:
             with suppress(StompError):
                 self.forward(message, destination, error)
 
-    def _copy_ended(self, message: Message, destination: str, key: str, future: Future[Frame]) -> None:
+    def _copy_ended(
+        self, message: Message, destination: str, key: str, error: BaseException, future: Future[Frame]
+    ) -> None:
         failure = future.exception()
+        if isinstance(failure, BrokerError) and self._is_typed(key, future):
+            with self._context.lock:
+                self._untyped.add(destination)
+                self._forget(key, future)
+            self._context.log.warning(
+                "%r is sent to %s again, as to a queue of any type: %s", message, destination, failure
+            )
+            # One that is stale comes again, and is forwarded then.
+            with suppress(StompError):
+                self.forward(message, destination, error)
+            return
         if not self._context.is_current(message.epoch):
             # The broker delivers it again, and what the copy came to is remembered.
             return
@@ -174,6 +199,11 @@ class DeadLetters:
     def _refused(self, message: Message, destination: str, failure: BaseException) -> bool:
         self._context.log.error("%r is rejected: %s does not take it: %s", message, destination, failure)
         return reject(self._context, message)
+
+    def _is_typed(self, key: str, future: Future[Frame]) -> bool:
+        with self._context.lock:
+            past = self._past.get(key)
+            return past is not None and any(copy.is_typed for copy in past.copies if copy.receipt is future)
 
     # What is remembered, with the lock held
 
@@ -236,9 +266,9 @@ class DeadLetters:
         self._sender.send_confirmed(frame, receipt, self._context.config.timeout, wait=False)
         return receipt
 
-    def _headers(self, message: Message, error: BaseException) -> dict[str, str]:
+    def _headers(self, message: Message, error: BaseException, dropped: frozenset[str]) -> dict[str, str]:
         # Artemis obeys destination-type: what came by a topic would vanish on its way to a queue.
-        headers = {name: value for name, value in message.headers.items() if name not in OF_A_DELIVERY}
+        headers = {name: value for name, value in message.headers.items() if name not in dropped}
         rules = VERSIONS[self._context.session.version or "1.0"]
 
         def writable(text: str) -> str:

@@ -40,6 +40,7 @@ PROFILE = Profile(
     client_id=True,
     length_means_bytes=True,
     settles_in_transactions=True,
+    stores_in_turn=True,
     browse_page=400,
     # With the name alone it answers that the durable consumer is in use.
     forget=({}, {"activemq.subscriptionName": "{name}"}),

@@ -46,6 +46,11 @@ class Profile(Record):
         default_host: the virtual host that exists unless it was deleted; None if any name works.
         replies_by_itself: whether the broker subscribes the sender to ``reply-to`` without a SUBSCRIBE.
         commit_confirms: whether the answer to COMMIT says that the messages are stored.
+        declares: headers of a SEND by which it declares the queue of the destination. A message comes with them, though
+            they say nothing of it.
+        keeps_type: those of them without which a queue of another type than the default one cannot be declared.
+        stores_in_turn: whether it waits for the disk after each message that asks for a receipt, before it reads the
+            next one of that connection; a transaction waits once.
         reject: the headers of a NACK without which the broker would deliver the message again at once, forever.
         redeliveries: the header that counts how often a message was delivered before; None where there is none.
         renames_redelivered: whether a message that is delivered again has another message-id.
@@ -67,6 +72,9 @@ class Profile(Record):
     replies_by_itself: bool = False
     hints: Mapping[str, str] = {}
     commit_confirms: bool = True
+    stores_in_turn: bool = False
+    declares: frozenset[str] = frozenset()
+    keeps_type: frozenset[str] = frozenset()
     reject: Mapping[str, str] = {}
     redeliveries: str | None = None
     renames_redelivered: bool = False

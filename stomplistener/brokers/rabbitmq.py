@@ -6,6 +6,22 @@ from stomplistener.brokers.profile import Profile, Spelling
 
 _RABBIT = "https://www.rabbitmq.com/docs/3.13/stomp"
 
+_TYPE = frozenset(("x-queue-type", "durable", "auto-delete"))
+_LIMITS = frozenset(
+    (
+        *(
+            "exclusive",
+            "x-dead-letter-exchange",
+            "x-dead-letter-routing-key",
+            "x-expires",
+            "x-message-ttl",
+            "x-max-age",
+        ),
+        *("x-max-length", "x-max-length-bytes", "x-max-priority", "x-overflow", "x-stream-max-segment-size-bytes"),
+        "x-stream-filter-size-bytes",
+    )
+)
+
 PROFILE = Profile(
     name="rabbitmq",
     title="RabbitMQ",
@@ -43,6 +59,9 @@ PROFILE = Profile(
     # Of quorum queues (https://www.rabbitmq.com/docs/quorum-queues, Poison Message Handling).
     redeliveries="x-delivery-count",
     renames_redelivered=True,
+    # https://www.rabbitmq.com/docs/3.13/stomp, Queue Properties, and HEADER_ARGUMENTS in the plugin's source.
+    declares=_TYPE | _LIMITS,
+    keeps_type=_TYPE,
     origin={"x-first-death-queue": "/queue/{value}"},
     hints={"Virtual host": "RabbitMQ takes the host header as the name of its virtual host"},
 )

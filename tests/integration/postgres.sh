@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A PostgreSQL of the tests' own, in a directory, under a user that is not root.
 #
-#   postgres.sh start DIR PORT   install Debian's where there is none (as root), make a cluster in DIR and start it
+#   postgres.sh install          install Debian's where there is none (as root)
+#   postgres.sh start DIR PORT   the same, make a cluster in DIR and start it; POSTGRES_FSYNC=on writes to the disk
 #   postgres.sh restart DIR      stop it at once, cutting all connections, and start it again
 #   postgres.sh stop DIR         stop it at once
 set -euo pipefail
@@ -65,14 +66,15 @@ start() {
 listen_addresses = '127.0.0.1'
 port = $2
 unix_socket_directories = ''
-fsync = off
+fsync = ${POSTGRES_FSYNC:-off}
 CONF
     control "$1" start
 }
 
 case "${1:-}" in
+install) install_packages ;;
 start) start "$2" "$3" ;;
 restart) control "$2" restart -m fast ;;
 stop) control "$2" stop -m immediate ;;
-*) fail "usage: $0 start DIR PORT | restart DIR | stop DIR" ;;
+*) fail "usage: $0 install | start DIR PORT | restart DIR | stop DIR" ;;
 esac

@@ -442,3 +442,33 @@ def test_a_quorum_queue_counts_for_programs_that_know_nothing_of_each_other(stom
             letter.ack()
             connection.disconnect()
     assert calls == ["killer"] * 2
+
+
+def depth(rabbitmq: BrokerContainer, queue: str) -> int:
+    """How many messages are in a queue, whatever its type; 0 if there is none."""
+    found = dict(line.split() for line in rabbitmq.exec("rabbitmqctl -q list_queues name messages").splitlines())
+    return int(found.get(queue.removeprefix("/queue/"), 0))
+
+
+@pytest.mark.parametrize("errors_are", ["classic", "quorum", "declared by the copy"])
+@pytest.mark.parametrize("limits", [{}, {"x-message-ttl": "60000"}], ids=["", "time to live"])
+def test_a_dead_letter_of_a_quorum_queue_reaches_an_error_queue_of_any_type(
+    stomp_brokers: Fleet, queue: str, errors_are: str, limits: dict[str, str]
+) -> None:
+    """A SEND has the headers by which RabbitMQ declares its queue, and each message of it comes with them."""
+    rabbitmq, errors, declared = stomp_brokers["rabbitmq"], f"{queue}-errors", {**QUORUM, **limits}
+    texts = [str(number) for number in range(5)]
+
+    def fail(message: Message) -> None:
+        raise LookupError("no such item")
+
+    with opened(rabbitmq) as watching, opened(rabbitmq) as connection:
+        if errors_are != "declared by the copy":
+            watching.consume(errors, headers=QUORUM if errors_are == "quorum" else None, confirm=True).close()
+        for text in texts:
+            watching.send(queue, text, declared, persistent=True, confirm=True)
+        connection.subscribe(queue, fail, settle=True, error_destination=errors, headers=declared)
+        eventually(lambda: depth(rabbitmq, errors) == len(texts), "all in the error queue")
+        assert depth(rabbitmq, queue) == 0
+        # At most the connection of the first copy, whatever else was on its way.
+        assert connection.statistics().reconnects <= 1

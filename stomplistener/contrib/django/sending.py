@@ -11,6 +11,7 @@ from typing import Any
 from django.utils import timezone
 
 from stomplistener._util.deadline import Deadline
+from stomplistener.brokers.profile import Profile
 from stomplistener.brokers.table import profile_of
 from stomplistener.connection import Body, Connection
 from stomplistener.contrib.django.models import OutboxMessage
@@ -61,16 +62,35 @@ class Sender:
         return outcomes
 
     def _send_together(self, rows: Collection[OutboxMessage]) -> Outcomes:
-        deadline = Deadline(self._timeout)
-        now, with_id = timezone.now(), self._sends_ids()
+        profile = profile_of(Frame("CONNECTED", {"server": self._connection.session.server}))
+        now, with_id, deadline = timezone.now(), self._sends_ids(profile), Deadline(self._timeout)
+        if len(rows) > 1 and profile is not None and profile.stores_in_turn:
+            outcome = self._commit(rows, now, with_id, deadline)
+            if outcome is None or is_loss(outcome):
+                return {row.pk: outcome for row in rows}
+            # Nothing took effect, and the broker does not say of which row: each gets a receipt of its own.
         with self._connection.batch():
             answers = {row.pk: self._begin(row, now, with_id, deadline) for row in rows}
         return {pk: _outcome(answer, deadline) for pk, answer in answers.items()}
 
-    def _sends_ids(self) -> bool:
+    def _commit(
+        self, rows: Collection[OutboxMessage], now: datetime, with_id: bool, deadline: Deadline
+    ) -> Exception | None:
+        """Send rows in one transaction; what became of all of them."""
+        try:
+            with self._connection.transaction() as transaction:
+                with self._connection.batch():
+                    for row in rows:
+                        body, headers, options = arguments(row, now, with_id)
+                        transaction.send(row.destination, body, headers, timeout=deadline.remaining(), **options)
+                transaction.commit(deadline.remaining())
+        except (StompError, ValueError, TypeError) as error:
+            return error
+        return None
+
+    def _sends_ids(self, profile: Profile | None) -> bool:
         if self._detects_duplicates is not None:
             return self._detects_duplicates
-        profile = profile_of(Frame("CONNECTED", {"server": self._connection.session.server}))
         return profile is not None and profile.options["duplicate_id"].headers is not None
 
     def _begin(self, row: OutboxMessage, now: datetime, with_id: bool, deadline: Deadline) -> Future[Any] | Exception:

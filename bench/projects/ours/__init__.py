@@ -1,0 +1,1 @@
+"""The project with this package: ``stomp_outbox`` and ``stomp_worker``."""

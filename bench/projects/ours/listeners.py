@@ -1,0 +1,12 @@
+"""The handler, which ``stomp_worker`` finds by the name of this module."""
+
+from bench.projects.common import DESTINATION, THREADS, Work
+from stomplistener import Message
+from stomplistener.contrib.django import listener
+
+work = Work()
+
+
+@listener(DESTINATION, workers=THREADS)
+def handle(message: Message) -> None:
+    work(message.json())

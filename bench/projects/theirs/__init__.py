@@ -1,0 +1,1 @@
+"""The project with the peers: django-outbox-pattern's ``publish`` and django-stomp's ``pubsub``."""

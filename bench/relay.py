@@ -1,0 +1,62 @@
+"""An outbox that is full leaves: from its first row at a subscriber to its last one.
+
+The rows are written by each package's own call, and the relay is each package's own command. The subscriber is a bare
+socket. The time of the start, of the login and of the last commit is not in the figures.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from bench import clients
+from bench.brokers import Target, new_queue
+from bench.postgres import postgres
+from bench.process import BenchError, Figures
+from bench.projects.process import Project, Stopwatch
+
+
+def ours(uri: str, count: int) -> Figures:
+    """``stomp_outbox``: persistent messages that the broker confirms, a commit for each batch."""
+    return _emptied("ours", "stomp_outbox", uri, count, persistent=True)
+
+
+def theirs(uri: str, count: int, persistent: bool) -> Figures:
+    """django-outbox-pattern's ``publish``: the broker confirms nothing, and all rows are in one transaction.
+
+    Its messages are lost when the broker restarts, unless the application gives them the header that ``persistent``
+    gives them.
+    """
+    return _emptied("theirs", "publish", uri, count, persistent)
+
+
+def _emptied(name: str, command: str, uri: str, count: int, persistent: bool) -> Figures:
+    target, destination = Target(uri), new_queue()
+    work = {
+        "BENCH_URI": uri,
+        "BENCH_DESTINATION": destination,
+        "BENCH_COUNT": str(count),
+        "BENCH_PERSISTENT": str(int(persistent)),
+    }
+    with postgres() as database, target.raw() as subscriber:
+        project = Project(name, {**database, **work})
+        project.migrate()
+        project.fill()
+        subscriber.sendall(b"SUBSCRIBE\ndestination:%b\nid:1\nack:auto\n\n\0" % destination.encode())
+        with project.running(command) as relay:
+            arrived = _messages(subscriber)
+            watch = Stopwatch(relay.pid)
+            left = count - arrived
+            while arrived < count:
+                arrived += _messages(subscriber)
+            return watch.figures(left)
+
+
+def _messages(subscriber: socket.socket) -> int:
+    """How many messages came in one read, at least one."""
+    subscriber.settimeout(clients.LONG)
+    while True:
+        data = subscriber.recv(65536)
+        if not data:
+            raise BenchError("the broker hung up")
+        if frames := data.count(b"\0"):
+            return frames
