@@ -13,7 +13,8 @@ delivers its message again, since only a message of the current connection can b
 RabbitMQ declares the queue of a SEND by headers that come back with each message. Limits of the message's queue, such
 as a time to live, are not those of the error destination: a copy has none of them. It keeps the type of the queue, so
 that a dead letter of a quorum queue lives as safely. If the broker refuses that, the error destination is a queue of
-another type, and copies go there without it from then on.
+another type, and copies go there without it from then on. A refusal ends the connection, so only one copy finds out:
+the others wait for its answer.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from stomplistener._engine.context import Context
 from stomplistener._engine.deliveries import message_key
 from stomplistener._engine.receipts import Receipt
 from stomplistener._engine.sender import Sender
+from stomplistener.brokers.profile import Declaring
 from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError, StompError, TimedOut
 from stomplistener.message import OF_A_DELIVERY, Message
 from stomplistener.protocol import VERSIONS, Frame, Session, TransactionEntry, commands
@@ -49,21 +51,25 @@ KEPT_SECONDS = 600.0
 """How long it is remembered what an answered copy came to: a broker delivers its message again long before."""
 
 
+_Place = tuple[str, frozenset[tuple[str, str]]]
+"""An error destination, and the headers that say of which type its queue is; empty if none do."""
+
+
 class _Copy:
     """A copy that is confirmed by itself.
 
     Attributes:
         epoch: the connection of the delivery that waits for the answer.
         receipt: the answer.
-        is_typed: whether it says of which type the queue of its destination is.
+        place: where it goes, and as what.
     """
 
-    __slots__ = ("_at", "epoch", "is_typed", "receipt")
+    __slots__ = ("_at", "epoch", "place", "receipt")
 
-    def __init__(self, epoch: int, receipt: Receipt, is_typed: bool) -> None:
+    def __init__(self, epoch: int, receipt: Receipt, place: _Place) -> None:
         self.epoch = epoch
         self.receipt = receipt
-        self.is_typed = is_typed
+        self.place = place
         self._at = time.monotonic()
 
     @property
@@ -101,8 +107,9 @@ class DeadLetters:
         self._sender = sender
         self._new_receipt = new_receipt
         self._past: OrderedDict[str, _Past] = OrderedDict()
-        # Destinations whose queue is of another type than that of the messages.
-        self._untyped: set[str] = set()
+        self._fits: dict[_Place, bool] = {}
+        self._waiting: dict[_Place, list[tuple[Message, BaseException]]] = {}
+        """Messages that wait until it is known whether the copy of another one fits."""
 
     def forward(self, message: Message, destination: str, error: BaseException) -> None:
         """Send a copy of the message and acknowledge the message; reject it if the copy is refused.
@@ -135,8 +142,7 @@ class DeadLetters:
             past = self._past.get(key)
             earlier = None if past is None else _adopt(past, message.epoch)
             in_transaction = context.commit_confirms and (past is None or past.lost < LOST_TRANSACTIONS)
-            keeps_type = destination not in self._untyped
-            dropped = context.config.dialect.not_of_a_copy(connected, keeps_type=keeps_type)
+            place, dropped = self._place(message, destination, context.config.dialect.declaring(connected))
         if earlier is not None:
             return key, earlier, False
         headers = self._headers(message, error, OF_A_DELIVERY | dropped)
@@ -144,11 +150,63 @@ class DeadLetters:
         counted = "content-length" in message.headers or b"\0" in message.body
         if in_transaction:
             return key, self._in_transaction(message, destination, headers, counted), True
-        receipt = self._confirmed(message, destination, headers, counted)
+        if not self._may_go(place, message, error):
+            return key, None, False
+        try:
+            receipt = self._confirmed(message, destination, headers, counted)
+        except BaseException:
+            self._release(place)
+            raise
         with context.lock:
-            declares = context.config.dialect.not_of_a_copy(connected, keeps_type=False)
-            self._remember(key).copies.append(_Copy(message.epoch, receipt, not declares.isdisjoint(headers)))
+            self._remember(key).copies.append(_Copy(message.epoch, receipt, place))
         return key, receipt, False
+
+    # The type of the queue
+
+    def _place(self, message: Message, destination: str, declaring: Declaring) -> tuple[_Place, frozenset[str]]:
+        """Where a copy goes, and the headers that it does not take along."""
+        place = destination, frozenset(item for item in message.headers.items() if item[0] in declaring.type)
+        if self._fits.get(place, True):
+            return place, declaring.limits
+        return (destination, frozenset()), declaring.limits | declaring.type
+
+    def _may_go(self, place: _Place, message: Message, error: BaseException) -> bool:
+        """Whether the copy may go now; if not, it goes when the one that is under way is answered."""
+        with self._context.lock:
+            if not place[1] or place in self._fits:
+                return True
+            if place in self._waiting:
+                self._waiting[place].append((message, error))
+                return False
+            self._waiting[place] = []
+            return True
+
+    def _release(self, place: _Place) -> None:
+        """Forward what waited. What is stale is delivered again."""
+        with self._context.lock:
+            waiting = self._waiting.pop(place, [])
+        for message, error in waiting:
+            self._again(message, place[0], error)
+
+    def _again(self, message: Message, destination: str, error: BaseException) -> None:
+        if self._context.is_current(message.epoch):
+            with suppress(StompError):
+                self.forward(message, destination, error)
+
+    def _note_fit(self, key: str, future: Future[Frame]) -> bool:
+        """Note what the answer to a copy says of the queue; whether the copy has to go again, without its type."""
+        failure = future.exception()
+        with self._context.lock:
+            past = self._past.get(key)
+            places = [] if past is None else [copy.place for copy in past.copies if copy.receipt is future]
+            if not places or not places[0][1]:
+                return False
+            if failure is None or isinstance(failure, BrokerError):
+                self._fits[places[0]] = failure is None
+            if fails := isinstance(failure, BrokerError):
+                self._forget(key, future)
+        self._release(places[0])
+        return fails
 
     # The end of it, in the dispatcher
 
@@ -169,23 +227,15 @@ class DeadLetters:
             self._remember(key).lost = LOST_TRANSACTIONS
         if self._context.is_current(message.epoch):
             self._context.log.warning("%r is sent to %s again, by itself: %s", message, destination, failure)
-            with suppress(StompError):
-                self.forward(message, destination, error)
+            self._again(message, destination, error)
 
     def _copy_ended(
         self, message: Message, destination: str, key: str, error: BaseException, future: Future[Frame]
     ) -> None:
         failure = future.exception()
-        if isinstance(failure, BrokerError) and self._is_typed(key, future):
-            with self._context.lock:
-                self._untyped.add(destination)
-                self._forget(key, future)
-            self._context.log.warning(
-                "%r is sent to %s again, as to a queue of any type: %s", message, destination, failure
-            )
-            # One that is stale comes again, and is forwarded then.
-            with suppress(StompError):
-                self.forward(message, destination, error)
+        if self._note_fit(key, future):
+            self._context.log.warning("%r is sent to %s again, as to any queue: %s", message, destination, failure)
+            self._again(message, destination, error)
             return
         if not self._context.is_current(message.epoch):
             # The broker delivers it again, and what the copy came to is remembered.
@@ -199,11 +249,6 @@ class DeadLetters:
     def _refused(self, message: Message, destination: str, failure: BaseException) -> bool:
         self._context.log.error("%r is rejected: %s does not take it: %s", message, destination, failure)
         return reject(self._context, message)
-
-    def _is_typed(self, key: str, future: Future[Frame]) -> bool:
-        with self._context.lock:
-            past = self._past.get(key)
-            return past is not None and any(copy.is_typed for copy in past.copies if copy.receipt is future)
 
     # What is remembered, with the lock held
 

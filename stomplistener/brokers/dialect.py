@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stomplistener._util import arguments
-from stomplistener.brokers.profile import Profile
+from stomplistener.brokers.profile import Declaring, Profile
 from stomplistener.brokers.table import PROFILES, profile_of
 from stomplistener.errors import ProtocolError
 from stomplistener.protocol.frame import Frame
@@ -54,17 +54,10 @@ class Dialect:
         profile = self._known(connected)
         return profile is None or profile.commit_confirms
 
-    def not_of_a_copy(self, connected: Frame | None, *, keeps_type: bool) -> frozenset[str]:
-        """The headers that declare the queue of a message, and not the one that a copy of it goes to.
-
-        Args:
-            connected: the frame that names the broker.
-            keeps_type: whether that queue, if it is not there yet, is to be of the same type.
-        """
+    def declaring(self, connected: Frame | None) -> Declaring:
+        """The headers that declare the queue of a message, and not the one that a copy of it goes to."""
         profile = self._known(connected)
-        if profile is None:
-            return frozenset()
-        return profile.declares - profile.keeps_type if keeps_type else profile.declares
+        return Declaring() if profile is None else profile.declaring
 
     def reject_headers(self, connected: Frame | None, headers: Mapping[str, str] | None) -> Mapping[str, str]:
         """The headers of a NACK; those that the application gave win."""

@@ -23,6 +23,18 @@ class Spelling(NamedTuple):
     note: str = ""
 
 
+class Declaring(NamedTuple):
+    """The headers of a SEND that declare a queue. A message comes with them, though they say nothing of it.
+
+    Attributes:
+        type: which kind of queue.
+        limits: everything else.
+    """
+
+    type: frozenset[str] = frozenset()
+    limits: frozenset[str] = frozenset()
+
+
 class Profile(Record):
     """One broker.
 
@@ -46,9 +58,7 @@ class Profile(Record):
         default_host: the virtual host that exists unless it was deleted; None if any name works.
         replies_by_itself: whether the broker subscribes the sender to ``reply-to`` without a SUBSCRIBE.
         commit_confirms: whether the answer to COMMIT says that the messages are stored.
-        declares: headers of a SEND by which it declares the queue of the destination. A message comes with them, though
-            they say nothing of it.
-        keeps_type: those of them without which a queue of another type than the default one cannot be declared.
+        declaring: the headers of a SEND by which it declares the queue of the destination.
         stores_in_turn: whether it waits for the disk after each message that asks for a receipt, before it reads the
             next one of that connection; a transaction waits once.
         reject: the headers of a NACK without which the broker would deliver the message again at once, forever.
@@ -73,8 +83,7 @@ class Profile(Record):
     hints: Mapping[str, str] = {}
     commit_confirms: bool = True
     stores_in_turn: bool = False
-    declares: frozenset[str] = frozenset()
-    keeps_type: frozenset[str] = frozenset()
+    declaring: Declaring = Declaring()
     reject: Mapping[str, str] = {}
     redeliveries: str | None = None
     renames_redelivered: bool = False

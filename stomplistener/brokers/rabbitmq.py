@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from stomplistener.brokers.profile import Profile, Spelling
+from stomplistener.brokers.profile import Declaring, Profile, Spelling
 
 _RABBIT = "https://www.rabbitmq.com/docs/3.13/stomp"
 
-_TYPE = frozenset(("x-queue-type", "durable", "auto-delete"))
-_LIMITS = frozenset(
-    (
-        *(
-            "exclusive",
-            "x-dead-letter-exchange",
-            "x-dead-letter-routing-key",
-            "x-expires",
-            "x-message-ttl",
-            "x-max-age",
-        ),
-        *("x-max-length", "x-max-length-bytes", "x-max-priority", "x-overflow", "x-stream-max-segment-size-bytes"),
-        "x-stream-filter-size-bytes",
-    )
+# https://www.rabbitmq.com/docs/3.13/stomp, Queue Properties, and HEADER_ARGUMENTS in the plugin's source.
+_DECLARING = Declaring(
+    type=frozenset(("x-queue-type", "durable", "auto-delete")),
+    limits=frozenset(
+        (
+            *("exclusive", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-expires", "x-message-ttl"),
+            *("x-max-age", "x-max-length", "x-max-length-bytes", "x-max-priority", "x-overflow"),
+            *("x-stream-max-segment-size-bytes", "x-stream-filter-size-bytes"),
+        )
+    ),
 )
 
 PROFILE = Profile(
@@ -59,9 +55,7 @@ PROFILE = Profile(
     # Of quorum queues (https://www.rabbitmq.com/docs/quorum-queues, Poison Message Handling).
     redeliveries="x-delivery-count",
     renames_redelivered=True,
-    # https://www.rabbitmq.com/docs/3.13/stomp, Queue Properties, and HEADER_ARGUMENTS in the plugin's source.
-    declares=_TYPE | _LIMITS,
-    keeps_type=_TYPE,
+    declaring=_DECLARING,
     origin={"x-first-death-queue": "/queue/{value}"},
     hints={"Virtual host": "RabbitMQ takes the host header as the name of its virtual host"},
 )

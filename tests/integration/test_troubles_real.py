@@ -470,5 +470,5 @@ def test_a_dead_letter_of_a_quorum_queue_reaches_an_error_queue_of_any_type(
         connection.subscribe(queue, fail, settle=True, error_destination=errors, headers=declared)
         eventually(lambda: depth(rabbitmq, errors) == len(texts), "all in the error queue")
         assert depth(rabbitmq, queue) == 0
-        # At most the connection of the first copy, whatever else was on its way.
-        assert connection.statistics().reconnects <= 1
+        # The session is certain of the one that finds out after three; the others wait for it.
+        assert connection.statistics().reconnects <= 3
