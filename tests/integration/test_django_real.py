@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ import pytest
 from django_support import broker_uri, empty_outbox
 from flask import Flask
 
-from stomplistener import Connection
+from stomplistener import Connection, StompError
 from stomplistener.contrib.django import publish, publishing
 from stomplistener.contrib.django.conf import OutboxSettings
 from stomplistener.contrib.django.models import OutboxMessage
@@ -76,3 +78,22 @@ def test_artemis_stores_a_row_once_that_a_relay_publishes_twice(artemis: BrokerC
         OutboxMessage.objects.update(state=State.PENDING)
         publish_all(artemis)
     assert emptied(artemis, queue, COUNT) == sorted(map(str, range(COUNT)))
+
+
+def test_a_row_that_activemq_refuses_holds_up_no_other(activemq: BrokerContainer) -> None:
+    """It ends the connection for a queue without a name, and with that the transaction of all the rows."""
+    queue = f"/queue/good-{uuid.uuid4().hex}"
+    with broker_uri(activemq.uri, HOST=activemq.virtual_host), Connection(activemq.uri) as connection:
+        for number in range(COUNT):
+            enqueue("/queue/" if number == COUNT // 2 else queue, str(number))
+        relay, end = Relay(connection, OutboxSettings()), time.monotonic() + 30
+        published = OutboxMessage.objects.filter(state=State.PUBLISHED)
+        while published.count() < COUNT - 1:
+            assert time.monotonic() < end, "not all the others were published"
+            with contextlib.suppress(StompError):
+                relay.publish_due()
+    expected = sorted(str(number) for number in range(COUNT) if number != COUNT // 2)
+    assert emptied(activemq, queue, len(expected)) == expected
+    left = OutboxMessage.objects.get(destination="/queue/")
+    assert left.state == State.PENDING
+    assert left.attempts > 0

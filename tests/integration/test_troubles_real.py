@@ -450,6 +450,24 @@ def depth(rabbitmq: BrokerContainer, queue: str) -> int:
     return int(found.get(queue.removeprefix("/queue/"), 0))
 
 
+def test_a_message_that_always_fails_is_no_hot_loop(broker: BrokerContainer, queue: str) -> None:
+    """RabbitMQ drops it. The others put it into their dead-letter queue after some deliveries."""
+    fill(broker, queue, "bad", "good")
+    calls: list[str] = []
+
+    def work(message: Message) -> None:
+        calls.append(message.text)
+        if message.text == "bad":
+            raise LookupError("no such item")
+
+    with opened(broker) as connection:
+        connection.subscribe(queue, work, settle=True)
+        eventually(lambda: "good" in calls, "the good one")
+        at_rest(connection)
+    assert calls.count("good") == 1
+    assert calls.count("bad") <= (1 if broker.name == "rabbitmq" else 10)
+
+
 @pytest.mark.parametrize("errors_are", ["classic", "quorum", "declared by the copy"])
 @pytest.mark.parametrize("limits", [{}, {"x-message-ttl": "60000"}], ids=["", "time to live"])
 def test_a_dead_letter_of_a_quorum_queue_reaches_an_error_queue_of_any_type(

@@ -205,6 +205,73 @@ def test_a_copy_that_ends_each_connection_is_given_up_and_its_message_rejected(s
             assert broker.messages(ERRORS) == []
 
 
+@pytest.mark.parametrize(
+    ("server", "asked", "sent"),
+    [
+        ("RabbitMQ/3.10.8", None, "false"),
+        ("RabbitMQ/3.10.8", {"requeue": "true"}, "true"),
+        ("ActiveMQ/5.18.3", None, None),
+    ],
+)
+def test_a_rejected_message_does_not_come_again_at_once_unless_that_is_asked_for(
+    server: str, asked: dict[str, str] | None, sent: str | None
+) -> None:
+    """RabbitMQ would deliver it again without a pause, forever."""
+
+    def reject(message: Message) -> None:
+        if asked is not None:
+            message.nack(headers=asked)
+        refuse(message)
+
+    with Broker(server_name=server, max_deliveries=1) as broker, Connection(broker.uri) as connection:
+        connection.subscribe(QUEUE, reject, settle=True, confirm=True)
+        broker.publish(QUEUE, "bad")
+        broker.wait_for(lambda: broker.frames(command="NACK"))
+        assert broker.frames(command="NACK")[0].headers.get("requeue") == sent
+
+
+QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
+LIMITS = {"x-message-ttl": "60000", "x-dead-letter-exchange": "", "x-max-length": "9"}
+
+
+def forwarded_by(broker: Broker, *, times: int) -> Connection:
+    """A connection that has forwarded three messages of a quorum queue."""
+    for text in ("one", "two", "three"):
+        broker.publish(QUEUE, text, {**QUORUM, **LIMITS, "mine": "kept"})
+    broker.error_next("SEND", "inequivalent arg 'x-queue-type'", with_receipt_id=False, times=times)
+    connection = Connection(failover(broker.uri), timeout=10)
+    connection.subscribe(QUEUE, refuse, settle=True, error_destination=ERRORS)
+    connection.connect()
+    broker.wait_for(lambda: len(broker.messages(ERRORS)) == 3 and not broker.unacknowledged(QUEUE), 20)
+    return connection
+
+
+def test_a_copy_declares_its_queue_as_of_the_same_type_but_without_its_limits() -> None:
+    with Broker(server_name="RabbitMQ/3.10.8") as broker, forwarded_by(broker, times=0):
+        for copy in broker.messages(ERRORS):
+            assert copy.headers.items() >= {**QUORUM, "mine": "kept"}.items()
+            assert copy.headers.keys().isdisjoint(LIMITS)
+        assert len(broker.frames(command="SEND")) == 3
+
+
+def test_one_copy_finds_out_that_the_error_queue_is_of_another_type() -> None:
+    """Each refusal ends the connection, and a quorum queue that counts deliveries may drop what comes too often."""
+    with Broker(server_name="RabbitMQ/3.10.8", max_deliveries=100) as broker, forwarded_by(broker, times=3) as mine:
+        assert sorted(copy.text for copy in broker.messages(ERRORS)) == ["one", "three", "two"]
+        for copy in broker.messages(ERRORS):
+            assert copy.headers["mine"] == "kept"
+            assert copy.headers.keys().isdisjoint({*QUORUM, *LIMITS})
+        assert mine.statistics().reconnects == 3
+        typed = [frame for frame in broker.frames(command="SEND") if "x-queue-type" in frame.headers]
+        assert len({frame.body for frame in typed}) == 1
+
+
+def test_other_brokers_know_no_such_headers() -> None:
+    with Broker(server_name="ActiveMQ/5.18.3") as broker, forwarded_by(broker, times=0):
+        for copy in broker.messages(ERRORS):
+            assert copy.headers.items() >= {**QUORUM, **LIMITS}.items()
+
+
 def test_a_copy_is_not_sent_twice_if_its_message_comes_again() -> None:
     """RabbitMQ confirms a copy by itself; its receipt may come on the connection after that of the message."""
     with Broker(server_name="RabbitMQ/3.10.8") as broker:

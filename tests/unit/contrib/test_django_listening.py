@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django_support import broker_uri, override_settings
 
-from stomplistener import Message
+from stomplistener import Backoff, Message
 from stomplistener.contrib.django import listening
 from stomplistener.contrib.django.database import MOST_LOSSES, DatabaseCare
 from stomplistener.testing import Broker
@@ -181,3 +183,30 @@ def test_connections_are_closed_when_the_worker_ends(broker: Broker, app: Applic
         broker.publish(QUEUE, "x")
         broker.wait_for(lambda: broker.frames(command="ACK"))
     assert [each.connection for each in opened] == [None]
+
+
+def test_retries_wait_as_told_and_what_is_not_worth_one_goes_to_the_dead_letters(
+    broker: Broker, app: Application
+) -> None:
+    calls: list[tuple[str, float]] = []
+
+    @listening.listener(
+        QUEUE,
+        retries=2,
+        retry_delay=Backoff(0.05, factor=4.0, jitter=0.0),
+        dead_letter_on=LookupError,
+        error_destination="/queue/failed",
+    )
+    def fail(message: Message) -> None:
+        calls.append((message.text, time.monotonic()))
+        raise KeyError("hopeless") if message.text == "hopeless" else OSError("away")
+
+    with app.running():
+        broker.publish(QUEUE, "hopeless")
+        broker.wait_for(lambda: len(broker.messages("/queue/failed")) == 1)
+        broker.publish(QUEUE, "away")
+        broker.wait_for(lambda: len(broker.messages("/queue/failed")) == 2)
+    assert [text for text, _ in calls] == ["hopeless", "away", "away", "away"]
+    pauses = [after - before for (_, before), (_, after) in itertools.pairwise(calls[1:])]
+    assert pauses[0] >= 0.05 * 0.95
+    assert pauses[1] >= 0.2 * 0.95

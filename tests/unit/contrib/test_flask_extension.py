@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from flask import Flask, current_app, g
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import text
 
-from stomplistener import ConnectFailed, InvalidURI, Message
+from stomplistener import Backoff, ConnectFailed, InvalidURI, Message
 from stomplistener.contrib.flask import Stomp
 from stomplistener.testing import Broker
 from stomplistener.worker import Repeated
@@ -71,6 +72,30 @@ def test_a_listener_runs_in_a_context_of_its_own_that_is_torn_down_before_the_me
         "shop bad False", "end bad LookupError('no such thing') 1",
         "shop bad False", "end bad LookupError('no such thing') 1",
     ]  # fmt: skip
+
+
+def test_retries_wait_as_told_and_what_is_not_worth_one_goes_to_the_dead_letters(broker: Broker) -> None:
+    stomp, calls = Stomp(), []
+
+    @stomp.listener(
+        "/queue/a",
+        retries=2,
+        retry_delay=Backoff(0.05, factor=4.0, jitter=0.0),
+        dead_letter_on=LookupError,
+        error_destination="/queue/failed",
+    )
+    def fail(message: Message) -> None:
+        calls.append((message.text, time.monotonic()))
+        raise KeyError("hopeless") if message.text == "hopeless" else OSError("away")
+
+    with stomp.running(make(stomp, broker.uri)):
+        broker.publish("/queue/a", "hopeless")
+        broker.wait_for(lambda: len(broker.messages("/queue/failed")) == 1)
+        broker.publish("/queue/a", "away")
+        broker.wait_for(lambda: len(broker.messages("/queue/failed")) == 2)
+    assert [text for text, _ in calls] == ["hopeless", "away", "away", "away"]
+    assert calls[2][1] - calls[1][1] >= 0.05 * 0.95
+    assert calls[3][1] - calls[2][1] >= 0.2 * 0.95
 
 
 def test_a_message_that_comes_twice_is_handled_once_by_an_inbox_in_the_listeners_context(broker: Broker) -> None:

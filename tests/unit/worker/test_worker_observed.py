@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import urllib.request
@@ -11,6 +12,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from worker_process import eventually
 
 from stomplistener import Message
 from stomplistener.cli.top import read
@@ -18,10 +20,12 @@ from stomplistener.testing import Broker
 from stomplistener.transport import MissingExtra
 from stomplistener.worker import Application, RunOptions, execute
 from stomplistener.worker.handling import Tasks
-from stomplistener.worker.metrics import Metrics
+from stomplistener.worker.metrics import OUTCOMES, Metrics
 from stomplistener.worker.tracing import Tracing
 
 pytestmark = pytest.mark.timeout(30)
+
+HANDLED = "stomplistener_handled_total"
 
 _exporter = InMemorySpanExporter()
 
@@ -115,6 +119,50 @@ def test_prometheus_finds_counts_of_connections_and_handlers(broker: Broker) -> 
     assert row.connected
     assert row.values["messages_received_total"] >= 3
     assert row.values["handled_total"] == row.values["listener_errors_total"] + 2
+
+
+def test_each_attempt_has_one_outcome_in_buckets_up_to_ten_minutes(broker: Broker) -> None:
+    app, tasks = Application(broker.uri), Tasks()
+    metrics = Metrics(lambda: app.connections, tasks)
+    cut = threading.Event()
+
+    @app.listener("/queue/a", retries=1, retry_delay=0.01, error_destination="/queue/failed")
+    def forward(message: Message) -> None:
+        if message.text == "bad":
+            raise ValueError(message.text)
+
+    @app.listener("/queue/b")
+    def reject(message: Message) -> None:
+        if message.text == "cut":
+            broker.drop_connections()
+            assert cut.wait(10)
+        else:
+            raise ValueError(message.text)
+
+    def count(queue: str, outcome: str) -> float:
+        labels = f'connection="default",destination="{queue}",outcome="{outcome}"'
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            page.append(answer.read().decode())
+        found = re.search(rf"^{HANDLED}{{{re.escape(labels)}}} (.+)$", page[-1], re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    page: list[str] = []
+    with metrics.served("127.0.0.1", 0) as port, app.open({}, tasks) as running:
+        connection = running.connections["default"].connect()
+        for queue, text in (("/queue/a", "good"), ("/queue/a", "bad"), ("/queue/b", "bad")):
+            broker.publish(queue, text)
+        # The embedded broker buries what was rejected five times.
+        broker.wait_for(lambda: broker.messages("/queue/failed") and broker.messages("/queue/DLQ"))
+        eventually(lambda: count("/queue/b", "rejected") == 5, "the last rejection")
+        assert [count("/queue/a", name) for name in OUTCOMES] == [1, 1, 1, 0, 0]
+        epoch = connection.session.epoch
+        broker.publish("/queue/b", "cut")
+        eventually(lambda: connection.session.epoch > epoch, "the next connection")
+        cut.set()
+        eventually(lambda: count("/queue/b", "stale") == 1, "an attempt that counts for nothing")
+        connection.close()
+    assert set(OUTCOMES) == {"acked", "retried", "forwarded", "rejected", "stale"}
+    assert 'stomplistener_handler_seconds_bucket{connection="default",destination="/queue/a",le="600.0"}' in page[0]
 
 
 def test_a_taken_port_is_told(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
