@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from bench import __main__ as main
 from bench.brokers import amqp
+from bench.projects import process as projects
 from bench.rows import experiments
 
 ROOT = Path(__file__).parents[3]
+DJANGO = ("activemq", "rabbitmq")
 
 
 def output(*arguments: str, code: int = 0) -> str:
@@ -77,3 +81,31 @@ def test_a_quick_run_prints_and_publishes_the_cost_map(tmp_path: Path) -> None:
 )
 def test_a_side_of_ours_gives_its_figures(side: str, few: str, figure: str) -> None:
     assert re.search(rf'"{figure}": [\d.]+', output("bench.process", side, few))
+
+
+BROKERS = {"activemq": "tcp://mq1:61613", "rabbitmq": "tcp://mq2:61613", "artemis": "tcp://mq3:61613"}
+
+
+def test_relay_and_worker_are_measured_on_the_brokers_of_both_packages() -> None:
+    musts = {
+        each.key: each.measures[0].must for each in experiments(BROKERS) if each.key.startswith(("relay", "worker"))
+    }
+    assert musts == {
+        **dict.fromkeys((f"relay-{name}{kind}" for name in DJANGO for kind in ("", "-persistent")), 3.0),
+        **dict.fromkeys((f"worker-{name}" for name in DJANGO), 2.0),
+        **dict.fromkeys((f"worker-{name}-insert" for name in DJANGO), None),
+    }
+
+
+def test_rows_that_cannot_run_are_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(projects, "PYTHON", tmp_path / "python")
+    projects.problem.cache_clear()
+    arguments = argparse.Namespace(only=["relay-activemq"], runs=1, quick=True)
+    assert main._experiments(arguments, BROKERS) == ([], [])
+    projects.problem.cache_clear()
+    assert capsys.readouterr().out.splitlines() == [
+        f"{key} is left out: there is no .venv-bench-django: `make bench` makes it"
+        for key in ("relay-activemq", "relay-activemq-persistent")
+    ]
