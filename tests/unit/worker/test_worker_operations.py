@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from worker_applications import DEPLOYED, HANGS, HEAD, KILLS
 from worker_process import WorkerProcess, eventually
 
 from stomplistener.testing import Broker
@@ -25,62 +26,11 @@ pytestmark = [
 QUEUE = "/queue/work"
 PATIENCE = 40.0
 
-HEAD = """
-import os
-import signal
-import time
-
-from stomplistener.worker import Application, SQLiteInbox
-
-app = Application()
-book = os.open(os.environ["BOOK"], os.O_WRONLY | os.O_APPEND)
-
-
-def note(message):
-    os.write(book, f"{message.text} {os.getpid()} {message.redelivered}\\n".encode())
-
-"""
-
-HANGS = (
-    HEAD
-    + """
-@app.listener("/queue/work", time_limit=0.5, workers=2)
-def work(message):
-    note(message)
-    while message.text == "hang" and not message.redelivered:
-        time.sleep(0.05)
-"""
-)
-
-KILLS = (
-    HEAD
-    + """
-@app.listener("/queue/work", max_deliveries=3, error_destination="/queue/failed")
-def work(message):
-    note(message)
-    if message.text == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-)
-
 NEVER = (
     HEAD
     + """
 if os.environ.get("STOMPLISTENER_WORKER_SLOT"):
     raise SystemExit(2)
-"""
-)
-
-DEPLOYED = (
-    HEAD
-    + """
-VERSION = open(os.path.join(os.path.dirname(__file__), "version")).read().strip()
-
-
-@app.listener("/queue/work")
-def work(message):
-    time.sleep(0.005)
-    os.write(book, f"{message.text} {os.getpid()} {VERSION}\\n".encode())
 """
 )
 
@@ -181,7 +131,7 @@ def test_a_message_that_kills_its_process_is_given_up_after_exactly_so_many_call
     with WorkerProcess(tmp_path, broker.uri, "--processes", "2", application=KILLS) as worker:
         broker.wait_for(lambda: len(broker.subscriptions) == 2, PATIENCE)
         broker.publish(QUEUE, "kill", {"outbox-id": "7"})
-        [failed] = broker.wait_for(lambda: broker.messages("/queue/failed"), PATIENCE)
+        [failed] = broker.wait_for(lambda: broker.messages(f"{QUEUE}.failed"), PATIENCE)
         for number in range(10):
             broker.publish(QUEUE, f"good-{number}")
         eventually(lambda: len(worker.lines) == 13, "all others", PATIENCE)
@@ -239,7 +189,7 @@ def test_a_deploy_under_load_loses_nothing_and_does_nothing_twice_within_once(br
     """Every message comes twice, and two deploys go on meanwhile."""
     (tmp_path / "version").write_text("0")
     application = DEPLOYED.replace("app = Application()", 'app = Application(inbox=SQLiteInbox("inbox"))')
-    application = application.replace('@app.listener("/queue/work")', '@app.listener("/queue/work", once=True)')
+    application = application.replace("@app.listener(queue)", "@app.listener(queue, once=True)")
     assert application.count("inbox") == 2
     with WorkerProcess(tmp_path, broker.uri, "--processes", "2", application=application) as worker:
         broker.wait_for(lambda: len(broker.subscriptions) == 2, PATIENCE)

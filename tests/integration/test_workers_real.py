@@ -1,0 +1,133 @@
+"""Workers of several processes on real brokers: one that hangs, one that is killed, a deploy under load."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from worker_applications import DEPLOYED, HANGS, KILLS
+from worker_process import WorkerProcess, eventually
+
+from stomplistener import Connection
+from stomplistener.testing import Fleet
+from stomplistener.testing.containers import BrokerContainer
+
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them"),
+    pytest.mark.timeout(180, func_only=True),
+]
+
+PATIENCE = 60.0
+TWO = ("--processes", "2")
+GOOD = [f"good-{number}" for number in range(20)]
+
+
+@pytest.fixture(params=["activemq", "artemis", "rabbitmq"])
+def broker(request: pytest.FixtureRequest, stomp_brokers: Fleet) -> BrokerContainer:
+    return stomp_brokers[request.param]
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"/queue/workers-{uuid.uuid4().hex[:12]}"
+
+
+def opened(broker: BrokerContainer) -> Connection:
+    return Connection(broker.uri, host=broker.virtual_host, timeout=30)
+
+
+def end(worker: WorkerProcess) -> None:
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE) == 0, worker.err
+
+
+def nothing_in(connection: Connection, queue: str) -> bool:
+    with connection.consume(queue) as consumer:
+        return consumer.receive(1.5) is None
+
+
+def test_a_handler_that_hangs_costs_its_process_and_no_message(
+    broker: BrokerContainer, queue: str, tmp_path: Path
+) -> None:
+    with (
+        opened(broker) as connection,
+        WorkerProcess(tmp_path, broker.uri, *TWO, application=HANGS, QUEUE=queue) as worker,
+    ):
+        eventually(lambda: worker.err.count(": listening to") == 2, "both connected", PATIENCE)
+        for text in ("hang", *GOOD):
+            connection.send(queue, text, persistent=True, confirm=True)
+        eventually(lambda: "runs longer than its time limit" in worker.err, "the log of it", PATIENCE)
+        eventually(lambda: worker.err.count(": listening to") == 3, "its successor", PATIENCE)
+        eventually(lambda: {line.text for line in worker.lines} == {"hang", *GOOD}, "all handled", PATIENCE)
+        eventually(lambda: [line.text for line in worker.lines].count("hang") == 2, "the message again", PATIENCE)
+        assert "time.sleep(0.05)" in worker.err
+        assert queue in worker.err
+        end(worker)
+        assert nothing_in(connection, queue)
+
+
+def test_a_message_that_kills_is_given_up_after_exactly_so_many_calls(
+    broker: BrokerContainer, queue: str, tmp_path: Path
+) -> None:
+    with (
+        opened(broker) as connection,
+        WorkerProcess(tmp_path, broker.uri, *TWO, application=KILLS, QUEUE=queue) as worker,
+    ):
+        eventually(lambda: worker.err.count(": listening to") == 2, "both connected", PATIENCE)
+        for text in ("kill", *GOOD):
+            connection.send(queue, text, persistent=True, confirm=True)
+        with connection.consume(f"{queue}.failed", ack="auto") as failed:
+            letter = failed.receive(PATIENCE)
+            assert letter is not None, worker.err
+            assert (letter.text, letter.headers["original-destination"]) == ("kill", queue)
+        eventually(lambda: {line.text for line in worker.lines} == {"kill", *GOOD}, "all others", PATIENCE)
+        assert Counter(line.text for line in worker.lines)["kill"] == 3
+        end(worker)
+        assert nothing_in(connection, queue)
+
+
+def test_a_deploy_under_load_loses_nothing_and_does_nothing_twice_within_once(
+    broker: BrokerContainer, queue: str, tmp_path: Path
+) -> None:
+    """Every message comes twice. The load ends when all processes of the new code have handled something."""
+    version = tmp_path / "version"
+    version.write_text("old")
+    application = DEPLOYED.replace("app = Application()", 'app = Application(inbox=SQLiteInbox("inbox"))')
+    application = application.replace("@app.listener(queue)", "@app.listener(queue, once=True)")
+    assert application.count("inbox") == 2
+    assert application.count("once=True") == 1
+    with (
+        opened(broker) as connection,
+        WorkerProcess(tmp_path, broker.uri, *TWO, application=application, QUEUE=queue) as worker,
+    ):
+
+        def handled() -> list[list[str]]:
+            return [line.split() for line in worker.book.read_text().splitlines()]
+
+        texts: list[str] = []
+
+        def load_until(code: str) -> None:
+            give_up = time.monotonic() + PATIENCE
+            while len({pid for _, pid, by in handled() if by == code}) < 2:
+                assert time.monotonic() < give_up, f"no two processes of the {code} code: {worker.err}"
+                if len(texts) - len(handled()) > 200:
+                    time.sleep(0.01)
+                    continue
+                texts.append(str(len(texts)))
+                for _ in range(2):
+                    connection.send(queue, texts[-1], {"outbox-id": texts[-1]}, persistent=True)
+
+        eventually(lambda: worker.err.count(": listening to") == 2, "both connected", PATIENCE)
+        load_until("old")
+        version.write_text("new")
+        worker.signal(signal.SIGHUP)
+        load_until("new")
+        eventually(lambda: len(handled()) >= len(texts), "all handled", PATIENCE)
+        end(worker)
+        assert sorted(text for text, _, _ in handled()) == sorted(texts)
+        assert nothing_in(connection, queue)
