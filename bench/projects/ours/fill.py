@@ -7,7 +7,7 @@ from bench.projects.common import COUNT, DESTINATION
 
 
 def main() -> None:
-    django.setup()
+    django.setup()  # type: ignore[attr-defined]  # mypy takes the directory of the example for django
     from stomplistener.contrib.django.outbox import enqueue
 
     with transaction.atomic():

@@ -9,7 +9,7 @@ from bench.projects.common import COUNT, DESTINATION
 
 
 def main() -> None:
-    django.setup()
+    django.setup()  # type: ignore[attr-defined]  # mypy takes the directory of the example for django
     from django_outbox_pattern.models import Published
 
     headers = {"persistent": "true"} if os.environ["BENCH_PERSISTENT"] == "1" else {}
