@@ -43,7 +43,7 @@ def scraped(program: Program) -> Exported:
     def line() -> str:
         return next((line for line in program.lines if "metrics on http://" in line), "")
 
-    program.wait_for(lambda _: bool(line()), 20, "the port of its metrics")
+    program.wait_for(lambda _: bool(line()), 60, "the port of its metrics")
     url = line().partition("metrics on ")[2]
     with urllib.request.urlopen(url, timeout=10) as answer:
         text = answer.read().decode()
@@ -71,7 +71,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
             running(["-m", "stomplistener", "worker", "handlers:app", "--processes", "2", *options], room)
         )
         relay = stack.enter_context(running([manage, "stomp_outbox", *options], room))
-        worker.wait_for(lambda lines: sum(": listening to" in line for line in lines) == 2, 20, "two processes")
+        worker.wait_for(lambda lines: sum(": listening to" in line for line in lines) == 2, 60, "two processes")
         found = scraped(relay)
         for name, labels in scraped(worker).items():
             found.setdefault(name, set()).update(labels)
