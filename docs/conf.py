@@ -116,6 +116,20 @@ _UNBROKEN = 16
 _SEPARATOR = re.compile(r"(?<=\w)([_./:,=(-]+)(?=[\w{])|(?<=[a-z])()(?=[A-Z])")
 
 
+_TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
+
+
+def _labelled(table: re.Match[str]) -> str:
+    """A table whose cells know the heads of their columns: a phone shows each row by itself, with these labels."""
+    heads = [re.sub("<[^>]+>", "", head) for head in re.findall(r"<th\b.*?</th>", table[0], re.DOTALL)]
+
+    def row(cells: re.Match[str]) -> str:
+        labels = iter(heads)
+        return re.sub("<td", lambda _: f'<td data-label="{next(labels, "")}"', cells[0])
+
+    return re.sub(r"<tr\b.*?</tr>", row, table[0], flags=re.DOTALL)
+
+
 def _may_break(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
     """Let a long name in a line of text break after separators and before capital letters, and nowhere else."""
 
@@ -123,7 +137,7 @@ def _may_break(_app: Any, _page: str, _template: str, context: dict[str, Any], _
         return _SEPARATOR.sub(r"\g<1><wbr>", code[0]) if len(code[0]) > _UNBROKEN else code[0]
 
     if "body" in context:
-        body = _CODE.sub(breaking, context["body"])
+        body = _CODE.sub(breaking, _TABLE.sub(_labelled, context["body"]))
         context["body"] = re.sub('(?=<span class="sig-name|<em class="sig-param)', "<wbr>", body)
 
 

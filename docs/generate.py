@@ -189,7 +189,7 @@ def guarantee_table(head: str, guaranteed: Iterable[guarantees.Row]) -> str:
     for row in guaranteed:
         shown = "<br>".join(f"`{name}`" for name in tests_of(row, known)) or "no test of its own yet"
         lines.append((row.when, row.holds, shown))
-    return f":::{{div}} guarantees\n{rows((head, 'What holds', 'Shown by'), lines)}:::\n"
+    return f":::{{div}} stacked guarantees\n{rows((head, 'What holds', 'Shown by'), lines)}:::\n"
 
 
 def steps(lanes: Iterable[ways.Lane]) -> str:

@@ -41,37 +41,37 @@ FEATURES = {
     "client": "ack mode `client`: an ACK covers what came before it",
     "client-individual": "ack mode `client-individual`: an ACK covers one message",
     "NACK": "where a rejected message goes",
-    "rejected for good": "where a message goes that is rejected each time, with `requeue:false`",
-    "lost again and again": "what was delivered to three connections that ended without an ACK",
-    "redelivery": "what is not acknowledged comes again after the connection's end",
-    "redelivered": "such a message says that it was delivered before",
-    "unsubscribed": "what is not acknowledged goes to another consumer after UNSUBSCRIBE, on a connection that lives",
+    "rejected for good": "where a message goes if it is rejected each time, with `requeue:false`",
+    "lost again and again": "where a message goes that three lost connections did not acknowledge",
+    "redelivery": "an unacknowledged message comes again after the connection's end",
+    "redelivered": "such a message has `redelivered:true`",
+    "unsubscribed": "after UNSUBSCRIBE an unacknowledged message goes to another consumer; the connection lives on",
     "left in mode auto": "ack mode `auto`: UNSUBSCRIBE in the middle of a backlog loses nothing and repeats nothing",
     "competing": "two consumers of a queue share its messages",
     "topic": "each subscriber of a topic gets each message",
     "wildcard": "one subscription to many topics",
-    "one name": "a queue and a topic of one name have nothing to do with each other",
+    "one name": "a queue and a topic of the same name are independent",
     "deep wildcard": "the sign for any number of levels, at the end of a topic",
     "commit": "sends of a transaction arrive at its COMMIT",
     "order of a transaction": "they arrive in the order that they were sent in",
     "abort": "sends of an aborted transaction never arrive",
     "transacted ACK": "an ACK in an aborted transaction has no effect",
-    "receipts": "every frame is confirmed that asks for it",
+    "receipts": "every frame that asks for a receipt gets one",
     "heart-beats": "the broker sends and wants heartbeats as agreed",
     "heart-beats refused": "no heartbeats where the client wants none",
     "heart-beats missed": "a client that falls silent is cut off",
-    "prefetch": "`prefetch=2`: so many messages come without an ACK",
+    "prefetch": "`prefetch=2`: two messages come without an ACK",
     "durable": "`durable=`: kept over a reconnect, deleted by `unsubscribe()`",
-    "selector": "`selector=`: only such messages come",
+    "selector": "`selector=`: only messages that match come",
     "temporary queue": "a subscription to `/temp-queue/name`, answered by another connection",
     "request": "`connection.request()`",
-    "persistent:false": "the header `persistent:false` is taken, to a queue that is there",
+    "persistent:false": "the header `persistent:false` is accepted, on a queue that exists",
     "expires": "`send(expires=)`: not delivered later",
     "expired": "where an expired message goes (as our containers are set up)",
     "priority": "`send(priority=)`: the urgent one first",
     "delay": "`send(delay=)`: delivered later",
     "ERROR": "ERROR ends the connection",
-    "ERROR says which frame": "ERROR has the `receipt-id` of the frame that it refuses",
+    "ERROR says which frame": "ERROR has the `receipt-id` of the refused frame",
     "same id twice": "a second SUBSCRIBE with an id in use is refused",
     "unknown transaction": "a SEND in a transaction that was never begun is refused",
     "content-length": "MESSAGE has a content-length where SEND had one",
@@ -90,83 +90,92 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
     ),
     ("large over WebSocket", "apollo", EVERY): Expectation("connection ends", "above 64 KiB"),
     ("binary over WebSocket", "activemq", EVERY): Expectation(
-        "damaged or lost", "it takes every WebSocket message for text"
+        "damaged or lost", "it reads every WebSocket message as text"
     ),
     ("binary over WebSocket", "apollo", EVERY): Expectation(
-        "damaged or lost", "it takes every WebSocket message for text"
+        "damaged or lost", "it reads every WebSocket message as text"
     ),
     ("unicode headers", "apollo", "1.0"): Expectation("refused", "it cannot parse such a header line in STOMP 1.0"),
     ("header escapes", "activemq", "1.0"): Expectation(
-        "decoded", "it takes backslash-n for an end of line, which STOMP 1.0 does not know"
+        "decoded", "it decodes backslash and n as an end of line; STOMP 1.0 has no escapes"
     ),
     ("header escapes", "rabbitmq", "1.0"): Expectation(
         "escaped", "it escapes MESSAGE headers, though STOMP 1.0 has no escapes"
     ),
     ("client-individual", EVERY, "1.0"): Expectation("refused", _NO_1_0),
     ("NACK", EVERY, "1.0"): Expectation("refused", _NO_1_0),
-    ("NACK", "activemq", EVERY): Expectation("dead letter at once", "a poison ACK: it is not delivered again"),
-    ("NACK", "artemis", EVERY): Expectation("vanishes", "it takes a NACK for an ACK"),
-    ("NACK", "apollo", EVERY): Expectation("comes again", "until the queue's nak_limit, then it is a dead letter"),
+    ("NACK", "activemq", EVERY): Expectation("dead letter at once", "the message is not delivered again"),
+    ("NACK", "artemis", EVERY): Expectation("vanishes", "it handles a NACK like an ACK"),
+    ("NACK", "apollo", EVERY): Expectation("comes again", "after nak_limit rejections the message is a dead letter"),
     ("NACK", "rabbitmq", EVERY): Expectation(
-        "dead letter at once", "with the requeue:false that we send; with requeue:true it comes again, forever"
+        "dead letter at once", "with the requeue:false that the client sends; with requeue:true it comes again forever"
     ),
     ("rejected for good", EVERY, "1.0"): Expectation("refused", _NO_1_0),
     ("rejected for good", "activemq", EVERY): Expectation(
-        "/queue/ActiveMQ.DLQ", "as our policy has it; by default messages that are not persistent vanish"
+        "/queue/ActiveMQ.DLQ", "by a policy of our configuration; by default messages that are not persistent vanish"
     ),
-    ("rejected for good", "artemis", EVERY): Expectation("vanishes", "it takes a NACK for an ACK"),
-    ("rejected for good", "apollo", EVERY): Expectation("/queue/DLQ", "after nak_limit; without it, it comes forever"),
+    ("rejected for good", "artemis", EVERY): Expectation("vanishes", "it handles a NACK like an ACK"),
+    ("rejected for good", "apollo", EVERY): Expectation(
+        "/queue/DLQ", "after nak_limit rejections; without this limit it comes again forever"
+    ),
     ("rejected for good", "rabbitmq", EVERY): Expectation(
-        "/queue/DLQ", "the policy's dead-letter-exchange; without it, nowhere"
+        "/queue/DLQ", "the dead-letter-exchange of a policy; without one the message is dropped"
     ),
-    ("lost again and again", EVERY, EVERY): Expectation("comes again", "a lost connection is no rejection"),
+    ("lost again and again", EVERY, EVERY): Expectation(
+        "comes again", "a lost connection does not count as a rejection"
+    ),
     ("lost again and again", "artemis", EVERY): Expectation(
         "/queue/DLQ", "each delivery is an attempt, and max-delivery-attempts is 3"
     ),
     ("redelivered", "apollo", EVERY): Expectation("not said", "unless its add_redeliveries_header is set"),
     ("left in mode auto", "artemis", EVERY): Expectation(
-        SOMETIMES, "what is on its way then may be given to the next consumer as well"
+        SOMETIMES, "messages on their way at that moment may go to the next consumer, too"
     ),
     ("left in mode auto", "apollo", EVERY): Expectation(
-        SOMETIMES, "what is on its way then may be given to the next consumer as well"
+        SOMETIMES, "messages on their way at that moment may go to the next consumer, too"
     ),
     ("left in mode auto", "rabbitmq", EVERY): Expectation(
-        "some are lost", "it counts what it wrote as taken, and takes the subscription away; use client-individual"
+        "some are lost",
+        "messages that it has written count as consumed, but the plugin drops them; use client-individual",
     ),
     ("one name", "artemis", EVERY): Expectation(
-        "the topic is deaf", "one address is both: the queue gets what is sent to the topic; give them two names"
+        "the topic gets nothing", "both are one address: the queue gets the messages of the topic; give them two names"
     ),
     ("persistent:false", "rabbitmq", EVERY): Expectation(
-        "refused", "it takes the header for the wish that the queue should not be durable; leave it out"
+        "refused", "the header asks for a queue that is not durable; leave it out"
     ),
     ("deep wildcard", "activemq", EVERY): Expectation(">", "the sign of OpenWire"),
-    ("deep wildcard", "artemis", EVERY): Expectation("#", "the any-words of its wildcard syntax"),
+    ("deep wildcard", "artemis", EVERY): Expectation("#", "the sign for any words in its wildcard syntax"),
     ("deep wildcard", "apollo", EVERY): Expectation("**", "its any_descendant_wildcard"),
     ("deep wildcard", "rabbitmq", EVERY): Expectation("#", "a topic is a routing key of amq.topic"),
     ("order of a transaction", "apollo", EVERY): Expectation(
-        SOMETIMES, "in a new queue about one in thirty is shuffled"
+        SOMETIMES, "in a new queue about one transaction in thirty arrives out of order"
     ),
     ("transacted ACK", "artemis", EVERY): Expectation("counts at once", "its STOMP has no ACK in transactions"),
     ("heart-beats", EVERY, "1.0"): Expectation("none", _BEATS),
     ("heart-beats", "apollo", "1.0"): Expectation("yes", "it offers them in STOMP 1.0, too"),
     ("heart-beats missed", EVERY, "1.0"): Expectation("stays", _BEATS),
     ("heart-beats missed", "apollo", EVERY): Expectation(
-        "stays", "for long: it asks for a sign of life every 10 s at most"
+        "stays", "for more than 10 s, because it asks for no shorter interval"
     ),
     ("unsubscribed", "rabbitmq", EVERY): Expectation(
         "at the connection's end", "an unread message stays with the connection: a small prefetch= bounds how many"
     ),
     ("selector", "rabbitmq", EVERY): Expectation("refused", "it has no selectors; the client raises ProtocolError"),
     ("temporary queue", "artemis", EVERY): Expectation(
-        "shared by all connections", "a queue like others to it; request() uses a name that no other has"
+        "shared by all connections", "it is an ordinary queue there; request() uses a unique name"
     ),
     ("temporary queue", "rabbitmq", EVERY): Expectation(
-        "refused", "it subscribes the sender of reply-to by itself; request() knows that"
+        "refused", "it subscribes the sender of reply-to automatically; request() allows for that"
     ),
     ("expired", "activemq", EVERY): Expectation("/queue/ActiveMQ.DLQ", "its shared dead-letter queue"),
     ("expired", "artemis", EVERY): Expectation("/queue/ExpiryQueue", "the expiry-address of its address settings"),
-    ("expired", "apollo", EVERY): Expectation("/queue/DLQ", "dlq_expired of the queue; without it, nowhere"),
-    ("expired", "rabbitmq", EVERY): Expectation("/queue/DLQ", "the policy's dead-letter-exchange; without it, nowhere"),
+    ("expired", "apollo", EVERY): Expectation(
+        "/queue/DLQ", "the queue's dlq_expired; without it the message is dropped"
+    ),
+    ("expired", "rabbitmq", EVERY): Expectation(
+        "/queue/DLQ", "the dead-letter-exchange of a policy; without one the message is dropped"
+    ),
     ("priority", "activemq", EVERY): Expectation("ignored", "unless the queue's policy says prioritizedMessages"),
     ("priority", "rabbitmq", EVERY): Expectation("ignored", "unless the queue was declared with x-max-priority"),
     ("priority", "apollo", EVERY): Expectation("refused", "it has no priorities; the client raises ProtocolError"),
@@ -176,9 +185,9 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
     ("ERROR", "rabbitmq", EVERY): Expectation("stays", "against the specification"),
     ("ERROR", "artemis", "1.0"): Expectation("stays", "against the specification"),
     ("ERROR", "artemis", "1.1"): Expectation("stays", "against the specification"),
-    ("ERROR says which frame", "apollo", EVERY): Expectation("no", "only its message tells"),
-    ("ERROR says which frame", "rabbitmq", EVERY): Expectation("no", "only its message tells"),
-    ("same id twice", "activemq", EVERY): Expectation("accepted", "two consumers that cannot be told apart"),
+    ("ERROR says which frame", "apollo", EVERY): Expectation("no", "only the text of the ERROR says it"),
+    ("ERROR says which frame", "rabbitmq", EVERY): Expectation("no", "only the text of the ERROR says it"),
+    ("same id twice", "activemq", EVERY): Expectation("accepted", "the two consumers cannot be told apart"),
     ("unknown transaction", "artemis", EVERY): Expectation("accepted", "a transaction begins with its first use"),
     ("unknown transaction", "apollo", EVERY): Expectation("no answer", "neither RECEIPT nor ERROR"),
 }

@@ -267,7 +267,7 @@ def test_one_name(world: World) -> None:
             connection.send(f"/topic/{name}", "to the topic", confirm=True)
             heard = texts(topic, 1, world.patience("one name"))
         astray = texts(queue, 1, 0.3)
-    world.check("one name", "yes" if heard and not astray else "the topic is deaf" if not heard else "mixed")
+    world.check("one name", "yes" if heard and not astray else "the topic gets nothing" if not heard else "mixed")
 
 
 def test_header_persistent_false(world: World) -> None:

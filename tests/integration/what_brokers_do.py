@@ -37,7 +37,8 @@ def page(seen: Mapping[tuple[str, str, str], str] | None = None) -> str:
         cells = [_cell([cell(feature, broker, version) for version in SPOKEN], notes) for broker in BROKERS]
         lines.append(f"| {meaning[0].upper()}{meaning[1:]} | {' | '.join(cells)} |")
     numbered = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
-    return "\n".join([_INTRODUCTION, *lines, "", "## Why", "", *numbered, ""])
+    table = [":::{div} stacked", "", *lines, "", ":::"]
+    return "\n".join([_INTRODUCTION, *table, "", "## Why", "", *numbered, ""])
 
 
 def _cell(found: list[Expectation], notes: list[str]) -> str:
