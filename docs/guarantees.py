@@ -105,8 +105,8 @@ OPERATIONS = (
             Row(
                 DURING,
                 "Until the future is done, the same holds as for the confirmed send, without a time limit. If the "
-                "connection is closed for good, the future fails with `ConnectionLost`, and `outcome_unknown` says "
-                "whether the message was ever written.",
+                "connection is closed and not restored, the future fails with `ConnectionLost`, and `outcome_unknown` "
+                "says whether the message was ever written.",
                 (
                     "test_subscriptions_come_first_then_confirmed_sends",
                     "test_close_fails_what_waits_and_says_whether_it_was_written",

@@ -47,7 +47,7 @@ class Backoff:
 
     @classmethod
     def of(cls, what: str, delay: float | Backoff) -> Backoff:
-        """A Backoff as it is; a number of seconds as the same wait every time.
+        """Return a Backoff unchanged, and a number of seconds as a Backoff that always waits so long.
 
         Args:
             what: the argument's name, for exceptions.

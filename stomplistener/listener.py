@@ -1,4 +1,4 @@
-"""Listeners: the hooks that an application can have, and who hears what.
+"""Listeners: the hooks that an application can have, and which listener is called for which event.
 
 Hooks are called by the connection's dispatcher thread, in the order of the wire, never under a lock; they may block,
 and call anything of the library. ``Listener`` names the exceptions.
@@ -23,7 +23,8 @@ class Listener:
 
     The connection's dispatcher thread calls all of them, one after the other, in the order of the wire, with two
     exceptions: ``on_send`` is called in the thread that sends; ``on_message`` and ``on_listener_error`` of a
-    subscription with ``workers`` in those. No lock is held: a method may block, and call anything of the library.
+    subscription with ``workers`` are called in its worker threads. No lock is held: a method may block, and call
+    anything of the library.
     """
 
     def on_connecting(self, host_and_port: tuple[str, int]) -> None:

@@ -154,8 +154,8 @@ class Message:
                 later.
 
         Returns:
-            whether the message is acknowledged. False if the connection that brought the message is gone: nothing is
-            sent, since the broker will deliver the message again, and an old acknowledgement could hit another message.
+            whether the message is acknowledged. False if the connection that brought the message is gone. Then nothing
+            is sent, since the broker will deliver the message again, and an old acknowledgement could hit another one.
             False also if the message was rejected before. True without sending anything if it was acknowledged before.
 
         Raises:

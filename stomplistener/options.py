@@ -74,7 +74,7 @@ class ConnectOptions:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text may show though the broker says it: brokers quote what they refuse. The longest come first."""
+        """The secrets that no text may show, even if the broker quotes them. The longest come first."""
         own = {"passcode": self.passcode} if self.passcode is not None and self.passcode != self.login else {}
         found = secrets_in(own) | secrets_in(self.headers) | secrets_in(self.http_headers)
         return tuple(sorted(found, key=len, reverse=True))
@@ -190,7 +190,7 @@ class Config(Record):
         return ConnectOptions.of(broker, self.login, self.passcode, self.host, self.headers, attempt)
 
     def guessed_host(self, broker: Broker) -> str | None:
-        """The virtual host that nobody gave, but that the name of the broker's machine stands for; None if one was."""
+        """The virtual host that the client guesses from the broker's host name; None if the application gave one."""
         given = broker.virtual_host or self.host
         return None if given else broker.host or "localhost"
 
@@ -204,7 +204,7 @@ class Config(Record):
         if not any(mode in version_rules(version).ack_modes for version in self.versions):
             raise ValueError(f"ack={mode!r} exists in no STOMP version that is offered: {self.versions}")
         if settle and mode != "client-individual":
-            raise ValueError("settle=True settles each message by itself: it needs ack='client-individual'")
+            raise ValueError("settle=True settles each message separately: it needs ack='client-individual'")
 
 
 def _check_callables(before_connect: Any, transport: Any) -> None:
@@ -278,7 +278,7 @@ class BrokerOptions(TypedDict, total=False):
         expires: seconds after which the broker no longer delivers it.
         priority: 0 to 9, 9 first, if the broker's queue has priorities.
         delay: seconds before the broker delivers it.
-        duplicate_id: what names the message for good, such as a UUID. A broker that detects duplicates stores only the
+        duplicate_id: a permanent name of the message, such as a UUID. A broker that detects duplicates stores only the
             first of several with the same one, so that a confirmed message is there exactly once.
     """
 

@@ -114,8 +114,8 @@ class SubscriptionState(State):
     """Where a subscription stands.
 
     PENDING: the broker has not confirmed it yet.
-    REPLAYING: a connection was lost since; the broker has not confirmed it on the connection of today yet.
-    REJECTED: the broker rejected it, for good; or this connection's version cannot express it, and the next one may.
+    REPLAYING: its connection was lost; the broker has not confirmed it on the current connection yet.
+    REJECTED: the broker rejected it permanently; or this connection's version cannot express it, and the next one may.
     """
 
     PENDING = "pending"

@@ -1,4 +1,4 @@
-"""Subscriptions as an application holds them: a handle where listeners are called, a consumer where it asks."""
+"""Subscriptions as an application holds them: a handle if listeners are called, a consumer if the application asks."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ class Consumer:
     """A subscription whose messages wait until the application asks for them.
 
     A context manager that ends the subscription; iterating it blocks for one message after the other, and stops when
-    the connection is closed for good. Thread-safe: several threads share the messages.
+    the connection is closed and not restored. Thread-safe: several threads share the messages.
     """
 
     def __init__(self, engine: Engine, subscription: Subscription) -> None:
@@ -280,7 +280,7 @@ class Consumer:
         """One message after the other, until the subscription or the connection is ended by this program.
 
         Raises:
-            StompError: the connection was lost for good, or could not be restored.
+            StompError: the connection was lost, and was not restored.
         """
         while (message := self.receive(None)) is not None:
             yield message

@@ -11,7 +11,7 @@ ADVICE = "this connection was made before fork(): call connect() in the child"
 
 
 class ParentsLock:
-    """In the place of a lock whose holder may have stayed in the parent: who asks for it gets an exception."""
+    """Takes the place of a lock that a thread of the parent may hold: taking it raises."""
 
     def acquire(self, *_how: object, **_more: object) -> NoReturn:
         raise ClosedAfterFork(ADVICE)

@@ -1,4 +1,4 @@
-"""Secrets out of every text that a person may read: by the names of headers, and by what we sent ourselves."""
+"""Mask secrets in every text that a person may read: by the names of headers, and by the values that we sent."""
 
 from __future__ import annotations
 

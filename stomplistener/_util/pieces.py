@@ -22,7 +22,7 @@ def in_pieces(wait: Callable[[float | None], bool], seconds: float | None) -> bo
 
     Args:
         wait: waits for so many seconds, or without a limit; returns whether what it waits for came.
-        seconds: how long to wait in all; None forever.
+        seconds: how long to wait in all; None waits forever.
 
     Returns:
         What ``wait`` returned the last time.

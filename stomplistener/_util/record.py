@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _FieldsAsArguments:
-    """The signature of a record, for those who ask: ``help`` and the manual."""
+    """The signature of a record, for ``help`` and the manual."""
 
     def __get__(self, instance: Record | None, owner: type[Record]) -> Signature:
         from inspect import Parameter, Signature

@@ -1,4 +1,4 @@
-"""One wait for two things: a signal that asks the process to end, and a word from another thread."""
+"""One wait for two events: a signal that asks the process to end, and a call from another thread."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class EndingSignals:
         self._writer.send(bytes([_WORD]))
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait, forever or so many seconds; the signal's number, or 0 for a word from another thread or no word."""
+        """Wait, forever or so many seconds; return the signal's number, or 0 after ``tell`` or the time."""
         deadline = Deadline(timeout)
         while True:
             self._reader.settimeout(deadline.remaining())

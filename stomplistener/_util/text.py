@@ -1,4 +1,4 @@
-"""What strangers sent, as a person may read it: cut short, and without what steers a terminal."""
+"""Data from the network as text for people: shortened, and without control characters."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def counted(number: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without what would let a stranger write log lines of his own, or steer a terminal."""
+    """The text with control characters escaped: a sender can neither forge a log line nor control a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -61,7 +61,7 @@ class Composer:
             number: of the message, from 1.
 
         Returns:
-            the body, and the headers and the content-type as keywords for ``Connection.send`` and its like.
+            the body, and the headers and the content-type as keywords for ``Connection.send`` and similar calls.
 
         Raises:
             UsageError: the body is to be JSON, and is not.

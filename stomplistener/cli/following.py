@@ -116,7 +116,7 @@ def follow(
 
     Raises:
         Exit: a signal ended it.
-        StompError: the connection was lost for good, or the broker refused.
+        StompError: the connection was lost and is not restored, or the broker refused.
     """
     subscriptions: list[Subscription] = []
     try:

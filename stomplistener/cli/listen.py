@@ -26,7 +26,7 @@ MOST_AHEAD = 1000
 
 
 def _watch_pipe(gone: Callable[[], object]) -> None:
-    """Have ``gone`` called when the reader of our output goes away: without a next message nobody would notice."""
+    """Call ``gone`` when the reader of our output ends: without a further message we would not notice it."""
     with suppress(OSError, ValueError):
         output = sys.stdout.fileno()
         if not hasattr(select, "poll") or not stat.S_ISFIFO(os.fstat(output).st_mode):

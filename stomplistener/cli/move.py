@@ -114,8 +114,8 @@ def move(
 ) -> None:
     """Move all messages of a queue to another destination, and end.
 
-    Without DST each dead letter goes back to its original-destination; a message without that header stays. Bodies and
-    headers do not change, except the headers of a delivery, such as message-id.
+    Without DST each dead letter goes back to the queue that its headers name; without such a header it stays. Bodies
+    and headers do not change, except the headers of a delivery, such as message-id.
 
     No message is lost if you kill the command or the connection is lost. On ActiveMQ Classic messages move in
     transactions. On other brokers the command acknowledges a message after the broker has confirmed the copy; a kill

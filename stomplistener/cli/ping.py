@@ -1,4 +1,4 @@
-"""``stomplistener ping``: who answers, and if nobody does, why."""
+"""``stomplistener ping``: which broker answers, and the reason if none does."""
 
 from __future__ import annotations
 

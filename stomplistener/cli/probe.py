@@ -60,7 +60,7 @@ class Probe:
         self._deadline = Deadline(target.timeout)
 
     def run(self) -> Findings:
-        """Connect, log in, measure, say goodbye. What fails is in the findings."""
+        """Connect, log in, measure, disconnect. The findings contain each failure."""
         findings = self.findings
         try:
             with self._timed("connect"):

@@ -69,7 +69,7 @@ class Profiles:
 
 
 def default_path() -> Path:
-    """Where the file is if nobody says otherwise."""
+    """The default path of the file."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "stomplistener.toml"
 
 

@@ -66,7 +66,7 @@ class Root(click.Group):
         return result
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command, which then takes ``-v`` too: nobody remembers on which side of the command it belongs.
+        """Add a command, which then takes ``-v``, too: people write it before or after the command.
 
         Each of its options can be set by a variable ``STOMPLISTENER_COMMAND_OPTION``.
         """
@@ -82,7 +82,7 @@ class Root(click.Group):
 
 
 def leave_pipe() -> None:
-    """Nobody reads our output any more: what is still to be written at the end of the process goes nowhere."""
+    """Discard further output, because its reader has ended."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

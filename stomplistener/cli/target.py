@@ -46,7 +46,7 @@ class Target:
         return (self.version,) if self.version is not None else tuple(VERSIONS)
 
     def profile(self, connection: Connection) -> BrokerProfile | None:
-        """What is known of the broker that a connection is on; None for a broker that nobody knows."""
+        """What is known of the broker that a connection is on; None for an unknown broker."""
         if self.broker is not None:
             return PROFILES[self.broker]
         return profile_of(Frame("CONNECTED", {"server": connection.session.server}))

@@ -1,4 +1,4 @@
-"""Where to connect next, and when. Pure: no socket, no thread, no clock; the dice are passed in."""
+"""Where to connect next, and when. Pure: no socket, no thread, no clock; the random source is an argument."""
 
 from __future__ import annotations
 

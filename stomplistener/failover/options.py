@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     """A type of value.
 
     Attributes:
-        expected: what the text must be, for the complaint.
+        expected: what the text must be, for the exception.
         read: makes the value from the text; raises ValueError.
         show: makes the text from the value, without secrets.
     """

@@ -18,7 +18,7 @@ from stomplistener.failover.uri import Broker, BrokerURI, FailoverOptions
 
 # One for all: its own would take 2.5 kB of each connection. The system's dice fall otherwise in each forked process.
 _DICE = SystemRandom()
-# CONNECTED proves little, a broker may welcome and throw out: only a connection that lived so many seconds was good.
+# CONNECTED proves little: a broker may accept a login and then close. A good connection lives so many seconds.
 _PROVEN = 1.0
 # Where growth starts from a delay of nothing, which no factor would ever get off the ground; in seconds.
 _LEAST_GROWN = 0.01
@@ -94,7 +94,7 @@ class Schedule:
         return limit if limit < 0 else max(limit, 1)
 
     def outage(self, lost: Broker, lived: float) -> Iterator[Attempt]:
-        """The attempts after the loss of a connection, the broker just lost last in each pass.
+        """The attempts after a connection loss; each pass tries the broker that was lost last.
 
         They end after ``max_reconnect_attempts`` passes, counted from 0 for every outage. The delay starts again only
         if the connection lived long enough. So the waits grow for a broker that accepts connections and closes them.
@@ -124,7 +124,7 @@ class Schedule:
             yield from _attempts(brokers, back_off.wait(), number, warn=False)
 
     def spares(self, current: Broker, held: Sequence[Broker]) -> list[Broker]:
-        """The brokers to try for further connections in hand, for ``backup``, in this order until the pool is full.
+        """The brokers to try for further standby connections, for ``backup``, in this order until the pool is full.
 
         More are given than the pool takes, since some may be dead; none if it is full or ``backup`` is off.
 

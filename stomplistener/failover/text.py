@@ -1,4 +1,4 @@
-"""A text whose parts know where they stand: every complaint about a URI can say where, and can keep a secret."""
+"""A text whose parts know their positions: every exception about a URI names the position, and shows no secret."""
 
 from __future__ import annotations
 

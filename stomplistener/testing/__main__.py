@@ -58,7 +58,7 @@ def _end_on_signals(end: socket.socket) -> None:
 
 
 def _take_commands(broker: Broker, end: socket.socket) -> None:
-    """Obey standard input; its end ends nothing, since who starts a process may give it no input."""
+    """Read commands from standard input. Its end does not end the broker: a process may be started without input."""
     # Without a buffer: the lock of one, held by this thread forever, can break the end of the process.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as lines:
         for line in lines:

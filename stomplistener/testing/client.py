@@ -25,7 +25,7 @@ from stomplistener.testing.wire import Wire
 class Client:
     """A reader thread, and a writer thread in ``outgoing``. What changes is changed under the broker's lock.
 
-    The reader owns the socket: only it closes it. Everybody else cuts the wire, which ends the reader. The last thing
+    The reader owns the socket: only it closes it. Other threads cut the wire, which ends the reader. The last thing
     that the reader does is to call ``at_end`` with the number.
     """
 

@@ -70,7 +70,7 @@ def engine_available() -> str | None:
     """Look for a Docker engine.
 
     Returns:
-        None where one answers, else a sentence that says why not and how to get one.
+        None if one answers; otherwise a sentence that says why not and how to get one.
     """
     try:
         with contextlib.closing(_engine(timeout=5.0)) as engine:
@@ -185,7 +185,7 @@ class Service:
         return digest.hexdigest()[:16]
 
     def directories(self) -> list[Path]:
-        """The directories of this machine that the container sees; its other volumes have a name only."""
+        """The directories of this machine that are mounted in the container; other volumes have only a name."""
         return [Path(source) for source in self.volumes if Path(source).is_absolute()]
 
 

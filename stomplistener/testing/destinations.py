@@ -126,7 +126,7 @@ def owner(name: str) -> str | None:
 
 
 def absolute(name: str, session: str) -> str:
-    """The name by which everybody knows a destination that this session names."""
+    """The global name of a destination that this session names."""
     if not name.startswith(_TEMPORARY):
         return name
     _, kind, own = name.split("/", 2)

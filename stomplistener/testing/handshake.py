@@ -1,4 +1,4 @@
-"""CONNECT and STOMP: who comes, which version holds, how often each side gives a sign of life."""
+"""CONNECT and STOMP: login, version and heartbeats of a client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stomplistener.testing.state import Options, Peer
 
 
 def connect(client: Peer, frame: Frame, *, answer: bool) -> None:
-    """Welcome a client, or raise Refusal, which always ends the connection."""
+    """Accept a client, or raise Refusal, which always ends the connection."""
     if client.version is not None:
         raise Refusal("already connected", close=True)
     options = client.state.options

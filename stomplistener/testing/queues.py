@@ -23,7 +23,7 @@ class Consumer(Protocol):
 
 
 class Queue:
-    """Messages go to the consumers in turn; who cannot take one is passed over. All under the broker's lock."""
+    """Messages go to the consumers in turn, except to those that cannot take one. All under the broker's lock."""
 
     def __init__(self, name: str) -> None:
         self.name = name

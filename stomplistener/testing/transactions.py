@@ -32,7 +32,7 @@ class Transaction:
             action()
 
     def abort(self) -> None:
-        """Forget everything: what was settled is unacknowledged as before, or goes back if nobody holds it any more."""
+        """Forget everything: settled messages are unacknowledged again, or go back if their subscription has ended."""
         self._release()
         for delivery in self._deliveries:
             if not delivery.subscription.is_active:

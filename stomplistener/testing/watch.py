@@ -24,7 +24,7 @@ class Watch:
         self._changes = 0
 
     def changed(self) -> None:
-        """Tell those who wait that the state is another one."""
+        """Wake the waiting threads, because the state has changed."""
         with self.lock:
             self._changes += 1
             self._changed.notify_all()

@@ -27,7 +27,7 @@ def look_up(host: str, port: int, *, deadline: float, interrupt: Interrupt) -> l
     """Every address of a host, in the order to try them.
 
     Args:
-        host: a name, or a numeric IPv4 or IPv6 address, for which nobody is asked.
+        host: a name, or a numeric IPv4 or IPv6 address, which needs no look-up.
         port: the port of every address.
         deadline: in seconds of ``time.monotonic()``.
         interrupt: ends the wait when set.

@@ -79,7 +79,7 @@ class Guided(Protocol):
     def limit_wait(self, seconds: float | None) -> bool:
         """Let every later ``receive`` raise BlockingIOError when nothing came for so long; whether that is possible.
 
-        What is sent is not bounded. None waits forever again. Nobody may be in ``receive`` meanwhile.
+        What is sent is not bounded. None waits forever again. No thread may be in ``receive`` meanwhile.
         """
 
 
@@ -114,7 +114,7 @@ class EndpointOptions(Protocol):
     def verify_hostname(self) -> bool: ...
     @property
     def proxy(self) -> str | None:
-        """``http://`` or ``socks5://``, with user info if need be; ``"env"``: ask the environment; None: no proxy."""
+        """A URL with ``http://`` or ``socks5://``, or ``"env"`` for the proxy of the environment; None for no proxy."""
 
 
 class Endpoint(Protocol):

@@ -22,8 +22,8 @@ def foreign_protocol(first_bytes: bytes) -> str | None:
         first_bytes: what the port sent first, before or after a request that it did not understand.
 
     Returns:
-        A phrase such as "this port speaks OpenWire; ActiveMQ's STOMP is 61613, Amazon MQ's 61614 with ssl://". None if
-        the bytes are not known. STOMP itself is known, for a client that expected TLS or HTTP.
+        a phrase that names the protocol and the port of STOMP. None if the bytes are not known. STOMP itself is known,
+        for a client that expected TLS or HTTP.
     """
     for protocol in _PROTOCOLS:
         if re.match(protocol.begins, first_bytes, re.DOTALL):

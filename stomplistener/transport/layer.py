@@ -80,7 +80,7 @@ class Layer(ABC):
 
     @abstractmethod
     def _farewell(self) -> None:
-        """Have the engine make its goodbye, if it still can."""
+        """Let the engine make its closing bytes, if it still can."""
 
     def _meaning(self, error: OSError) -> str | None:  # noqa: ARG002 (for those who know more)
         """A better text for an error of the inner transport, where the layer knows one."""
@@ -178,7 +178,7 @@ class Layer(ABC):
         self._inner.shutdown()
 
     def close(self) -> None:
-        """See Transport. Says goodbye first, if that is possible without waiting."""
+        """See Transport. Sends the closing bytes first, if that is possible without waiting."""
         if not self._engine.held:
             self._writing.attempt(self._say_goodbye)
         self._inner.close()

@@ -86,7 +86,7 @@ class TLSTransport(Layer):
             deadline: in seconds of ``time.monotonic()``.
 
         Raises:
-            OSError: the peer is not who it should be, does not accept us, or does not speak TLS.
+            OSError: the peer's certificate is not accepted, the peer does not accept us, or it does not speak TLS.
             TimeoutError: it has not answered in time.
         """
         try:

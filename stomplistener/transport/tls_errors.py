@@ -1,4 +1,4 @@
-"""What a failed handshake means, and what to do: OpenSSL's own words help only those who know them."""
+"""What a failed handshake means, and what to do: few people understand OpenSSL's own words."""
 
 from __future__ import annotations
 

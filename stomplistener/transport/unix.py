@@ -20,7 +20,8 @@ def dial(path: str, *, deadline: float, interrupt: Interrupt) -> socket.socket:
         interrupt: ends it when set.
 
     Raises:
-        ConnectFailed: there is no such socket, nobody listens there, permission is denied, or the platform has none.
+        ConnectFailed: there is no such socket, no program listens there, or permission is denied; or the platform has
+            no Unix sockets.
         TimedOut: the deadline passed.
         ConnectInterrupted: the interrupt was set.
     """

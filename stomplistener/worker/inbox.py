@@ -1,4 +1,4 @@
-"""Messages that are handled once, though they may come twice: what identifies a message, and who remembers it.
+"""Messages that are handled once, though they may come twice: what identifies a message, and which store remembers it.
 
 What identifies a message, in this order:
 

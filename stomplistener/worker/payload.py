@@ -285,7 +285,7 @@ def _name(kind: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as what ``json.dumps`` takes, where it does not take it by itself; its ``default``.
+    """Convert a value that ``json.dumps`` does not take to one that it takes; its ``default``.
 
     Raises:
         TypeError: it is nothing of the kind.

@@ -53,7 +53,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Closed:
-    """A connection is closed for good."""
+    """A connection is closed and not restored."""
 
     name: str
     failure: StompError
@@ -208,7 +208,7 @@ class Process:
         self._events.put(Closed(name, running.wait_closed(name)))
 
     def _serve(self, running: Running) -> StompError | None:
-        """Until it is to end; the reason if nobody asked for it."""
+        """Serve until the process has to end; return the reason if no signal asked for the end."""
         while True:
             event = self._next(TICK if self._is_live else QUICK_TICK)
             if isinstance(event, Stop):

@@ -166,7 +166,7 @@ class Running:
         self.connections[name]._begin()
 
     def wait_closed(self, name: str) -> StompError:
-        """Wait until one connection is closed for good, and return why. For a thread of its own."""
+        """Wait until one connection is closed and not restored, and return why. For a thread of its own."""
         connection = self.connections[name]
         connection.wait()
         try:

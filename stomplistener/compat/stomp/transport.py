@@ -333,7 +333,7 @@ class Transport(BaseTransport):
             timeout: seconds to wait; None waits as long as ``connect()`` does.
 
         Raises:
-            ConnectFailedException: it is not ready by then, or nobody has called ``connect()``.
+            ConnectFailedException: it is not ready by then, or ``connect()`` was not called.
         """
         if self._is_called_off and self._is_in_hook:
             return

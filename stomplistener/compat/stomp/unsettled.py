@@ -15,7 +15,7 @@ _NEEDED = ("ack", "message-id", "subscription")
 class Unsettled:
     """So an ``ack(id)`` gets the header that the version in use wants, and goes to no other connection than its own.
 
-    Thread-safe. It holds what the broker holds, too: messages on their way to be acknowledged, without their bodies.
+    Thread-safe. It keeps each message that is not acknowledged yet, without its body. The broker keeps these, too.
     """
 
     def __init__(self) -> None:

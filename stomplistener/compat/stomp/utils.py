@@ -52,7 +52,7 @@ class Frame:
 
     @classmethod
     def received(cls, cmd: str, headers: Mapping[str, str], body: Any) -> Frame:
-        """A frame that came, whose headers nobody changes: they are copied once, not twice."""
+        """A received frame. Its headers are not changed elsewhere, so one copy of them is enough."""
         frame = cls.__new__(cls)
         frame.cmd, frame.headers, frame.original_headers, frame.body = cmd, dict(headers), headers, body
         return frame

@@ -1,7 +1,7 @@
 """The setting ``STOMPLISTENER``: read, checked, and given as objects.
 
-What is wrong with it is told as Django's check messages, by ``manage.py check`` before anything starts; who uses a
-wrong setting all the same gets the same text as ``ImproperlyConfigured``. No value of a passcode is ever in them.
+``manage.py check`` reports each error in it as one of Django's check messages. A program that uses a wrong setting gets
+the same text as ``ImproperlyConfigured``. No message contains a passcode.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ MOST_LOSSES = 10
 """How often a message may lose its connection before that counts as its own fault: some make the server hang up."""
 
 NOT_HERE = 3600.0
-"""Seconds until another try in a worker that ends before them: the broker gives the message to somebody else."""
+"""Seconds until another try in a worker that ends before them: the broker gives the message to another consumer."""
 
 
 class DatabaseCare:

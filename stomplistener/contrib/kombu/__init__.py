@@ -6,7 +6,7 @@
 
     app = Celery(broker="stomp+failover:(tcp://mq1:61613,tcp://mq2:61613)")
 
-Behind ``stomp+`` stands a broker URI as for :class:`stomplistener.Connection`.
+After ``stomp+`` you write a broker URI as for :class:`stomplistener.Connection`.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ GOODBYE = 5.0
 class Transport(virtual.Transport):
     """Kombu's transport over STOMP.
 
-    A lost connection is reported to kombu, which makes the next one, by the brokers and the delays of the URI: only so
-    does Celery know that the broker delivers its unacknowledged tasks again.
+    The transport reports a connection loss to kombu. Kombu makes the next connection, by the brokers and delays of the
+    URI. So Celery knows that the broker will deliver its unacknowledged tasks again.
     """
 
     Channel = Channel
@@ -94,7 +94,7 @@ class Transport(virtual.Transport):
 
     @property
     def can_delay(self) -> bool:
-        """Whether the broker delivers a message later by itself."""
+        """Whether the broker itself can delay a message."""
         profile = PROFILES.get(self.broker_name or "")
         return profile is not None and profile.options["delay"].headers is not None
 
@@ -112,7 +112,7 @@ class Transport(virtual.Transport):
         self.bell.close()
 
     def verify_connection(self, connection: Transport) -> bool:
-        """Whether the connection is ready, or its loss is still to be told by ``drain_events``.
+        """Whether the connection is ready, or ``drain_events`` still has to report its loss.
 
         Kombu quietly connects again where this is false. Consumers must learn of the loss first: consumers end
         with their connection, and would wait forever.

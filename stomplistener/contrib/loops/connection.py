@@ -137,7 +137,7 @@ class LoopConnection:
         return Deadline(self._timeout if timeout is DEFAULT else timeout)
 
     def post(self, function: Callable[..., object], *args: object) -> None:
-        """Have the loop call something, from any thread. Where the loop is closed, nobody needs the connection."""
+        """Let the loop call a function, from any thread. A closed loop needs the connection no more."""
         try:
             self.loop.post(function, *args)
         except RuntimeError:
@@ -165,7 +165,7 @@ class LoopConnection:
         self._ready.open()
 
     async def blocking(self, function: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
-        """Run what may block in a thread. If nobody waits for it any more, it is undone when it has come to its end."""
+        """Run a blocking function in a thread. If its caller was cancelled, undo it when it has ended."""
         future = in_thread(function)
         try:
             return await self.result(future, Deadline(None), "")
@@ -175,7 +175,7 @@ class LoopConnection:
             raise
 
     async def result(self, future: Future[T], deadline: Deadline, what: str) -> T:
-        """What a future of the library brings; it is cancelled when nobody waits for it any more."""
+        """The result of a future of the library; the future is cancelled with its caller."""
         waiter = self.loop.waiter()
         future.add_done_callback(lambda _done: self.post(self.loop.fire, waiter))
         awaited: AbstractContextManager[None] = getattr(future, "awaited", nullcontext)()

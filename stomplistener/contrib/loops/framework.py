@@ -14,7 +14,7 @@ _numbers = itertools.count(1)
 
 
 class Turn(Protocol):
-    """A lock of the framework, fair to those who wait."""
+    """A lock of the framework, which tasks get in the order of their requests."""
 
     def acquire(self) -> Awaitable[Any]: ...
     def release(self) -> Any: ...
@@ -40,7 +40,7 @@ class Loop(Protocol):
 
 
 def in_thread(function: Callable[[], T]) -> Future[T]:
-    """Run what may block, in a thread for it alone: a pool's threads could all be taken by who waits for us."""
+    """Run a blocking function in its own thread: all threads of a pool could be blocked by tasks that wait for us."""
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
 

@@ -42,7 +42,7 @@ class LoopMessages:
             await self._connection.blocking(self._consumer.close)
 
     def stop(self) -> None:
-        """Hand out no further message: who waits for one is told that this is the end. In the loop's thread."""
+        """Hand out no further message, and end every wait for one. Call it in the loop's thread."""
         self._stopped = True
         self._arrived.open()
 
@@ -50,7 +50,7 @@ class LoopMessages:
         self._connection.post(self._arrived.open)
 
     async def receive(self) -> Message | None:
-        """The next message, or None at the end: after ``stop``, or when the connection is closed for good.
+        """The next message, or None at the end: after ``stop``, or when the connection is closed and not restored.
 
         Raises:
             BrokerError: the broker refused the subscription when it was restored.
