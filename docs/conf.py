@@ -32,7 +32,7 @@ html_theme = "furo"
 html_title = f"stomplistener {release}"
 html_static_path = ["_static"]
 html_css_files = ["pictures.css"]
-html_search_scorer = "scorer.js"
+html_search_scorer = str(HERE / "scorer.js")
 html_show_sphinx = False
 html_logo = html_favicon = "_static/logo.svg"
 
