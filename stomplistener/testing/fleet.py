@@ -16,9 +16,9 @@ class Fleet:
     ::
 
         with Fleet() as fleet:
-            fleet["activemq"].uri                      # started at its first use
-            fleet.start("activemq", "rabbitmq")        # at the same time
-                                                       # at the end those that it started are removed
+            fleet["activemq"].uri  # started at its first use
+            fleet.start("activemq", "rabbitmq")  # at the same time
+        # Here the brokers that it started are removed.
 
     A broker that ran before is used and stays running; ``STOMPLISTENER_KEEP_BROKERS=1`` leaves all of them running. For
     one thread. Needs the extra ``docker``.
