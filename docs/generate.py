@@ -226,7 +226,7 @@ def broker_notes() -> str:
             where, _, chapter = spelling.source.partition(", ")
             source = f"[{chapter or profile.title}]({where})" if where.startswith("http") else spelling.source
             lines.append((profile.title, f"`{option}`", markdown(spelling.note.replace("{", "\\{")), source))
-    return rows(("Broker", "Option", "Mind", "Source"), lines)
+    return rows(("Broker", "Option", "Note", "Source"), lines)
 
 
 ABILITIES = {
