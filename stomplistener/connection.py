@@ -235,7 +235,7 @@ class Connection:
         self._engine.shutdown.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the connection is closed for good.
+        """Wait until the connection is closed and not restored.
 
         Args:
             timeout: seconds to wait; None forever.
@@ -586,7 +586,7 @@ class Connection:
 
         Raises:
             TypeError: an argument is of the wrong kind, or the option does not exist; nothing was sent.
-            ValueError: an argument is out of range; ``confirm`` with ``transaction``, whose COMMIT confirms.
+            ValueError: an argument is out of range; ``confirm`` was given with ``transaction``, whose COMMIT confirms.
             TimedOut: no connection within the time: nothing was written, and nothing will be. Or, with ``confirm`` on a
                 live connection: no receipt arrived.
             ConnectionLost: its transaction was lost; or the message was written, the connection was lost, and the time

@@ -92,13 +92,13 @@ class ConnectionCycle:
         self._lost_at = 0.0
         self._lived = 0.0
         self._is_announced = False
-        """Whether listeners heard of this connection, and so are to hear of its end."""
+        """Whether on_connected was called, so that on_disconnected must be."""
         self.rejections = 0
         self.rejected_at_start: list[Exception] = []
         """Why subscriptions were refused before the first connection was ready: ``connect()`` raises it."""
 
     def begin_life(self) -> None:
-        """A life begins."""
+        """Begin a life."""
         self.rejected_at_start = []
         self._lost_at = 0.0
         # Messages come before the first connection of this life is ready: the end of the last life is over for them.
@@ -299,7 +299,7 @@ class ConnectionCycle:
     # A connection ends
 
     def broken(self, reason: BaseException, epoch: int | None = None) -> None:
-        """The connection is of no use any more: make the reading thread notice. Any thread, waits for nothing.
+        """Break the connection, so that the reading thread ends it. Any thread, waits for nothing.
 
         Args:
             epoch: break the connection of this epoch only; None: whichever there is.
@@ -445,7 +445,7 @@ class ConnectionCycle:
             self._call(partial(call_all, hooks, entry.error.frame, report=context.log.error))
 
     def abandon(self) -> None:
-        """In the child of a fork: give up the parent's socket without a word. Takes no lock."""
+        """In the child of a fork: free the parent's socket without sending anything. Takes no lock."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abandon()

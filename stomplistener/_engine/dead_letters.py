@@ -1,6 +1,6 @@
 """A message that is given up goes to its subscription's error destination, with what happened in headers.
 
-It must neither vanish nor be there twice if that can be helped. Where the broker's answer to COMMIT says that it is
+The message must not vanish, and should not be stored twice. Where the broker's answer to COMMIT says that it is
 done, copy and acknowledgement are one transaction. RabbitMQ answers before the messages are stored: there the copy is
 confirmed by itself, and acknowledged afterwards.
 
@@ -56,7 +56,7 @@ _Place = tuple[str, frozenset[tuple[str, str]]]
 
 
 class _Copy:
-    """A copy that is confirmed by itself.
+    """A copy that is sent and confirmed outside of a transaction.
 
     Attributes:
         epoch: the connection of the delivery that waits for the answer.
@@ -226,7 +226,8 @@ class DeadLetters:
             # Some brokers cannot commit for a moment, or lose their place among the acknowledgements.
             self._remember(key).lost = LOST_TRANSACTIONS
         if self._context.is_current(message.epoch):
-            self._context.log.warning("%r is sent to %s again, by itself: %s", message, destination, failure)
+            told = "%r is sent to %s again, outside of a transaction: %s"
+            self._context.log.warning(told, message, destination, failure)
             self._again(message, destination, error)
 
     def _copy_ended(
@@ -247,7 +248,7 @@ class DeadLetters:
                 self._forget(key, future)
 
     def _refused(self, message: Message, destination: str, failure: BaseException) -> bool:
-        self._context.log.error("%r is rejected: %s does not take it: %s", message, destination, failure)
+        self._context.log.error("%r is rejected: %s refused the copy: %s", message, destination, failure)
         return reject(self._context, message)
 
     # What is remembered, with the lock held

@@ -379,7 +379,7 @@ class Engine:
     # Forks
 
     def abandon(self) -> None:
-        """In the child of a fork: give up the parent's socket without a word, and let every handle on it say so.
+        """In the child of a fork: free the parent's socket without sending anything, and let every handle on it say so.
 
         Takes no lock: a thread of the parent may hold it.
         """

@@ -1,4 +1,4 @@
-"""How much is received and not worked off yet, and when the receiver stops reading for it.
+"""Counts received messages that are not handled yet, and decides when the receiver stops reading.
 
 When a bound in messages or bytes is reached, the receiver pauses and TCP holds the broker back. It reads on while a
 thread waits for an answer of the broker, since that may lie behind the messages that are still unread.

@@ -21,7 +21,7 @@ class Watched(Protocol):
         """Send a heartbeat unless bytes are on their way."""
 
     def has_unread(self) -> bool:
-        """Whether bytes wait that nobody has read yet: also a sign of life."""
+        """Whether received bytes are unread: also a sign of life."""
 
     def heartbeat_missed(self, silence: float, epoch: int) -> None:
         """Nothing was received for ``silence`` seconds: break the connection, if it is still that of this epoch."""

@@ -165,7 +165,7 @@ class Inbound:
         return now + LOOK_SECONDS, slow
 
     def has_unread(self) -> bool:
-        """Whether bytes wait that nobody has read yet: a sign of life, too."""
+        """Whether received bytes are unread: a sign of life, too."""
         transport = self._transport
         try:
             return transport is not None and transport.unread()

@@ -34,7 +34,7 @@ class InlineDispatch:
     """Hands the reading over to the dispatcher and takes it back.
 
     Args:
-        context: whose lock guards who reads.
+        context: whose lock guards which thread reads.
         flow: tells when a thread waits for what is unread.
         inbound: reads.
         main: the dispatcher's queue.

@@ -81,7 +81,7 @@ class Life:
             self._standby.thread.start()
 
     def give_up(self, failure: StompError) -> None:
-        """End for good, from any thread: nothing is sent any more, and calls that wait raise ``failure``."""
+        """End without reconnecting, from any thread: nothing is sent any more, and calls raise ``failure``."""
         context = self._context
         with context.lock:
             if not self._is_current(self):

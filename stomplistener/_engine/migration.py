@@ -99,7 +99,7 @@ def end_auto_subscriptions(
     *,
     for_good: bool,
 ) -> None:
-    """UNSUBSCRIBE where the broker forgets messages as it writes them: none may come when nobody hears it any more.
+    """UNSUBSCRIBE where the broker forgets messages as it writes them: none may come when its listener is gone.
 
     Args:
         for_good: False keeps the subscriptions registered, to be restored on the next connection.

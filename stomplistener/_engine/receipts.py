@@ -45,7 +45,7 @@ class Desk(Protocol):
 class Answer(Future[T]):
     """What becomes the broker's answer, or an exception. Thread-safe.
 
-    A ``Future`` waits on a ``threading.Condition``, which an exception of a signal handler can leave taken for good
+    A ``Future`` waits on a ``threading.Condition``, which an exception of a signal handler can leave taken forever
     (see ``_util.locks``). So this one waits by itself, and has a condition only for ``concurrent.futures.wait`` and
     ``as_completed``, made when they first ask for it. While a thread waits here the receiver reads on, since the
     answer may lie behind messages that are still unread.
@@ -162,7 +162,7 @@ class Answer(Future[T]):
             self.publish()
 
     def abandon(self, error: BaseException) -> None:
-        """Be over in the child of a fork, where no answer comes: takes no lock and calls nobody."""
+        """Be over in the child of a fork, where no answer comes: takes no lock and runs no callback."""
         self._exception, self._state, self._shared_condition = error, _FINISHED, None
         self._lock = ReentrantLock()
 

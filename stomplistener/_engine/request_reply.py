@@ -184,7 +184,7 @@ class RequestReply:
         with self._lock:
             reply = self._waiting.pop(id, None)
         if reply is None:
-            self._context.log.info("an answer that nobody waits for any more: %s", message.frame.heading)
+            self._context.log.info("dropped a late answer, its request has ended: %s", message.frame.heading)
         else:
             reply.complete(message)
 

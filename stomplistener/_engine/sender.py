@@ -322,7 +322,7 @@ class Sender:
         return {**own, **headers} if headers else own
 
     def send(self, frame: Frame, timeout: float | None) -> None:
-        """Send a SEND whose receipt nobody waits for."""
+        """Send a SEND without waiting for its receipt."""
         self.transmit(frame, timeout, "SEND")
         # Also where the receiver was quicker to notice: it took the frame back from the writer.
         if self._writer.state in _BROKEN:
@@ -360,7 +360,7 @@ class Sender:
         """Send an answer to a request: see ``Message.reply``."""
         destination = message.reply_to
         if destination is None:
-            raise ValueError(f"{message!r} has no reply-to: nobody waits for an answer")
+            raise ValueError(f"{message!r} has no reply-to, so it expects no answer")
         id = message.headers.get("correlation-id")
         merged = {**({"correlation-id": id} if id is not None else {}), **(headers or {})}
         seconds = self._context.config.seconds(timeout)
@@ -370,7 +370,7 @@ class Sender:
         return self._is_open(False) and not self._window_is_full() and not self._writer.is_full
 
     def _admits_noted(self) -> bool:
-        # What waits to be written is within the bound on what is unconfirmed: a broker that does not read holds nobody.
+        # What waits to be written is within the bound on what is unconfirmed: a broker that does not read blocks nobody.
         if self._window_is_full():
             return False
         return self._context.state in _NOTING or self._may_finish(False)

@@ -405,7 +405,7 @@ class Decoder:
         except ValueError as error:
             length, what = None, f"the content-length of {command} is not a number"
             offences[what] = str(error).encode(errors="surrogateescape")
-        # Before the negotiation nobody knows whether the peer makes escapes.
+        # Before the negotiation it is unknown whether the peer escapes headers.
         if self._version is not None and self._unescape and command not in UNESCAPED_COMMANDS:
             bad = next((line for line in kept if rules.undefined_escape(line)), None)
             if bad is not None:

@@ -51,7 +51,7 @@ _SUSPECT = 2
 """Connections that have to raise suspicion against a SEND before it is written alone."""
 
 _ENDS_ALONE = 3
-"""Connections that have to end without a word on a SEND that is out alone before it is given up."""
+"""Connections that have to end without an answer to a SEND that is the only unconfirmed one before it is given up."""
 
 
 class Outcome(enum.Enum):
@@ -152,7 +152,7 @@ class TransactionEntry:
     Attributes:
         context: the caller's.
         awaited: the requests of the transaction that have no answer yet, by receipt. What ends the transaction leaves
-            them here, so that the caller can tell those who wait.
+            them here, so that the caller can inform the waiting threads.
         settled: the contexts of the acknowledgements in the transaction: if it is not committed, their messages are
             not settled after all.
     """

@@ -56,7 +56,9 @@ class Replay(NamedTuple):
 
 
 class Session:
-    """See the module's text.
+    """The state of STOMP over one connection after the other: subscriptions, receipts, transactions. No I/O.
+
+    Not thread-safe. The module's text has the order of the calls.
 
     Args:
         versions: the versions to offer.
@@ -211,7 +213,7 @@ class Session:
         """DISCONNECT with a receipt; nothing may be written after it. Also in the middle of a replay."""
         self._check(self.is_open, "DISCONNECT")
         if headers and self._ledger.holds(headers.get("receipt")):
-            # The goodbye must not fail for a name.
+            # DISCONNECT must not fail because of a name.
             headers = {key: value for key, value in headers.items() if key != "receipt"}
         make = partial(commands.disconnect, headers=headers, version=self._version)
         frame = self._ledger.ask(make, "DISCONNECT", self.epoch, headers, context=context)
@@ -579,7 +581,7 @@ class Session:
         return handle(self, frame)
 
     def receipt(self, frame: Frame) -> Request | None:
-        """Take a RECEIPT: the request that it answers, or None if nobody waits for it."""
+        """Take a RECEIPT: the request that it answers, or None if no call waits for it."""
         self._refused = False
         request = self._answered(frame)
         if request is None:

@@ -68,7 +68,7 @@ class _Recorder:
         options: SendOptions,
     ) -> None:
         if message.reply_to is None:
-            raise ValueError(f"{message!r} has no reply-to: nobody waits for an answer")
+            raise ValueError(f"{message!r} has no reply-to, so it expects no answer")
         own: dict[str, str] = {}
         if "json" in options:
             body, own = json_body(options["json"]), {"content-type": "application/json"}

@@ -178,7 +178,7 @@ def test_what_the_error_destination_refuses_is_rejected(
     broker.error_next("COMMIT", "rolled back", close=False, times=None)
     broker.publish(QUEUE, "bad")
     broker.wait_for(lambda: [message.text for message in broker.messages("/queue/DLQ")] == ["bad"])
-    eventually(lambda: "does not take it" in caplog.text, "the word")
+    eventually(lambda: "refused the copy" in caplog.text, "the word")
     assert broker.messages(ERRORS) == []
     assert connection.statistics().reconnects == 0
 
