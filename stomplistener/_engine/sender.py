@@ -370,7 +370,7 @@ class Sender:
         return self._is_open(False) and not self._window_is_full() and not self._writer.is_full
 
     def _admits_noted(self) -> bool:
-        # What waits to be written is within the bound on what is unconfirmed: a broker that does not read blocks nobody.
+        # What waits to be written is part of what is unconfirmed, so it is bounded: a slow broker blocks nobody.
         if self._window_is_full():
             return False
         return self._context.state in _NOTING or self._may_finish(False)
