@@ -5,8 +5,7 @@ from __future__ import annotations
 import faulthandler
 import random
 import signal
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 from common import Run
@@ -29,19 +28,17 @@ class Interrupts:
         self._dice = random.Random(f"{seed}/interrupts")
         self._armed = False
 
-    def run(self, run: Run, threads: Sequence[threading.Thread]) -> None:
-        """Go on until these threads have ended; what goes wrong is a problem of that run."""
+    def run(self, run: Run) -> None:
+        """Go on until the run is to end; its broker lives a little longer. What goes wrong is a problem of the run."""
         signal.signal(signal.SIGALRM, self._ring)
         connection = run.new_connection("main-thread")
         run.timed("connect", connection.connect)
         try:
-            while any(thread.is_alive() for thread in threads):
-                if not run.stop.is_set():
-                    # Nothing else ends a main thread that waits for a lock which nobody will free.
-                    faulthandler.dump_traceback_later(GIVE_UP, exit=True)
-                    self._interrupt(connection, run.destination("interrupted"))
-                    self._check(run, connection)
-                threads[0].join(PAUSE)
+            while not run.stop.wait(PAUSE):
+                # Nothing else ends a main thread that waits for a lock which nobody will free.
+                faulthandler.dump_traceback_later(GIVE_UP, exit=True)
+                self._interrupt(connection, run.destination("interrupted"))
+                self._check(run, connection)
             # No fault disturbs it any more.
             self._send(run, connection, "send at the end")
         finally:

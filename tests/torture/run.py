@@ -86,6 +86,9 @@ class Torture:
         self._loads: list[Load] = [self._messages]
         self._loads += [load(self.run) for name, load in LOADS.items() if name in loads and self._has_place(load)]
         self.ready = threading.Event()
+        self.main_thread = threading.Event()
+        """Set while the main thread has nothing to do with this broker."""
+        self.main_thread.set()
 
     def _has_place(self, load: type[Load]) -> bool:
         """Whether a load makes sense in this mode and with this broker."""
@@ -109,6 +112,7 @@ class Torture:
                     work.append(self.run.repeated(handler.call_with_its_lock, 0.01))
                 self.ready.set()
                 self._at_work(work, faults, end)
+                self.main_thread.wait(2 * CALL_DEADLINE)
         finally:
             self.ready.set()
             self.run.stop.set()
@@ -269,11 +273,15 @@ def torture(arguments: argparse.Namespace, faults: int, end: float) -> list[Resu
             uri = known[name].uris["ssl"] if arguments.tls else known[name].uri
             secure = real_certificate() if arguments.tls else None
             runs.append(Torture(name, uri, known[name], seed, mode, secure, arguments.loads))
+        interrupted = runs[0]
+        if mode != "brokers":
+            interrupted.main_thread.clear()
         threads = [run.start(faults, end) for run in runs]
         if mode != "brokers":
-            runs[0].ready.wait(CALL_DEADLINE)
+            interrupted.ready.wait(CALL_DEADLINE)
             interrupts = Interrupts(seed)
-            runs[0].run.watched(partial(interrupts.run, runs[0].run, threads))()
+            interrupted.run.watched(partial(interrupts.run, interrupted.run))()
+            interrupted.main_thread.set()
             print(f"{interrupts.count:,} calls of the main thread were interrupted")
         for thread in threads:
             thread.join()
