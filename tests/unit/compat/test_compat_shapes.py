@@ -107,7 +107,8 @@ def least_of(library: Library, program: type[Program], cut: str) -> Outcome:
         return program.restored
     if cut in RACES:
         return min(program.lost, Outcome.ENDED) if library.is_ours else Outcome.STUCK
-    return program.lost
+    # With stomp.py the hooks of the old and of the new connection may run at the same time.
+    return program.lost if library.is_ours or CUTS[cut][0] != "during" else Outcome.STUCK
 
 
 @cases(OURS)
