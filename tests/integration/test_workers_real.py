@@ -1,4 +1,4 @@
-"""Workers of several processes on real brokers: one that hangs, one that is killed, a deploy under load."""
+"""Workers of several processes on ActiveMQ and RabbitMQ: one that hangs, one that is killed, a deploy under load."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TWO = ("--processes", "2")
 GOOD = [f"good-{number}" for number in range(20)]
 
 
-@pytest.fixture(params=["activemq", "artemis", "rabbitmq"])
+@pytest.fixture(params=["activemq", "rabbitmq"])
 def broker(request: pytest.FixtureRequest, stomp_brokers: Fleet) -> BrokerContainer:
     return stomp_brokers[request.param]
 
