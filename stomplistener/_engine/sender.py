@@ -447,7 +447,9 @@ class Sender:
 
         try:
             seconds = context.config.seconds(timeout)
-            return self.transmit(frame, seconds, frame.command, note=note, admits=admits) is not None
+            # Artemis carries an ACK out before its COMMIT: written together, the two are hardly ever torn apart.
+            lingers = transaction is not None
+            return self.transmit(frame, seconds, frame.command, note=note, lingers=lingers, admits=admits) is not None
         except TimedOut as late:
             # The broker does not read: nothing was noted, and nothing will be written.
             context.log.warning("%s; %s is not settled", late, message.frame.heading)

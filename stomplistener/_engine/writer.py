@@ -8,8 +8,8 @@ A frame is written by the thread that appends it if nobody waits longer for that
 - something was received since the last write, so the frame may answer it, or wait for an answer; or
 - the last write ended longer ago than ``GATHER_FACTOR`` times what it took, so writes are rare.
 
-BEGIN and the SENDs of a transaction linger: nobody sees them before COMMIT. They go out with the next frame that does
-not, or ``LINGER_SECONDS`` later.
+What belongs to a transaction lingers: nobody sees it before COMMIT. It goes out with the next frame that does not,
+or ``LINGER_SECONDS`` later.
 
 Otherwise frames follow each other in a burst: they gather, and the writer thread sends them together. No thread with a
 deadline of its own is ever inside a write that blocks.
