@@ -152,11 +152,11 @@ class Writer:
         """
         if self._thread_state is WriterState.AWAKE:
             return
+        if self._corked and threading.get_ident() in self._corked and not self.is_full:
+            return
         if lingers and self._size <= FEW:
             if self._thread_state not in _LETS_GATHER:
                 self.wake(lingers)
-            return
-        if self._corked and threading.get_ident() in self._corked and not self.is_full:
             return
         # No burst is under way; see the module's text.
         is_lone = (

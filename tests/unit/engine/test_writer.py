@@ -308,6 +308,16 @@ def test_what_lingers_is_written_with_the_next_frame_or_when_it_is_much(
     assert b"".join(rig.transport.sent) == b"onetwothree" + much
 
 
+def test_what_lingers_in_a_batch_gathers_until_its_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken = no_wake(rig.attach().writer, monkeypatch)
+    rig.writer.cork()
+    rig.append(b"one")
+    rig.writer.schedule(lingers=True)
+    assert (rig.transport.sent, woken) == ([], [])
+    rig.writer.uncork()
+    assert (rig.transport.sent, woken) == ([b"one"], [])
+
+
 def test_what_lingers_is_written_soon(rig: Rig) -> None:
     rig.attach()
     for number in range(3):
