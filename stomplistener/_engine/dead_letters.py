@@ -198,15 +198,17 @@ class DeadLetters:
         failure = future.exception()
         with self._context.lock:
             past = self._past.get(key)
-            places = [] if past is None else [copy.place for copy in past.copies if copy.receipt is future]
-            if not places or not places[0][1]:
+            copies = () if past is None else past.copies
+            place = next((copy.place for copy in copies if copy.receipt is future), None)
+            if place is None or not place[1]:
                 return False
-            if failure is None or isinstance(failure, BrokerError):
-                self._fits[places[0]] = failure is None
-            if fails := isinstance(failure, BrokerError):
+            refused = isinstance(failure, BrokerError)
+            if refused or failure is None:
+                self._fits[place] = not refused
+            if refused:
                 self._forget(key, future)
-        self._release(places[0])
-        return fails
+        self._release(place)
+        return refused
 
     # The end of it, in the dispatcher
 
