@@ -38,9 +38,9 @@ def answering(uris: Sequence[str]) -> dict[str, str]:
 
 def amqp(uri: str) -> str | None:
     """The AMQP URI of the same broker of docker-compose.yml; None if the broker is another one, or has no such port."""
+    target = Target(uri)
     for service in _services(_COMPOSE):
         port = re.search(r"127\.0\.0\.1:(\d+):5672\b", service)
-        target = Target(uri)
         if port is not None and f"127.0.0.1:{target.address[1]}:" in service:
             return f"amqp://{target.login}:{target.passcode}@127.0.0.1:{port[1]}//"
     return None

@@ -7,6 +7,8 @@ import signal
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,14 @@ def opened(broker: BrokerContainer) -> Connection:
     return Connection(broker.uri, host=broker.virtual_host, timeout=30)
 
 
+@contextmanager
+def working(broker: BrokerContainer, queue: str, tmp_path: Path, application: str) -> Iterator[WorkerProcess]:
+    """Two processes of an application, when both listen."""
+    with WorkerProcess(tmp_path, broker.uri, *TWO, application=application, QUEUE=queue) as worker:
+        eventually(lambda: worker.err.count(": listening to") == 2, "both connected", PATIENCE)
+        yield worker
+
+
 def end(worker: WorkerProcess) -> None:
     worker.signal(signal.SIGTERM)
     assert worker.wait(PATIENCE) == 0, worker.err
@@ -54,11 +64,7 @@ def nothing_in(connection: Connection, queue: str) -> bool:
 def test_a_handler_that_hangs_costs_its_process_and_no_message(
     broker: BrokerContainer, queue: str, tmp_path: Path
 ) -> None:
-    with (
-        opened(broker) as connection,
-        WorkerProcess(tmp_path, broker.uri, *TWO, application=HANGS, QUEUE=queue) as worker,
-    ):
-        eventually(lambda: worker.err.count(": listening to") == 2, "both connected", PATIENCE)
+    with opened(broker) as connection, working(broker, queue, tmp_path, HANGS) as worker:
         for text in ("hang", *GOOD):
             connection.send(queue, text, persistent=True, confirm=True)
         eventually(lambda: "runs longer than its time limit" in worker.err, "the log of it", PATIENCE)
@@ -74,11 +80,7 @@ def test_a_handler_that_hangs_costs_its_process_and_no_message(
 def test_a_message_that_kills_is_given_up_after_exactly_so_many_calls(
     broker: BrokerContainer, queue: str, tmp_path: Path
 ) -> None:
-    with (
-        opened(broker) as connection,
-        WorkerProcess(tmp_path, broker.uri, *TWO, application=KILLS, QUEUE=queue) as worker,
-    ):
-        eventually(lambda: worker.err.count(": listening to") == 2, "both connected", PATIENCE)
+    with opened(broker) as connection, working(broker, queue, tmp_path, KILLS) as worker:
         for text in ("kill", *GOOD):
             connection.send(queue, text, persistent=True, confirm=True)
         with connection.consume(f"{queue}.failed", ack="auto") as failed:
@@ -101,10 +103,7 @@ def test_a_deploy_under_load_loses_nothing_and_does_nothing_twice_within_once(
     application = application.replace("@app.listener(queue)", "@app.listener(queue, once=True)")
     assert application.count("inbox") == 2
     assert application.count("once=True") == 1
-    with (
-        opened(broker) as connection,
-        WorkerProcess(tmp_path, broker.uri, *TWO, application=application, QUEUE=queue) as worker,
-    ):
+    with opened(broker) as connection, working(broker, queue, tmp_path, application) as worker:
 
         def handled() -> list[list[str]]:
             return [line.split() for line in worker.book.read_text().splitlines()]
@@ -122,7 +121,6 @@ def test_a_deploy_under_load_loses_nothing_and_does_nothing_twice_within_once(
                 for _ in range(2):
                     connection.send(queue, texts[-1], {"outbox-id": texts[-1]}, persistent=True)
 
-        eventually(lambda: worker.err.count(": listening to") == 2, "both connected", PATIENCE)
         load_until("old")
         version.write_text("new")
         worker.signal(signal.SIGHUP)
