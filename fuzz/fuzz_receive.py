@@ -142,7 +142,7 @@ class Client:
         # Without workers a queue has no thread: its items wait until they are taken.
         self.engine.main._workers = 0
         # Nor is what was said left to the writer thread.
-        vars(self.engine.writer)["wake"] = self.engine.writer.write_all
+        vars(self.engine.writer)["wake"] = lambda _lingers=False: self.engine.writer.write_all()
         self.inbound = self.engine._inbound
         vars(self.inbound)["_pause"] = self
         if choices & 8:
