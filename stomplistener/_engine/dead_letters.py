@@ -1,8 +1,9 @@
 """A message that is given up goes to its subscription's error destination, with what happened in headers.
 
-The message must not vanish, and should not be stored twice. Where the broker's answer to COMMIT says that it is
-done, copy and acknowledgement are one transaction. RabbitMQ answers before the messages are stored: there the copy is
-confirmed by itself, and acknowledged afterwards.
+The message must not vanish, and should not be stored twice. Where a broker stores and settles what belongs to a
+transaction together, and says so by its answer to COMMIT, copy and acknowledgement are one transaction. RabbitMQ
+answers before the messages are stored, and Artemis settles before COMMIT comes: there, and where it is not known, the
+copy is confirmed by itself, and the message acknowledged afterwards.
 
 A copy may also be what ends the connection: RabbitMQ closes if an exchange does not exist, ActiveMQ if the name of a
 queue is empty. The message then comes again, fails again and is copied again, forever. So after some transactions that
@@ -135,14 +136,16 @@ class DeadLetters:
             receipt.add_done_callback(partial(self._copy_ended, message, destination, key, error))
 
     def _forward(self, message: Message, destination: str, error: BaseException) -> tuple[str, Receipt | None, bool]:
-        context = self._context
+        context, dialect = self._context, self._context.config.dialect
         with context.lock:
             connected = context.session.connected_frame
-            key = message_key(message, named=not context.config.dialect.renames_redelivered(connected))
+            key = message_key(message, named=not dialect.renames_redelivered(connected))
             past = self._past.get(key)
             earlier = None if past is None else _adopt(past, message.epoch)
-            in_transaction = context.commit_confirms and (past is None or past.lost < LOST_TRANSACTIONS)
-            place, dropped = self._place(message, destination, context.config.dialect.declaring(connected))
+            in_transaction = dialect.settles_in_transactions(connected) and (
+                past is None or past.lost < LOST_TRANSACTIONS
+            )
+            place, dropped = self._place(message, destination, dialect.declaring(connected))
         if earlier is not None:
             return key, earlier, False
         headers = self._headers(message, error, OF_A_DELIVERY | dropped)

@@ -54,6 +54,11 @@ class Dialect:
         profile = self._known(connected)
         return profile is None or profile.commit_confirms
 
+    def settles_in_transactions(self, connected: Frame | None) -> bool:
+        """Whether COMMIT stores and settles what belongs to a transaction together, and its answer says so."""
+        profile = self._known(connected)
+        return profile is not None and profile.settles_in_transactions
+
     def declaring(self, connected: Frame | None) -> Declaring:
         """The headers that declare the queue of a message, and not the one that a copy of it goes to."""
         profile = self._known(connected)

@@ -74,7 +74,7 @@ def table(results: Sequence[Result], command: str) -> str:
     names = [result.broker for result in results]
     faults = sum(sum(result.faults.values()) for result in results)
     kinds = [kind for kind in KINDS if any(kind in result.faults for result in results)]
-    books = [name for result in results[:1] for name in result.books]
+    books = dict.fromkeys(name for result in results for name in result.books)
     return "\n".join(
         (
             f"{faults:,} faults and misdeeds on {len(names)} broker(s), by `{command}`:",

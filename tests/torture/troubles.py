@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from books import Failures, Refusals
-from common import OPTIONS, Run
+from common import CALL_DEADLINE, OPTIONS, Run
 from loads import Load, Work
 
 from stomplistener import Connection, Message, StompError
@@ -18,6 +18,9 @@ from stomplistener.testing import FaultProxy
 SUBSCRIPTIONS = 12
 STANDSTILL = 60.0
 """Seconds without any progress after which the next life begins; the end tells what became of what is still owed."""
+
+PATIENCE = 5
+"""How many times the deadline of a call a confirmed SEND may take, while connections end one after the other."""
 
 POISON = {
     "embedded": "/remote-temp-queue/gone.x",
@@ -120,11 +123,18 @@ class Poisoned(Load):
             send = partial(connection.send_async, destination, "x", {"persistent": "true"})
             futures[f"poisoned-{next(self._numbers)}"] = run.timed("send_async", send)
         for number, (id, future) in enumerate(futures.items()):
-            error = run.timed("receipt", future.exception)
+            error = self._fate(future)
             if number == bad:
                 self._book.poison(error)
             else:
                 self._book.innocent(id, error)
+
+    def _fate(self, future: Future[Any]) -> BaseException | None:
+        """What it came to. There is no limit of time for that: each loss of the connection begins anew."""
+        for _patience in range(PATIENCE):
+            with contextlib.suppress(TimeoutError):
+                return self.run.timed("receipt", partial(future.exception, CALL_DEADLINE))
+        return TimeoutError(f"nothing in {PATIENCE * CALL_DEADLINE} s")
 
 
 class Flapping(Load):
