@@ -6,7 +6,8 @@ for, so the order on the wire is the order of these changes.
 A frame is written by the thread that appends it if nobody waits longer for that than for a system call:
 
 - something was received since the last write, so the frame may answer it, or wait for an answer; or
-- the last write ended longer ago than ``GATHER_FACTOR`` times what it took, so writes are rare.
+- the last write ended longer ago than ``GATHER_FACTOR`` times what it took, so writes are rare; or
+- it is large, or with it much waits, so that gathering more would save nothing.
 
 What belongs to a transaction lingers: nobody sees it before COMMIT. It goes out with the next frame that does not,
 or ``LINGER_SECONDS`` later.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 from stomplistener._engine.context import Context
@@ -38,6 +39,9 @@ Written one by one such frames would spend more than a fifth of their sender's t
 
 LINGER_SECONDS = 0.005
 """How much later a frame may be written that nobody waits for: most transactions end sooner."""
+
+GATHER_BYTES = 64 * 1024
+"""Frames are joined to so much at most: what a system call costs is little beside what these bytes do in it."""
 
 MAX_WAITING_BYTES = 256 * 1024
 """Bytes that may wait to be written. Past this a sender waits, which holds it back to the speed of the wire."""
@@ -158,9 +162,10 @@ class Writer:
             if self._thread_state not in _LETS_GATHER:
                 self.wake(lingers)
             return
-        # No burst is under way; see the module's text.
+        # See the module's text.
         is_lone = (
-            self._context.last_received > self.last_write
+            self._size > FEW
+            or self._context.last_received > self.last_write
             or monotonic() - self.last_write > GATHER_FACTOR * self._write_seconds
         )
         if not (is_lone and self._write_now()):
@@ -305,7 +310,7 @@ class Writer:
         try:
             with self._lock:
                 transport = self._transport
-                if self.state is not WriteState.IDLE or transport is None or self._size > FEW:
+                if self.state is not WriteState.IDLE or transport is None:
                     return False
                 if transport.frame_per_send and len(self._frames) != 1:
                     return not self._frames
@@ -354,11 +359,8 @@ class Writer:
             if transport is None:
                 return
             began = monotonic()
-            if transport.frame_per_send:
-                for frame in frames:
-                    self._write(transport, frame)
-            else:
-                self._write(transport, b"".join(frames))
+            for data in frames if transport.frame_per_send else _gathered(frames):
+                self._write(transport, data)
             with self._lock:
                 if self._owner == threading.get_ident():
                     self._end_write(0, began)
@@ -457,6 +459,18 @@ class Writer:
                 return
         # Another thread opened the gate at the last moment. It has to be shut before it is opened again.
         gate.acquire()
+
+
+def _gathered(frames: list[bytes]) -> Iterator[bytes]:
+    """The same bytes in fewer pieces; a large frame is one by itself, since joining would copy it."""
+    few, size = list[bytes](), 0
+    for frame in frames:
+        if size + len(frame) > GATHER_BYTES and few:
+            yield b"".join(few)
+            few, size = [], 0
+        few.append(frame)
+        size += len(frame)
+    yield b"".join(few)
 
 
 _NO_LIMITS = Limits(**dict.fromkeys(Limits._fields, sys.maxsize))

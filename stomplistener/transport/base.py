@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 FEW = 16384
-"""The most that ``send_nowait`` takes: one record of TLS, so that it is taken whole or not at all."""
+"""So many bytes every ``send_nowait`` may take: one record of TLS, so that it is taken whole or not at all."""
 
 
 class Transport(Protocol):
@@ -37,10 +37,11 @@ class Transport(Protocol):
         """
 
     def send_nowait(self, data: bytes) -> bool:
-        """Send these few bytes, at most ``FEW``, only if that is possible without waiting; whether it was.
+        """Send these bytes, only if that is possible without waiting; whether it was.
 
-        False while another thread is in ``send``, too, or if a signal handler interrupted this thread there. After True
-        the end of the bytes may still have to leave, see ``Owing``. Raises OSError.
+        False, too, for more than ``FEW`` where that cannot be taken as a whole, while another thread is in ``send``,
+        and if a signal handler interrupted this thread there. After True the end of the bytes may still have to leave,
+        see ``Owing``. Raises OSError.
         """
 
     def unread(self) -> bool:
@@ -88,7 +89,7 @@ class Owing(Protocol):
     """What a transport has whose ``send_nowait`` may have taken bytes that the kernel did not take yet."""
 
     @property
-    def owes(self) -> bool | bytes:
+    def owes(self) -> bool | bytes | memoryview:
         """Whether such bytes wait, or the bytes themselves.
 
         They go before whatever is sent next; ``send(b"")`` waits until they have left.

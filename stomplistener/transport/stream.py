@@ -70,7 +70,7 @@ class SocketTransport:
         self._sending = TryLock()
         self._using = ReentrantLock()
         # Guarded by _sending: the rest of a send_nowait of which the kernel took a part. It goes before anything else.
-        self.owes = b""
+        self.owes: bytes | memoryview = b""
         """See Owing."""
         # Set by shutdown() and never reset. A thread that reads it late finds the socket broken all the same, or, where
         # shutdown() does not end a wait, reads it again after the next piece of its wait.
@@ -196,16 +196,18 @@ class SocketTransport:
                 raise TimeoutError("the peer took nothing in time")
 
     def _send_now(self, data: bytes) -> bool:
-        owed = self.owes
         try:
-            sent = self._sock.send(owed + data if owed else data, _NO_SIGNAL)
+            if self.owes:
+                self.owes = self.owes[self._sock.send(self.owes, _NO_SIGNAL) :]
+                if self.owes:
+                    return False
+            sent = self._sock.send(data, _NO_SIGNAL)
         except BlockingIOError:
             return False
-        if not owed and sent == len(data):
-            return True
-        begun = sent > len(owed)
-        self.owes = (owed + data)[sent:] if begun else owed[sent:]
-        return begun
+        if sent < len(data):
+            # A view: of a large message this is most, and it leaves in many parts.
+            self.owes = memoryview(data)[sent:]
+        return True
 
     def _pay(self) -> bool:
         return self._send_now(b"")

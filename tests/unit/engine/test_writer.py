@@ -11,7 +11,7 @@ import pytest
 from engine_support import FakeTransport, Running, make_context, wait_until
 
 from stomplistener._engine import writer as writer_module
-from stomplistener._engine.writer import GATHER_FACTOR, JOIN_SECONDS, MAX_WAITING_BYTES, Writer
+from stomplistener._engine.writer import GATHER_BYTES, GATHER_FACTOR, JOIN_SECONDS, MAX_WAITING_BYTES, Writer
 from stomplistener._util.deadline import Deadline
 from stomplistener.states import IllegalMove, WriterState, WriteState
 from stomplistener.transport.base import FEW
@@ -100,6 +100,29 @@ def test_frames_of_a_burst_gather(rig: Rig, clock: Clock, monkeypatch: pytest.Mo
     rig.append(b"three")
     rig.writer.schedule()
     assert rig.transport.sent == [b"one", b"twothree"]
+
+
+def test_a_large_frame_is_written_by_its_sender_in_a_burst_too(
+    rig: Rig, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gathering would save nothing, and another thread would only have to fetch the bytes from another cache."""
+    woken = no_wake(rig.attach().writer, monkeypatch)
+    clock.cost = 0.5
+    rig.append(b"one")
+    rig.writer.schedule()
+    clock.cost = 0.0
+    large = b"x" * (FEW + 1)
+    for frame in b"two", large, large:
+        rig.append(frame)
+        rig.writer.schedule()
+    assert (rig.transport.sent, woken) == ([b"one", b"two" + large, large], [1])
+
+
+def test_large_frames_that_wait_are_not_copied_to_be_written_together(rig: Rig) -> None:
+    small, large = b"s" * 100, b"x" * GATHER_BYTES
+    rig.attach().append(small, small, large, large, small)
+    rig.writer.write_all()
+    assert rig.transport.sent == [small + small, large, large, small]
 
 
 def test_an_answer_is_written_at_once(rig: Rig, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

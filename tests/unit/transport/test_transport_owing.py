@@ -77,7 +77,7 @@ def test_any_order_of_calls(narrow: tuple[Transport, Peer], seed: int) -> None:
     gathering = Background(peer.gather)
     sent = []
     for number in range(400):
-        data = (b"%06d," % number) * dice.randint(1, FEW // 7)
+        data = (b"%06d," % number) * dice.randint(1, FEW // 3)
         if dice.random() < 0.7:
             if transport.send_nowait(data):
                 sent.append(data)
