@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import pytest
@@ -16,7 +16,8 @@ from stomplistener.testing import Broker
 
 pytestmark = pytest.mark.timeout(60)
 
-BEAT = 0.1
+BEAT = 0.4
+"""Seconds between heartbeats: long enough for a machine with much to do not to miss one."""
 THREADS = 8
 """More than the library starts in the scenario below: past the last, nothing is refused."""
 
@@ -71,10 +72,12 @@ def live(connection: Connection) -> None:
 @pytest.mark.parametrize("nth", range(1, THREADS + 1))
 def test_a_thread_that_is_refused(nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with Broker(heartbeat=(BEAT, BEAT)) as broker, Broker(heartbeat=(BEAT, BEAT)) as others:
-        with connected(others.uri, heartbeat=(BEAT, BEAT), name="stomp-other") as other:
+        with connected(others.uri, heartbeat=(BEAT, BEAT), name="stomp-other") as other, ExitStack() as stack:
             refusal = Refusal(monkeypatch, nth)
             refusal.arm()
-            victim = Connection(failover(broker.uri), heartbeat=(BEAT, BEAT), name="victim", timeout=2)
+            victim = stack.enter_context(
+                closing(Connection(failover(broker.uri), heartbeat=(BEAT, BEAT), name="victim", timeout=2))
+            )
             # What was refused may be said by this call, in a time of its own; that it may not hang is the point.
             outcome = in_thread(lambda: live(victim)).done(4 * SOON)
             refusal.disarm()
