@@ -72,6 +72,19 @@ def individual(version: str) -> AckMode:
     return "client" if version == "1.0" else "client-individual"
 
 
+def cut_until(condition: Callable[[], object], proxy: FaultProxy) -> None:
+    """Cut again where nothing more comes.
+
+    After a loss Artemis 2.44 at times counts a message as in delivery that it has not written, as the bytes on the wire
+    show. It writes it when that connection ends, or some ten seconds later.
+    """
+    for _cut in range(5):
+        with contextlib.suppress(AssertionError):
+            eventually(condition, "every message", 3.0)
+            return
+        proxy.cut()
+
+
 def fill(broker: BrokerContainer, queue: str, *texts: str) -> None:
     with opened(broker) as connection:
         for text in texts:
@@ -145,6 +158,8 @@ def test_a_backlog_of_messages_that_fail_at_the_start_is_settled(
             if moment == "over a loss":
                 eventually(lambda: failed, "the first failure")
                 proxy.cut()
+                if broker.name == "artemis":
+                    cut_until(lambda: (handled, failed) == (good, bad), proxy)
             eventually(lambda: (handled, failed) == (good, bad), "every message at its listener")
             at_rest(connection)
     assert left(broker, *queues) == Counter()
