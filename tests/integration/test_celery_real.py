@@ -30,7 +30,7 @@ from stomplistener.testing import Fleet
 from stomplistener.testing.containers import BrokerContainer
 
 BROKERS = ("activemq", "artemis", "rabbitmq")
-TASKS = sized(600)
+TASKS = sized(5000)
 """How many tasks the tests with killed brokers and workers run."""
 POOLS = ("prefork", "threads")
 
