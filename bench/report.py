@@ -31,9 +31,9 @@ def plots(directory: Path, results: Sequence[Result]) -> list[Path]:
     """One picture for the ratios that should be large, one for those that should be small."""
     ratios = [result for result in results if result.ratio is not None and result.measure.must is not None]
     pictures = {
-        "faster.svg": ("times the peer's rate: more is better", [r for r in ratios if r.measure.more_is_better]),
+        "faster.svg": ("times the other one's rate: more is better", [r for r in ratios if r.measure.more_is_better]),
         "cheaper.svg": (
-            "share of the peer's cost: less is better",
+            "share of the other one's cost: less is better",
             [r for r in ratios if not r.measure.more_is_better],
         ),
     }

@@ -885,7 +885,7 @@ def _warn_of_repetition(context: Context, destination: str, listener: AnyListene
 
 
 def _finish_program() -> None:
-    """What was sent is written before the interpreter ends, all connections together within a second."""
+    """Write the sent frames of all connections before the interpreter ends, within one second."""
     end = time.monotonic() + FINISH_SECONDS
     for engine in live_engines():
         log = engine.context.log

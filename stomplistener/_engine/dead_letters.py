@@ -197,7 +197,7 @@ class DeadLetters:
                 self.forward(message, destination, error)
 
     def _note_fit(self, key: str, future: Future[Frame]) -> bool:
-        """Note what the answer to a copy says of the queue; whether the copy has to go again, without its type."""
+        """Note what the answer to a copy says about the queue. Return whether to send it again without its type."""
         failure = future.exception()
         with self._context.lock:
             past = self._past.get(key)

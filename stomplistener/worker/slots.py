@@ -41,7 +41,7 @@ class Slot:
         return AliveFile(self.directory / f"{self.number}.alive")
 
     def write_port(self, port: int) -> None:
-        """In the child: where it answers Prometheus."""
+        """Called in the child: note the port on which it answers Prometheus."""
         self._port.write_text(str(port))
 
     def read_port(self) -> int | None:
