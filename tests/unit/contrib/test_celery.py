@@ -59,10 +59,10 @@ def application(url: str, done: list[int], **settings: Any) -> Celery:
         **settings,
     )
 
-    @app.task(name="work", ignore_result=True, shared=False)
     def work(number: int) -> None:
         done.append(number)
 
+    app.task(work, name="work", ignore_result=True, shared=False)
     return app
 
 

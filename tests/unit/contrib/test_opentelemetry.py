@@ -178,6 +178,33 @@ def test_a_consumer_receives_with_a_link(telemetry: Telemetry, broker: Broker) -
     assert [link.context.span_id for link in receive.links] == [send.context.span_id if send.context else 0]
 
 
+def test_a_batch_is_a_span_with_its_size_and_links(telemetry: Telemetry, broker: Broker) -> None:
+    with Connection(broker.uri) as connection:
+        with connection.batch():
+            connection.send("/queue/a", "1")
+            with connection.batch():
+                connection.send("/queue/b", "2")
+                connection.send("/queue/b", "three")
+            connection.send("/queue/b", "4")
+        with connection.batch():
+            pass
+        connection.send("/queue/c", "alone")
+    inner, outer = telemetry.span("batch /queue/b"), telemetry.span("batch")
+    sizes = {span.name: span.attributes["messaging.batch.message_count"] for span in (inner, outer) if span.attributes}
+    assert sizes == {"batch /queue/b": 2, "batch": 2}
+    assert inner.kind is trace.SpanKind.CLIENT
+    assert inner.attributes is not None
+    assert inner.attributes["messaging.operation.type"] == "send"
+    assert not any(name.startswith("messaging.message.") for name in inner.attributes)
+    assert outer.attributes is not None
+    assert "messaging.destination.name" not in outer.attributes
+    sent = [span.context for span in telemetry.spans("send /queue/b")]
+    assert [link.context for link in inner.links] == sent[:2]
+    assert outer.links[-1].context == sent[2]
+    for span in telemetry.spans():
+        assert span.name.startswith("batch") or "messaging.batch.message_count" not in (span.attributes or {})
+
+
 def test_metrics_count_and_have_no_ids(telemetry: Telemetry, broker: Broker) -> None:
     with Connection(broker.uri) as connection:
         connection.subscribe("/queue/a", lambda message: None, confirm=True)
