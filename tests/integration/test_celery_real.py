@@ -167,6 +167,16 @@ def test_priorities(broker: BrokerContainer) -> None:
     assert taken(broker.uri, queue, 3) == ([1, 9, 5] if broker.name == "activemq" else [9, 5, 1])
 
 
+def test_an_expired_message_is_not_delivered(broker: BrokerContainer) -> None:
+    queue = Queue(f"kombu-{uuid.uuid4().hex}")
+    with Connection(f"stomp+{broker.uri}") as connection:
+        producer = Producer(connection)
+        for body, seconds in (("too late", 0.5), ("in time", 600)):
+            producer.publish(body, exchange="", routing_key=queue.name, declare=[queue], expiration=seconds)
+    time.sleep(1)  # the first one expires
+    assert taken(broker.uri, queue, 3) == ["in time"]
+
+
 @contextmanager
 def virtual_host(broker: BrokerContainer) -> Iterator[str]:
     """A virtual host of the test's own. Only RabbitMQ has any; the others take each name, and ignore it."""

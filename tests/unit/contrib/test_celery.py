@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,17 +101,18 @@ def test_a_worker_over_tls_outlives_a_connection_loss(broker: Broker, tmp_path: 
 
 
 def test_workers_of_several_virtual_hosts(broker: Broker, tmp_path: Path) -> None:
+    """One after the other: the workers of a process share one event loop of kombu's."""
     done: dict[str, list[int]] = {host: [] for host in HOSTS}
-    with ExitStack() as stack:
-        for number, host in enumerate(HOSTS):
-            app = application(
-                failover(broker, host),
-                done[host],
-                broker_use_ssl={"ca_certs": str(tmp_path / "ca.pem")},
-                # The embedded broker checks the name of a virtual host. The queues are one set for all.
-                task_default_queue=host.strip("/"),
-            )
-            stack.enter_context(worker(app))
+    for number, host in enumerate(HOSTS):
+        app = application(
+            failover(broker, host),
+            done[host],
+            broker_use_ssl={"ca_certs": str(tmp_path / "ca.pem")},
+            # The embedded broker checks the name of a virtual host. The queues are one set for all.
+            task_default_queue=host.strip("/"),
+        )
+        with worker(app):
             call(app, number)
-        eventually(lambda: done == {"/shop": [0], "/store": [1]}, "a task of each virtual host")
-        assert hosts(broker) == set(HOSTS)
+            eventually(lambda host=host: bool(done[host]), f"a task in {host}")
+    assert done == {"/shop": [0], "/store": [1]}
+    assert hosts(broker) == set(HOSTS)
