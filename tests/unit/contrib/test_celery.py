@@ -100,19 +100,19 @@ def test_a_worker_over_tls_outlives_a_connection_loss(broker: Broker, tmp_path: 
     broker.wait_for(lambda: not broker.connections, what="the end of the connections")
 
 
+def work_in(broker: Broker, host: str, number: int, directory: Path) -> list[int]:
+    """What the worker of an application in a virtual host has done."""
+    done: list[int] = []
+    trust = {"ca_certs": str(directory / "ca.pem")}
+    # The embedded broker checks the name of a virtual host. The queues are one set for all.
+    app = application(failover(broker, host), done, broker_use_ssl=trust, task_default_queue=host.strip("/"))
+    with worker(app):
+        call(app, number)
+        eventually(lambda: bool(done), f"a task in {host}")
+    return done
+
+
 def test_workers_of_several_virtual_hosts(broker: Broker, tmp_path: Path) -> None:
     """One after the other: the workers of a process share one event loop of kombu's."""
-    done: dict[str, list[int]] = {host: [] for host in HOSTS}
-    for number, host in enumerate(HOSTS):
-        app = application(
-            failover(broker, host),
-            done[host],
-            broker_use_ssl={"ca_certs": str(tmp_path / "ca.pem")},
-            # The embedded broker checks the name of a virtual host. The queues are one set for all.
-            task_default_queue=host.strip("/"),
-        )
-        with worker(app):
-            call(app, number)
-            eventually(lambda host=host: bool(done[host]), f"a task in {host}")
-    assert done == {"/shop": [0], "/store": [1]}
+    assert [work_in(broker, host, number, tmp_path) for number, host in enumerate(HOSTS)] == [[0], [1]]
     assert hosts(broker) == set(HOSTS)
