@@ -460,7 +460,7 @@ class Ledger:
 
     @property
     def is_on_trial(self) -> bool:
-        """Whether the first of what is resent is a suspect on which a connection ended alone."""
+        """Whether the next SEND to resend is a suspect: a connection ended while it was the only one on its way."""
         first = next(iter(tuple(self.resend.values())), None)
         return isinstance(first, Request) and first.ends_alone > 0
 

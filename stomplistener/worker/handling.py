@@ -136,7 +136,7 @@ class Handling:
         self._casualties = casualties
 
     def listener(self) -> Callable[[Message], None]:
-        """Return what the subscription calls."""
+        """Return the function that the subscription calls."""
 
         @functools.wraps(self._declaration.handler)
         def handle(message: Message) -> None:

@@ -61,7 +61,7 @@ class Slot:
 
     @staticmethod
     def watch(gone: Callable[[], object], dump: Callable[[], object]) -> None:
-        """Read what the supervisor writes, until it has ended; then call ``gone``. For a thread of its own."""
+        """Read what the supervisor writes, until it has ended; then call ``gone``. Run this in a thread of its own."""
         # Not sys.stdin, whose lock a daemon thread must not hold when the interpreter ends.
         while data := os.read(0, 1024):
             if DUMP in data:
