@@ -13,8 +13,8 @@ delivers its message again, since only a message of the current connection can b
 
 RabbitMQ declares the queue of a SEND by headers that come back with each message. Limits of the message's queue, such
 as a time to live, are not those of the error destination: a copy has none of them. It keeps the type of the queue, so
-that a dead letter of a quorum queue lives as safely. If the broker refuses that, the error destination is a queue of
-another type, and copies go there without it from then on. A refusal ends the connection, so only one copy finds out:
+that a dead letter of a quorum queue lives as safely. If the broker refuses that type, the error destination is a queue
+of another one, and later copies go there without a type. A refusal ends the connection, so only one copy finds out:
 the others wait for its answer.
 """
 
