@@ -118,7 +118,8 @@ soak: $(TEST_READY)  ## one connection under an uneven load, and what grows; SOA
 	@$(BIN)/python tests/soak/soak.py $(SOAK)
 
 docs: $(DOCS_READY)  ## the manual, in docs/_build/html
-	@$(BIN)/sphinx-build -W -n --keep-going -q -b html docs docs/_build/html
+	@# All pages anew: Sphinx drops the index entries of the others from the search.
+	@$(BIN)/sphinx-build -E -W -n --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 docs-check: docs browser  ## what looks wrong in a browser: pages too wide, names that break, small text in figures

@@ -11,10 +11,13 @@ from typing import Any
 
 from bench.measure import Result
 
-_GREY, _BAR = "#808890", "#2a9d8f"
-_WIDTH, _TEXT = 7.6, 9.5
-"""The width of a picture in inches and its text in points: the manual shows it in this size, where it can be read."""
-_LABEL = 34
+_INK, _BAR = "#010203", "#2a9d8f"
+"""Lines and text take the colour of the page's text. Matplotlib knows no such colour: the first one stands for it."""
+_WIDTH, _TEXT = 3.9, 9.5
+"""The width of a picture in inches and its text in points: a phone shows it whole, and its text can be read there."""
+_ROW = 0.62
+"""Inches for a bar and the label above it."""
+_LABEL = 46
 """Letters in a line of a label."""
 
 
@@ -28,9 +31,9 @@ def plots(directory: Path, results: Sequence[Result]) -> list[Path]:
     """One picture for the ratios that should be large, one for those that should be small."""
     ratios = [result for result in results if result.ratio is not None and result.measure.must is not None]
     pictures = {
-        "faster.svg": ("times the peer's rate: more is better", [r for r in ratios if r.measure.more_is_better]),
+        "faster.svg": ("times the other one's rate: more is better", [r for r in ratios if r.measure.more_is_better]),
         "cheaper.svg": (
-            "share of the peer's cost: less is better",
+            "share of the other one's cost: less is better",
             [r for r in ratios if not r.measure.more_is_better],
         ),
     }
@@ -39,25 +42,31 @@ def plots(directory: Path, results: Sequence[Result]) -> list[Path]:
 
 def _plot(path: Path, title: str, results: Sequence[Result]) -> Path:
     pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(_WIDTH, 0.62 * len(results) + 0.9), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(_WIDTH, _ROW * len(results) + 0.8), layout="constrained")
     for row, result in enumerate(reversed(results)):
         ratio = result.ratio
         assert ratio is not None
-        axes.barh(row, ratio.median, color=_BAR, height=0.6)
-        axes.plot([ratio.least, ratio.most], [row, row], color=_GREY, linewidth=2)
-    axes.axvline(1.0, color=_GREY, linewidth=1)
-    axes.margins(y=0.01)
-    labels = [f"{textwrap.fill(r.measure.name, _LABEL)}\nagainst {r.peer_label}" for r in reversed(results)]
-    axes.set_yticks(range(len(results)), labels)
+        axes.barh(row, ratio.median, color=_BAR, height=0.3)
+        axes.plot([ratio.least, ratio.most], [row, row], color=_INK, linewidth=2)
+        # Above its bar a label takes no width from the bars.
+        label = textwrap.fill(f"{result.measure.name.strip()}, against {result.peer_label}", _LABEL)
+        axes.annotate(label, (0, row + 0.2), xytext=(2, 0), textcoords="offset points", verticalalignment="bottom")
+        axes.plot([1, 1], [row - 0.2, row + 0.2], color=_INK, linewidth=1)
+    axes.set_xlim(left=0)
+    axes.set_ylim(-0.4, len(results) - 0.15)
+    axes.set_yticks([])
     axes.set_title(title, fontsize=11)
     figure.savefig(path, transparent=True, metadata={"Date": None})
     pyplot.close(figure)
+    # Without what comes before its first element it can be a part of a page.
+    drawn = path.read_text().replace(_INK, "currentColor")
+    path.write_text(drawn[drawn.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1))
     return path
 
 
 def _pyplot() -> Any:
     matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("svg")
-    colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), _GREY)
+    colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), _INK)
     matplotlib.rcParams.update({**colours, "font.size": _TEXT, "svg.fonttype": "none", "svg.hashsalt": "bench"})
     return importlib.import_module("matplotlib.pyplot")

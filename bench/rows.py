@@ -275,7 +275,7 @@ def _others() -> list[Experiment]:
             peer=Side("stomp.py", "idle:stomp_py", idle, {"seconds": 3.0}),
             measures=[
                 Measure(
-                    name="300 idle connections, 1 s heart-beats: CPU each",
+                    name="300 idle connections, 1 s heartbeats: CPU each",
                     figure="cpu",
                     unit="µs/s",
                     more_is_better=False,

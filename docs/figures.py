@@ -46,6 +46,36 @@ def cost_map(rows: Rows, directory: Path = PUBLISHED) -> str:
     return "\n".join(parts)
 
 
+TYPICAL = {
+    "send-5": "send a message with 5 headers",
+    "send-256k": "send a body of 256 KiB",
+    "confirm": "send a message and wait for its receipt",
+    "async-5": "send 100 messages, then wait for all receipts: each",
+    "receive-9-four": "receive a message, and read 4 headers and its text",
+    "settle": "receive and acknowledge a message",
+    "service": "receive a message, send another one, acknowledge",
+    "compat-service": "receive, send, acknowledge by `stomplistener.compat.stomp`",
+}
+"""What most programs do, by the keys of the cost map, in words for a reader who does not know the library."""
+
+
+def in_short(rows: Rows, directory: Path = PUBLISHED) -> str:
+    """The rows of the cost map that most programs meet."""
+    path = directory / "costs.json"
+    if not path.exists():
+        return NOT_PUBLISHED.format(command="make bench")
+    costs = map(Cost.from_json, json.loads(path.read_text())["costs"])
+    some = [cost for cost in costs if cost.key in TYPICAL and cost.condition == "quiet"]
+    header = ("What your program does", "µs", "µs with stomp.py", "times cheaper")
+    return rows(
+        header,
+        (
+            (TYPICAL[cost.key], number(cost.unit_ours), number(cost.unit_peer), number(_times_better(cost)[0]))
+            for cost in _slow_first(some)
+        ),
+    )
+
+
 def _times_better(cost: Cost) -> tuple[float, float, float]:
     """How many times better ours is: the median, the least and the most."""
     ratio = cost.ratio
@@ -85,12 +115,12 @@ def bench_table(rows: Rows, directory: Path = PUBLISHED) -> str:
         return NOT_PUBLISHED.format(command="make bench")
     published = json.loads(path.read_text())
     plots = [
-        f":::{{div}} picture\n![{text}](../_static/bench/{name})\n:::\n"
-        for name, text in (("faster.svg", "rates against the peers"), ("cheaper.svg", "costs against the peers"))
+        f":::{{div}} picture chart\n```{{raw}} html\n:file: ../_static/bench/{name}\n```\n:::\n"
+        for name in ("faster.svg", "cheaper.svg")
         if (directory / name).exists()
     ]
     results = [Result.from_json(each) for each in published["results"]]
-    table = rows(("What is measured", "ours", "the other one", "ratio (least..most)"), map(_compared, results))
+    table = rows(("What is measured", "ours", "the other one", "times better (least..most)"), map(_compared, results))
     machine = published["machine"].rstrip(".")
     return "\n".join([f"{machine}. Medians of {published['runs']} runs, the sides in turn.\n", *plots, table])
 
@@ -100,7 +130,10 @@ def _compared(result: Result) -> tuple[str, ...]:
     if result.peer is not None:
         peer = f"{result.peer_label} {_amount(result.peer, result.measure)}"
     if result.ratio is not None:
-        ratio = _spread((result.ratio.median, result.ratio.least, result.ratio.most))
+        better = (result.ratio.median, result.ratio.least, result.ratio.most)
+        if not result.measure.more_is_better:
+            better = (1 / result.ratio.median, 1 / result.ratio.most, 1 / result.ratio.least)
+        ratio = _spread(better)
     # Rows that belong to the one before them are set in, which Markdown does not keep.
     return re.sub("^ +", "… ", result.measure.name), _amount(result.ours, result.measure), peer, ratio
 

@@ -327,6 +327,7 @@ def files() -> dict[str, str]:
         "metrics.md": metrics(),
         "bench.md": figures.bench_table(rows),
         "costs.md": figures.cost_map(rows),
+        "costs-in-short.md": figures.in_short(rows),
         "profile.md": figures.profile_table(rows),
         "guarantees.md": guarantee_tables(),
         **{f"way_{name}.md": steps(lanes) for name, lanes in ways.ALL.items()},

@@ -2,8 +2,8 @@
 
 The broker answers a SUBSCRIBE with ``browser:true`` by a copy of each message that waits, and by a MESSAGE with the
 header ``browser:end`` behind the last one. ActiveMQ Classic ends earlier, after its ``maxBrowsePageSize``. A broker
-that does not know the header would hand the messages out to be consumed. Such a broker is refused before anything is
-sent to it.
+that does not know the header would hand the messages out to be consumed. On such a broker the call raises before it
+sends anything.
 """
 
 from __future__ import annotations

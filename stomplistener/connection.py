@@ -363,8 +363,8 @@ class Connection:
             retry_delay: seconds between tries, or a :class:`Backoff`; other messages go on meanwhile.
             error_destination: where a message is forwarded after its last try; it is then acknowledged, not rejected.
             dead_letter_on: exceptions that are not worth a retry, with their subclasses.
-            retry_on: the only exceptions that are worth a retry, with their subclasses; None for all. An exception in
-                both is not retried.
+            retry_on: the only exceptions that are worth a retry, with their subclasses; None for all. An exception
+                that both arguments name is not retried.
             max_deliveries: a message that the broker has delivered so many times (by its own counter if it has one) is
                 given up without running the listener; None for no limit. Messages that wait behind the running one
                 count as delivered; ``prefetch=1`` lets none wait.
@@ -885,7 +885,7 @@ def _warn_of_repetition(context: Context, destination: str, listener: AnyListene
 
 
 def _finish_program() -> None:
-    """What was sent is written before the interpreter ends, all connections together within a second."""
+    """Write the sent frames of all connections before the interpreter ends, within one second."""
     end = time.monotonic() + FINISH_SECONDS
     for engine in live_engines():
         log = engine.context.log

@@ -44,7 +44,7 @@ class ProtocolError(StompError):
     """A frame breaks the STOMP specification or a limit.
 
     Attributes:
-        offence: what is broken, without the bytes, so that the same offence of two frames can be told from another.
+        offence: what is broken, without the bytes: two frames that break the same rule have the same offence.
         frame: the frame, if the bytes could be read as one.
         data: the offending bytes, shortened.
         frames: the good frames that came before the bad bytes in the same chunk.

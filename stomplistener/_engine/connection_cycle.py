@@ -121,7 +121,7 @@ class ConnectionCycle:
             deadline: for the answers of the broker.
 
         Raises:
-            OSError, StompError: it ended, or the broker was too slow. The session is as after any loss.
+            OSError, StompError: it ended, or the broker was too slow. The session is as after every connection loss.
         """
         self._attach(logged_in, is_wanted)
         try:

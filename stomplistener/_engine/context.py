@@ -107,7 +107,7 @@ class Context:
 
     @property
     def where(self) -> str:
-        """The broker for an exception's text."""
+        """The name of the broker in the text of an exception."""
         return self.broker_name or "no broker"
 
     def new_id(self) -> str:

@@ -13,8 +13,8 @@ delivers its message again, since only a message of the current connection can b
 
 RabbitMQ declares the queue of a SEND by headers that come back with each message. Limits of the message's queue, such
 as a time to live, are not those of the error destination: a copy has none of them. It keeps the type of the queue, so
-that a dead letter of a quorum queue lives as safely. If the broker refuses that, the error destination is a queue of
-another type, and copies go there without it from then on. A refusal ends the connection, so only one copy finds out:
+that a dead letter of a quorum queue lives as safely. If the broker refuses that type, the error destination is a queue
+of another one, and later copies go there without a type. A refusal ends the connection, so only one copy finds out:
 the others wait for its answer.
 """
 
@@ -197,7 +197,7 @@ class DeadLetters:
                 self.forward(message, destination, error)
 
     def _note_fit(self, key: str, future: Future[Frame]) -> bool:
-        """Note what the answer to a copy says of the queue; whether the copy has to go again, without its type."""
+        """Note what the answer to a copy says about the queue. Return whether to send it again without its type."""
         failure = future.exception()
         with self._context.lock:
             past = self._past.get(key)

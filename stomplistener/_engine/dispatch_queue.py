@@ -177,7 +177,7 @@ class DispatchQueue:
             self._changes.notify_all()
 
     def join(self, deadline: Deadline, called_off: Callable[[], bool]) -> bool:
-        """Wait until the threads have ended, but for the calling one, or ``restart`` let them go on.
+        """Wait until all threads but the calling one have ended, or until ``restart`` lets them go on.
 
         Args:
             called_off: as for ``drain``.

@@ -285,7 +285,7 @@ class Engine:
                 context.changes.notify_all()
 
     def _life_ended(self, life: Life) -> None:
-        """In the receiver thread: nothing is read or connected any more."""
+        """The life has ended: it reads and connects no more. The receiver thread calls this."""
         context = self.context
         life.give_up(NotConnected("the connection has ended"))
         with context.lock:

@@ -31,7 +31,7 @@ LOOK_SECONDS = 0.05
 
 
 class Pause(Protocol):
-    """Decides when bytes are let gather before the next read."""
+    """Decides when bytes may gather before the next read."""
 
     def before_read(self) -> None: ...
     def after_read(self, size: int, *, answers: bool) -> None: ...

@@ -1,4 +1,4 @@
-"""What a connection logs: one place that names connection and broker, and that no log handler can break.
+"""The log of a connection. Each record names the connection and the broker, and no log handler can break it.
 
 A handler may do anything: send over this connection, wait, or want a lock that another thread holds while it calls the
 library. So neither our threads nor the application's, inside a call, ever wait for one. A record is made at once, with

@@ -75,7 +75,7 @@ class Migration:
         return context.state is ConnectionState.MIGRATING and context.session.epoch == epoch
 
     def _is_at_rest(self, epoch: int, deadline: Deadline) -> bool:
-        """Wait until nothing is open here, or there is nothing to leave any more."""
+        """Wait until no answer and no message is open on this connection, or the connection has ended."""
         session = self._context.session
 
         def is_over() -> bool:

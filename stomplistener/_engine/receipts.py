@@ -46,9 +46,9 @@ class Answer(Future[T]):
     """What becomes the broker's answer, or an exception. Thread-safe.
 
     A ``Future`` waits on a ``threading.Condition``, which an exception of a signal handler can leave taken forever
-    (see ``_util.locks``). So this one waits by itself, and has a condition only for ``concurrent.futures.wait`` and
-    ``as_completed``, made when they first ask for it. While a thread waits here the receiver reads on, since the
-    answer may lie behind messages that are still unread.
+    (see ``_util.locks``). So this one waits by itself. It makes a condition when ``concurrent.futures.wait`` or
+    ``as_completed`` first asks for one. While a thread waits here the receiver reads on, since the answer may lie
+    behind messages that are still unread.
     """
 
     def __init__(self, desk: Desk) -> None:

@@ -240,6 +240,6 @@ def describe(failures: Sequence[Failure]) -> str:
 
 
 def refused_by_all(failures: Sequence[Failure]) -> bool:
-    """Whether each broker that answered said no, and one did: trying again would only repeat the answer."""
+    """Whether a broker answered and every answer was a refusal: another attempt would only repeat it."""
     answers = [error for _, error in failures if not isinstance(error, (OSError, ConnectFailed))]
     return bool(answers) and all(isinstance(error, (BrokerError, ProtocolError, TypeError)) for error in answers)

@@ -179,7 +179,7 @@ class Standby:
         return self._is_over() or context.state is not ConnectionState.CONNECTED or context.session.epoch != epoch
 
     def _rest(self, epoch: int, seconds: float | None) -> bool:
-        """Wait; whether this connection ended meanwhile."""
+        """Wait, and return whether this connection ended meanwhile."""
         return self._context.wait_until(lambda: self._is_past(epoch), Deadline(seconds))
 
     def _pause(self) -> float | None:

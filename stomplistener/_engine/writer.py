@@ -382,7 +382,7 @@ class Writer:
             view = view[accepted:]
 
     def _take(self) -> None:
-        """Be the thread that writes, and take what waits."""
+        """Make this thread the one that writes, and take the frames that wait."""
         owner, state = threading.get_ident(), WRITE_MOVES[self.state, WriteState.WRITING]
         # Nothing is called between these: no signal handler can raise there and leave a state that nobody owns.
         self._owner, self.state = owner, state

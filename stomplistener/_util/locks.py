@@ -137,7 +137,7 @@ class Changes:
 
 
 class TryLock(ReentrantLock):  # type: ignore[misc]  # the class depends on the interpreter
-    """A lock to wait for (``with lock:``) or to try (``attempt``); an exception of a signal never leaves it taken.
+    """A lock to wait for (``with lock:``) or to try (``attempt``). No exception of a signal handler leaves it taken.
 
     These three are not safe, although they are often seen: a handler may raise after the call took the lock and before
     the ``try`` begins (``if lock.acquire(False):``), before the answer is kept (``taken = lock.acquire(False)``), and

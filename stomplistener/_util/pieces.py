@@ -18,7 +18,7 @@ PIECE_SECONDS: float | None = 0.2 if sys.platform == "win32" else None
 
 
 def in_pieces(wait: Callable[[float | None], bool], seconds: float | None) -> bool:
-    """Wait, such that the handler of a signal runs soon.
+    """Wait, and let the handler of a signal run soon.
 
     Args:
         wait: waits for so many seconds, or without a limit; returns whether what it waits for came.

@@ -24,7 +24,7 @@ class Spelling(NamedTuple):
 
 
 class Declaring(NamedTuple):
-    """The headers of a SEND that declare a queue. A message comes with them, though they say nothing of it.
+    """The headers of a SEND that declare a queue. Delivered messages carry them without being described by them.
 
     Attributes:
         type: which kind of queue.

@@ -52,7 +52,7 @@ def host_to_try(text: str) -> tuple[str, str] | None:
 
 
 def _hinted(text: str) -> tuple[Profile, str] | None:
-    """The broker whose words these are, and what it means by them."""
+    """The broker that writes such a text, and what the text means."""
     return next(
         ((profile, hint) for profile in PROFILES.values() for words, hint in profile.hints.items() if words in text),
         None,

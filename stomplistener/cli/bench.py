@@ -94,7 +94,7 @@ class Bench:
         self._timeout = timeout
 
     def rates(self) -> list[Rate]:
-        """Confirmed SENDs that do not wait for each other; then what so waits, to a listener; then SENDs alone."""
+        """The rates of confirmed SENDs, which do not wait for each other, of their delivery, and of plain SENDs."""
         confirmed = self._rate("send, confirmed", self._send_confirmed)
         received = self._rate("receive", self._receive)
         unconfirmed = self._rate("send, unconfirmed", self._send_unconfirmed)

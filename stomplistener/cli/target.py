@@ -37,7 +37,7 @@ class Target:
 
     @property
     def uri(self) -> BrokerURI:
-        """The URL, read; InvalidURI if it is none."""
+        """The parsed URL. Raises InvalidURI if it is malformed."""
         return parse(self.url)
 
     @property

@@ -12,14 +12,16 @@ from __future__ import annotations
 import functools
 import inspect
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from stomplistener import listener as listener_module
 from stomplistener import subscription as subscription_module
-from stomplistener.connection import Connection
+from stomplistener.connection import Batch, Connection
 from stomplistener.listener import Hook
 from stomplistener.message import Message
 from stomplistener.policy import TryAgain
@@ -47,6 +49,9 @@ SENDS = (
 )
 """The calls that send a message."""
 
+MOST_LINKS = 128
+"""The links of a span of a batch, to its last messages: OpenTelemetry's own limit unless configured otherwise."""
+
 _sending: ContextVar[bool] = ContextVar("sending", default=False)
 
 
@@ -66,6 +71,8 @@ class StomplistenerInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         for owner, names in SENDS:
             for name in names:
                 wrapt.wrap_function_wrapper(owner, name, _Send(instruments, getattr(owner, name)))
+        wrapt.wrap_function_wrapper(Batch, "__enter__", instruments.batches.enter)
+        wrapt.wrap_function_wrapper(Batch, "__exit__", instruments.batches.leave)
         wrapt.wrap_function_wrapper(Consumer, "receive", instruments.receive)
         for module in (listener_module, subscription_module):
             wrapt.wrap_function_wrapper(module, "hooks_of", instruments.hooks_of)
@@ -75,6 +82,8 @@ class StomplistenerInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         for owner, names in SENDS:
             for name in names:
                 unwrap(owner, name)
+        unwrap(Batch, "__enter__")
+        unwrap(Batch, "__exit__")
         unwrap(Consumer, "receive")
         for module in (listener_module, subscription_module):
             unwrap(module, "hooks_of")
@@ -95,6 +104,7 @@ class _Instruments:
         count = functools.partial(meter.create_counter, unit="{message}")
         self.sent = count("messaging.client.sent.messages", description="Messages that were sent, or failed to be.")
         self.consumed = count("messaging.client.consumed.messages", description="Messages that were received.")
+        self.batches = _Batches(self)
 
     @property
     def wanted(self) -> bool:
@@ -178,6 +188,70 @@ class _Instruments:
         return message
 
 
+@dataclass
+class _OpenBatch:
+    """What was sent so far in a block of ``Connection.batch()``."""
+
+    outer: _OpenBatch | None
+    began: int = field(default_factory=time.time_ns)
+    count: int = 0
+    attributes: dict[str, Any] = field(default_factory=dict)
+    links: deque[trace.Link] = field(default_factory=lambda: deque(maxlen=MOST_LINKS))
+
+    def add(self, attributes: Mapping[str, Any], span: trace.SpanContext) -> None:
+        """Count a message. Keep the attributes that all messages of the batch have."""
+        shared = _of_metrics(attributes, None).items()
+        self.attributes = dict(shared if not self.count else shared & self.attributes.items())
+        self.count += 1
+        if span.is_valid:
+            self.links.append(trace.Link(span))
+
+
+class _Batches:
+    """Makes the block of ``Connection.batch()`` a span that says how many messages left together."""
+
+    def __init__(self, instruments: _Instruments) -> None:
+        self._instruments = instruments
+        self._open: ContextVar[_OpenBatch | None] = ContextVar("open", default=None)
+
+    def enter(self, wrapped: Callable[..., None], _: Any, given: Any, named: Any) -> None:
+        """Begin to count; the span is made at the end, when its links are known."""
+        wrapped(*given, **named)
+        self._open.set(_OpenBatch(self._open.get()))
+
+    def add(self, attributes: Mapping[str, Any], span: trace.SpanContext) -> None:
+        """Count a message, if the sender is inside of a block."""
+        if (batch := self._open.get()) is not None:
+            batch.add(attributes, span)
+
+    def leave(self, wrapped: Callable[..., None], _: Any, given: Any, named: Any) -> None:
+        """Make the span, if anything was sent."""
+        batch = self._open.get()
+        try:
+            wrapped(*given, **named)
+        finally:
+            if batch is not None:
+                self._open.set(batch.outer)
+                self._end(batch)
+
+    def _end(self, batch: _OpenBatch) -> None:
+        if not batch.count or not self._instruments.wanted:
+            return
+        destination = batch.attributes.get("messaging.destination.name")
+        attributes = {
+            **batch.attributes,
+            "messaging.operation.name": "batch",
+            "messaging.batch.message_count": batch.count,
+        }
+        self._instruments.tracer.start_span(
+            f"batch {destination}" if destination else "batch",
+            kind=trace.SpanKind.CLIENT,
+            attributes=attributes,
+            links=list(batch.links),
+            start_time=batch.began,
+        ).end()
+
+
 class _Send:
     """Around one call that sends: a span whose context goes on in the headers of the message."""
 
@@ -206,10 +280,12 @@ class _Send:
         finish = functools.partial(self._finish, attributes, time.perf_counter())
         if any(field in headers for field in propagate.get_global_textmap().fields):
             # A publisher made the span when the message was created, perhaps in another process.
+            self._instruments.batches.add(attributes, _span_of(propagate.extract(headers)))
             return self._watched(wrapped, call, finish)
         span = self._instruments.tracer.start_span(
             f"send {destination}", kind=trace.SpanKind.PRODUCER, attributes=attributes
         )
+        self._instruments.batches.add(attributes, span.get_span_context())
         with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
             propagate.inject(headers)
             values["headers"] = headers

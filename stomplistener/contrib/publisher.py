@@ -42,7 +42,7 @@ class Publisher:
 
         Raises:
             ConnectFailed: it could not be made; the next use tries again.
-            TimedOut: likewise, within the time.
+            TimedOut: it could not be made within the time.
         """
         connection = self._connection
         state = connection.state

@@ -368,7 +368,7 @@ class Ledger:
         return request
 
     def take(self, receipt: str, epoch: int) -> Request | None:
-        """The request that an answer of this epoch is for, not awaited any more; None if there is none."""
+        """Remove and return the request that an answer of this epoch belongs to; None if there is none."""
         request = self.unconfirmed.get(receipt) or self.requests.get(receipt) or self.assumed.get(receipt)
         # A SEND waits over losses, but only for the answer to what was written in this epoch.
         if request is None or request.epoch != epoch:
@@ -460,7 +460,7 @@ class Ledger:
 
     @property
     def is_on_trial(self) -> bool:
-        """Whether the first of what is resent is a suspect on which a connection ended alone."""
+        """Whether the next SEND to resend is a suspect: a connection ended while it was the only one on its way."""
         first = next(iter(tuple(self.resend.values())), None)
         return isinstance(first, Request) and first.ends_alone > 0
 

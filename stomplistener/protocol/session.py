@@ -449,7 +449,7 @@ class Session:
 
     @property
     def unsent(self) -> int:
-        """How many SENDs would be lost if no connection came any more: unconfirmed ones, and those never written."""
+        """How many SENDs would be lost without another connection: those that are unconfirmed or were never written."""
         ledger = self._ledger
         return len(ledger.unconfirmed) + sum(isinstance(item, Frame) for item in tuple(ledger.resend.values()))
 

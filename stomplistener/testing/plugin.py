@@ -135,7 +135,7 @@ def stomp_session_broker() -> Iterator[Broker]:
 def stomp_strict() -> Iterator[Strict]:
     """Fails the test when a listener raised, or a thread died, unless ``stomp_strict.expect(text)`` says that it may.
 
-    Ask for it first: what other fixtures end after the test is then looked at, too. With
+    Name it before other fixtures. Then it also checks what they do when they end. With
     ``pytestmark = pytest.mark.usefixtures("stomp_strict")`` it watches a whole module.
     """
     from stomplistener.testing import Strict

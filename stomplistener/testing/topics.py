@@ -42,7 +42,7 @@ class Topic:
         return queue
 
     def close(self, queue: Queue) -> None:
-        """A subscription ended. That of a durable one goes on collecting."""
+        """End a subscription. The queue of a durable one goes on collecting messages."""
         if queue not in self._durable.values():
             self._queues.pop(queue, None)
 

@@ -30,7 +30,11 @@ class Watch:
             self._changed.notify_all()
 
     def pause(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait for a condition that is evaluated under the lock; whether it came true within ``timeout`` seconds."""
+        """Wait for a condition, which is evaluated under the lock.
+
+        Returns:
+            whether it came true within ``timeout`` seconds.
+        """
         with self.lock:
             return self._changed.wait_for(until, timeout)
 

@@ -135,7 +135,7 @@ class Endpoint(Protocol):
 
     @property
     def path(self) -> str:
-        """Of the socket (``unix``), or in the HTTP request (``ws``, ``wss``)."""
+        """The path of the socket (``unix``), or the path in the HTTP request (``ws``, ``wss``)."""
 
     @property
     def options(self) -> EndpointOptions: ...

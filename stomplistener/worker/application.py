@@ -398,7 +398,7 @@ class Application:
         Hooks are called; signals, files and metrics are left alone.
 
         Args:
-            uris: broker URIs by connection's name, in place of what the program says.
+            uris: broker URIs by the name of the connection; they replace those of the program.
             timeout: seconds to connect, and again to end.
 
         Raises:

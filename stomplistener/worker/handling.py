@@ -58,7 +58,7 @@ class Task:
 
 
 class Observer(Protocol):
-    """Hears of attempts. Its methods are called in the threads of handlers, and must not raise."""
+    """Is told of attempts. Its methods are called in the threads of handlers, and must not raise."""
 
     def ended(self, task: Task, outcome: str, seconds: float) -> None:
         """An attempt has ended; the outcome is a verdict, or ``stale``."""
@@ -136,7 +136,7 @@ class Handling:
         self._casualties = casualties
 
     def listener(self) -> Callable[[Message], None]:
-        """Return what the subscription calls."""
+        """Return the function that the subscription calls."""
 
         @functools.wraps(self._declaration.handler)
         def handle(message: Message) -> None:

@@ -41,7 +41,7 @@ class Slot:
         return AliveFile(self.directory / f"{self.number}.alive")
 
     def write_port(self, port: int) -> None:
-        """In the child: where it answers Prometheus."""
+        """Called in the child: note the port on which it answers Prometheus."""
         self._port.write_text(str(port))
 
     def read_port(self) -> int | None:
@@ -61,7 +61,7 @@ class Slot:
 
     @staticmethod
     def watch(gone: Callable[[], object], dump: Callable[[], object]) -> None:
-        """Read what the supervisor writes, until it has ended; then call ``gone``. For a thread of its own."""
+        """Read what the supervisor writes, until it has ended; then call ``gone``. Run this in a thread of its own."""
         # Not sys.stdin, whose lock a daemon thread must not hold when the interpreter ends.
         while data := os.read(0, 1024):
             if DUMP in data:

@@ -12,8 +12,11 @@ from celery.exceptions import SoftTimeLimitExceeded
 import stomplistener.contrib.kombu  # noqa: F401  (adds the scheme "stomp")
 
 
-def make(broker: str, directory: str, queue: str) -> Celery:
-    """The application on a broker, now the current one: tasks that are called from now on go there."""
+def make(broker: str, directory: str, queue: str, authority: str = "") -> Celery:
+    """The application on a broker, now the current one: tasks that are called from now on go there.
+
+    ``authority`` is the file of the certificate authority that an ``ssl://`` broker is verified by.
+    """
     app = Celery("stomp", broker=broker, backend=f"file://{directory}/results", set_as_current=True)
     app.conf.update(
         task_default_queue=queue,
@@ -21,6 +24,7 @@ def make(broker: str, directory: str, queue: str) -> Celery:
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=4,
         broker_transport_options={"exchange_prefix": f"{queue}."},
+        broker_use_ssl={"ca_certs": authority} if authority else None,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_publish_retry_policy={"max_retries": None, "interval_start": 0.2, "interval_step": 0.2, "interval_max": 1},
@@ -96,4 +100,9 @@ def delivery(self: Task) -> dict[str, object]:
 
 
 if "CELERY_BROKER" in os.environ:
-    app = make(os.environ["CELERY_BROKER"], str(DIRECTORY), os.environ["CELERY_QUEUE"])
+    app = make(
+        os.environ["CELERY_BROKER"],
+        str(DIRECTORY),
+        os.environ["CELERY_QUEUE"],
+        os.environ.get("CELERY_AUTHORITY", ""),
+    )

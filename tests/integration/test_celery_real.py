@@ -30,7 +30,7 @@ from stomplistener.testing import Fleet
 from stomplistener.testing.containers import BrokerContainer
 
 BROKERS = ("activemq", "artemis", "rabbitmq")
-TASKS = sized(600)
+TASKS = sized(5000)
 """How many tasks the tests with killed brokers and workers run."""
 POOLS = ("prefork", "threads")
 
@@ -43,15 +43,16 @@ def broker(request: pytest.FixtureRequest, stomp_brokers: Fleet) -> BrokerContai
 
 
 class Site:
-    """A Celery application on a broker, with its own queue, and worker processes."""
+    """A Celery application on the brokers of some URIs, with its own queue, and worker processes."""
 
-    def __init__(self, broker: BrokerContainer, directory: Path) -> None:
+    def __init__(self, uris: str, directory: Path, authority: str = "") -> None:
         self.directory = directory
         (directory / "results").mkdir()
         self.environment = {
-            "CELERY_BROKER": f"stomp+failover:({broker.uri})?maxReconnectDelay=500",
+            "CELERY_BROKER": f"stomp+failover:({uris})?maxReconnectDelay=500&randomize=false",
             "CELERY_DIRECTORY": str(directory),
             "CELERY_QUEUE": f"celery-{uuid.uuid4().hex[:12]}",
+            "CELERY_AUTHORITY": authority,
         }
         self.workers: list[subprocess.Popen[bytes]] = []
 
@@ -94,9 +95,9 @@ class Site:
 
 
 @contextmanager
-def site(broker: BrokerContainer, directory: Path) -> Iterator[tuple[Site, Any]]:
+def site(uris: str, directory: Path, authority: str = "") -> Iterator[tuple[Site, Any]]:
     """A site, and the application as the test process has it."""
-    made = Site(broker, directory)
+    made = Site(uris, directory, authority)
     app = tasks.make(*made.environment.values())
     try:
         yield made, app
@@ -166,19 +167,42 @@ def test_priorities(broker: BrokerContainer) -> None:
     assert taken(broker.uri, queue, 3) == ([1, 9, 5] if broker.name == "activemq" else [9, 5, 1])
 
 
-def test_a_virtual_host_has_queues_of_its_own_where_the_broker_has_virtual_hosts(broker: BrokerContainer) -> None:
-    host, queue = f"shop-{uuid.uuid4().hex}", Queue(f"kombu-{uuid.uuid4().hex}")
-    if broker.name == "rabbitmq":
-        broker.exec(["rabbitmqctl", "add_vhost", host])
-        broker.exec(["rabbitmqctl", "set_permissions", "-p", host, broker.login, ".*", ".*", ".*"])
-    other = f"{broker.uri.rpartition('/')[0]}/{host}"
+def test_an_expired_message_is_not_delivered(broker: BrokerContainer) -> None:
+    queue = Queue(f"kombu-{uuid.uuid4().hex}")
+    with Connection(f"stomp+{broker.uri}") as connection:
+        producer = Producer(connection)
+        for body, seconds in (("too late", 0.5), ("in time", 600)):
+            producer.publish(body, exchange="", routing_key=queue.name, declare=[queue], expiration=seconds)
+    time.sleep(1)  # the first one expires
+    assert taken(broker.uri, queue, 3) == ["in time"]
+
+
+@contextmanager
+def virtual_host(broker: BrokerContainer) -> Iterator[str]:
+    """A virtual host of the test's own. Only RabbitMQ has any; the others take each name, and ignore it."""
+    host = f"shop-{uuid.uuid4().hex}"
+    if broker.name != "rabbitmq":
+        yield host
+        return
+    broker.exec(["rabbitmqctl", "add_vhost", host])
+    broker.exec(["rabbitmqctl", "set_permissions", "-p", host, broker.login, ".*", ".*", ".*"])
     try:
+        yield host
+    finally:
+        broker.exec(["rabbitmqctl", "delete_vhost", host])
+
+
+def in_host(uri: str, host: str) -> str:
+    return f"{uri.rpartition('/')[0]}/{host}"
+
+
+def test_a_virtual_host_has_queues_of_its_own_where_the_broker_has_virtual_hosts(broker: BrokerContainer) -> None:
+    queue = Queue(f"kombu-{uuid.uuid4().hex}")
+    with virtual_host(broker) as host:
+        other = in_host(broker.uri, host)
         publish(other, queue, "for the shop")
         assert taken(broker.uri, queue, 2) == ([] if broker.name == "rabbitmq" else ["for the shop"])
         assert taken(other, queue, 2) == (["for the shop"] if broker.name == "rabbitmq" else [])
-    finally:
-        if broker.name == "rabbitmq":
-            broker.exec(["rabbitmqctl", "delete_vhost", host])
 
 
 def test_tls_verifies_the_broker(broker: BrokerContainer, certs: Path) -> None:
@@ -193,7 +217,7 @@ def test_tls_verifies_the_broker(broker: BrokerContainer, certs: Path) -> None:
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_the_ways_of_celery(broker: BrokerContainer, pool: str, tmp_path: Path) -> None:
-    with site(broker, tmp_path) as (made, app):
+    with site(broker.uri, tmp_path) as (made, app):
         worker = made.start_worker(pool)
         eventually(lambda: app.control.ping(timeout=2), "answering to ping", 60, made.logs)
         get = {"timeout": 60, "interval": 0.05}
@@ -225,9 +249,36 @@ def test_the_ways_of_celery(broker: BrokerContainer, pool: str, tmp_path: Path) 
         assert worker.wait(30) == 0, made.logs()
 
 
+def test_a_worker_over_tls_in_another_virtual_host_outlives_its_broker(
+    broker: BrokerContainer, certs: Path, tmp_path: Path
+) -> None:
+    """The first broker of the URI is never there; the second is killed while tasks wait."""
+    get = {"timeout": 120, "interval": 0.05}
+    with ExitStack() as stack:
+        host = stack.enter_context(virtual_host(broker))
+        secure = in_host(broker.uris["ssl"], host)
+        made, app = stack.enter_context(site(f"ssl://127.0.0.1:1,{secure}", tmp_path, str(certs / "ca.pem")))
+        stack.callback(broker.start)
+        worker = made.start_worker("threads")
+        assert tasks.add.delay(2, 3).get(**get) == 5, made.logs()
+        assert app.control.ping(timeout=2), "remote control reaches the virtual host, too"
+        if broker.name == "rabbitmq":
+            names = made.environment["CELERY_QUEUE"]
+            assert names in broker.exec(["rabbitmqctl", "-q", "list_queues", "-p", host, "name"])
+            assert names not in broker.exec(["rabbitmqctl", "-q", "list_queues", "name"])
+        for number in range(50):
+            tasks.work.delay(number)
+        broker.kill()
+        broker.start()
+        assert tasks.multiply.delay(6, 7).get(**get) == 42, made.logs()
+        eventually(lambda: set(map(int, made.lines("done"))) == set(range(50)), "every task done", 120, made.logs)
+        worker.terminate()
+        assert worker.wait(30) == 0, made.logs()
+
+
 def test_events_reach_a_monitor(broker: BrokerContainer, tmp_path: Path) -> None:
     seen: list[str] = []
-    with site(broker, tmp_path) as (made, app), app.connection_for_read() as connection:
+    with site(broker.uri, tmp_path) as (made, app), app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": lambda event: seen.append(event["type"])})
         with receiver.consumer_context() as (listening, _, _):
             made.start_worker("threads")
@@ -242,7 +293,7 @@ def test_events_reach_a_monitor(broker: BrokerContainer, tmp_path: Path) -> None
 
 def test_a_warm_shutdown_runs_no_task_twice(broker: BrokerContainer, tmp_path: Path) -> None:
     """Celery cancels its consumer first, and acknowledges the tasks that run later."""
-    with site(broker, tmp_path) as (made, _):
+    with site(broker.uri, tmp_path) as (made, _):
         first = made.start_worker("threads", 2)
         for number in range(200):
             tasks.work.delay(number)
@@ -259,7 +310,7 @@ def test_a_warm_shutdown_runs_no_task_twice(broker: BrokerContainer, tmp_path: P
 def test_no_task_is_lost_whatever_is_killed(broker: BrokerContainer, pool: str, tmp_path: Path) -> None:
     dice = random.Random(7)
     with ExitStack() as stack:
-        made, app = stack.enter_context(site(broker, tmp_path))
+        made, app = stack.enter_context(site(broker.uri, tmp_path))
         stack.callback(broker.start)
         running = [made.start_worker(pool) for _ in range(2)]
         sent = threading.Event()

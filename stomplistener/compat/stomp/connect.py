@@ -178,7 +178,7 @@ class StompConnection11(Protocol11, BaseConnection):
 
 
 class StompConnection12(Protocol12, StompConnection11):
-    """A connection of STOMP 1.2, or an older version where the broker knows no more."""
+    """A connection that speaks STOMP 1.2, or the newest version that the broker knows."""
 
     @staticmethod
     def is_eol(c: bytes) -> bool:

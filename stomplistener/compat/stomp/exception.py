@@ -38,6 +38,6 @@ _KINDS: tuple[tuple[type[StompError], type[StompException]], ...] = (
 
 
 def translation(error: StompError) -> StompException:
-    """What stomp.py would raise where something is sent."""
+    """The exception that stomp.py raises for a failed send."""
     kind = next(theirs for ours, theirs in _KINDS if isinstance(error, ours))
     return kind(str(error))

@@ -44,7 +44,7 @@ class Link:
         is_ready: CONNECTED came.
         is_announced: ``on_connecting`` is on its way.
         is_told: ``on_connected`` has run, or never will.
-        early: messages that came before the end of the replay, and wait for ``on_connected``.
+        early: messages that arrived during the replay. They wait for ``on_connected``.
     """
 
     loop: ReceiverLoop
@@ -410,7 +410,7 @@ class Life:
 
 
 class _Incoming(Listener):
-    """Hears what the engine does, in its dispatcher thread."""
+    """Passes the engine's events to the life. The dispatcher thread calls the methods."""
 
     def __init__(self, life: Life) -> None:
         self._life = life

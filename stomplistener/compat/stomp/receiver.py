@@ -22,8 +22,8 @@ class ReceiverLoop:
     """Calls the hooks of one connection in order, and ends with that connection.
 
     The loop of the next connection begins when this one has ended, or is passed: when a ``connect()`` was called
-    while one of its hooks ran. In stomp.py such a call makes the new receiver thread, so programs wait in the old one
-    for what the new one does.
+    while one of its hooks ran. In stomp.py such a call starts a second receiver thread, so programs wait in a hook of
+    the first connection until the second one has acted.
 
     Args:
         create: starts a thread, an executor's task or a greenlet that runs the function that it is given.
@@ -73,7 +73,7 @@ class ReceiverLoop:
             self._changed.notify_all()
 
     def lift_bounds(self) -> None:
-        """Let nothing wait for room any more, since the connection is about to end."""
+        """End every wait for room, since the connection is about to end."""
         with self._changed:
             self._is_unbounded = True
             self._changed.notify_all()

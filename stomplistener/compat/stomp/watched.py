@@ -12,11 +12,11 @@ _SPACED = re.compile(rb"\nheart-beat: *(\d+) *, *(\d+) *(?=\r?\n)")
 
 
 class WatchedTransport:
-    """A transport as it is, but for two things that it sees in what it receives.
+    """A transport that treats two things as stomp.py does.
 
-    The first answer of some brokers, an ERROR without an empty line, ends at its NUL all the same, and the numbers in
-    a heart-beat header may have spaces between them. And a heartbeat is an end of a line that comes alone, whether or
-    not a frame came before it.
+    It repairs the first answer of a broker: an ERROR without an empty line ends at its NUL, and the numbers in the
+    header ``heart-beat`` may have spaces between them. It takes each line end that arrives alone for a heartbeat, also
+    directly behind a frame.
 
     Args:
         inner: the transport. Everything but ``receive`` is its own.

@@ -100,8 +100,8 @@ def read(config: Mapping[str, Any]) -> dict[str, ConnectionConfig]:
     """Every connection that the configuration tells of, by name.
 
     ``STOMP_URL`` and the other keys make ``default``; ``STOMP_CONNECTIONS`` maps the names of more connections to
-    mappings with the same keys without the prefix. The variables ``STOMP_URL``, ``STOMP_LOGIN`` and so on of the
-    environment count for keys that are missing, as they do for any worker.
+    mappings with the same keys without the prefix. Where a key is missing, the environment's variable
+    of that name counts, such as ``STOMP_URL`` or ``STOMP_LOGIN``, as for any worker.
 
     Args:
         config: ``app.config``.

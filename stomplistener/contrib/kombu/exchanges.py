@@ -42,7 +42,7 @@ class DirectExchange(_ToQueuesElseBroadcast, virtual.DirectExchange):
         return routing_key
 
     def wanted(self, pattern: str | None) -> str | None:
-        """The regular expression by which a subscriber filters."""
+        """The regular expression that a subscriber filters routing keys by."""
         return None
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from client_support import eventually
-from django_support import outbox_of
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import path
+from django_support import outbox_of, override_settings
 from flask import Flask
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -178,6 +182,33 @@ def test_a_consumer_receives_with_a_link(telemetry: Telemetry, broker: Broker) -
     assert [link.context.span_id for link in receive.links] == [send.context.span_id if send.context else 0]
 
 
+def test_a_batch_is_a_span_with_its_size_and_links(telemetry: Telemetry, broker: Broker) -> None:
+    with Connection(broker.uri) as connection:
+        with connection.batch():
+            connection.send("/queue/a", "1")
+            with connection.batch():
+                connection.send("/queue/b", "2")
+                connection.send("/queue/b", "three")
+            connection.send("/queue/b", "4")
+        with connection.batch():
+            pass
+        connection.send("/queue/c", "alone")
+    inner, outer = telemetry.span("batch /queue/b"), telemetry.span("batch")
+    sizes = {span.name: span.attributes["messaging.batch.message_count"] for span in (inner, outer) if span.attributes}
+    assert sizes == {"batch /queue/b": 2, "batch": 2}
+    assert inner.kind is trace.SpanKind.CLIENT
+    assert inner.attributes is not None
+    assert inner.attributes["messaging.operation.type"] == "send"
+    assert not any(name.startswith("messaging.message.") for name in inner.attributes)
+    assert outer.attributes is not None
+    assert "messaging.destination.name" not in outer.attributes
+    sent = [span.context for span in telemetry.spans("send /queue/b")]
+    assert [link.context for link in inner.links] == sent[:2]
+    assert outer.links[-1].context == sent[2]
+    for span in telemetry.spans():
+        assert span.name.startswith("batch") or "messaging.batch.message_count" not in (span.attributes or {})
+
+
 def test_metrics_count_and_have_no_ids(telemetry: Telemetry, broker: Broker) -> None:
     with Connection(broker.uri) as connection:
         connection.subscribe("/queue/a", lambda message: None, confirm=True)
@@ -208,27 +239,69 @@ def test_after_the_end_nothing_is_traced(broker: Broker) -> None:
     assert telemetry.spans() == []
 
 
-def test_a_web_request_in_flask_is_one_trace_to_the_reply(telemetry: Telemetry, broker: Broker) -> None:
+@contextmanager
+def replying_worker(broker: Broker) -> Iterator[None]:
+    """A worker that answers orders."""
     worker = Application()
 
     @worker.listener("/queue/orders")
     def book(message: Message) -> None:
         message.reply("booked")
 
-    stomp, app = Stomp(), Flask("shop")
-    app.config["STOMP_URL"] = broker.uri
-    stomp.init_app(app)
     with worker.running({"default": broker.uri}, tracing=True):
-        with Connection(broker.uri) as connection, connection.consume("/queue/answers", ack="auto") as answers:
-            with telemetry.tracers.get_tracer("web").start_as_current_span("POST /orders"), app.app_context():
-                stomp.send("/queue/orders", "x", {"reply-to": "/queue/answers"}, confirm=True)
-                stomp.close()
-            assert answers.receive(10) is not None
+        yield
+
+
+def expect_one_trace(telemetry: Telemetry) -> None:
+    """From the request over the worker's handler and its reply to the receiver of the reply."""
     eventually(lambda: bool(telemetry.spans("receive /queue/answers")), "the spans")
     request, process = telemetry.span("POST /orders"), telemetry.span("process /queue/orders")
     reply, receive = telemetry.span("send /queue/answers"), telemetry.span("receive /queue/answers")
     assert same_trace(request, process, reply)
     assert [link.context.trace_id for link in receive.links] == [request.context.trace_id if request.context else 0]
+
+
+def test_a_web_request_in_flask_is_one_trace_to_the_reply(telemetry: Telemetry, broker: Broker) -> None:
+    stomp, app = Stomp(), Flask("shop")
+    app.config["STOMP_URL"] = broker.uri
+    stomp.init_app(app)
+
+    @app.post("/orders")
+    def order() -> str:
+        stomp.send("/queue/orders", "x", {"reply-to": "/queue/answers"}, confirm=True)
+        return "placed"
+
+    with replying_worker(broker), Connection(broker.uri) as connection:
+        with connection.consume("/queue/answers", ack="auto") as answers:
+            with telemetry.tracers.get_tracer("web").start_as_current_span("POST /orders"):
+                assert app.test_client().post("/orders").text == "placed"
+            assert answers.receive(10) is not None
+        with app.app_context():
+            stomp.close()
+    expect_one_trace(telemetry)
+
+
+def order_in_django(request: HttpRequest) -> HttpResponse:
+    enqueue("/queue/orders", "x", {"reply-to": "/queue/answers"})
+    return HttpResponse("placed")
+
+
+urlpatterns = [path("orders", order_in_django)]
+
+
+def test_a_web_request_in_django_is_one_trace_over_the_outbox_to_the_reply(
+    telemetry: Telemetry, broker: Broker
+) -> None:
+    with outbox_of(broker), replying_worker(broker), Connection(broker.uri) as connection:
+        with connection.consume("/queue/answers", ack="auto") as answers:
+            with (
+                override_settings(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["testserver"]),
+                telemetry.tracers.get_tracer("web").start_as_current_span("POST /orders"),
+            ):
+                assert Client().post("/orders").content == b"placed"
+            Relay(connection, OutboxSettings()).publish_due()
+            assert answers.receive(10) is not None
+    expect_one_trace(telemetry)
 
 
 def test_the_outbox_of_django_carries_the_trace_to_the_worker(telemetry: Telemetry, broker: Broker) -> None:

@@ -1,4 +1,4 @@
-"""The programs with windows: what a listener shows is there, and closing the window ends the connection."""
+"""The programs with windows and the cells: what a listener shows is there, and the end closes the connection."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from docs_support import captioned, running
+from docs_support import BROKER_URI, DOCS, blocks, captioned, running
 
 from stomplistener.testing import Broker
 
@@ -59,3 +60,14 @@ def test_qt_shows_a_message_and_ends(broker: Broker, tmp_path: Path) -> None:
     text = captioned("howto/gui.md", "prices_qt.py")
     program.write_text(text.replace("application.exec()", f"{WATCHED_QT}\napplication.exec()"))
     shows(program, broker, QT_QPA_PLATFORM="offscreen")
+
+
+def test_a_cell_that_runs_twice_leaves_one_consumer(broker: Broker) -> None:
+    [cell] = (block.text for block in blocks(DOCS / "howto" / "gui.md") if "globals()" in block.text)
+    kernel: dict[str, Any] = {}
+    for _ in range(2):
+        exec(cell.replace(BROKER_URI, broker.uri), kernel)
+    broker.wait_for(lambda: len(broker.connections) == len(broker.subscriptions) == 1, what="the end of the first cell")
+    broker.publish("/topic/prices", "42.0")
+    broker.wait_for(lambda: kernel["seen"] == ["42.0"], what="the price")
+    kernel["prices"].close()
