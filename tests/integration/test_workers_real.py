@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -29,7 +30,7 @@ TWO = ("--processes", "2")
 GOOD = [f"good-{number}" for number in range(20)]
 
 
-@pytest.fixture(params=["activemq", "rabbitmq"])
+@pytest.fixture(params=["activemq", "artemis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest, stomp_brokers: Fleet) -> BrokerContainer:
     return stomp_brokers[request.param]
 
@@ -80,17 +81,34 @@ def test_a_handler_that_hangs_costs_its_process_and_no_message(
 def test_a_message_that_kills_is_given_up_after_exactly_so_many_calls(
     broker: BrokerContainer, queue: str, tmp_path: Path
 ) -> None:
-    with opened(broker) as connection, working(broker, queue, tmp_path, KILLS) as worker:
+    assert_given_up(broker, queue, tmp_path, {})
+
+
+def test_so_it_is_in_a_quorum_queue_which_counts_by_itself(stomp_brokers: Fleet, queue: str, tmp_path: Path) -> None:
+    """It would count the good messages, too, that a dead process had received and not begun."""
+    declared = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
+    assert_given_up(stomp_brokers["rabbitmq"], queue, tmp_path, declared)
+
+
+def assert_given_up(broker: BrokerContainer, queue: str, tmp_path: Path, declared: dict[str, str]) -> None:
+    """One message kills its process, and goes to the error destination; the others are handled."""
+    errors = f"{queue}.failed"
+    with opened(broker) as connection:
+        # Those that wait behind the first message are received with it.
         for text in ("kill", *GOOD):
-            connection.send(queue, text, persistent=True, confirm=True)
-        with connection.consume(f"{queue}.failed", ack="auto") as failed:
-            letter = failed.receive(PATIENCE)
-            assert letter is not None, worker.err
-            assert (letter.text, letter.headers["original-destination"]) == ("kill", queue)
-        eventually(lambda: {line.text for line in worker.lines} == {"kill", *GOOD}, "all others", PATIENCE)
-        assert Counter(line.text for line in worker.lines)["kill"] == 3
-        end(worker)
-        assert nothing_in(connection, queue)
+            connection.send(queue, text, declared, persistent=True, confirm=True)
+        variables = {"QUEUE": queue, "DECLARED": json.dumps(declared)}
+        with WorkerProcess(tmp_path, broker.uri, *TWO, application=KILLS, **variables) as worker:
+            with connection.consume(errors, ack="auto", headers=declared) as failed:
+                letter = failed.receive(PATIENCE)
+                assert letter is not None, worker.err
+                assert (letter.text, letter.headers["original-destination"]) == ("kill", queue)
+                eventually(lambda: {line.text for line in worker.lines} == {"kill", *GOOD}, "all others", PATIENCE)
+                assert failed.receive(0.5) is None
+            assert Counter(line.text for line in worker.lines)["kill"] == 3
+            end(worker)
+        with connection.consume(queue, headers=declared) as consumer:
+            assert consumer.receive(1.5) is None
 
 
 def test_a_deploy_under_load_loses_nothing_and_does_nothing_twice_within_once(
