@@ -500,6 +500,7 @@ TROUBLE = (
         "With `max_deliveries=N` the listener is called N times. Then the client forwards or rejects the message.",
         (
             "test_a_message_that_ends_each_connection_is_given_up_after_so_many_calls",
+            "test_artemis_is_quicker_than_a_max_deliveries_that_is_not_lower",
             "test_a_quorum_queue_counts_for_programs_that_know_nothing_of_each_other",
         ),
     ),

@@ -367,7 +367,9 @@ class Connection:
                 that both arguments name is not retried.
             max_deliveries: a message that the broker has delivered so many times (by its own counter if it has one) is
                 given up without running the listener; None for no limit. Messages that wait behind the running one
-                count as delivered; ``prefetch=1`` lets none wait.
+                count as delivered; ``prefetch=1`` lets none wait. Where the broker has a limit of its own, the lower
+                one decides: Artemis' ``max-delivery-attempts`` (10 by default), ``x-delivery-limit`` of RabbitMQ's
+                quorum queues.
             ordered_by: a header. With ``workers``, messages with the same value are handled one after the other, in
                 order and over retries, and messages with different values in parallel. Messages without the header
                 have no order.

@@ -179,7 +179,8 @@ class Application:
                 by its ``outbox-id``, a name by that header. See ``worker.inbox`` for messages without such a header.
             around: more context managers, for this handler alone, inside those of the application.
             prefetch: as for ``Connection.subscribe``; if None, four messages for each of the workers, where the
-                broker can do it and ``settle`` is true, so that processes share a backlog.
+                broker can do it and ``settle`` is true, so that processes share a backlog. With ``max_deliveries`` it
+                is one message for each, since a broker that counts deliveries counts the waiting ones, too.
             max_deliveries: as for ``Connection.subscribe``; a supervisor also counts the processes that died of a
                 message.
             ack, workers, ordered_by, retries, retry_delay, retry_on, dead_letter_on: as for ``Connection.subscribe``.

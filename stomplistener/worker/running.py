@@ -58,9 +58,16 @@ def subscription_options(declaration: Declaration) -> dict[str, Any]:
     own = options["dead_letter_on"]
     options["dead_letter_on"] = (*(own if isinstance(own, Iterable) else (own,)), *ALWAYS_DEAD)
     if options["prefetch"] is None:
-        # Without a bound the first of several processes takes the whole backlog.
-        options["prefetch"] = IfPossible(max(2, 4 * options["workers"]))
+        options["prefetch"] = IfPossible(_share(options["workers"], declaration.max_deliveries))
     return options
+
+
+def _share(workers: int, max_deliveries: int | None) -> int:
+    """How many messages a handler gets at a time: without a bound the first of several processes takes all."""
+    if max_deliveries is not None:
+        # A broker that counts deliveries counts those, too, that only wait when their process dies.
+        return workers
+    return max(2, 4 * workers)
 
 
 class Running:

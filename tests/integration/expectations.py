@@ -125,7 +125,7 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
         "comes again", "a lost connection does not count as a rejection"
     ),
     ("lost again and again", "artemis", EVERY): Expectation(
-        "/queue/DLQ", "each delivery is an attempt, and max-delivery-attempts is 3"
+        "/queue/DLQ", "each delivery is an attempt, and max-delivery-attempts is 10 unless it is set"
     ),
     ("redelivered", "apollo", EVERY): Expectation("not said", "unless its add_redeliveries_header is set"),
     ("left in mode auto", "artemis", EVERY): Expectation(

@@ -17,6 +17,9 @@ from stomplistener.brokers import profile_of
 
 pytestmark = matrix()
 
+ATTEMPTS = 10
+"""The max-delivery-attempts of Artemis."""
+
 
 def test_connect(world: World) -> None:
     with world.connection() as connection:
@@ -186,7 +189,7 @@ def test_lost_again_and_again(world: World) -> None:
     queue, body = world.queue(), uuid.uuid4().hex
     with world.connection() as connection:
         connection.send(queue, body, persistent=True, confirm=True)
-    for _ in range(3):
+    for _ in range(ATTEMPTS):
         with world.connection() as connection:
             (message,) = received(connection.consume(queue, ack=world.individual))  # type: ignore[arg-type]
             assert message.text == body

@@ -13,15 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-from postgres import Postgres, postgres
+from outbox_project import PROJECT, assert_sorted_within_keys, empty, fill, first_times, manage, migrated, pending
+from postgres import Postgres
 from worker_process import PATIENCE, ServerProcess, eventually
 
 from stomplistener.testing import Broker
 
-PROJECT = Path(__file__).parents[2] / "examples" / "django"
 ORDERS = "/queue/orders"
 SEED = int(os.environ.get("STOMPLISTENER_SEED", "20261123"))
 
@@ -50,9 +49,7 @@ for number in range(int(sys.argv[2])):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
-    with postgres() as server:
-        migrate = [sys.executable, "manage.py", "migrate", "-v0"]
-        subprocess.run(migrate, cwd=PROJECT, env={**os.environ, **server.variables}, check=True, timeout=60)
+    with migrated() as server:
         yield server
 
 
@@ -64,11 +61,7 @@ def broker() -> Iterator[Broker]:
 
 @pytest.fixture(autouse=True)
 def _empty(server: Postgres) -> None:
-    server.query("TRUNCATE stomplistener_outboxmessage, stomplistener_inboxmessage, store_order, store_invoice")
-
-
-def manage(server: Postgres, broker: Broker, *arguments: str) -> ServerProcess:
-    return ServerProcess(PROJECT, "manage.py", *arguments, STOMP_URL=broker.uri, **server.variables)
+    empty(server)
 
 
 def writing(server: Postgres, count: int) -> subprocess.Popen[str]:
@@ -77,17 +70,8 @@ def writing(server: Postgres, count: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def pending(server: Postgres) -> int:
-    [(count,)] = server.query("SELECT count(*) FROM stomplistener_outboxmessage WHERE state <> 'published'")
-    return count
-
-
 def published(broker: Broker) -> list[str]:
     return [message.text for message in broker.messages("/queue/out")]
-
-
-def first_times(texts: list[str]) -> list[str]:
-    return list(dict.fromkeys(texts))
 
 
 def is_at_work(broker: Broker, connected: int) -> bool:
@@ -110,12 +94,12 @@ def test_a_relay_that_is_killed_at_random_publishes_all_that_was_committed_and_n
         writer = stack.enter_context(writing(server, 1500))
         for _ in range(3):
             connected = broker.connection_count
-            with manage(server, broker, "stomp_outbox", "--batch", "20", "--poll", "0.05") as relay:
+            with manage(server, broker.uri, "stomp_outbox", "--batch", "20", "--poll", "0.05") as relay:
                 broker.wait_for(functools.partial(is_at_work, broker, connected), PATIENCE)
                 time.sleep(dice.random() * 0.3)
                 relay.signal(signal.SIGKILL)
                 relay.wait()
-        with manage(server, broker, "stomp_outbox", "--batch", "20", "--poll", "0.05") as relay:
+        with manage(server, broker.uri, "stomp_outbox", "--batch", "20", "--poll", "0.05") as relay:
             committed = writer.communicate(timeout=60)[0].split()
             eventually(lambda: not pending(server), "all rows published", 60)
             relay.signal(signal.SIGTERM)
@@ -130,7 +114,7 @@ def test_a_relay_that_is_killed_at_random_publishes_all_that_was_committed_and_n
 
 def test_two_relays_share_the_work_and_publish_each_row_once(server: Postgres, broker: Broker) -> None:
     options = ("stomp_outbox", "--batch", "10", "--poll", "0.02")
-    with manage(server, broker, *options) as one, manage(server, broker, *options) as two:
+    with manage(server, broker.uri, *options) as one, manage(server, broker.uri, *options) as two:
         broker.wait_for(lambda: len(broker.connections) == 2, PATIENCE)
         committed = writing(server, 200).communicate(timeout=60)[0].split()
         eventually(lambda: not pending(server), "all rows published", 60)
@@ -150,22 +134,11 @@ def test_two_relays_share_the_work_and_publish_each_row_once(server: Postgres, b
 BACKLOG = 5000
 
 
-def fill(server: Postgres, count: int, key: str) -> None:
-    """Rows whose key is an SQL expression of their number ``n``."""
-    server.query("TRUNCATE stomplistener_outboxmessage")
-    server.query(
-        "INSERT INTO stomplistener_outboxmessage (uuid, connection, destination, key, headers, body, options, state, "
-        "created, due, attempts, refusals, error) SELECT gen_random_uuid(), 'default', '/queue/out', "
-        f"{key}, '{{}}', n::text::bytea, '{{}}', 'pending', now(), now(), 0, 0, '' FROM generate_series(1, {count}) n"
-    )
-    server.query("ANALYZE stomplistener_outboxmessage")
-
-
 def seconds(server: Postgres, broker: Broker, count: int, key: str) -> float:
     """How long a backlog takes from its first message to its last."""
     fill(server, count, key)
     broker.clear("/queue/out")
-    with manage(server, broker, "stomp_outbox", "--log-level", "warning") as relay:
+    with manage(server, broker.uri, "stomp_outbox", "--log-level", "warning") as relay:
         broker.wait_for(lambda: broker.depth("/queue/out"), PATIENCE)
         began = time.monotonic()
         eventually(lambda: broker.depth("/queue/out") == count, "all published", 100)
@@ -191,19 +164,13 @@ def test_a_backlog_with_few_keys_leaves_nearly_as_fast_as_one_without(server: Po
     assert ratios["1"] > 0.075
 
 
-def assert_sorted_within_keys(texts: list[str], keys: int) -> None:
-    for key in range(keys):
-        numbers = [int(text) for text in texts if int(text) % keys == key]
-        assert numbers == sorted(numbers)
-
-
 @pytest.mark.timeout(200, func_only=True)
 def test_the_rate_does_not_fall_with_the_size_of_the_backlog(server: Postgres, broker: Broker) -> None:
     """The first 3,000 of 50,000 rows in 10 keys, beside 3,000 that are all."""
     few = seconds(server, broker, 3000, "'k' || n % 10")
     fill(server, 50_000, "'k' || n % 10")
     broker.clear("/queue/out")
-    with manage(server, broker, "stomp_outbox", "--log-level", "warning") as relay:
+    with manage(server, broker.uri, "stomp_outbox", "--log-level", "warning") as relay:
         broker.wait_for(lambda: broker.depth("/queue/out"), PATIENCE)
         began = time.monotonic()
         eventually(lambda: broker.depth("/queue/out") >= 3000, "the first 3,000 published", 100)
@@ -218,7 +185,7 @@ def rate(server: Postgres, broker: Broker, key: str, count: int, first: int) -> 
     """The first rows of a backlog: how many of them leave in a second."""
     fill(server, count, key)
     broker.clear("/queue/out")
-    with manage(server, broker, "stomp_outbox", "--log-level", "warning") as relay:
+    with manage(server, broker.uri, "stomp_outbox", "--log-level", "warning") as relay:
         broker.wait_for(lambda: broker.depth("/queue/out"), PATIENCE)
         began = time.monotonic()
         eventually(lambda: broker.depth("/queue/out") >= first, f"the first {first} published", 200)
@@ -247,14 +214,14 @@ def test_relays_that_are_killed_in_the_middle_publish_a_large_backlog_in_the_ord
     fill(server, count, "CASE WHEN n % 3 = 0 THEN '' ELSE 'k' || n % 20 END")
     options = ("stomp_outbox", "--batch", str(batch), "--poll", "0.02", "--log-level", "warning")
     with ExitStack() as stack:
-        relays = [stack.enter_context(manage(server, broker, *options)) for _ in range(3)]
+        relays = [stack.enter_context(manage(server, broker.uri, *options)) for _ in range(3)]
         for number in range(kills):
             broker.wait_for(lambda number=number: broker.depth("/queue/out") >= 1500 * (number + 1), 60)  # type: ignore[misc]
             victim = relays.pop(0)
             victim.signal(signal.SIGKILL)
             victim.wait()
             assert pending(server), "nothing was left to be done when a relay was killed"
-            relays.append(stack.enter_context(manage(server, broker, *options)))
+            relays.append(stack.enter_context(manage(server, broker.uri, *options)))
         eventually(lambda: not pending(server), "all rows published", 120)
         for relay in relays:
             relay.signal(signal.SIGTERM)
@@ -273,7 +240,7 @@ def test_after_an_outage_rows_leave_within_seconds_in_order_and_none_is_parked(
     server: Postgres, broker: Broker
 ) -> None:
     fill(server, 3000, "'k' || n % 5")
-    with manage(server, broker, "stomp_outbox", "--poll", "0.05") as relay:
+    with manage(server, broker.uri, "stomp_outbox", "--poll", "0.05") as relay:
         broker.wait_for(lambda: broker.depth("/queue/out") > 300, PATIENCE)
         for _ in range(3):
             broker.stop()
@@ -292,7 +259,7 @@ def test_a_purge_that_waits_does_not_hold_up_publishing(server: Postgres, broker
     fill(server, 1, "''")
     server.query("UPDATE stomplistener_outboxmessage SET state = 'published', settled = now() - interval '30 days'")
     with server.holding("SELECT * FROM stomplistener_outboxmessage FOR UPDATE"):
-        with manage(server, broker, "stomp_outbox", "--poll", "0.05") as relay:
+        with manage(server, broker.uri, "stomp_outbox", "--poll", "0.05") as relay:
             broker.wait_for(lambda: broker.connections, PATIENCE)
             eventually(lambda: waiting(server), "the purge waits for the lock")
             committed = writing(server, 20).communicate(timeout=60)[0].split()
@@ -363,7 +330,7 @@ def test_a_busy_worker_that_is_told_to_end_loses_nothing_and_leaves_no_connectio
     server: Postgres, broker: Broker
 ) -> None:
     orders = place(server, broker, 1500)
-    with manage(server, broker, "stomp_worker", "--grace", "10") as worker:
+    with manage(server, broker.uri, "stomp_worker", "--grace", "10") as worker:
         eventually(lambda: len(billed(server)) >= 50, "50 orders billed")
         assert server.clients > 0
         worker.signal(signal.SIGTERM)
@@ -379,7 +346,7 @@ def test_a_busy_worker_that_is_told_to_end_loses_nothing_and_leaves_no_connectio
 
 
 def test_a_server_that_is_restarted_under_the_worker_costs_no_message(server: Postgres, broker: Broker) -> None:
-    with manage(server, broker, "stomp_worker") as worker:
+    with manage(server, broker.uri, "stomp_worker") as worker:
         orders = place(server, broker, 10)
         eventually(lambda: billed(server) == orders, "the first orders billed")
         # Idle connections, that nobody notices to be cut, and then those at work.
@@ -397,7 +364,7 @@ def test_a_server_that_is_restarted_under_the_worker_costs_no_message(server: Po
 
 
 def test_a_relay_outlives_a_restart_of_the_server(server: Postgres, broker: Broker) -> None:
-    with manage(server, broker, "stomp_outbox", "--poll", "0.05") as relay:
+    with manage(server, broker.uri, "stomp_outbox", "--poll", "0.05") as relay:
         broker.wait_for(lambda: broker.connections, PATIENCE)
         server.restart()
         committed = writing(server, 50).communicate(timeout=60)[0].split()

@@ -392,24 +392,18 @@ def test_what_was_forwarded_outlives_a_kill(broker: BrokerContainer, queue: str)
 
 QUORUM = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
 
+OF_ARTEMIS = 10
+"""Its own limit: the max-delivery-attempts of our ``broker.xml``, which is the default."""
 
-@pytest.mark.parametrize("most", [1, 2])
+
+@pytest.mark.parametrize("most", [1, 3])
 def test_a_message_that_ends_each_connection_is_given_up_after_so_many_calls(
     broker: BrokerContainer, queue: str, most: int
 ) -> None:
-    """By our own count: over STOMP these brokers do not say theirs. Artemis itself would give it up at the third."""
+    """By our own count: over STOMP these brokers do not say theirs."""
     fill(broker, queue, "killer")
     errors = f"{queue}-errors"
-    calls: list[str] = []
-    with FaultProxy(broker.uri) as proxy, opened(broker, proxy.uri) as connection, opened(broker) as watching:
-
-        def work(message: Message) -> None:
-            calls.append(message.text)
-            epoch = connection.session.epoch
-            proxy.cut()
-            eventually(lambda: connection.session.epoch > epoch, "the next connection")
-
-        connection.subscribe(queue, work, settle=True, max_deliveries=most, error_destination=errors)
+    with ending_each_connection(broker, queue, most, errors) as calls, opened(broker) as watching:
         with watching.consume(errors) as letters:
             letter = letters.receive(60)
             assert letter is not None
@@ -418,6 +412,35 @@ def test_a_message_that_ends_each_connection_is_given_up_after_so_many_calls(
             letter.ack()
     assert calls == ["killer"] * most
     assert left(broker, queue) == Counter()
+
+
+def test_artemis_is_quicker_than_a_max_deliveries_that_is_not_lower(stomp_brokers: Fleet, queue: str) -> None:
+    artemis, errors = stomp_brokers["artemis"], f"{queue}-errors"
+    fill(artemis, queue, "killer")
+    with ending_each_connection(artemis, queue, OF_ARTEMIS, errors) as calls, opened(artemis) as watching:
+        with watching.consume("/queue/DLQ", selector=f"_AMQ_ORIG_ADDRESS = '{queue.removeprefix('/queue/')}'") as dead:
+            letter = dead.receive(60)
+            assert letter is not None
+            assert letter.text == "killer"
+            letter.ack()
+    assert calls == ["killer"] * OF_ARTEMIS
+    assert left(artemis, queue, errors) == Counter()
+
+
+@contextlib.contextmanager
+def ending_each_connection(broker: BrokerContainer, queue: str, most: int, errors: str) -> Iterator[list[str]]:
+    """A listener that ends its connection at each message, and its calls."""
+    calls: list[str] = []
+    with FaultProxy(broker.uri) as proxy, opened(broker, proxy.uri) as connection:
+
+        def work(message: Message) -> None:
+            calls.append(message.text)
+            epoch = connection.session.epoch
+            proxy.cut()
+            eventually(lambda: connection.session.epoch > epoch, "the next connection")
+
+        connection.subscribe(queue, work, settle=True, max_deliveries=most, error_destination=errors)
+        yield calls
 
 
 def test_a_quorum_queue_counts_for_programs_that_know_nothing_of_each_other(stomp_brokers: Fleet, queue: str) -> None:

@@ -1,9 +1,11 @@
-"""Workers of several processes on ActiveMQ and RabbitMQ: one that hangs, one that is killed, a deploy under load."""
+"""Workers on real brokers: one that hangs, one that is killed, a deploy under load; a backlog shared, and in order."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import threading
 import time
 import uuid
 from collections import Counter
@@ -15,9 +17,10 @@ import pytest
 from worker_applications import DEPLOYED, HANGS, KILLS
 from worker_process import WorkerProcess, eventually
 
-from stomplistener import Connection
+from stomplistener import Connection, Message
 from stomplistener.testing import Fleet
 from stomplistener.testing.containers import BrokerContainer
+from stomplistener.worker import Application
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them"),
@@ -29,7 +32,7 @@ TWO = ("--processes", "2")
 GOOD = [f"good-{number}" for number in range(20)]
 
 
-@pytest.fixture(params=["activemq", "rabbitmq"])
+@pytest.fixture(params=["activemq", "artemis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest, stomp_brokers: Fleet) -> BrokerContainer:
     return stomp_brokers[request.param]
 
@@ -80,29 +83,49 @@ def test_a_handler_that_hangs_costs_its_process_and_no_message(
 def test_a_message_that_kills_is_given_up_after_exactly_so_many_calls(
     broker: BrokerContainer, queue: str, tmp_path: Path
 ) -> None:
-    with opened(broker) as connection, working(broker, queue, tmp_path, KILLS) as worker:
+    assert_given_up(broker, queue, tmp_path, {})
+
+
+def test_so_it_is_in_a_quorum_queue_which_counts_by_itself(stomp_brokers: Fleet, queue: str, tmp_path: Path) -> None:
+    """It would count the good messages, too, that a dead process had received and not begun."""
+    declared = {"x-queue-type": "quorum", "durable": "true", "auto-delete": "false"}
+    assert_given_up(stomp_brokers["rabbitmq"], queue, tmp_path, declared)
+
+
+def assert_given_up(broker: BrokerContainer, queue: str, tmp_path: Path, declared: dict[str, str]) -> None:
+    """One message kills its process, and goes to the error destination; the others are handled."""
+    errors = f"{queue}.failed"
+    with opened(broker) as connection:
+        # Those that wait behind the first message are received with it.
         for text in ("kill", *GOOD):
-            connection.send(queue, text, persistent=True, confirm=True)
-        with connection.consume(f"{queue}.failed", ack="auto") as failed:
-            letter = failed.receive(PATIENCE)
-            assert letter is not None, worker.err
-            assert (letter.text, letter.headers["original-destination"]) == ("kill", queue)
-        eventually(lambda: {line.text for line in worker.lines} == {"kill", *GOOD}, "all others", PATIENCE)
-        assert Counter(line.text for line in worker.lines)["kill"] == 3
-        end(worker)
-        assert nothing_in(connection, queue)
+            connection.send(queue, text, declared, persistent=True, confirm=True)
+        variables = {"QUEUE": queue, "DECLARED": json.dumps(declared)}
+        with WorkerProcess(tmp_path, broker.uri, *TWO, application=KILLS, **variables) as worker:
+            with connection.consume(errors, ack="auto", headers=declared) as failed:
+                letter = failed.receive(PATIENCE)
+                assert letter is not None, worker.err
+                assert (letter.text, letter.headers["original-destination"]) == ("kill", queue)
+                eventually(lambda: {line.text for line in worker.lines} == {"kill", *GOOD}, "all others", PATIENCE)
+                assert failed.receive(0.5) is None
+            assert Counter(line.text for line in worker.lines)["kill"] == 3
+            end(worker)
+        with connection.consume(queue, headers=declared) as consumer:
+            assert consumer.receive(1.5) is None
 
 
-def test_a_deploy_under_load_loses_nothing_and_does_nothing_twice_within_once(
-    broker: BrokerContainer, queue: str, tmp_path: Path
+ONCE = DEPLOYED.replace("app = Application()", 'app = Application(inbox=SQLiteInbox("inbox"))').replace(
+    "@app.listener(queue)", "@app.listener(queue, once=True)"
+)
+
+
+@pytest.mark.parametrize(("application", "copies"), [(DEPLOYED, 1), (ONCE, 2)], ids=["", "once"])
+def test_a_deploy_under_load_loses_nothing_and_does_nothing_twice(
+    broker: BrokerContainer, queue: str, tmp_path: Path, application: str, copies: int
 ) -> None:
-    """Every message comes twice. The load ends when all processes of the new code have handled something."""
+    """With ``once`` every message comes twice. The load ends when all processes of the new code handled something."""
     version = tmp_path / "version"
     version.write_text("old")
-    application = DEPLOYED.replace("app = Application()", 'app = Application(inbox=SQLiteInbox("inbox"))')
-    application = application.replace("@app.listener(queue)", "@app.listener(queue, once=True)")
-    assert application.count("inbox") == 2
-    assert application.count("once=True") == 1
+    assert application.count("once=True") == copies - 1
     with opened(broker) as connection, working(broker, queue, tmp_path, application) as worker:
 
         def handled() -> list[list[str]]:
@@ -118,7 +141,7 @@ def test_a_deploy_under_load_loses_nothing_and_does_nothing_twice_within_once(
                     time.sleep(0.01)
                     continue
                 texts.append(str(len(texts)))
-                for _ in range(2):
+                for _ in range(copies):
                     connection.send(queue, texts[-1], {"outbox-id": texts[-1]}, persistent=True)
 
         load_until("old")
@@ -129,3 +152,53 @@ def test_a_deploy_under_load_loses_nothing_and_does_nothing_twice_within_once(
         # What may be left in the queue are copies of messages that were handled.
         end(worker)
         assert sorted(text for text, _, _ in handled()) == sorted(texts)
+        # A new process works before the last old one is gone.
+        codes = [code for _, _, code in handled()]
+        assert codes.index("new") < len(codes) - 1 - codes[::-1].index("old")
+
+
+def test_two_workers_share_a_backlog(broker: BrokerContainer, queue: str) -> None:
+    """The one that came first is slow, and has no more than its share."""
+    slow, quick, release = Application(broker.uri), Application(broker.uri), threading.Event()
+    done: list[str] = []
+    slow.listener(queue)(lambda message: release.wait(PATIENCE))
+    quick.listener(queue)(lambda message: done.append(message.text))
+    with opened(broker) as connection:
+        for number in range(200):
+            connection.send(queue, str(number), persistent=True, confirm=True)
+        with slow.running():
+            eventually(lambda: slow.connection().statistics().messages_received, "the first one at work", PATIENCE)
+            with quick.running():
+                # Artemis counts KiB, and puts two or three of these messages in each.
+                eventually(lambda: len(done) >= 180, "the others handled by the second one", PATIENCE)
+                release.set()
+
+
+def test_threads_keep_the_order_of_each_customer_over_retries(broker: BrokerContainer, queue: str) -> None:
+    app = Application(broker.uri)
+    handled: dict[str, list[int]] = {f"customer {number}": [] for number in range(10)}
+    most = running = 0
+    lock = threading.Lock()
+
+    @app.listener(queue, workers=8, ordered_by="customer", retries=1, retry_delay=0.02)
+    def book(message: Message) -> None:
+        nonlocal most, running
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.005)
+        with lock:
+            running -= 1
+        if int(message.text) % 3 == 0 and not message.attempts:
+            raise LookupError("not at once")
+        handled[message.headers["customer"]].append(int(message.text))
+
+    with opened(broker) as connection:
+        for number in range(50):
+            for customer in handled:
+                connection.send(queue, str(number), {"customer": customer}, persistent=True)
+        with app.running():
+            eventually(lambda: sum(map(len, handled.values())) == 500, "all handled", PATIENCE)
+        assert nothing_in(connection, queue)
+    assert all(numbers == list(range(50)) for numbers in handled.values())
+    assert most > 1

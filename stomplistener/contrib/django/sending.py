@@ -43,32 +43,47 @@ class Sender:
         self._detects_duplicates = detects_duplicates
 
     def send(self, groups: Sequence[deque[OutboxMessage]]) -> Outcomes:
-        """Send the first row of each group, then the next of each that was confirmed; up to the first sign of a loss.
+        """Send rows; up to the first sign of a loss.
 
-        A row that failed before is sent alone. If it makes the broker close the connection, no other row is affected.
+        A row is sent when the one before it in its group was confirmed, or in one transaction with it. A row that
+        failed before is sent alone. If it makes the broker close the connection, no other row is affected.
         """
+        profile = profile_of(Frame("CONNECTED", {"server": self._connection.session.server}))
+        now, with_id = timezone.now(), self._sends_ids(profile)
         outcomes: Outcomes = {}
-        groups = list(groups)
+        if profile is not None and profile.stores_in_turn:
+            fresh = [group for group in groups if not any(row.attempts for row in group)]
+            outcomes = self._send_whole([row for group in fresh for row in group], now, with_id)
+            groups = [group for group in groups if group[0].pk not in outcomes]
+        if not any(map(is_loss, outcomes.values())):
+            outcomes |= self._send_in_turn(groups, now, with_id)
+        return outcomes
+
+    def _send_whole(self, rows: Sequence[OutboxMessage], now: datetime, with_id: bool) -> Outcomes:
+        """Send rows in one transaction. Nothing is known of any of them if the broker refused it."""
+        if len(rows) < 2:
+            return {}
+        outcome = self._commit(rows, now, with_id, Deadline(self._timeout))
+        # Of a refused transaction nothing took effect, and the broker does not say which row it refuses.
+        return {row.pk: outcome for row in rows} if outcome is None or is_loss(outcome) else {}
+
+    def _send_in_turn(self, groups: Sequence[deque[OutboxMessage]], now: datetime, with_id: bool) -> Outcomes:
+        """Send the first row of each group, then the next of each that was confirmed."""
+        outcomes: Outcomes = {}
         while groups:
             heads = [group.popleft() for group in groups]
             fresh = [row for row in heads if not row.attempts]
             suspects = [[row] for row in heads if row.attempts]
             for together in filter(None, [fresh, *suspects]):
-                outcomes |= self._send_together(together)
+                outcomes |= self._send_together(together, now, with_id)
                 if any(map(is_loss, outcomes.values())):
                     return outcomes
             left = zip(groups, heads, strict=True)
             groups = [group for group, head in left if group and outcomes[head.pk] is None]
         return outcomes
 
-    def _send_together(self, rows: Collection[OutboxMessage]) -> Outcomes:
-        profile = profile_of(Frame("CONNECTED", {"server": self._connection.session.server}))
-        now, with_id, deadline = timezone.now(), self._sends_ids(profile), Deadline(self._timeout)
-        if len(rows) > 1 and profile is not None and profile.stores_in_turn:
-            outcome = self._commit(rows, now, with_id, deadline)
-            if outcome is None or is_loss(outcome):
-                return {row.pk: outcome for row in rows}
-            # Nothing took effect, and the broker does not say of which row: each gets a receipt of its own.
+    def _send_together(self, rows: Collection[OutboxMessage], now: datetime, with_id: bool) -> Outcomes:
+        deadline = Deadline(self._timeout)
         with self._connection.batch():
             answers = {row.pk: self._begin(row, now, with_id, deadline) for row in rows}
         return {pk: _outcome(answer, deadline) for pk, answer in answers.items()}

@@ -47,6 +47,42 @@ def test_several_rows_wait_for_the_disk_once(broker: Broker, connection: Connect
     assert states() == [(State.PUBLISHED, 1, 0)] * 3
 
 
+def test_rows_of_one_key_go_in_one_transaction_in_their_order(broker: Broker, connection: Connection) -> None:
+    for number in range(6):
+        enqueue(QUEUE, str(number), key="ab"[number % 2])
+    assert relay(connection).publish_due() == 6
+    assert commands(broker) == ["BEGIN", *["SEND"] * 6, "COMMIT"]
+    texts = [message.text for message in broker.messages(QUEUE)]
+    assert [text for text in texts if int(text) % 2 == 0] == ["0", "2", "4"]
+    assert [text for text in texts if int(text) % 2] == ["1", "3", "5"]
+    assert states() == [(State.PUBLISHED, 1, 0)] * 6
+
+
+def test_of_a_failed_transaction_no_row_overtakes_the_one_that_cannot_be_sent(
+    broker: Broker, connection: Connection
+) -> None:
+    for text in TEXTS:
+        enqueue(QUEUE, text, key="k")
+    enqueue(QUEUE, "other", key="l")
+    OutboxMessage.objects.filter(body=b"0").update(options={"priority": "no number"})
+    assert relay(connection).publish_due() == 2
+    assert [message.text for message in broker.messages(QUEUE)] == ["other"]
+    assert states() == [(State.PENDING, 1, 1), (State.PENDING, 0, 0), (State.PENDING, 0, 0), (State.PUBLISHED, 1, 0)]
+
+
+def test_a_row_that_failed_before_stays_out_of_the_transaction_with_its_key(
+    broker: Broker, connection: Connection
+) -> None:
+    for text in TEXTS:
+        enqueue(QUEUE, text, key="k")
+    OutboxMessage.objects.filter(body=b"1").update(attempts=1)
+    for text in ("a", "b"):
+        enqueue(QUEUE, text)
+    assert relay(connection).publish_due() == 5
+    assert commands(broker) == ["BEGIN", "SEND", "SEND", "COMMIT", "SEND", "SEND", "SEND"]
+    assert [message.text for message in broker.messages(QUEUE)] == ["a", "b", *TEXTS]
+
+
 def test_a_row_alone_and_other_brokers_need_no_transaction(broker: Broker, connection: Connection) -> None:
     enqueue(QUEUE, "alone")
     assert relay(connection).publish_due() == 1

@@ -464,6 +464,8 @@ def test_what_a_worker_sends_is_persistent_unless_it_is_told_not_to_be(broker: B
         ({}, "4"),
         ({"workers": 8}, "32"),
         ({"prefetch": 100}, "100"),
+        ({"workers": 8, "max_deliveries": 3}, "8"),
+        ({"prefetch": 100, "max_deliveries": 3}, "100"),
         ({"settle": False}, None),
         ({"ack": "auto"}, None),
     ],

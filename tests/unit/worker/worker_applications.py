@@ -1,6 +1,10 @@
-"""Applications that hang, that kill their process, and that are deployed anew; ``QUEUE`` is where they listen."""
+"""Applications that hang, that kill their process, and that are deployed anew.
+
+``QUEUE`` is where they listen, ``DECLARED`` the headers that declare it for those that kill, as JSON.
+"""
 
 HEAD = """
+import json
 import os
 import signal
 import time
@@ -31,7 +35,10 @@ def work(message):
 KILLS = (
     HEAD
     + """
-@app.listener(queue, max_deliveries=3, error_destination=f"{queue}.failed")
+declared = json.loads(os.environ.get("DECLARED", "{}"))
+
+
+@app.listener(queue, max_deliveries=3, error_destination=f"{queue}.failed", headers=declared)
 def work(message):
     note(message)
     if message.text == "kill":
