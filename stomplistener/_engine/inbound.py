@@ -48,6 +48,15 @@ class Sorted:
         self.events: list[Event] = []
         self.reports: list[BrokerError] = []
 
+    def line_up(self) -> list[DispatchQueue]:
+        """Hand the messages to their queues, with the lock held, and say which those are."""
+        queues: list[DispatchQueue] = []
+        for queue, batch in self.batches.items():
+            if batch:
+                queue.line_up(batch)
+                queues.append(queue)
+        return queues
+
 
 class Inbound:
     """Reads, decodes and dispatches.
@@ -193,10 +202,7 @@ class Inbound:
                     self._sort(frames, found)
                 finally:
                     # Also what came before a frame that breaks the protocol: the broker will not deliver it again.
-                    for queue, batch in found.batches.items():
-                        if batch:
-                            queue.line_up(batch)
-                            queues.append(queue)
+                    queues = found.line_up()
         finally:
             for answer in found.to_publish:
                 answer.publish()

@@ -7,7 +7,7 @@ retries. So a thread never waits for another one.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from stomplistener._engine.context import Context
@@ -141,11 +141,14 @@ class OrderedQueue:
 
         with self._lock:
             self._queue.discard(drop)
-            for key, turn in list(self._turns.items()):
-                self._sift(turn, unwanted)
-                if id(turn.head) in dropped or (not turn.runs and self._is_stale(turn.head)):
-                    self._follow(key, turn)
+            self._drop(unwanted, dropped)
         self._queue.begin()
+
+    def _drop(self, unwanted: Callable[[Item], bool], dropped: Collection[int]) -> None:
+        for key, turn in list(self._turns.items()):
+            self._sift(turn, unwanted)
+            if id(turn.head) in dropped or (not turn.runs and self._is_stale(turn.head)):
+                self._follow(key, turn)
 
     def _sift(self, turn: Turn, unwanted: Callable[[Item], bool]) -> None:
         behind, turn.behind = turn.behind, collections.deque()

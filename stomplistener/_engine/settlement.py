@@ -98,12 +98,12 @@ class Settlement:
 
         All at once: after a ``resume()`` in the middle of the batch, the later ones would overtake the earlier ones.
         """
+        follows = itertools.dropwhile(lambda item: item is not message, items)
+        rest = [item for item in follows if isinstance(item, Message) and item.subscription is message.subscription]
         with self._lock:
             held = getattr(message.subscription, "queue", None)
             if not isinstance(held, HeldQueue):
                 return False
-            follows = itertools.dropwhile(lambda item: item is not message, items)
-            rest = [item for item in follows if isinstance(item, Message) and item.subscription is message.subscription]
             held.keep_first(rest)
         taken.update(map(id, rest))
         return True

@@ -154,11 +154,8 @@ class Shutdown:
 
     def _end_unwritten_subscriptions(self) -> None:
         """What the broker does not know yet on this connection need not be restored any more."""
-        session = self._context.session
         with self._context.lock:
-            for entry in tuple(session.subscriptions.values()):
-                if entry.epoch != session.epoch:
-                    session.unsubscribe(entry)
+            _forget_unwritten(self._context.session)
 
     def _say_disconnect(self, deadline: Deadline, headers: Mapping[str, str] | None) -> None:
         context, receipt = self._context, self._new_receipt()
@@ -169,3 +166,9 @@ class Shutdown:
 
         if self._sender.transmit_now(note, receipt):
             self._sender.await_receipt(receipt, deadline, "DISCONNECT")
+
+
+def _forget_unwritten(session: Session) -> None:
+    for entry in tuple(session.subscriptions.values()):
+        if entry.epoch != session.epoch:
+            session.unsubscribe(entry)
