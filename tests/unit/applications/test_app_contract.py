@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from application_support import SOON, Keeper, Raiser, connected, log_texts, logged, returns_within, run_program
 from client_support import QUEUE, Recorder, eventually, failover, in_thread, reconnected
+from hypothesis import given
+from hypothesis import strategies as st
 
 import stomplistener
 from stomplistener import ConnectFailed, Connection, Message, StompError
@@ -288,11 +290,22 @@ def test_backoff_has_its_defaults() -> None:
         ((1,), {"factor": 0.5}),
         ((1,), {"maximum": -1}),
         ((1,), {"jitter": -0.1}),
+        ((1,), {"jitter": 1.1}),
     ],
 )
 def test_backoff_checks_its_arguments(args: Any, keywords: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         backoff(*args, **keywords)
+
+
+@given(first=st.floats(0.001, 100.0), jitter=st.floats(0.01, 1.0), tries=st.integers(1, 10_000))
+def test_jitter_is_a_share_of_the_wait_up_and_down(first: float, jitter: float, tries: int) -> None:
+    wait = min(first * 2.0 ** min(tries - 1, 100), 60.0)
+    varied = backoff(first, jitter=jitter)
+    delays = [varied.delay(tries) for _ in range(64)]
+    assert all(wait * (1 - jitter) * 0.999 <= each <= min(wait * (1 + jitter) * 1.001, 60.0) for each in delays)
+    assert min(delays) < wait
+    assert max(delays) > wait or wait == 60.0
 
 
 def test_retries_follow_the_backoff(broker: Broker) -> None:
