@@ -15,7 +15,7 @@ from stomplistener.compat.stomp.utils import Frame, encode, unescaped
 from stomplistener.connection import Connection
 from stomplistener.errors import StompError
 from stomplistener.message import Message
-from stomplistener.options import AckMode
+from stomplistener.options import AckMode, SendOptions
 from stomplistener.protocol import Frame as WireFrame
 from stomplistener.protocol import TransactionState
 from stomplistener.subscription import Subscription
@@ -126,15 +126,19 @@ class Outgoing:
             self._connection.send(headers.pop("destination"), body or b"", headers)
 
     def _send_with_options(self, destination: str, data: bytes, headers: Headers, counted: bool) -> None:
-        receipt, transaction = headers.get("receipt"), headers.pop("transaction", None)
-        if transaction is not None:
+        receipt, name = headers.get("receipt"), headers.pop("transaction", None)
+        options: SendOptions = {} if counted else {"auto_content_length": False}
+        if name is not None:
             self.ask(receipt, True)
-        if receipt is None or transaction is not None:
-            self._connection.send(destination, data, headers, transaction=transaction, auto_content_length=counted)
+            begun = self._transactions.get(name)
+            self._connection.send(destination, data, headers, transaction=begun[0] if begun else name, **options)
+            return
+        if receipt is None:
+            self._connection.send(destination, data, headers, **options)
             return
         # Under a name of ours on the wire: programs use one name for many messages.
         del headers["receipt"]
-        answer = self._connection.send_async(destination, data, headers, auto_content_length=counted)
+        answer = self._connection.send_async(destination, data, headers, **options)
         answer.add_done_callback(lambda answered: self._sent(receipt, answered))
 
     def _sent(self, receipt: str, answer: Future[WireFrame]) -> None:

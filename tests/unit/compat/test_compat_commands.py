@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,25 @@ def test_transactions(broker: Broker) -> None:
     with pytest.raises(StompException, match=name):
         conn.commit(name)
     conn.disconnect()
+
+
+def test_a_commit_returns_when_every_message_is_stored() -> None:
+    """RabbitMQ answers COMMIT before it has stored what belongs to it."""
+    with Broker(server_name="RabbitMQ/3.10.8") as broker:
+        conn, heard = connected(stomp.Connection12, broker)
+        broker.withhold_receipts("SEND")
+        name = conn.begin()
+        conn.send(QUEUE, "a", transaction=name)
+        committing = threading.Thread(target=conn.commit, args=(name,), kwargs={"receipt": "done"})
+        committing.start()
+        broker.wait_for(lambda: broker.frames(command="RECEIPT", direction="out"))
+        committing.join(0.2)
+        assert committing.is_alive()
+        broker.release_receipts()
+        committing.join(15.0)
+        assert not committing.is_alive()
+        assert heard.wait("receipt") == ["done"]
+        conn.disconnect()
 
 
 def test_abort_hides_no_error(broker: Broker) -> None:
