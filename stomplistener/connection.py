@@ -622,15 +622,9 @@ class Connection:
         seconds: float | None,
         options: SendOptions,
     ) -> None:
-        if isinstance(transaction, Transaction):
-            transaction.send(destination, body, headers, timeout=seconds, **options)
-            return
-        name = arguments.text("transaction", transaction)
-        sender = self._engine.sender
-        frame = sender.make_send(destination, body, headers, name, seconds, options)
-        with self._engine.context.lock:
-            entry = self._engine.context.session.open_transaction(name)
-        sender.send_in(entry, frame, seconds, None)
+        if not isinstance(transaction, Transaction):
+            transaction = _open_transaction(self._engine, arguments.text("transaction", transaction))
+        transaction.send(destination, body, headers, timeout=seconds, **options)
 
     def _send_and_wait(self, frame: Frame, destination: str, seconds: float | None, timeout: Any) -> None:
         engine = self._engine
@@ -884,6 +878,14 @@ def _warn_of_repetition(context: Context, destination: str, listener: AnyListene
                 destination,
             )
             return
+
+
+def _open_transaction(engine: Engine, name: str) -> Transaction:
+    with engine.context.lock:
+        begun = engine.context.session.open_transaction(name).context
+    if not isinstance(begun, Transaction):
+        raise ValueError(f"transaction {name!r} was not begun by the application")
+    return begun
 
 
 def _finish_program() -> None:

@@ -130,11 +130,8 @@ class Outgoing:
         options: SendOptions = {} if counted else {"auto_content_length": False}
         if name is not None:
             self.ask(receipt, True)
-            begun = self._transactions.get(name)
-            self._connection.send(destination, data, headers, transaction=begun[0] if begun else name, **options)
-            return
-        if receipt is None:
-            self._connection.send(destination, data, headers, **options)
+        if receipt is None or name is not None:
+            self._connection.send(destination, data, headers, transaction=name, **options)
             return
         # Under a name of ours on the wire: programs use one name for many messages.
         del headers["receipt"]

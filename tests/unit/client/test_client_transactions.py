@@ -298,12 +298,16 @@ def rabbitmq() -> Iterator[Broker]:
         yield broker
 
 
-def test_where_the_answer_to_commit_confirms_nothing_each_message_is_confirmed(rabbitmq: Broker) -> None:
+@pytest.mark.parametrize("by_name", [False, True])
+def test_where_the_answer_to_commit_confirms_nothing_each_message_is_confirmed(rabbitmq: Broker, by_name: bool) -> None:
     with Connection(rabbitmq.uri, timeout=10) as connection:
         rabbitmq.withhold_receipts("SEND")
         with connection.transaction() as transaction:
             for number in range(3):
-                transaction.send(QUEUE, str(number))
+                if by_name:
+                    connection.send(QUEUE, str(number), transaction=transaction.id)
+                else:
+                    transaction.send(QUEUE, str(number))
             committing = in_thread(transaction.commit)
             rabbitmq.wait_for(lambda: rabbitmq.frames(command="RECEIPT", direction="out"))
             committing.join(0.2)
@@ -313,6 +317,14 @@ def test_where_the_answer_to_commit_confirms_nothing_each_message_is_confirmed(r
             committing.value()
         assert transaction.state is TransactionState.COMMITTED
     assert all("receipt" in frame.headers for frame in rabbitmq.frames(command="SEND"))
+
+
+def test_a_transaction_of_the_library_is_none_of_the_applications(connection: Connection) -> None:
+    context = connection._engine.context
+    with context.lock:
+        entry, _frame = context.session.begin()
+    with pytest.raises(ValueError, match="was not begun by the application"):
+        connection.send(QUEUE, "x", transaction=entry.id)
 
 
 @pytest.mark.parametrize("server", ["RabbitMQ/3.10.8", "ActiveMQ-Artemis/2.44.0", "apache-apollo/1.7.1", "unheard-of"])
