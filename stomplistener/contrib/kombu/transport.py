@@ -71,6 +71,7 @@ class Transport(virtual.Transport):
         Raises:
             ConnectFailed, TimedOut: no broker of the URI could be reached within kombu's ``connect_timeout``.
         """
+        loop = self._loop
         if self.channels:
             # Kombu connects again without closing what it found lost: its channels are over, and their consumers.
             self.close_connection(self)
@@ -80,6 +81,9 @@ class Transport(virtual.Transport):
         self.broker_name = name_of(self.stomp.session.server)
         self.stomp.add_listener(_Ringing(self.bell))
         super().establish_connection()
+        if loop is not None:
+            # Nor does it register again what it has registered once.
+            self.register_with_event_loop(self, loop)
         return self
 
     def open(self) -> Connection:

@@ -365,6 +365,27 @@ def test_the_event_loop_hears_of_a_loss(broker: Broker, connection: Connection) 
     hub.close()
 
 
+def test_the_event_loop_hears_of_what_comes_after_a_quiet_reconnect(broker: Broker, connection: Connection) -> None:
+    """As for a worker of Celery that loses its broker between its connect and its first consumer."""
+    hub = Hub()
+    connection.connect()
+    connection.register_with_event_loop(hub)
+    broker.drop_connections()
+    eventually(lambda: not connection.transport.stomp.is_connected, "the loss")
+    inbox = Inbox(connection, TASKS)
+    publish(connection, "a")
+    loop = hub.create_loop()
+    for _ in range(5):
+        # Each waits for a second at most.
+        next(loop)
+        if inbox.bodies:
+            break
+    assert inbox.bodies == ["a"]
+    connection.close()
+    assert not hub.readers
+    hub.close()
+
+
 def test_the_uri_may_be_a_failover_one_and_shows_no_secret(broker: Broker) -> None:
     uri = f"failover:(tcp://user:secret@127.0.0.1:1,tcp://127.0.0.1:{broker.port})?maxReconnectDelay=20"
     with Connection(f"stomp+{uri}", connect_timeout=5) as connection:
