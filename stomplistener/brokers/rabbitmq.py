@@ -57,5 +57,5 @@ PROFILE = Profile(
     renames_redelivered=True,
     declaring=_DECLARING,
     origin={"x-first-death-queue": "/queue/{value}"},
-    hints={"Virtual host": "RabbitMQ takes the host header as the name of its virtual host"},
+    hints={"Virtual host '": "RabbitMQ takes the host header as the name of its virtual host"},
 )

@@ -120,6 +120,8 @@ def test_what_deletes_a_durable_subscription() -> None:
 
 def test_rabbitmq_says_virtual_host_and_we_say_where_that_comes_from() -> None:
     assert "host header" in refusal_hint("Bad CONNECT: Virtual host 'mq1' access denied", "mq1")
+    # Apollo's, whose store has failed.
+    assert not refusal_hint("Virtual host stopped", "mq1")
     assert refusal_hint("Bad CONNECT: Access refused for user 'app'", "mq1") == ""
 
 

@@ -187,7 +187,7 @@ def other_ports(written: Written) -> None:
 
 
 def virtual_hosts(written: Written) -> None:
-    refused = error("Bad CONNECT", "Virtual host shop access denied")
+    refused = error("Bad CONNECT", "Virtual host 'shop' access denied")
     with server(answering(refused)) as port, written.raising():
         Connection(f"tcp://127.0.0.1:{port}", name="shop", host="shop").connect()
     with server(answering(refused, b"CONNECTED\nversion:1.2\nserver:RabbitMQ/3.10\n\n\0")) as port:
