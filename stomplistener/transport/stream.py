@@ -184,7 +184,7 @@ class SocketTransport:
             try:
                 if not self.owes:
                     return self._sock.send(data, _NO_SIGNAL)
-                self.owes = self.owes[self._sock.send(self.owes, _NO_SIGNAL) :]
+                self._pay()
                 continue
             except BlockingIOError:
                 deadline = deadline or Deadline(self._timeout)
@@ -197,10 +197,8 @@ class SocketTransport:
 
     def _send_now(self, data: bytes) -> bool:
         try:
-            if self.owes:
-                self.owes = self.owes[self._sock.send(self.owes, _NO_SIGNAL) :]
-                if self.owes:
-                    return False
+            if self.owes and not self._pay():
+                return False
             sent = self._sock.send(data, _NO_SIGNAL)
         except BlockingIOError:
             return False
@@ -210,7 +208,9 @@ class SocketTransport:
         return True
 
     def _pay(self) -> bool:
-        return self._send_now(b"")
+        """Give the kernel what is owed, as far as it takes it; whether it took all. BlockingIOError if nothing."""
+        self.owes = self.owes[self._sock.send(self.owes, _NO_SIGNAL) :]
+        return not self.owes
 
     def _wait(self, ready: Ready, seconds: float | None) -> bool:
         """Wait until the socket is ready, or shut down, or the time is over; whether it was not the time."""
