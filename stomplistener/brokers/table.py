@@ -17,17 +17,18 @@ PROFILES: Mapping[str, Profile] = {
 
 def profile_of(connected: Frame | None) -> Profile | None:
     """The broker that CONNECTED names; None for one that is not known, or hides."""
-    return _by_server(connected.header("server") or "") if connected is not None else None
+    return by_server(connected.header("server") or "") if connected is not None else None
 
 
 def name_of(server: str) -> str | None:
     """The name of the broker whose ``server`` header this is; None for one that is not known, or hides."""
-    profile = _by_server(server)
+    profile = by_server(server)
     return profile.name if profile is not None else None
 
 
 @lru_cache(maxsize=16)
-def _by_server(server: str) -> Profile | None:
+def by_server(server: str) -> Profile | None:
+    """The broker whose ``server`` header this is; None for one that is not known, or hides."""
     return next((profile for profile in PROFILES.values() if server.lower().startswith(profile.server)), None)
 
 

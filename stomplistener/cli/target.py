@@ -11,10 +11,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from stomplistener import Connection, Frame
+from stomplistener import Connection
 from stomplistener._util import environment
-from stomplistener.brokers import PROFILES, profile_of
+from stomplistener.brokers import PROFILES
 from stomplistener.brokers import Profile as BrokerProfile
+from stomplistener.brokers.table import by_server
 from stomplistener.cli import profiles
 from stomplistener.cli.profiles import Profile, read_passcode
 from stomplistener.cli.terminal import say
@@ -49,7 +50,7 @@ class Target:
         """What is known of the broker that a connection is on; None for an unknown broker."""
         if self.broker is not None:
             return PROFILES[self.broker]
-        return profile_of(Frame("CONNECTED", {"server": connection.session.server}))
+        return by_server(connection.session.server)
 
     def connection(self, **options: Any) -> Connection:
         """A connection to it, not connected yet."""

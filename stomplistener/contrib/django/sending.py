@@ -12,13 +12,12 @@ from django.utils import timezone
 
 from stomplistener._util.deadline import Deadline
 from stomplistener.brokers.profile import Profile
-from stomplistener.brokers.table import profile_of
+from stomplistener.brokers.table import by_server
 from stomplistener.connection import Body, Connection
 from stomplistener.contrib.django.models import OutboxMessage
 from stomplistener.contrib.django.outbox import TEXT
 from stomplistener.errors import BrokerError, ProtocolError, StompError, TimedOut
 from stomplistener.options import with_persistence
-from stomplistener.protocol import Frame
 
 Outcomes = dict[int, Exception | None]
 """What became of each row that was tried, by its primary key; None: the broker has confirmed it."""
@@ -48,7 +47,7 @@ class Sender:
         A row is sent when the one before it in its group was confirmed, or in one transaction with it. A row that
         failed before is sent alone. If it makes the broker close the connection, no other row is affected.
         """
-        profile = profile_of(Frame("CONNECTED", {"server": self._connection.session.server}))
+        profile = by_server(self._connection.session.server)
         now, with_id = timezone.now(), self._sends_ids(profile)
         outcomes: Outcomes = {}
         if profile is not None and profile.stores_in_turn:
