@@ -31,7 +31,7 @@ _PACKAGE = Path(stomplistener.__file__).parent
 _PREFIX = f"{_PACKAGE}/"
 
 # Where taking a lock is a function in Python (see _util.locks), it is no more a step of the way than elsewhere.
-_NO_STEPS = {function.__code__ for function in (ReentrantLock.__enter__,) if hasattr(function, "__code__")}
+_NO_STEP = getattr(ReentrantLock.__enter__, "__code__", None)
 
 _WARM_UP = 8
 _SAMPLES = 5
@@ -63,7 +63,7 @@ class _Recorder:
         self.calls: list[Called] = []
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(_PREFIX) and frame.f_code not in _NO_STEPS:
+        if event == "call" and frame.f_code.co_filename.startswith(_PREFIX) and frame.f_code is not _NO_STEP:
             # No lock: appending to a list is atomic.
             self.calls.append(Called(thread=threading.current_thread().name, code=frame.f_code))
 

@@ -78,8 +78,11 @@ def in_short(rows: Rows, directory: Path = PUBLISHED) -> str:
 
 def _times_better(cost: Cost) -> tuple[float, float, float]:
     """How many times better ours is: the median, the least and the most."""
-    ratio = cost.ratio
-    if cost.at_most:
+    return _better(cost.ratio, cost.at_most)
+
+
+def _better(ratio: Spread, less_is_better: bool) -> tuple[float, float, float]:
+    if less_is_better:
         return 1 / ratio.median, 1 / ratio.most, 1 / ratio.least
     return ratio.median, ratio.least, ratio.most
 
@@ -130,10 +133,7 @@ def _compared(result: Result) -> tuple[str, ...]:
     if result.peer is not None:
         peer = f"{result.peer_label} {_amount(result.peer, result.measure)}"
     if result.ratio is not None:
-        better = (result.ratio.median, result.ratio.least, result.ratio.most)
-        if not result.measure.more_is_better:
-            better = (1 / result.ratio.median, 1 / result.ratio.most, 1 / result.ratio.least)
-        ratio = _spread(better)
+        ratio = _spread(_better(result.ratio, not result.measure.more_is_better))
     # Rows that belong to the one before them are set in, which Markdown does not keep.
     return re.sub("^ +", "… ", result.measure.name), _amount(result.ours, result.measure), peer, ratio
 
