@@ -41,7 +41,8 @@ feeds: $(TEST_READY)  ## public feeds, recorded and shown on a page, until Ctrl-
 	@$(BIN)/python examples/feeds/live.py $(FEEDS)
 
 test: unit  ## all tests, those on real brokers where a Docker engine runs; PYTEST="-x -k tls" passes arguments
-	@$(BIN)/pytest -q -rs $(PYTEST) tests/integration
+	@# Two sets of brokers: much of a test on a real broker is waiting for it.
+	@$(BIN)/pytest -q -rs -n 2 --dist loadgroup $(PYTEST) tests/integration
 
 unit: $(TEST_READY)  ## the tests that need neither a container nor the network
 	@# More at once than there are cores: most of them wait for one another's threads, not for the processor.

@@ -446,8 +446,17 @@ class BrokerContainer:
             raise ContainerError(f"There is no container {self.container_name}: call start() first.") from None
 
     def _network(self) -> Network:
-        networks = self._engine().networks.list(names=[f"^{_PREFIX}$"])
-        return networks[0] if networks else self._engine().networks.create(_PREFIX, driver="bridge")
+        import docker.errors
+
+        networks = self._engine().networks
+        if found := networks.list(names=[f"^{_PREFIX}$"]):
+            return found[0]
+        try:
+            return networks.create(_PREFIX, driver="bridge", check_duplicate=True)
+        except docker.errors.APIError as problem:
+            if problem.status_code != 409:
+                raise
+            return networks.list(names=[f"^{_PREFIX}$"])[0]  # another process was faster
 
     def _find(self) -> Container | None:
         """The container of an earlier start that can be used; one of ours with other settings is removed."""

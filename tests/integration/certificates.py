@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import trustme
+from filelock import FileLock
 
 FILES = ("server.pem", "server.key", "ca.pem", "client.pem")
 
@@ -18,18 +19,22 @@ FILES = ("server.pem", "server.key", "ca.pem", "client.pem")
 def directory() -> Path:
     """The directory of the certificates, which ``docker-compose.yml`` mounts; they are made where there are none."""
     path = Path(os.environ.get("STOMPLISTENER_CERTS") or Path(__file__).with_name(".certs"))
-    if not all((path / name).is_file() for name in FILES):
-        path.mkdir(parents=True, exist_ok=True)
-        authority = trustme.CA()
-        server = authority.issue_cert("localhost", "127.0.0.1")
-        chain = b"".join(blob.bytes() for blob in server.cert_chain_pems)
-        (path / "server.pem").write_bytes(chain)
-        (path / "server.key").write_bytes(server.private_key_pem.bytes())
-        authority.issue_cert("client@stomplistener.test").private_key_and_cert_chain_pem.write_to_path(
-            path / "client.pem"
-        )
-        authority.cert_pem.write_to_path(path / "ca.pem")
+    path.mkdir(parents=True, exist_ok=True)
+    with FileLock(path / "lock"):  # two processes of pytest-xdist start at once
+        if not all((path / name).is_file() for name in FILES):
+            _issue(path)
     return path
+
+
+def _issue(path: Path) -> None:
+    authority = trustme.CA()
+    server = authority.issue_cert("localhost", "127.0.0.1")
+    chain = b"".join(blob.bytes() for blob in server.cert_chain_pems)
+    (path / "server.pem").write_bytes(chain)
+    (path / "server.key").write_bytes(server.private_key_pem.bytes())
+    client = authority.issue_cert("client@stomplistener.test")
+    client.private_key_and_cert_chain_pem.write_to_path(path / "client.pem")
+    authority.cert_pem.write_to_path(path / "ca.pem")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Self
 
@@ -24,8 +23,6 @@ DEAD_LETTERS = {
     "apollo": "/queue/DLQ",
     "rabbitmq": "/queue/DLQ",
 }
-COUNTS: Counter[tuple[str, str]] = Counter()
-"""How many tests ran on a broker in a version, for the table at the end of a run."""
 SEEN: dict[tuple[str, str, str], str] = {}
 """What was seen in this run, by feature, broker and version: the page in the docs is made of it."""
 

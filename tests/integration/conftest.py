@@ -1,17 +1,31 @@
-"""The real brokers of the plugin under names of their own, our clusters, and the tests of conformance."""
+"""The real brokers of the plugin under names of their own, our clusters, and the tests of conformance.
+
+With ``-n 2`` two processes run the tests, each on a set of brokers of its own.
+"""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import certificates
 import pytest
-from conformance import COUNTS, VERSIONS, World
+from conformance import VERSIONS, World
 
 from stomplistener.testing import Fleet
 from stomplistener.testing.containers import BrokerContainer
 
 NAMES = ("activemq", "artemis", "apollo", "rabbitmq")
+CLUSTERS = {"rabbitmq_cluster", "artemis_pair"}
+_TRIED = "tried in conformance"
+_SETS = {"gw1": "2", "gw2": "3"}
+"""The first digit of the ports of each further process of pytest-xdist, as ``docker-compose.yml`` takes it."""
+
+if (_process := os.environ.get("PYTEST_XDIST_WORKER")) in _SETS and "STOMPLISTENER_PORTS" not in os.environ:
+    os.environ["STOMPLISTENER_PORTS"] = _SETS[_process]
+    os.environ["STOMPLISTENER_BROKERS"] = f"stomplistener-{_process}"
 
 
 @pytest.fixture(scope="session")
@@ -71,26 +85,40 @@ def real_broker(request: pytest.FixtureRequest, stomp_brokers: Fleet) -> BrokerC
 
 
 @pytest.fixture
-def world(real_broker: BrokerContainer, version: str) -> World:
+def world(real_broker: BrokerContainer, version: str, record_property: Callable[[str, object], None]) -> World:
     """One broker in one version, for the tests of conformance."""
-    COUNTS[real_broker.name, version] += 1
+    record_property(_TRIED, (real_broker.name, version))
     return World(real_broker, version)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many tests of conformance ran on each broker in each version."""
-    if not COUNTS:
+    """How many tests of conformance passed on each broker in each version."""
+    counts: Counter[tuple[str, str]] = Counter(
+        tuple(value)
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == _TRIED
+    )
+    if not counts:
         return
-    terminalreporter.section("tests of conformance per broker and version")
+    terminalreporter.section("tests of conformance that passed, per broker and version")
     terminalreporter.write_line(f"{'':12}" + "".join(f"{version:>12}" for version in VERSIONS))
     for name in NAMES:
-        counts = "".join(f"{COUNTS[name, version]:>12}" for version in VERSIONS)
-        terminalreporter.write_line(f"{name:12}{counts}")
+        row = "".join(f"{counts[name, version]:>12}" for version in VERSIONS)
+        terminalreporter.write_line(f"{name:12}{row}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The time limit of a test is for its own work: the first one would pay for building an image else."""
+    """Set time limits, and say which tests one process has to run.
+
+    The time limit of a test is for its own work: the first one would pay for building an image otherwise.
+    """
     for item in items:
-        real = {"stomp_broker", "stomp_brokers"}.intersection(getattr(item, "fixturenames", ()))
-        if real and item.get_closest_marker("timeout") is None:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & {"stomp_broker", "stomp_brokers"} and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(120, func_only=True))
+        # The page of conformance is compared with all that was seen, and there is one cluster of each kind.
+        if item.path.name.startswith("test_conformance_"):
+            item.add_marker(pytest.mark.xdist_group("conformance"))
+        elif fixtures & CLUSTERS:
+            item.add_marker(pytest.mark.xdist_group("clusters"))
