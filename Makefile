@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 120
 STRESS_MINUTES ?= 10
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo harness flask django asyncio twisted feeds test unit coverage interpreters free-threaded many lint vale engine browser images brokers brokers-remove conformance outages torture soak docs docs-check docs-pictures wheel bench profile fuzz fuzz-differential clean
+.PHONY: help demo harness flask django asyncio twisted feeds test unit integration coverage interpreters free-threaded many lint vale engine browser images brokers brokers-remove conformance outages torture soak docs docs-check docs-pictures wheel bench profile fuzz fuzz-differential clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -40,7 +40,9 @@ twisted: $(TEST_READY)  ## a bakery on Twisted
 feeds: $(TEST_READY)  ## public feeds, recorded and shown on a page, until Ctrl-C; FEEDS="--port 0" passes arguments
 	@$(BIN)/python examples/feeds/live.py $(FEEDS)
 
-test: unit  ## all tests, those on real brokers where a Docker engine runs; PYTEST="-x -k tls" passes arguments
+test: unit integration  ## all tests; PYTEST="-x -k tls" passes arguments
+
+integration: $(TEST_READY)  ## the tests on real brokers, where a Docker engine runs
 	@# Two sets of brokers: much of a test on a real broker is waiting for it.
 	@$(BIN)/pytest -q -rs -n 2 --dist loadgroup $(PYTEST) tests/integration
 
