@@ -67,6 +67,8 @@ class SocketTransport:
         self._receive_wait: float | None = None
         self._receive_size = RECEIVE_IDLE
         self._expected = 0
+        # The last read brought less than it asked for.
+        self._is_drained = False
         self._sending = TryLock()
         self._using = ReentrantLock()
         # Guarded by _sending: the rest of a send_nowait of which the kernel took a part. It goes before anything else.
@@ -79,23 +81,29 @@ class SocketTransport:
 
     def receive(self) -> bytes:
         """See Transport."""
+        size = self._expected or self._receive_size
         while True:
-            # First the read and then the wait: while bytes keep coming, this is one call of the kernel.
-            try:
-                data = self._sock.recv(self._expected or self._receive_size)
-                break
-            except BlockingIOError:
-                pass
-            except OSError:
-                # Linux gives what came before the shutdown and then the end. Others may give an error for it.
+            # While bytes keep coming, a read without a wait is one call of the kernel. A read that brought less than it
+            # asked for has most likely left nothing: the next read would fail, and give up the interpreter's lock to
+            # a thread that this one then waits for.
+            if not self._is_drained:
+                try:
+                    data = self._sock.recv(size)
+                    break
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    # Linux gives what came before the shutdown and then the end. Others may give an error for it.
+                    if self._is_shut_down and not self._is_closed:
+                        return b""
+                    raise
                 if self._is_shut_down and not self._is_closed:
                     return b""
-                raise
-            if self._is_shut_down and not self._is_closed:
-                return b""
             if not self._wait(self._readable, self._receive_wait):
                 raise self._nothing_came()
+            self._is_drained = False
         self._expected = 0
+        self._is_drained = len(data) < size
         if len(data) >= RECEIVE_IDLE:
             self._receive_size = RECEIVE_SIZE
         elif len(data) < _BEATS:

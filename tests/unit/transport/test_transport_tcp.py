@@ -66,6 +66,16 @@ def takes(seconds: float) -> Any:
     return clock()
 
 
+class Counting(socket.socket):
+    """A socket that counts its reads."""
+
+    reads = 0
+
+    def recv(self, *arguments: int) -> bytes:
+        self.reads += 1
+        return super().recv(*arguments)
+
+
 class TestConnect:
     def test_bytes_go_both_ways(self) -> None:
         with connected() as (transport, peer):
@@ -73,6 +83,21 @@ class TestConnect:
             assert peer.recv(100) == b"CONNECT"
             peer.sendall(b"CONNECTED")
             assert transport.receive() == b"CONNECTED"
+
+    def test_an_answer_is_one_read(self) -> None:
+        ours, peer = socket.socketpair()
+        counting = Counting(ours.family, ours.type, fileno=ours.detach())
+        transport = SocketTransport(counting)
+        with peer:
+            for answer in (b"first", b"second", b"third"):
+                peer.sendall(answer)
+                assert transport.receive() == answer
+            assert counting.reads == 3
+            waiting = Background(transport.receive)
+            peer.sendall(b"fourth")
+            assert waiting.result() == b"fourth"
+            assert counting.reads == 4
+            transport.close()
 
     def test_what_a_read_has_room_for_follows_what_the_last_one_brought(self) -> None:
         with connected() as (transport, peer):
