@@ -1,1 +1,1 @@
-"""The running client: one way out, one way in, and the threads; ``engine`` joins the parts."""
+"""The running client: the paths of sent and received frames, and the threads. ``engine`` joins the parts."""

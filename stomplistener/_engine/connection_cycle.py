@@ -1,7 +1,7 @@
-"""One connection after the other: what begins and what ends with each. Called by the receiver thread.
+"""Begin and end each connection of a client, in the receiver thread.
 
-An *epoch* counts connections. When one ends nothing of it is written any more; a message remembers its epoch and can be
-settled in it or not at all.
+An *epoch* is the number of a connection. When a connection ends, no more frames of it are written. A message remembers
+its epoch and can be settled in that epoch only.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from stomplistener.transport import Transport
 ENDED = "the connection was ended by disconnect(); connect() starts again"
 
 REPLAY_SILENCE_SECONDS = 5.0
-"""How long a broker may owe the receipts of subscriptions on a connection that lives, before they count as active.
+"""How long the receipt of a subscription may be missing on a live connection before the subscription is active.
 
-Spring's simple broker never sends them. A broker that is only slow loses nothing by it: the subscription is written.
+Spring's simple broker never sends these receipts. A slow broker loses no subscription: SUBSCRIBE was already written.
 """
 
 TRIAL_FACTOR = 20
-"""How many times longer a connection has to live without a message on trial than the last one lived with it."""
+"""A connection without the suspected message must live this many times longer than the last connection with it."""
 
 TRIAL_SECONDS = (0.1, 2.0)
-"""Bounds on that time; all senders wait for it."""
+"""The shortest and the longest trial of a connection in seconds; all senders wait until the trial is over."""
 
 LAST_WRITE_SECONDS = 1.0
-"""How long the end of a connection waits for a thread that is inside a write on the broken transport."""
+"""How long the client waits at the end of a connection for a thread that still writes to the broken transport."""
 
 Unsendable = tuple[Frame, Request | None, Exception]
 
@@ -62,7 +62,7 @@ class ConnectionCycle:
     """Begins and ends the connections of one client. See the module's text.
 
     Attributes:
-        rejections: how many subscriptions were refused so far.
+        rejections: how many subscriptions the broker has rejected so far.
     """
 
     def __init__(
@@ -92,16 +92,17 @@ class ConnectionCycle:
         self._lost_at = 0.0
         self._lived = 0.0
         self._is_announced = False
-        """Whether on_connected was called, so that on_disconnected must be."""
+        """Whether on_connected was called: then on_disconnected must follow."""
         self.rejections = 0
         self.rejected_at_start: list[Exception] = []
-        """Why subscriptions were refused before the first connection was ready: ``connect()`` raises it."""
+        """Why subscriptions were rejected before the first connection was ready; ``connect()`` raises the first
+        reason."""
 
     def begin_life(self) -> None:
         """Begin a life."""
         self.rejected_at_start = []
         self._lost_at = 0.0
-        # Messages come before the first connection of this life is ready: the end of the last life is over for them.
+        # Messages arrive before the first connection of this life is ready, so settling must be possible from now on.
         self._settlement.move(SettlementState.RUNNING)
 
     def notify(self, hook: str, *args: object) -> None:
@@ -113,15 +114,16 @@ class ConnectionCycle:
     # A connection begins
 
     def begin(self, logged_in: LoggedIn, is_wanted: Callable[[], bool], deadline: Deadline) -> Transport:
-        """Make a connection that is logged in the one of this client: restore the subscriptions, then open it to all.
+        """Take over a connection that is logged in: restore the subscriptions, then let all threads use it.
 
         Args:
-            logged_in: the connection.
-            is_wanted: whether the life that made it goes on; asked with the lock held.
-            deadline: for the answers of the broker.
+            logged_in: the new connection.
+            is_wanted: whether the life that made the connection goes on; called with the lock held.
+            deadline: limits the wait for the broker's answers.
 
         Raises:
-            OSError, StompError: it ended, or the broker was too slow. The session is as after every connection loss.
+            OSError, StompError: the connection ended, or the broker was too slow. The session then has the state of a
+                lost connection.
         """
         self._attach(logged_in, is_wanted)
         try:
@@ -161,7 +163,7 @@ class ConnectionCycle:
         session = self._context.session
         self._send_subscriptions(transport, deadline)
         patience = deadline.sooner(REPLAY_SILENCE_SECONDS)
-        # A graceful end may send DISCONNECT in the middle of the replay, which then is over.
+        # A graceful end may send DISCONNECT in the middle of the replay, and so end the replay.
         while session.is_open and not session.is_replayed:
             silence = self._receive(transport, deadline, patience)
             if silence:
@@ -169,7 +171,7 @@ class ConnectionCycle:
             self._send_subscriptions(transport, deadline)
 
     def _try_out(self, transport: Transport, deadline: Deadline) -> None:
-        """Let the connection live without the message that seems to end connections; see the session."""
+        """Let the connection live for a while without the message that seems to end connections; see ``Session``."""
         if not self._context.session.is_on_trial:
             return
         shortest, longest = TRIAL_SECONDS
@@ -194,7 +196,7 @@ class ConnectionCycle:
         self._writer.write_all()
 
     def _receive(self, transport: Transport, deadline: Deadline, patience: Deadline) -> bool:
-        """Read once. True if nothing came for so long that the receipts will not come at all."""
+        """Read once. True if the broker was silent for so long that the receipts will not arrive at all."""
         what = "the receipts of the subscriptions"
         # The receipts may lie behind any number of messages.
         waiting = object()
@@ -225,10 +227,10 @@ class ConnectionCycle:
             )
 
     def _open(self, is_wanted: Callable[[], bool]) -> bool:
-        """Open the connection to all, behind the SENDs that are resent; False if there is more to replay first.
+        """Let all threads send, behind the SENDs that are resent; False if a subscription must be replayed first.
 
-        Where a graceful end has begun meanwhile, the connection is not announced: it is there for what that end waits
-        for, the SENDs that are kept and the messages that listeners hold.
+        If a graceful end has begun meanwhile, the connection is not announced to the listeners. The graceful end still
+        needs the connection for the SENDs that the client keeps, and for the messages that listeners hold.
         """
         context = self._context
         resent: list[Frame] = []
@@ -238,10 +240,10 @@ class ConnectionCycle:
             if self._broken_by is not None:
                 raise self._broken_by
             ending = context.state is ConnectionState.CLOSING
-            # An end that has sent DISCONNECT already needs nothing any more.
+            # A graceful end that has already sent DISCONNECT needs the connection no more.
             if context.session.is_open or not ending:
                 if not context.session.is_replayed:
-                    # Subscribed since the replay: nobody writes it later.
+                    # This subscription was made after the replay: only another replay writes it.
                     return False
                 resent = context.session.restored()
                 unsendable = self._append(resent)
@@ -277,7 +279,7 @@ class ConnectionCycle:
         self._lost_at = 0.0
 
     def _append(self, frames: Sequence[Frame]) -> list[Unsendable]:
-        """Line up frames of the session. What this version of STOMP cannot write must not keep back the others."""
+        """Line up frames of the session. A frame that this STOMP version cannot express is returned."""
         session = self._context.session
         unsendable: list[Unsendable] = []
         for frame in frames:
@@ -299,10 +301,10 @@ class ConnectionCycle:
     # A connection ends
 
     def broken(self, reason: BaseException, epoch: int | None = None) -> None:
-        """Break the connection, so that the reading thread ends it. Any thread, waits for nothing.
+        """Break the connection, so that the reading thread ends it. Any thread may call this; it does not wait.
 
         Args:
-            epoch: break the connection of this epoch only; None: whichever there is.
+            epoch: break the connection only if it has this epoch; None: break any connection.
         """
         error = reason if isinstance(reason, Exception) else ConnectionLost(f"{type(reason).__name__}: {reason}")
         with self._context.lock:
@@ -318,14 +320,14 @@ class ConnectionCycle:
             self._flow.interrupt()
 
     def reason(self, noticed: Exception) -> Exception:
-        """Why the connection ended: an ERROR, or what another thread reported, goes before what its reader saw."""
+        """Return why the connection ended: an ERROR, or the report of another thread, or ``noticed``, in this order."""
         return self._inbound.last_error or self._broken_by or noticed
 
     def lost(self, transport: Transport, noticed: Exception) -> bool:
-        """A connection that was open has ended; whether to connect again."""
+        """End a connection that was open. Return whether the client reconnects."""
         context = self._context
         if self._transport is not transport:
-            # That of an old life, whose thread was held up in code of the application.
+            # This transport belongs to an old life, whose thread was held up in code of the application.
             return False
         reason = self.reason(noticed)
         unconfirmed = context.session.unconfirmed
@@ -356,7 +358,7 @@ class ConnectionCycle:
     def _end_open(
         self, transport: Transport, reason: Exception, explained: bool
     ) -> tuple[list[tuple[Request, Outcome]], bool, bool]:
-        """End the epoch and change the state in one step: no thread sees one without the other."""
+        """End the epoch and change the state in one step: no thread sees only one of the two changes."""
         context = self._context
         self._stop_using(transport)
         with context.lock:
@@ -366,7 +368,8 @@ class ConnectionCycle:
             if restore:
                 context.move(ConnectionState.SUSPENDED)
             elif context.state is ConnectionState.CLOSING:
-                # The broker may close as soon as it has answered DISCONNECT: that is the end that was asked for.
+                # The broker may close the connection as soon as it has answered DISCONNECT. The end of the connection
+                # is then no loss.
                 context.failure = NotConnected(ENDED)
                 context.move(ConnectionState.CLOSED)
             elif context.state is not ConnectionState.CLOSED:
@@ -380,7 +383,7 @@ class ConnectionCycle:
         return unanswered, restore, moving
 
     def _end(self, transport: Transport, *, explained: bool) -> list[tuple[Request, Outcome]]:
-        """End the epoch of a connection that was not open yet."""
+        """End the epoch of a connection that was never open to the application."""
         if self._transport is not transport:
             return []
         context = self._context
@@ -397,8 +400,8 @@ class ConnectionCycle:
         if heartbeater is not None:
             heartbeater.stop()
         _shut_down(transport)
-        # A thread inside a write finds the transport broken; one that a signal handler interrupted there may not come
-        # back soon, and is not waited for any longer.
+        # A thread inside a write finds the transport broken. A thread that a signal handler interrupted in a write may
+        # not return soon, so this wait is short.
         self._writer.wait_not_writing(Deadline(LAST_WRITE_SECONDS))
 
     def _lose(self, explained: bool) -> list[tuple[Request, Outcome]]:
@@ -408,7 +411,7 @@ class ConnectionCycle:
         return session.lost(unsent_frames(unsent, session.version), explained=explained, begun=begun)
 
     def fail(self, unanswered: Sequence[tuple[Request, Outcome]]) -> None:
-        """Answer in the broker's place, as the loss of the connection means for each request."""
+        """Complete each unanswered request with the outcome that the connection loss means for it."""
         receipt = Frame("RECEIPT")
         for request, outcome in unanswered:
             if not isinstance(request.context, Answer):
@@ -421,14 +424,14 @@ class ConnectionCycle:
     def _outcome(self, request: Request, outcome: Outcome) -> ConnectionLost:
         what = f"{request.command}: the connection to {self._context.where} was lost before the broker's answer"
         then = {
-            Outcome.NOT_CONFIRMED: "the message may come again",
-            Outcome.LOST: "nothing of the transaction was done",
-            Outcome.IN_DOUBT: "it is in doubt whether the broker carried it out",
+            Outcome.NOT_CONFIRMED: "the broker may deliver the message again",
+            Outcome.LOST: "the transaction had no effect",
+            Outcome.IN_DOUBT: "the broker may have carried it out or not",
         }.get(outcome, "it is not sent again")
         return ConnectionLost(f"{what}; {then}", outcome_unknown=outcome is Outcome.IN_DOUBT)
 
     def rejected(self, entry: SubscriptionEntry) -> None:
-        """A subscription was refused; without the lock."""
+        """Report that the broker rejected a subscription. Call without the lock."""
         context = self._context
         subscription: Any = entry.context
         self.rejections += 1
@@ -445,13 +448,13 @@ class ConnectionCycle:
             self._call(partial(call_all, hooks, entry.error.frame, report=context.log.error))
 
     def abandon(self) -> None:
-        """In the child of a fork: free the parent's socket without sending anything. Takes no lock."""
+        """In the child of a fork, free the parent's socket without sending anything. Takes no lock."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abandon()
 
     def stop(self) -> None:
-        """The client ends: break the transport and every wait of the receiver. Any thread, waits for nothing."""
+        """Break the transport and every wait of the receiver. Any thread may call this; it does not wait."""
         transport = self._transport
         try:
             if transport is not None:
@@ -460,7 +463,7 @@ class ConnectionCycle:
             self._flow.interrupt()
             self._settlement.lost()
 
-    # What the heartbeater needs
+    # Methods for the heartbeater
 
     @property
     def last_write(self) -> float:
@@ -499,7 +502,7 @@ def _shut_down(transport: Transport) -> None:
     try:
         transport.shutdown()
     except BaseException as error:
-        # A transport of the application may raise anything; the receiver closes it all the same. In the main thread
-        # it may as well be a signal handler that raised, which its caller has to see.
+        # A transport of the application may raise any exception, and the receiver closes the transport nevertheless.
+        # In the main thread the exception may come from a signal handler: the caller has to see it.
         if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
             raise

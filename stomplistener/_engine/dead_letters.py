@@ -1,21 +1,23 @@
-"""A message that is given up goes to its subscription's error destination, with what happened in headers.
+"""Forward a message that is given up to the error destination of its subscription. Headers tell what happened.
 
-The message must not vanish, and should not be stored twice. Where a broker stores and settles what belongs to a
-transaction together, and says so by its answer to COMMIT, copy and acknowledgement are one transaction. RabbitMQ
-answers before the messages are stored, and Artemis settles before COMMIT comes: there, and where it is not known, the
-copy is confirmed by itself, and the message acknowledged afterwards.
+The message must not vanish, and should not be stored twice. Some brokers store a copy and settle its message together
+when both belong to one transaction, and answer COMMIT only afterwards. With such a broker, the copy and the
+acknowledgement form one transaction. RabbitMQ answers COMMIT before the messages are stored, and Artemis settles before
+COMMIT arrives. On RabbitMQ, on Artemis and on unknown brokers, the copy is a confirmed send, and the client
+acknowledges the message after the receipt.
 
-A copy may also be what ends the connection: RabbitMQ closes if an exchange does not exist, ActiveMQ if the name of a
-queue is empty. The message then comes again, fails again and is copied again, forever. So after some transactions that
-ended with their connection, or one that the broker refused, the copy is confirmed by itself, too: of confirmed messages
-the session finds out which one ends connections (see the ledger). What a copy came to is remembered until the broker
-delivers its message again, since only a message of the current connection can be acknowledged or rejected.
+A copy may also be the reason why connections end. RabbitMQ closes the connection if an exchange does not exist;
+ActiveMQ does so if the name of a queue is empty. The message is then delivered again, fails again and is copied again,
+forever. So the copy also becomes a confirmed send after some transactions that ended with their connection, or after a
+transaction that the broker refused. For confirmed sends, the session finds out which message ends connections (see the
+ledger). The outcome of a copy is remembered until the broker delivers its message again. Only a message of the current
+connection can be acknowledged or rejected.
 
-RabbitMQ declares the queue of a SEND by headers that come back with each message. Limits of the message's queue, such
-as a time to live, are not those of the error destination: a copy has none of them. It keeps the type of the queue, so
-that a dead letter of a quorum queue lives as safely. If the broker refuses that type, the error destination is a queue
-of another one, and later copies go there without a type. A refusal ends the connection, so only one copy finds out:
-the others wait for its answer.
+On RabbitMQ the headers of a SEND declare its queue, and each message comes with these headers. A copy drops the limits
+of the message's queue, such as a time to live: they are not limits of the error destination. A copy keeps the type of
+the queue, so that a dead letter of a quorum queue is stored as safely. If the broker refuses the type of a copy, the
+error destination is a queue of another type, and later copies have no type. A refusal ends the connection. So one copy
+tries the type, and the others wait for its answer.
 """
 
 from __future__ import annotations
@@ -39,30 +41,30 @@ from stomplistener.protocol import VERSIONS, Frame, Session, TransactionEntry, c
 
 _LONGEST_ERROR = 1000
 _LONGEST_TRACEBACK = 4000
-"""Characters of the two headers that tell of the error."""
+"""The longest value, in characters, of the two headers that describe the error."""
 
 LOST_TRANSACTIONS = 3
-"""Transactions that forward one message and end with their connection, before its copy is confirmed by itself."""
+"""After this many transactions that were lost with their connection, a copy becomes a confirmed send."""
 
 MOST_REMEMBERED = 1000
-"""Messages whose copies are remembered; what was noted longest ago is forgotten first."""
+"""The number of messages whose copies are remembered; the oldest entry is forgotten first."""
 
 
 KEPT_SECONDS = 600.0
-"""How long it is remembered what an answered copy came to: a broker delivers its message again long before."""
+"""How long the outcome of an answered copy is remembered. A broker delivers the message again much sooner."""
 
 
 _Place = tuple[str, frozenset[tuple[str, str]]]
-"""An error destination, and the headers that say of which type its queue is; empty if none do."""
+"""An error destination, and the headers that declare the type of its queue; empty if none do."""
 
 
 class _Copy:
-    """A copy that is sent and confirmed outside of a transaction.
+    """A copy that is a confirmed send, outside of a transaction.
 
     Attributes:
-        epoch: the connection of the delivery that waits for the answer.
-        receipt: the answer.
-        place: where it goes, and as what.
+        epoch: the epoch of the delivery that waits for the answer.
+        receipt: the broker's answer.
+        place: where the copy goes, with the type of the queue.
     """
 
     __slots__ = ("_at", "epoch", "place", "receipt")
@@ -79,12 +81,12 @@ class _Copy:
 
 
 class _Past:
-    """What came of forwarding one message on earlier connections.
+    """The earlier attempts to forward one message, on earlier connections.
 
     Attributes:
-        lost: transactions that ended with their connection.
-        copies: those that are confirmed by themselves. There is more than one where a broker gives equal messages no
-            name that stays the same.
+        lost: the number of transactions that ended with their connection.
+        copies: the confirmed copies. Equal messages without a constant name share one entry, and so have several
+            copies.
     """
 
     __slots__ = ("copies", "lost")
@@ -98,8 +100,8 @@ class DeadLetters:
     """Forwards messages.
 
     Args:
-        context: of the connection; its lock guards what is remembered here.
-        sender: the way out.
+        context: the context of the connection; its lock guards the state of this object.
+        sender: sends the copies.
         new_receipt: makes a future.
     """
 
@@ -110,22 +112,22 @@ class DeadLetters:
         self._past: OrderedDict[str, _Past] = OrderedDict()
         self._fits: dict[_Place, bool] = {}
         self._waiting: dict[_Place, list[tuple[Message, BaseException]]] = {}
-        """Messages that wait until it is known whether the copy of another one fits."""
+        """The messages that wait until the broker has answered another copy for the same queue type."""
 
     def forward(self, message: Message, destination: str, error: BaseException) -> None:
-        """Send a copy of the message and acknowledge the message; reject it if the copy is refused.
+        """Send a copy of the message and acknowledge the message; reject the message if the broker refuses the copy.
 
         Does nothing if the message is stale, so that the broker delivers it again.
 
         Raises:
-            StompError: neither is possible now.
+            StompError: the message can be neither forwarded nor rejected now.
         """
         try:
             key, receipt, in_transaction = self._forward(message, destination, error)
         except (ConnectionLost, TimedOut):
             raise
         except (StompError, TypeError, ValueError) as refused:
-            # The copy cannot be written in this version of STOMP.
+            # This version of STOMP cannot express the copy.
             self._refused(message, destination, refused)
             return
         if receipt is None:
@@ -149,7 +151,7 @@ class DeadLetters:
         if earlier is not None:
             return key, earlier, False
         headers = self._headers(message, error, OF_A_DELIVERY | dropped)
-        # What was a text stays one.
+        # A text message stays a text message.
         counted = "content-length" in message.headers or b"\0" in message.body
         if in_transaction:
             return key, self._in_transaction(message, destination, headers, counted), True
@@ -167,14 +169,14 @@ class DeadLetters:
     # The type of the queue
 
     def _place(self, message: Message, destination: str, declaring: Declaring) -> tuple[_Place, frozenset[str]]:
-        """Where a copy goes, and the headers that it does not take along."""
+        """Return where a copy goes, and the headers that it drops."""
         place = destination, frozenset(item for item in message.headers.items() if item[0] in declaring.type)
         if self._fits.get(place, True):
             return place, declaring.limits
         return (destination, frozenset()), declaring.limits | declaring.type
 
     def _may_go(self, place: _Place, message: Message, error: BaseException) -> bool:
-        """Whether the copy may go now; if not, it goes when the one that is under way is answered."""
+        """Whether the copy may be sent now. If not, keep the message until the broker has answered another copy."""
         with self._context.lock:
             if not place[1] or place in self._fits:
                 return True
@@ -185,7 +187,7 @@ class DeadLetters:
             return True
 
     def _release(self, place: _Place) -> None:
-        """Forward what waited. What is stale is delivered again."""
+        """Forward the waiting messages, except for stale ones, which the broker delivers again."""
         with self._context.lock:
             waiting = self._waiting.pop(place, [])
         for message, error in waiting:
@@ -197,7 +199,7 @@ class DeadLetters:
                 self.forward(message, destination, error)
 
     def _note_fit(self, key: str, future: Future[Frame]) -> bool:
-        """Note what the answer to a copy says about the queue. Return whether to send it again without its type."""
+        """Note what the answer to a copy says about the queue. Return whether to send the copy without a type."""
         failure = future.exception()
         with self._context.lock:
             past = self._past.get(key)
@@ -213,7 +215,7 @@ class DeadLetters:
         self._release(place)
         return refused
 
-    # The end of it, in the dispatcher
+    # The broker's answer, in the dispatcher
 
     def _transaction_ended(
         self, message: Message, destination: str, key: str, error: BaseException, future: Future[Frame]
@@ -222,13 +224,13 @@ class DeadLetters:
         if isinstance(failure, ConnectionLost):
             with self._context.lock:
                 self._remember(key).lost += 1
-            self._context.log.warning("%r comes again: on its way to %s %s", message, destination, failure)
+            self._context.log.warning("%r is delivered again; its copy to %s failed: %s", message, destination, failure)
             return
         with self._context.lock:
             if failure is None:
                 self._past.pop(key, None)
                 return
-            # Some brokers cannot commit for a moment, or lose their place among the acknowledgements.
+            # Some brokers refuse a COMMIT for a short time, or lose track of the acknowledgements.
             self._remember(key).lost = LOST_TRANSACTIONS
         if self._context.is_current(message.epoch):
             told = "%r is sent to %s again, outside of a transaction: %s"
@@ -240,14 +242,14 @@ class DeadLetters:
     ) -> None:
         failure = future.exception()
         if self._note_fit(key, future):
-            self._context.log.warning("%r is sent to %s again, as to any queue: %s", message, destination, failure)
+            self._context.log.warning("%r is sent to %s again, without a queue type: %s", message, destination, failure)
             self._again(message, destination, error)
             return
         if not self._context.is_current(message.epoch):
-            # The broker delivers it again, and what the copy came to is remembered.
+            # The broker delivers this message again; the outcome of its copy is still remembered.
             return
         settled = message.ack() if failure is None else self._refused(message, destination, failure)
-        # A refusal stays known: another one may end the connection before the broker has read this NACK.
+        # The refusal stays remembered: another refusal may end the connection before the broker has read this NACK.
         if settled and failure is None:
             with self._context.lock:
                 self._forget(key, future)
@@ -256,7 +258,7 @@ class DeadLetters:
         self._context.log.error("%r is rejected: %s refused the copy: %s", message, destination, failure)
         return reject(self._context, message)
 
-    # What is remembered, with the lock held
+    # The memory of earlier copies. Call with the lock held
 
     def _remember(self, key: str) -> _Past:
         past = self._past.pop(key, None) or _Past()
@@ -273,7 +275,7 @@ class DeadLetters:
         if not past.copies:
             del self._past[key]
 
-    # The two ways
+    # Two ways to forward a message
 
     def _in_transaction(
         self, message: Message, destination: str, headers: Mapping[str, str], counted: bool
@@ -318,13 +320,13 @@ class DeadLetters:
         return receipt
 
     def _headers(self, message: Message, error: BaseException, dropped: frozenset[str]) -> dict[str, str]:
-        # Artemis obeys destination-type: what came by a topic would vanish on its way to a queue.
+        # Artemis obeys destination-type: a message from a topic would vanish on its way to a queue.
         headers = {name: value for name, value in message.headers.items() if name not in dropped}
         rules = VERSIONS[self._context.session.version or "1.0"]
 
         def writable(text: str) -> str:
             text = text.replace("\r", "").replace("\0", "").encode(errors="replace").decode()
-            # 1.0 has no way to write a line feed.
+            # STOMP 1.0 cannot express a line feed in a header.
             return text if "\n" in rules.escapes else text.replace("\n", " | ")
 
         story = "".join(traceback.format_exception(error))
@@ -338,7 +340,7 @@ class DeadLetters:
 
 
 def reject(context: Context, message: Message) -> bool:
-    """NACK a message, where STOMP can; whether it was."""
+    """NACK a message if the STOMP version allows it. Return whether the message was rejected."""
     try:
         return message.nack()
     except ProtocolError:
@@ -347,10 +349,10 @@ def reject(context: Context, message: Message) -> bool:
 
 
 def _adopt(past: _Past, epoch: int) -> Receipt | None:
-    """The answer to a copy that an earlier delivery of the same message has sent, for this delivery to wait for."""
+    """Let this delivery wait for the answer to the copy that an earlier delivery of the same message sent."""
     past.copies = [copy for copy in past.copies if not copy.is_old]
     for copy in past.copies:
-        # A delivery on the same connection is that of another message.
+        # A delivery on the same connection belongs to another message.
         if copy.epoch < epoch:
             copy.epoch = epoch
             return copy.receipt

@@ -1,7 +1,8 @@
-"""How often a message has been delivered: by the broker's own counter where it has one, otherwise by ours.
+"""Count how often a message was delivered, by the broker's own counter if it has one, otherwise by ours.
 
-Ours knows the messages that this connection began, by what stays the same when a broker delivers a message again: the
-outbox-id of a sender, else the broker's message-id, else (RabbitMQ gives a new id each time) a digest of the message.
+Our counter knows the messages of this connection. The counter identifies a message by a key that stays the same in each
+delivery. The key is the sender's outbox-id or, without one, the broker's message-id. RabbitMQ gives a new message-id
+each time: there the key is a digest of the message.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from stomplistener.message import DELIVERY_COUNTS, Message
 from stomplistener.protocol import Frame
 
 MOST_REMEMBERED = 10_000
-"""Messages whose deliveries are counted; the one that was counted longest ago is forgotten first."""
+"""The number of messages whose deliveries are counted; the one that was counted longest ago is forgotten first."""
 
 _CHANGING = frozenset(("message-id", "ack", "subscription", "redelivered")) | DELIVERY_COUNTS
 
 
 class Deliveries:
-    """Counts deliveries of the messages of one connection, over all reconnects.
+    """Counts the deliveries of the messages of one connection, across all reconnects.
 
     Not thread-safe: the caller holds the lock of the connection.
     """
@@ -30,7 +31,7 @@ class Deliveries:
         self._counts: OrderedDict[str, int] = OrderedDict()
 
     def number(self, message: Message, connected: Frame | None) -> int:
-        """The number of this delivery, from 1. A retry without a new delivery is not counted again."""
+        """Return the number of this delivery, from 1. A retry without a new delivery is not counted."""
         if message.attempts or message.postponed:
             return 0
         told = self._dialect.delivery_number(message.headers, connected)
@@ -45,10 +46,10 @@ class Deliveries:
 
 
 def message_key(message: Message, *, named: bool) -> str:
-    """What stays the same when a broker delivers a message again.
+    """Return a key that stays the same when a broker delivers a message again.
 
     Args:
-        named: whether the message-id does.
+        named: whether the message-id stays the same.
     """
     headers = message.headers
     if "outbox-id" in headers:

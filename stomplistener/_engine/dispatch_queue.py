@@ -1,8 +1,8 @@
 """From the receiver to the listeners: queues of messages and events, and the threads that run application code.
 
-The main queue has one thread, the dispatcher, so all in it happens in the order of the wire. A subscription with
-``workers=N`` has a queue of its own with N threads. A consumer has one from which the application takes messages
-itself.
+The main queue has one thread, the dispatcher, which handles its items in the order of the wire. A subscription with
+``workers=N`` has a separate queue with N threads. A consumer has a separate queue without threads: the application
+takes the messages.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ Batch = Sequence[Item]
 
 
 QUICK_SECONDS = 0.005
-"""A batch is quick that begins and ends within the interpreter's switch interval of the one before."""
+"""A batch is quick if it begins within this time after the end of the batch before, and ends within this time."""
 
 
 class Runner(Protocol):
-    """Works off what is in a queue."""
+    """Handles the items of a queue."""
 
     def run(self, items: Batch) -> None:
-        """Work off items in order; pass over what has become stale. Never raises."""
+        """Handle items in order; skip stale ones. Never raises."""
 
 
 class DispatchQueue:
-    """A queue and its threads, which are started when there is something to do.
+    """A queue and its threads, which start when there is an item to handle.
 
     Args:
-        context: whose lock guards all of it.
-        flow: counts what waits or runs here.
-        runner: works off what was put.
-        broken: called when a thread cannot be started, or its last safety net caught something.
-        name: for the threads.
-        workers: how many threads; 0 where the application takes the items itself.
-        notify: called without the lock whenever something was put, and at the end. It must not raise.
+        context: the context of the connection; its lock guards the queue.
+        flow: counts the items that wait or run here.
+        runner: handles the items.
+        broken: called when a thread cannot be started, or when an exception reaches a thread's last handler.
+        name: the name of the threads.
+        workers: the number of threads; 0 if the application takes the items.
+        notify: called without the lock after each new item and at the end; must not raise.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class DispatchQueue:
         self._busy: set[threading.Thread] = set()
         self._idle: list[threading.Lock] = []
         self.idle_work: Event | None = None
-        """What the one thread does while nothing waits, in place of sleeping; see ``inline_dispatch``."""
+        """The function that the one thread calls instead of sleeping while no item waits; see ``inline_dispatch``."""
         self.quick_batches = 0
-        """How many batches in a row followed the one before at once and were worked off at once."""
+        """How many quick batches came in a row."""
         self._began: float | None = None
         self._ended = 0.0
 
     def line_up(self, batch: list[Item]) -> None:
-        """Line up items in order. They count towards the bound until they are worked off.
+        """Line up items in order. Items count towards the bound until they are handled.
 
-        Call with the lock held. A thread that looks up the queue of a subscription then finds the queue that gets the
-        items. Then, without the lock, call ``begin``.
+        Call with the lock held, then ``begin`` without the lock. A thread that looks up a subscription's queue under
+        the same lock finds the queue that gets the items.
         """
         parts: list[list[Item]] = [batch] if batch and self._workers == 1 else [[item] for item in batch]
         for part in parts:
@@ -99,7 +99,7 @@ class DispatchQueue:
             self._changes.notify_all()
 
     def begin(self) -> None:
-        """See what was lined up worked off. Call without the lock."""
+        """Start the threads that handle the new items. Call without the lock."""
         if self._to_start:
             with self._lock:
                 start, self._to_start = self._to_start, []
@@ -109,13 +109,13 @@ class DispatchQueue:
             self._notify()
 
     def call(self, event: Event) -> None:
-        """Let a thread of the queue call something, behind all that it has to do already. Call without the lock."""
+        """Let a thread of the queue call ``event`` after all earlier items. Call without the lock."""
         with self._lock:
             self.line_up([event])
         self.begin()
 
     def take(self, deadline: Deadline) -> Item | None:
-        """The next item for a thread of the application; None when the time is over or the queue is stopped."""
+        """Return the next item for a thread of the application; None if the time is over or the queue is stopped."""
         taken: list[Item] = []
 
         def ready() -> bool:
@@ -130,7 +130,7 @@ class DispatchQueue:
         return taken[0] if taken else None
 
     def discard(self, unwanted: Callable[[Item], bool]) -> None:
-        """Drop the items that wait and for which ``unwanted`` is true; it is called with the lock held."""
+        """Drop the waiting items for which ``unwanted`` is true; it is called with the lock held."""
         with self._lock:
             self._sift(unwanted)
             self._changes.notify_all()
@@ -145,15 +145,16 @@ class DispatchQueue:
             self._flow.remove(len(batch) - len(kept), size - kept_size)
 
     def drain(self, deadline: Deadline, called_off: Callable[[], bool]) -> bool:
-        """Wait until nothing waits and nothing runs but the caller itself; whether it came to that.
+        """Wait until no item waits or runs, except in the calling thread. Return False if the deadline came first.
 
         Args:
-            called_off: whether to wait no longer; ``stop`` makes it be asked.
+            called_off: whether to give up the wait; called after each change, such as ``stop``.
         """
         me = threading.current_thread()
 
         def is_drained() -> bool:
-            # What waits behind a listener that calls this comes after it, and cannot be waited for.
+            # A listener that calls this cannot wait for the items behind its own message, which run only after the
+            # listener.
             follows = self._workers == 1 and me in self._busy
             return not (self._busy - {me}) and (not self._workers or not self._waiting or follows)
 
@@ -177,10 +178,10 @@ class DispatchQueue:
             self._changes.notify_all()
 
     def join(self, deadline: Deadline, called_off: Callable[[], bool]) -> bool:
-        """Wait until all threads but the calling one have ended, or until ``restart`` lets them go on.
+        """Wait until all threads except the calling one have ended, or until ``restart`` keeps them.
 
         Args:
-            called_off: as for ``drain``.
+            called_off: whether to give up the wait, as in ``drain``.
         """
         me = threading.current_thread()
         return self._changes.wait_for(
@@ -189,16 +190,16 @@ class DispatchQueue:
 
     @property
     def is_mine(self) -> bool:
-        """Whether the calling thread is one of this queue's."""
+        """Whether the calling thread belongs to this queue."""
         return threading.current_thread() in self._threads
 
     @property
     def is_over(self) -> bool:
-        """Whether it was stopped and its threads have ended."""
+        """Whether the queue was stopped and its threads have ended."""
         return self._state is QueueState.STOPPED and not self._threads
 
     def offer_idle_work(self, work: Event) -> None:
-        """Let the one thread call ``work`` whenever it has nothing else to do. Call without the lock."""
+        """Let the only thread call ``work`` whenever no item waits. Call without the lock."""
         thread = None
         with self._lock:
             self.idle_work = work
@@ -210,11 +211,11 @@ class DispatchQueue:
 
     @property
     def is_running(self) -> bool:
-        """Whether a batch is being worked off; exact with the lock held."""
+        """Whether a thread handles a batch; exact only with the lock held."""
         return self._began is not None
 
     def is_kept(self, patience: float) -> bool:
-        """Whether a batch has run for so many seconds already."""
+        """Whether a batch has run for ``patience`` seconds already."""
         began = self._began
         return began is not None and monotonic() - began >= patience
 
@@ -236,12 +237,13 @@ class DispatchQueue:
             thread.start()
         except BaseException as error:
             with self._lock:
-                # A thread that began all the same removes itself at its end.
+                # A thread that started nevertheless removes itself at its end.
                 if thread.ident is None:
                     self._threads.discard(thread)
             if not isinstance(error, Exception):
                 raise
-            # Messages wait for a thread that the system refuses: the broker gives them again on the next connection.
+            # The system refuses the thread for the waiting messages. So the connection is broken, and the broker
+            # delivers the messages again on the next one.
             self._broken(error)
 
     def _work(self) -> None:
@@ -260,7 +262,7 @@ class DispatchQueue:
                         quick = ended - self._began < QUICK_SECONDS
                         self.quick_batches = self.quick_batches + 1 if quick else 0
                         self._began = None
-                    # Nothing is held on to in idleness, least of all the last message.
+                    # An idle thread must not keep the last messages alive.
                     batch, size = (), 0
                 work = None
                 if self._waiting:
@@ -285,12 +287,12 @@ class DispatchQueue:
                     work()
                 else:
                     gate.acquire()
-            except BaseException as error:  # a bug, or memory refused: the thread lives on, the connection does not
+            except BaseException as error:  # a bug or a MemoryError: it ends the connection, not the thread
                 self._broken(error)
 
 
 def weight(batch: Batch) -> int:
-    """The bytes that a batch counts for, those of its messages."""
+    """The size of a batch in bytes: the sum of its messages."""
     size = 0
     for item in batch:
         if type(item) is Message:

@@ -1,7 +1,7 @@
-"""Listeners in a thread of the application's choice: a GUI's main thread, an event loop, an executor.
+"""Run listeners in a thread of the application's choice: a GUI's main thread, an event loop, an executor.
 
-The thread of the subscription's queue gives one message after the other away, and waits until its listener has ended.
-So order, bounds and settling are the same as for a listener that this thread calls itself.
+The thread of the subscription's queue hands over one message at a time, and waits until the listener has returned. So
+order, bounds and settling are the same as for a listener that the queue's thread calls.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _current = threading.local()
 
 
 class Handler(Protocol):
-    """What runs listeners and settles their messages."""
+    """Runs listeners and settles their messages."""
 
     def run(self, items: Batch) -> None: ...
     def is_stale(self, item: Message) -> bool: ...
 
 
 class _Errand:
-    """One message that is given away. The lock of its connection guards the state."""
+    """One message that is handed over. The lock of its connection guards the state."""
 
     __slots__ = ("context", "state")
 
@@ -41,12 +41,12 @@ class _Errand:
 
 
 class Elsewhere:
-    """Runs the items of a queue by giving the messages to another thread.
+    """Handles the items of a queue: another thread runs the listeners of each message.
 
     Args:
-        context: of the connection; its lock guards the errands, and its changes are waited for.
-        handler: what the other thread calls for a message.
-        caller: gives a function to the other thread.
+        context: the context of the connection; its lock guards the errands, and its changes end the waits.
+        handler: runs the listeners of a message, in the other thread.
+        caller: hands a function over to the other thread.
     """
 
     def __init__(self, context: Context, handler: Handler, caller: Caller) -> None:
@@ -55,7 +55,7 @@ class Elsewhere:
         self._caller = caller
 
     def run(self, items: Batch) -> None:
-        """Work off items in order. Never raises."""
+        """Handle items in order. Never raises."""
         for item in items:
             if isinstance(item, Message):
                 self._give(item)
@@ -63,10 +63,10 @@ class Elsewhere:
                 self._handler.run((item,))
 
     def _give(self, message: Message) -> None:
-        """Give a message away, and wait until its listeners have ended.
+        """Hand a message over, and wait until its listeners have returned.
 
-        A message that has not begun when its connection or subscription ends is never begun: the other thread may be
-        the one that waits for this end, or be gone.
+        If the connection or subscription ends first, the listeners never run. The application's thread may be gone, or
+        may itself wait for the end of the connection.
         """
         context, errand = self._context, _Errand(self._context)
 
@@ -94,13 +94,13 @@ class Elsewhere:
         return ended or self._handler.is_stale(message)
 
     def _work(self, message: Message, errand: _Errand) -> None:
-        """In the other thread: run the listeners, unless it is too late or was done before."""
+        """Run the listeners, in the application's thread, unless the message was given up or has begun already."""
         context = self._context
         with context.lock:
             if errand.state is not ErrandState.GIVEN:
                 return
             errand.state = ErrandState.BEGUN
-        # A listener that lets its event loop run may have a listener of another subscription called inside.
+        # A listener may run its event loop, and the loop may call a listener of another subscription inside.
         outer = getattr(_current, "errand", None)
         _current.errand = errand
         try:
@@ -113,7 +113,7 @@ class Elsewhere:
 
 
 def leave(context: Context) -> None:
-    """Let the dispatcher go on that waits for a listener in the calling thread, which is about to wait for the end."""
+    """Release the dispatcher that waits for a listener in the calling thread, before this thread waits for the end."""
     errand: _Errand | None = getattr(_current, "errand", None)
     if errand is None or errand.context is not context:
         return

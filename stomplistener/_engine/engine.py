@@ -1,10 +1,9 @@
-"""The running client: its parts are made and joined here, and nowhere else.
+"""Make the parts of the running client and join them.
 
-A frame's way in: ``inbound`` (read, decode, sort) → ``dispatch_queue`` → ``settlement`` → listener.
-A frame's way out: ``sender`` (check, encode, note) → ``writer`` (line up, write).
-What happens around them: ``life`` (the receiver thread) uses ``reconnector`` and ``login`` to connect,
-``connection_cycle`` to begin and end each connection, ``standby`` and ``migration`` for other brokers; ``shutdown``
-ends it all.
+The path of a received frame: ``inbound`` (read, decode, sort) → ``dispatch_queue`` → ``settlement`` → listener. The
+path of a sent frame: ``sender`` (check, encode, note) → ``writer`` (line up, write).
+``life`` (the receiver thread) uses ``reconnector`` and ``login`` to connect, and ``connection_cycle`` to begin and end
+each connection. ``standby`` and ``migration`` are for other brokers. ``shutdown`` ends the client.
 """
 
 from __future__ import annotations
@@ -44,11 +43,12 @@ from stomplistener.states import ConnectionState
 from stomplistener.statistics import SessionSnapshot, Statistics
 
 END_SECONDS = 0.4
-"""How long an end waits for the threads of the life that ends; only code of the application can hold them longer."""
+"""How long an end waits for the threads of its life; only code of the application can hold them up for longer."""
 
 
 _live: set[Engine] = set()
-"""The engines that have a life: their threads go on even if the application has let go of its connection."""
+"""The engines that have a life. The threads of a life go on even if the application has dropped its connection
+object."""
 
 
 def live_engines() -> tuple[Engine, ...]:
@@ -63,7 +63,7 @@ class Engine:
         self.context = context = Context(config, listeners)
         self.flow = flow = FlowControl(context)
         self.new_receipt = partial(Receipt, self)
-        """Makes what becomes the broker's answer to one frame."""
+        """Makes the future that completes with the broker's answer to one frame."""
         self.writer = Writer(context, self._broken)
         self.settlement = Settlement(context, flow, self.call)
         self.main = DispatchQueue(context, flow, self.settlement, self._broken, config.name)
@@ -97,10 +97,10 @@ class Engine:
             self._end_life,
         )
         self.life: Life | None = None
-        # Beginning and ending a life exclude each other; first in the order of locks, see ``context``.
+        # Only one thread at a time begins or ends a life. This lock comes first in the lock order; see ``context``.
         self._life_lock = ReentrantLock()
 
-    # What parts need of each other
+    # Callbacks for the parts
 
     def _broken(self, reason: BaseException) -> None:
         self.cycle.broken(reason)
@@ -109,17 +109,17 @@ class Engine:
         self.cycle.rejected(entry)  # type: ignore[arg-type]
 
     def call(self, event: Event) -> None:
-        """Let the dispatcher call something, behind all that it has to do already."""
+        """Let the dispatcher call ``event`` after all earlier items."""
         self.main.call(event)
 
     def queues(self) -> Sequence[DispatchQueue]:
-        """All dispatch queues, the dispatcher's first."""
+        """Return all dispatch queues, the dispatcher's first."""
         return self._queues
 
     def subscription_queue(
         self, name: str, workers: int, ordered_by: str | None, call_in: Caller | None
     ) -> SubscriptionQueue:
-        """The queue for the listener of one subscription."""
+        """Return the queue for the listener of one subscription."""
         runner: Runner = self.settlement if call_in is None else Elsewhere(self.context, self.settlement, call_in)
         if ordered_by is not None:
             return OrderedQueue(
@@ -137,7 +137,7 @@ class Engine:
     def new_queue(
         self, name: str, workers: int, notify: Event | None = None, runner: Runner | None = None
     ) -> DispatchQueue:
-        """A queue for one subscription."""
+        """Make a queue for one subscription."""
         queue = DispatchQueue(self.context, self.flow, runner or self.settlement, self._broken, name, workers, notify)
         with self.context.lock:
             main, *others = self._queues
@@ -145,7 +145,7 @@ class Engine:
         return queue
 
     def withdraw(self, future: object) -> bool:
-        """Wait for no answer any more, and do not send again what it is to; False if it was answered."""
+        """Stop waiting for an answer and never resend its frame; False if the broker has answered."""
         if self.requests.forget(future):
             return True
         with self.context.lock:
@@ -160,25 +160,25 @@ class Engine:
         context = self.context
         life = self._begin_and_wait(deadline)
         if life is None and context.state is ConnectionState.CLOSED and type(context.failure) is NotConnected:
-            # Another thread ended the connection that was there: what is asked for is the one after it.
+            # Another thread ended the earlier connection, but the caller wants a new one.
             life = self._begin_and_wait(deadline)
         self._check_ready(life)
 
     def wait_until_ready(self, life: Life | None, deadline: Deadline) -> None:
-        """Wait until a connection is ready whose life ``begin_life`` returned: raises what ``connect`` raises."""
+        """Wait until the connection of a life from ``begin_life`` is ready; raises like ``connect``."""
         self._await_ready(life, deadline)
         self._check_ready(life)
 
     def _check_ready(self, life: Life | None) -> None:
-        """Raise if there is no connection, or a subscription was refused at the start of this life."""
+        """Raise if there is no connection, or if the broker rejected a subscription at the start of this life."""
         if self.context.state is ConnectionState.CLOSED:
             raise self.context.failure
         if life is not None and self.cycle.rejected_at_start:
-            # A subscription that was declared before and refused must not be missed.
+            # The application must see that a subscription declared before connect() was rejected.
             raise self.cycle.rejected_at_start[0]
 
     def _begin_and_wait(self, deadline: Deadline) -> Life | None:
-        """Begin a life unless one goes on, and wait until it is ready or over; the life that was begun."""
+        """Begin a life unless a life goes on, and wait until it is ready or over. Return the new life, or None."""
         life = self.begin_life()
         self._await_ready(life, deadline)
         return life
@@ -187,7 +187,7 @@ class Engine:
         """Wait until the connection is ready or over.
 
         Args:
-            life: what the calling thread has begun, and ends if it cannot wait any longer.
+            life: the life that the calling thread has begun; it ends if the thread cannot wait any longer.
 
         Raises:
             TimedOut: the time is over.
@@ -197,9 +197,9 @@ class Engine:
         try:
             in_time = context.wait_until(lambda: context.state in settled, deadline)
         except BaseException:
-            # Ctrl-C, or a job's time limit: what this call began must not go on in the background.
+            # Ctrl-C, or the time limit of a job: a life that this call began must not go on in the background.
             if life is not None:
-                self.end_life(life, NotConnected("connect() was broken off"))
+                self.end_life(life, NotConnected("connect() was interrupted"))
             raise
         if not in_time:
             late = TimedOut(f"connect() to {context.config.uri} timed out after {deadline.timeout} s{self._why_late()}")
@@ -208,17 +208,17 @@ class Engine:
             raise late
 
     def _why_late(self) -> str:
-        """What connect() waited for when its time was over, and what had failed before."""
+        """Describe the step for which connect() waited when its time was over, and the last failure."""
         life, failed = self.life, self.context.last_error
         step = f", waiting for {life.interrupt.step}" if life is not None and life.interrupt.step else ""
         return step + (f"; the last failure: {failed}" if failed else "")
 
     def begin_life(self) -> Life | None:
-        """Begin to connect, in the background. None if that was begun already, and goes on.
+        """Begin to connect, in the background. None if a life goes on already.
 
         Raises:
             ConnectFailed: the system refuses a thread, or this is a sub-interpreter that allows none.
-            RuntimeError: gevent has patched the standard library in part, or too late.
+            RuntimeError: gevent has patched the standard library only in part, or too late.
         """
         refuse_half_a_patch()
         refuse_without_threads()
@@ -285,7 +285,7 @@ class Engine:
                 context.changes.notify_all()
 
     def _life_ended(self, life: Life) -> None:
-        """The life has ended: it reads and connects no more. The receiver thread calls this."""
+        """Clean up after a life that has ended. The receiver thread calls this as its last step."""
         context = self.context
         life.give_up(NotConnected("the connection has ended"))
         with context.lock:
@@ -314,11 +314,11 @@ class Engine:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether the calling thread is a signal handler that interrupted a call of this very connection."""
+        """Whether the calling thread is a signal handler that interrupted a call of this connection."""
         return is_owned(self.context.lock) or is_owned(self._life_lock) or self.writer.is_writing_here
 
     def finish(self, seconds: float) -> int:
-        """The program ends: see written what was sent, within so many seconds; how many messages were not."""
+        """Wait up to ``seconds`` for all writes at the end of the program. Return how many messages are unsent."""
         context, deadline = self.context, Deadline(seconds)
         ready = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
         context.wait_until(lambda: context.state in ready or not self._has_unsent(), deadline)
@@ -339,7 +339,7 @@ class Engine:
     # Snapshots
 
     def statistics(self) -> Statistics:
-        """The counts, at one moment."""
+        """Return the current counts."""
         context, writer, flow = self.context, self.writer, self.flow
         with context.lock:
             counters, session = context.counters, context.session
@@ -359,7 +359,7 @@ class Engine:
             )
 
     def session_snapshot(self) -> SessionSnapshot:
-        """What was negotiated and is registered, at one moment."""
+        """Return the current negotiated values and subscriptions."""
         context = self.context
         with context.lock:
             session = context.session
@@ -379,9 +379,9 @@ class Engine:
     # Forks
 
     def abandon(self) -> None:
-        """In the child of a fork: free the parent's socket without sending anything, and let every handle on it say so.
+        """In the child of a fork, free the parent's socket without sending, and make each call raise.
 
-        Takes no lock: a thread of the parent may hold it.
+        Takes no lock: a thread of the parent may hold it at the fork.
         """
         _live.discard(self)
         self.cycle.abandon()

@@ -1,7 +1,7 @@
-"""Counts received messages that are not handled yet, and decides when the receiver stops reading.
+"""Count the received messages that are not handled yet, and decide when the receiver stops reading.
 
-When a bound in messages or bytes is reached, the receiver pauses and TCP holds the broker back. It reads on while a
-thread waits for an answer of the broker, since that may lie behind the messages that are still unread.
+When a bound in messages or bytes is reached, the receiver pauses, and TCP holds the broker back. The receiver reads on
+while a thread waits for an answer of the broker, since the answer may lie behind unread messages.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from stomplistener._util.locks import Changes
 OVERSHOOT_BYTES = 8
 LEAST_OVERSHOOT_BYTES = 64 * 1024 * 1024
 OVERSHOOT_MESSAGES = 100_000
-"""How far the bound may be exceeded while a thread waits for an answer: so many times the bytes, or 64 MiB if that is
-more, and so many messages more.
+"""How far the bound may be exceeded while a thread waits for an answer.
 
-A listener that waits for a receipt for every message reads a piece of the broker's backlog into memory each time; past
-this the wait ends by its own deadline.
+The bytes may exceed their bound by a factor, or by 64 MiB if that is more. The messages may exceed theirs by a number.
+
+A listener that waits for a receipt for every message reads part of the broker's backlog into memory each time. Beyond
+this limit, reading stops, and the wait ends at its deadline.
 """
 
 RESUME_SHARE = 0.5
-"""Once paused, this share of the bound has to be left before reading resumes: else each single message would wake the
+"""Paused reading resumes when the load is below this share of the bound. Otherwise each single message would wake the
 receiver."""
 
 
 class FlowControl:
-    """The bound that all dispatch queues of a connection share; guarded by the lock of the connection."""
+    """The bound that all dispatch queues of a connection share, guarded by the lock of the connection."""
 
     def __init__(self, context: Context) -> None:
         limits = context.config.limits
@@ -42,19 +43,19 @@ class FlowControl:
         self.messages = 0
         self.bytes = 0
         self.has_room = True
-        """Whether the receiver may read; exact with the lock held."""
+        """Whether the receiver may read; exact only with the lock held."""
 
-    # With the lock held
+    # Call with the lock held
 
     def add(self, messages: int, size: int) -> None:
-        """Count what was received."""
+        """Count received messages."""
         self.messages += messages
         self.bytes += size
         if self.messages >= self._max_messages or self.bytes >= self._max_bytes:
             self.has_room = False
 
     def remove(self, messages: int, size: int) -> None:
-        """Count what was worked off."""
+        """Count handled messages."""
         self.messages -= messages
         self.bytes -= size
         if not self.has_room and self._is_below(RESUME_SHARE):
@@ -66,18 +67,18 @@ class FlowControl:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether a thread waits for an answer that may be unread, or the receiver is to look at the connection."""
+        """Whether a thread waits for an answer that may be unread, or the receiver has to check the connection."""
         return bool(self._awaiting) or not self._is_open
 
     @property
     def is_paused(self) -> bool:
-        """Whether the receiver does not read because of the bound."""
+        """Whether the bound keeps the receiver from reading."""
         return bool(self._changes.gates)
 
-    # Without it
+    # Call without the lock
 
     def wait_for_room(self, deadline: Deadline) -> bool:
-        """Block while the bound is reached: the receiver's only wait for listeners. Whether there is room."""
+        """Block while the bound is reached: the receiver's only wait for listeners. False at the deadline."""
         return self._changes.wait_for(self._may_read, deadline)
 
     def _may_read(self) -> bool:
@@ -88,18 +89,18 @@ class FlowControl:
         )
 
     def open(self) -> None:
-        """A connection begins."""
+        """Reset for a new connection."""
         with self._lock:
             self._is_open = True
 
     def interrupt(self) -> None:
-        """End the receiver's pause: the connection broke or is to be closed."""
+        """End the receiver's pause, since the connection broke or has to be closed."""
         with self._lock:
             self._is_open = False
             self._changes.notify_all()
 
     def wait_reading(self, changes: Changes, condition: Callable[[], bool], deadline: Deadline) -> bool:
-        """``changes.wait_for`` what an answer of the broker makes true; the receiver reads on meanwhile."""
+        """Wait until an answer of the broker makes ``condition`` true; the receiver reads on meanwhile."""
         waiting = object()
         try:
             self.expect(waiting)
@@ -108,13 +109,13 @@ class FlowControl:
             self.unexpect(waiting)
 
     def expect(self, waiting: object) -> None:
-        """Read on for the sake of ``waiting`` until ``unexpect``; call it inside the ``try`` of that. Idempotent."""
+        """Keep reading for ``waiting`` until ``unexpect``, which belongs in a ``finally``. Idempotent."""
         with self._lock:
             self._awaiting.add(waiting)
             if self._changes.gates:
                 self._changes.notify_all()
 
     def unexpect(self, waiting: object) -> None:
-        """Undo ``expect``, if that was called."""
+        """Undo ``expect``; do nothing if it was not called."""
         with self._lock:
             self._awaiting.discard(waiting)

@@ -1,4 +1,4 @@
-"""How long a frame takes to come: a broker that sends a byte now and then must not hold a connection forever."""
+"""Limit how long a frame takes: a broker that sends a byte now and then must not hold a connection forever."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from stomplistener.errors import ProtocolError
 
 
 class FramePace:
-    """Watches whether the frame that has begun comes to its end in time. One thread notes, any thread may ask.
+    """Watches whether the frame that has begun ends in time. One thread calls ``note``; any thread may ask.
 
     Args:
-        limit: seconds that a frame may take, ``Limits.frame_timeout``.
+        limit: the longest time for a frame in seconds, ``Limits.frame_timeout``.
     """
 
     __slots__ = ("_began", "_limit")
@@ -19,12 +19,12 @@ class FramePace:
         self._began: float | None = None
 
     def note(self, now: float, *, complete: bool, partial: bool) -> None:
-        """Bytes came.
+        """Note that bytes arrived.
 
         Args:
-            now: on the monotonic clock.
-            complete: whether frames ended among them.
-            partial: whether a frame has begun that has not ended.
+            now: the time on the monotonic clock.
+            complete: whether a frame ended in these bytes.
+            partial: whether a frame has begun and not ended.
 
         Raises:
             ProtocolError: a frame takes too long.
@@ -37,15 +37,15 @@ class FramePace:
             raise self.offence()
 
     def restart(self, now: float) -> None:
-        """What was not read until now is our own delay."""
+        """Restart the clock: bytes that were not read until now waited for the client, not for the broker."""
         if self._began is not None:
             self._began = now
 
     def overdue_at(self) -> float:
-        """When the frame that has begun takes too long; infinity if none has."""
+        """When the frame that has begun is too late; infinity if none has begun."""
         began = self._began
         return float("inf") if began is None else began + self._limit
 
     def offence(self) -> ProtocolError:
-        """What is wrong then."""
+        """Return the exception for a frame that is too late."""
         return ProtocolError(f"a frame was not complete {self._limit} s after its first byte (Limits.frame_timeout)")

@@ -1,4 +1,4 @@
-"""Keeps one connection honest: sends a beat when nothing else was sent, breaks it when nothing was received."""
+"""Watch one connection: send a heartbeat when nothing was sent, break the connection when nothing was received."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from stomplistener.protocol.heartbeat import TOLERANCE, HeartBeat
 
 
 class Watched(Protocol):
-    """The connection, as seen from here. Nothing here may block."""
+    """The part of the connection that the heartbeater uses. No method may block."""
 
     @property
     def last_write(self) -> float:
-        """``time.monotonic()`` of the last bytes written."""
+        """``time.monotonic()`` of the last write."""
 
     def beat(self) -> None:
-        """Send a heartbeat unless bytes are on their way."""
+        """Send a heartbeat unless bytes are being written."""
 
     def has_unread(self) -> bool:
-        """Whether received bytes are unread: also a sign of life."""
+        """Whether received bytes are unread; they are a sign of life, too."""
 
     def heartbeat_missed(self, silence: float, epoch: int) -> None:
-        """Nothing was received for ``silence`` seconds: break the connection, if it is still that of this epoch."""
+        """Break the connection if it still has this epoch: nothing was received for ``silence`` seconds."""
 
     def overdue(self, now: float) -> tuple[float, ProtocolError | None]:
-        """When to look again at a frame that takes long to come, and what is wrong if it takes too long."""
+        """Return when to check the current frame again, and the error if the frame takes too long."""
 
     def broken(self, reason: BaseException, epoch: int) -> None:
-        """Break the connection, if it is still that of this epoch."""
+        """Break the connection if it still has this epoch."""
 
     last_received: float
 
@@ -38,12 +38,14 @@ class Watched(Protocol):
 class Heartbeater:
     """Watches one connection from CONNECTED to its end, on the timer thread of the process.
 
-    Each connection has its own: one that was stopped while the timer called it finds ``_entry`` gone and does nothing.
+    Each connection has its own heartbeater. A heartbeater that is stopped while the timer calls it finds ``_entry``
+    gone and does nothing.
 
     Args:
         watched: the connection.
-        beats: what was negotiated.
-        epoch: of the connection. It may end, and the next one begin, between two steps of a look.
+        beats: the negotiated heartbeats.
+        epoch: the epoch of the connection. The connection may end, and the next one begin, between two steps of a
+            check.
         tolerance: how many intervals of silence mean that the broker is dead.
     """
 
@@ -56,7 +58,7 @@ class Heartbeater:
         timer().add(self._entry)
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         entry, self._entry = self._entry, None
         if entry is not None:
             timer().cancel(entry)
@@ -74,7 +76,7 @@ class Heartbeater:
         if slow is not None:
             watched.broken(slow, self._epoch)
             return None
-        # The timer may call a little early, together with others; a beat that is nearly due goes out now.
+        # The timer may call a little early, together with other entries. A heartbeat that is nearly due goes out now.
         if now + self._beats.send * 0.1 >= self._beats.send_due(watched.last_write):
             watched.beat()
             return max(self._next(), now + self._beats.send * 0.1)

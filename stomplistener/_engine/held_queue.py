@@ -1,4 +1,4 @@
-"""What a paused subscription has received: it waits here, unacknowledged, until the subscription goes on."""
+"""Keep the messages of a paused subscription, unacknowledged, until the subscription resumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stomplistener.message import Message
 
 
 class SubscriptionQueue(Protocol):
-    """What a subscription needs of its queue."""
+    """The methods of a queue that a subscription needs."""
 
     def line_up(self, batch: list[Item]) -> None: ...
     def begin(self) -> None: ...
@@ -25,13 +25,13 @@ class SubscriptionQueue(Protocol):
 
 
 class HeldQueue:
-    """In the place of a subscription's queue while it is paused. What waits here counts towards the bound.
+    """Replaces a subscription's queue while the subscription is paused. The messages kept here count towards the bound.
 
     Args:
-        context: whose lock guards it.
-        flow: counts.
+        context: the context of the connection; its lock guards the queue.
+        flow: counts the messages.
         is_stale: whether the broker will deliver a message again.
-        behind: the queue that goes on afterwards.
+        behind: the queue that gets the messages afterwards.
     """
 
     def __init__(
@@ -45,36 +45,36 @@ class HeldQueue:
         self.behind = behind
 
     def line_up(self, batch: list[Item]) -> None:
-        """Keep messages. What the broker has back by now is dropped. Call with the lock held."""
+        """Keep messages, except those that the broker will deliver again. Call with the lock held."""
         self._sift(self._is_stale)
         for item in batch:
             self.keep(item)
 
     def begin(self) -> None:
-        """As of a ``DispatchQueue``: nothing begins."""
+        """Do nothing: the counterpart of ``DispatchQueue.begin``."""
 
     def keep(self, item: Item) -> bool:
-        """Keep one item; always true. Call with the lock held."""
+        """Keep one item. Always returns True. Call with the lock held."""
         if isinstance(item, Message):
             self._held.append(item)
             self._flow.add(1, item.frame.size)
         return True
 
     def keep_first(self, messages: Sequence[Message]) -> None:
-        """Keep what a thread had taken before all that is kept here, and did not begin. Call with the lock held."""
+        """Keep messages that a thread had taken and not begun, in front of all others. Call with the lock held."""
         for message in messages:
             self._first.append(message)
             self._flow.add(1, message.frame.size)
 
     def release(self) -> list[Item]:
-        """Give up all that was kept, in order. Call with the lock held."""
+        """Remove and return all kept items, in order. Call with the lock held."""
         held, self._first, self._held = [*self._first, *self._held], [], []
         for message in held:
             self._flow.remove(1, message.frame.size)
         return list(held)
 
     def discard(self, unwanted: Callable[[Item], bool]) -> None:
-        """Drop the items that wait, here and behind, and for which ``unwanted`` is true; called with the lock held."""
+        """Drop the items, here and in ``behind``, for which ``unwanted`` is true; it is called with the lock held."""
         with self._lock:
             self._sift(unwanted)
         self.behind.discard(unwanted)
@@ -90,7 +90,7 @@ class HeldQueue:
                     kept.append(message)
 
     def take(self, deadline: Deadline) -> Item | None:
-        """As of a ``DispatchQueue``: nothing comes while it is paused."""
+        """Wait until the deadline and return None: a paused subscription delivers nothing."""
         return self.behind.take(deadline)
 
     def stop(self) -> None:
@@ -99,5 +99,5 @@ class HeldQueue:
 
     @property
     def is_over(self) -> bool:
-        """Whether it was stopped and its threads have ended."""
+        """Whether the queue was stopped and its threads have ended."""
         return self.behind.is_over

@@ -1,6 +1,6 @@
-"""The way in: bytes from the transport, frames from the decoder, and whom each frame concerns.
+"""The path of received data: read bytes from the transport, decode frames, and find out what each frame concerns.
 
-One thread at a time reads: the receiver, or the dispatcher while it does so in the receiver's place
+One thread at a time reads: the receiver, or the dispatcher while it reads for the receiver
 (``inline_dispatch``).
 """
 
@@ -27,7 +27,7 @@ from stomplistener.protocol.session import error_text
 from stomplistener.transport import Guided, Transport
 
 LOOK_SECONDS = 0.05
-"""Between two looks at a frame that takes too long, at least."""
+"""The shortest time in seconds between two checks of a frame that takes too long."""
 
 
 class Pause(Protocol):
@@ -38,7 +38,7 @@ class Pause(Protocol):
 
 
 class Sorted:
-    """What the frames of one read mean, found out under the lock and acted upon without it."""
+    """The meaning of the frames of one read: found under the lock, carried out without it."""
 
     __slots__ = ("batches", "events", "reports", "to_publish")
 
@@ -49,7 +49,7 @@ class Sorted:
         self.reports: list[BrokerError] = []
 
     def line_up(self) -> list[DispatchQueue]:
-        """Hand the messages to their queues, with the lock held, and say which those are."""
+        """Hand the messages to their queues, with the lock held, and return these queues."""
         queues: list[DispatchQueue] = []
         for queue, batch in self.batches.items():
             if batch:
@@ -62,13 +62,13 @@ class Inbound:
     """Reads, decodes and dispatches.
 
     Args:
-        context: of the connection.
-        flow: holds reading back.
-        writer: tells whether something was sent since the last read.
-        sender: threads wait there for receipts; settles messages.
+        context: the context of the connection.
+        flow: pauses reading.
+        writer: knows whether frames were sent since the last read.
+        sender: settles messages, and wakes the threads that wait for receipts.
         main: the queue of the dispatcher.
-        rejected: called without the lock for a subscription that the broker refused.
-        pause: lets bytes gather.
+        rejected: called without the lock for a subscription that the broker rejected.
+        pause: lets bytes gather before a read.
     """
 
     def __init__(
@@ -100,13 +100,13 @@ class Inbound:
         """The last ERROR of this connection."""
 
     def attach(self, transport: Transport, decoder: Decoder, secrets: tuple[str, ...]) -> None:
-        """Read from this transport from now on; the decoder has taken what came with CONNECTED."""
+        """Read from this transport from now on. The decoder has already taken the bytes behind CONNECTED."""
         self._transport = transport
         self._guided = transport if isinstance(transport, Guided) else None
         self._decoder = decoder
         self._secrets = secrets
         self._pace = FramePace(self._context.config.limits.frame_timeout)
-        # A frame may have begun behind CONNECTED.
+        # Another frame may have begun behind CONNECTED.
         self._pace.note(time.monotonic(), complete=True, partial=decoder.partial)
         self._errors = 0
         self.last_error = None
@@ -115,10 +115,10 @@ class Inbound:
     # Reading
 
     def read(self) -> Exception | None:
-        """Read once and dispatch what came; why the connection has ended, if it has.
+        """Read once and dispatch the frames. Return why the connection has ended; None if it has not.
 
         Raises:
-            TimeoutError: nothing came in the time that the transport was given.
+            TimeoutError: nothing arrived within the timeout of the transport.
         """
         transport = self._transport
         assert transport is not None
@@ -157,7 +157,7 @@ class Inbound:
         self._pace.note(now, complete=bool(frames), partial=partial)
 
     def wait_for_room(self, deadline: Deadline) -> bool:
-        """Hold the reading back while the bound of what is received is reached; whether there is room."""
+        """Pause reading while the bound on received messages is reached; False if the deadline came first."""
         if self._flow.has_room:
             return True
         room = self._flow.wait_for_room(deadline)
@@ -165,16 +165,16 @@ class Inbound:
         return room
 
     def overdue(self, now: float) -> tuple[float, ProtocolError | None]:
-        """When to look again at a frame that takes long to come, and what is wrong if it takes too long. Any thread."""
+        """Return when to check the current frame again, and the error if it takes too long. Thread-safe."""
         at = self._pace.overdue_at()
         if now <= at:
-            # Looked at again in time also for a frame that begins only now.
+            # The next check must also be in time for a frame that begins only now.
             return max(min(at, now + self._context.config.limits.frame_timeout), now + LOOK_SECONDS), None
         slow = None if self._flow.is_paused or self.has_unread() else self._pace.offence()
         return now + LOOK_SECONDS, slow
 
     def has_unread(self) -> bool:
-        """Whether received bytes are unread: a sign of life, too."""
+        """Whether received bytes are unread; they are a sign of life, too."""
         transport = self._transport
         try:
             return transport is not None and transport.unread()
@@ -184,9 +184,9 @@ class Inbound:
     # Dispatching
 
     def dispatch(self, frames: list[Frame]) -> None:
-        """Note frames in the session, and pass on what they mean."""
+        """Note frames in the session, and carry out what they mean."""
         context = self._context
-        # An idle connection receives nothing else.
+        # An idle connection receives only single heartbeats.
         if frames[0] is HEARTBEAT and len(frames) == 1 and not context.listeners.hear("on_heartbeat"):
             return
         if self._secrets:
@@ -201,7 +201,8 @@ class Inbound:
                 try:
                     self._sort(frames, found)
                 finally:
-                    # Also what came before a frame that breaks the protocol: the broker will not deliver it again.
+                    # Frames before one that breaks the protocol are handled, too: the broker does not deliver them
+                    # again.
                     queues = found.line_up()
         finally:
             for answer in found.to_publish:
@@ -210,7 +211,7 @@ class Inbound:
                 queue.begin()
             if found.reports or found.events:
                 self._report(found)
-            # What is sent again after a receipt, and what a signal handler kept its thread from writing.
+            # Write the frames that a receipt released, and the frames that an interrupted thread could not write.
             if not self._writer.is_empty:
                 self._writer.schedule()
 
@@ -237,14 +238,14 @@ class Inbound:
                 self._sort_other(frame, items, found)
         if answered:
             self._sender.notify_window()
-            # Messages under suspicion are resent one at a time, each after the answer to the one before.
+            # Suspected messages are resent one at a time, each after the answer to the one before.
             for frame in session.next_resend():
                 self._writer.append(encode(frame, session.version))
 
     def _sort_receipt(self, frame: Frame, items: list[Item], found: Sorted) -> None:
         session = self._session
         request = session.confirmed(frame) or session.receive(frame)
-        # Receipts that the library asked for are its own affair.
+        # The application does not see receipts that the library requested for itself.
         asked = request.own_receipt if isinstance(request, Request) else not self._context.has_issued(frame)
         if asked and self._context.listeners.hear("on_receipt"):
             items.append(partial(self._context.listeners.call, "on_receipt", frame))
@@ -262,7 +263,7 @@ class Inbound:
         context, session = self._context, self._session
         if frame is HEARTBEAT:
             if context.listeners.hear("on_heartbeat") and not any(_is_beat(item) for item in items):
-                # One for all of a read: a flood of them says no more than one.
+                # Call the hook once for all heartbeats of a read: many heartbeats mean no more than one.
                 items.append(partial(context.listeners.call, "on_heartbeat"))
             return
         request = session.receive(frame)
@@ -279,13 +280,13 @@ class Inbound:
         if request.subscription is not None and request.command == "SUBSCRIBE":
             found.events.append(partial(self._rejected, request.subscription))
         self._sender.notify_window()
-        # Where the ERROR does not name the frame, the session says how it was found.
+        # If the ERROR does not name its frame, the request's error tells how the session found the frame.
         found_out = None if "receipt-id" in frame.headers else request.error
         self._answer(request, found_out if isinstance(found_out, BrokerError) else refused, found)
 
     def _report(self, found: Sorted) -> None:
         for refused in found.reports:
-            # One line is news; a broker that goes on and on must not fill the disk.
+            # The first ERROR is a warning. A broker that keeps sending ERRORs must not fill the disk.
             self._errors += 1
             log = self._context.log.warning if self._errors == 1 else self._context.log.debug
             log("%s", refused)

@@ -1,12 +1,12 @@
-"""Reading by the dispatcher: while its listeners return at once, it reads what it delivers.
+"""Let the dispatcher read while its listeners return at once: it reads what it delivers.
 
-Each message that the receiver hands over costs two context switches, several times what the message itself costs. So
-where message follows message and no listener takes long, the receiver hands over the reading; listeners stay in their
-one thread, and the receiver still runs no code of the application.
+Each message that the receiver hands over costs two context switches, which take several times as long as the message
+itself. So the receiver hands the reading over when messages follow each other and no listener takes long. Listeners
+stay in their one thread, and the receiver still runs no code of the application.
 
-The receiver watches meanwhile. It reads again when a listener keeps the dispatcher for longer than
-``PATIENCE_SECONDS``, at once when a thread waits for an answer or for the end while a listener runs, and when the
-dispatcher gives the reading back because nothing comes any more or the connection has ended.
+The receiver watches meanwhile. The receiver reads again when a listener keeps the dispatcher for longer than
+``PATIENCE_SECONDS``. If a thread waits for an answer or for the end while a listener runs, the receiver reads again at
+once. The dispatcher gives the reading back when no more bytes arrive or the connection has ended.
 """
 
 from __future__ import annotations
@@ -22,23 +22,22 @@ from stomplistener._util.locks import Changes
 from stomplistener.transport import Guided, Transport
 
 PATIENCE_SECONDS = QUICK_SECONDS
-"""How long bytes may stay unread because of a listener, and how long the dispatcher waits for bytes before it gives the
-reading back: what other threads put into its queue waits as long."""
+"""How long a listener may keep bytes unread, and how long the dispatcher waits for bytes before it gives the reading
+back. Items that other threads put into the dispatcher's queue wait as long."""
 
 QUICK_BATCHES = 16
-"""How many batches in a row have to be worked off within ``PATIENCE_SECONDS`` of each other before the reading is
-handed over."""
+"""The number of quick batches in a row after which the receiver hands the reading over."""
 
 
 class InlineDispatch:
     """Hands the reading over to the dispatcher and takes it back.
 
     Args:
-        context: whose lock guards which thread reads.
-        flow: tells when a thread waits for what is unread.
+        context: the context of the connection; its lock guards which thread reads.
+        flow: knows when a thread waits for an unread answer.
         inbound: reads.
         main: the dispatcher's queue.
-        queues: all queues; only where the main one has all to do is the reading handed over.
+        queues: returns all queues; reading is handed over only while the main queue gets all messages.
     """
 
     def __init__(
@@ -59,11 +58,11 @@ class InlineDispatch:
 
     @property
     def is_worthwhile(self) -> bool:
-        """Whether messages follow each other and listeners return at once; asked before each read."""
+        """Whether messages follow each other and listeners return at once; checked before each read."""
         return self._main.quick_batches >= QUICK_BATCHES and self._may_stay()
 
     def _may_stay(self) -> bool:
-        """Whether only the dispatcher has to do with what is received."""
+        """Whether all received messages are for the dispatcher."""
         return (
             self._flow.has_room
             and not self._flow.is_urgent
@@ -71,7 +70,7 @@ class InlineDispatch:
         )
 
     def hand_over(self, transport: Transport) -> Exception | None:
-        """Let the dispatcher read until it gives the reading back; why the connection has ended, if it has."""
+        """Let the dispatcher read until it gives the reading back. Return why the connection has ended, or None."""
         main = self._main
         if not isinstance(transport, Guided) or not transport.limit_wait(PATIENCE_SECONDS):
             main.quick_batches = 0
@@ -91,7 +90,7 @@ class InlineDispatch:
         if main.idle_work is None:
             return True
         if main.is_kept(PATIENCE_SECONDS) or (self._flow.is_urgent and main.is_running):
-            # A listener runs: the thread that takes the work away reads from now on.
+            # A listener runs: the thread that removes the idle work reads from now on.
             main.idle_work = None
             return True
         return False

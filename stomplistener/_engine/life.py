@@ -1,7 +1,7 @@
-"""One life of a client: from ``connect()`` until nothing goes on any more. The receiver thread lives it.
+"""One life of a client: from ``connect()`` until its threads have ended. The receiver thread runs a life.
 
-A later life has its own receiver, interrupt and standby; whatever an old one still does (a hung ``before_connect``, a
-late retry) finds that it is not the current one, and ends.
+A later life has a new receiver, interrupt and standby. An old life may still be busy, with a hung ``before_connect`` or
+a late retry. An old life then finds that it is not the current one, and ends.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Life:
     """See the module's text.
 
     Args:
-        context: of the connection.
+        context: the context of the connection.
         cycle: begins and ends connections.
         inbound: reads.
         inline: lets the dispatcher read.
-        migration: for the standby.
-        is_current: whether this is the client's life now.
-        ended: called by the receiver when it ends.
+        migration: moves to other brokers; the standby needs it.
+        is_current: whether this life is the client's current one.
+        ended: called by the receiver at its end.
     """
 
     def __init__(
@@ -67,21 +67,21 @@ class Life:
 
     @property
     def is_over(self) -> bool:
-        """Whether this life goes on no more; exact with the lock held."""
+        """Whether this life has ended; exact only with the lock held."""
         return self._context.state is ConnectionState.CLOSED or not self._is_current(self)
 
     def start(self) -> None:
         """Start the threads.
 
         Raises:
-            RuntimeError: the system refuses one.
+            RuntimeError: the system refuses a thread.
         """
         self.thread.start()
         if self._standby is not None:
             self._standby.thread.start()
 
     def give_up(self, failure: StompError) -> None:
-        """End without reconnecting, from any thread: nothing is sent any more, and calls raise ``failure``."""
+        """End without reconnecting. No more frames are sent, and calls raise ``failure``. Any thread may call this."""
         context = self._context
         with context.lock:
             if not self._is_current(self):
@@ -89,18 +89,18 @@ class Life:
             if not self.is_over:
                 context.failure = failure
                 context.move(ConnectionState.CLOSED)
-        # Also when it was closed before: a signal handler may have raised out of the call that did it.
+        # Stop even after an earlier call: a signal handler may have raised in the middle of that call.
         self._cycle.stop()
 
     def join(self, deadline: Deadline) -> None:
-        """Wait for the threads of this life, but for the calling one."""
+        """Wait for the threads of this life, except for the calling one."""
         for thread in (self.thread, self._standby.thread if self._standby is not None else None):
             if thread is not None and thread.ident is not None and thread is not threading.current_thread():
                 thread.join(deadline.remaining())
 
     @property
     def standby(self) -> Standby | None:
-        """What makes standby connections; None where the URI asks for none."""
+        """The object that makes standby connections; None if the URI does not ask for them."""
         return self._standby
 
     def _run(self) -> None:
@@ -115,10 +115,10 @@ class Life:
             self._ended(self)
 
     def _one_connection(self, transport: Transport) -> Transport | None:
-        """Read until a connection ends, and make the next one; None if there is to be none."""
+        """Read until a connection ends, and make the next connection; None if the client does not reconnect."""
         try:
             noticed = self._read_to_its_end(transport)
-        except BaseException as error:  # whatever it is, it ends this connection and no more
+        except BaseException as error:  # any exception ends this connection only
             self._context.log.error("reading failed: please report this as a bug", exc_info=error)
             noticed = ConnectionLost(f"reading failed: {type(error).__name__}: {error}")
         again = self._cycle.lost(transport, noticed)

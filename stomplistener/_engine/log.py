@@ -1,8 +1,8 @@
-"""The log of a connection. Each record names the connection and the broker, and no log handler can break it.
+"""The log of a connection. Each record names the connection and the broker, and no log handler can break the client.
 
-A handler may do anything: send over this connection, wait, or want a lock that another thread holds while it calls the
-library. So neither our threads nor the application's, inside a call, ever wait for one. A record is made at once, with
-the time and the thread that it is of, and written by a thread that exists only while there are some.
+A handler may do anything: send over this connection, wait, or take a lock that another thread holds while it calls the
+library. So no thread, neither ours nor one inside a call of the library, ever waits for a handler. Each record is made
+at once, with its time and thread. A separate thread, which exists only while records wait, writes the records.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from stomplistener.protocol import Frame
 
 logger = library_logger("stomplistener")
 frame_logger = library_logger("stomplistener.frames")
-"""Every frame, at DEBUG: switch it on alone, or off while the rest is at DEBUG."""
+"""Logs every frame, at DEBUG. You can enable this logger alone, or disable it while the other loggers are at DEBUG."""
 
 END_SECONDS = 1.0
 """How long the end of the program waits for records that a handler holds up."""
 
 
 class Named(Protocol):
-    """Whose log it is."""
+    """The owner of a log."""
 
     @property
     def broker_name(self) -> str:
-        """The broker in use, without secrets; empty where there is none."""
+        """The broker in use, without secrets; empty if there is none."""
 
 
 class ConnectionLog:
-    """The log of one connection. Call its methods without any lock.
+    """The log of one connection. Call the methods without holding any lock.
 
     Each record has ``connection`` and ``broker`` as attributes (``extra``), for formatters and filters.
 
     Args:
-        name: of the connection.
+        name: the name of the connection.
         where: knows the broker.
     """
 
@@ -55,7 +55,7 @@ class ConnectionLog:
         self._name = name
         self._where = where
         self.shows_frames = partial(frame_logger.isEnabledFor, logging.DEBUG)
-        """Whether anybody wants to see frames."""
+        """Whether frames are to be logged."""
 
     def debug(self, text: str, *values: object) -> None:
         self._write(logger, logging.DEBUG, text, values)
@@ -70,7 +70,7 @@ class ConnectionLog:
         self._write(logger, logging.ERROR, text, values, exc_info)
 
     def frame(self, direction: str, frame: Frame) -> None:
-        """One frame, sent (``>``) or received (``<``)."""
+        """Log one frame, sent (``>``) or received (``<``)."""
         if self.shows_frames():
             self._write(frame_logger, logging.DEBUG, f"{direction} %s", (frame.info,))
 
@@ -99,13 +99,13 @@ class ConnectionLog:
 
 
 def _handle(target: logging.Logger, record: logging.LogRecord) -> None:
-    # A handler that raises is the application's: its record is lost, and nothing else.
+    # An exception of a handler is the application's fault: the record is lost, and nothing more.
     with suppress(BaseException):
         target.handle(record)
 
 
 class _Deferred:
-    """Records that wait to be written, and the thread that does it while there are some."""
+    """The records that wait to be written, and the thread that writes them."""
 
     def __init__(self) -> None:
         self._lock = ReentrantLock()
@@ -121,7 +121,7 @@ class _Deferred:
         try:
             thread.start()
         except Exception:
-            # No thread can be had: the next record tries again.
+            # The system refuses a thread: the next record tries again.
             with self._lock:
                 self._thread = None
 
@@ -139,18 +139,18 @@ class _Deferred:
                 _handle(*self._records.popleft())
 
     def finish(self, seconds: float) -> None:
-        """Have what waits written, within so many seconds."""
+        """Wait up to ``seconds`` until all waiting records are written."""
         deadline = Deadline(seconds)
         while (thread := self._thread) is not None and not deadline.expired:
             if thread is threading.current_thread():
                 return
             if thread.ident is None:
-                # Another thread is between making and starting it.
+                # Another thread has made the log thread, but not started it yet.
                 time.sleep(0.001)
             else:
                 thread.join(deadline.remaining())
         if thread is None:
-            # A thread could not be had, as at the end of a program from Python 3.12 on.
+            # The system refuses a thread, as at the end of a program from Python 3.12 on.
             self._write()
 
 
@@ -158,12 +158,12 @@ _deferred = _Deferred()
 
 
 def flush(seconds: float = END_SECONDS) -> None:
-    """Wait until what was logged is written, or so many seconds: at the end of the program, and for tests."""
+    """Wait up to ``seconds`` until all log records are written: at the end of the program, and for tests."""
     _deferred.finish(seconds)
 
 
 def _forget_after_fork() -> None:
-    # The thread stayed with the parent, and its lock may have been held at the moment of the fork.
+    # The log thread exists only in the parent, and its lock may have been held at the moment of the fork.
     global _deferred
     _deferred = _Deferred()
 

@@ -1,4 +1,4 @@
-"""Logging in: from a broker's address to a connection on which CONNECTED came. One way for all that connects."""
+"""Log in: from a broker's address to a connection with CONNECTED. All connections of the library log in this way."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from stomplistener.transport import Interrupt, Transport, foreign_protocol
 _IS_IT_STOMP = "the port accepts connections, but does it speak STOMP, without TLS?"
 
 _FIRST_BYTES = 64
-"""What is kept of an answer to tell which protocol it is, if it is not STOMP."""
+"""How many bytes of an answer are kept, to recognize a protocol other than STOMP."""
 
 
 class LoggedIn:
-    """A connection on which CONNECTED was received and nothing was sent since.
+    """A connection on which CONNECTED was received, and nothing was sent afterwards.
 
     Attributes:
-        broker: which one.
-        transport: without a timeout.
-        decoder: has taken all that was received.
+        broker: the address of the broker.
+        transport: the transport, without a timeout.
+        decoder: the decoder, which has taken all received bytes.
         connect: the CONNECT frame that was sent.
-        connected: the answer.
-        early: frames that came behind it.
-        secrets: what no text may show.
+        connected: the broker's CONNECTED frame.
+        early: the frames behind CONNECTED.
+        secrets: the values that no text may show.
         last_received: ``time.monotonic()`` of the last bytes.
     """
 
@@ -60,16 +60,16 @@ def log_in(
     """Connect a transport, send CONNECT and wait for CONNECTED.
 
     Args:
-        config: of the connection.
-        broker: where to.
-        number: of the attempt, for ``before_connect``.
-        deadline: for all of it.
-        interrupt: ends it from another thread.
-        log: shows the frames.
+        config: the options of the connection.
+        broker: the address to connect to.
+        number: the number of the attempt, for ``before_connect``.
+        deadline: limits the whole log-in.
+        interrupt: ends the log-in from another thread.
+        log: logs the frames.
         sent: called with the CONNECT frame.
 
     Raises:
-        OSError, StompError, ValueError: it failed.
+        OSError, StompError, ValueError: the log-in failed.
     """
     options = _options(config, broker, number)
     try:
@@ -115,7 +115,7 @@ def _options(config: Config, broker: Broker, number: int) -> ConnectOptions:
         except (OSError, StompError, ValueError):
             raise
         except BaseException as error:
-            # Whatever the application raises fails this attempt, and no more than that.
+            # Any exception of the application ends this attempt only.
             raise ConnectFailed(f"before_connect raised {type(error).__name__}: {error}") from error
     options.check()
     return options
@@ -152,7 +152,7 @@ def _log_in(
     decoder = Decoder(limits=config.limits, secrets=options.secrets)
     found = LoggedIn(broker, transport, decoder, options.secrets)
     found.connect = session.connect(
-        # None is what before_connect asked for: all four brokers accept a CONNECT without a host.
+        # before_connect may ask for no host: all four brokers accept a CONNECT without a host.
         options.host,
         options.login,
         options.passcode,
@@ -210,7 +210,7 @@ def _take(session: Session, found: LoggedIn, data: bytes, first: bytes, log: Con
             if foreign is not None:
                 raise ConnectFailed(foreign) from None
             raise
-        # What came before decides: an ERROR is the reason, whatever stands behind it.
+        # The frames in front decide: an ERROR is the reason, whatever follows it.
         frames = error.frames
         for frame in frames:
             if session.state is SessionState.CONNECTING:
@@ -230,7 +230,7 @@ def _answer(session: Session, frame: Frame, log: ConnectionLog) -> None:
 
 
 def _foreign(first: bytes) -> str | None:
-    """The protocol that answers here, if it is not STOMP."""
+    """Return the protocol of the server, if it is not STOMP."""
     return None if first.startswith((b"CONNECTED", b"ERROR", b"\n", b"\r")) else foreign_protocol(first)
 
 
@@ -239,10 +239,10 @@ def _silent(deadline: Deadline) -> TimedOut:
 
 
 def _what_it_may_want(config: Config, broker: Broker) -> str:
-    """For a broker that says only by closing what it misses."""
+    """Guess why a broker closes the connection without an ERROR."""
     if broker.scheme not in ("ssl", "wss"):
         return _IS_IT_STOMP
     if config.ssl_context is None and broker.options.cert_file is None:
         # Apollo 1.7.1 sends no alert.
         return "over TLS it may want a client certificate (certFile)"
-    return "is it a port of STOMP?"
+    return "is it a STOMP port?"

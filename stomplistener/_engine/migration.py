@@ -1,7 +1,7 @@
-"""Leaving a connection in good order for another broker, without losing what is under way. Runs in the standby thread.
+"""Leave a connection in good order for another broker, and lose nothing. Runs in the standby thread.
 
-New SENDs and BEGINs wait as in an outage. What listeners hold is settled here, since no other broker knows it; messages
-of ack mode ``auto`` that have come are delivered later.
+New SENDs and BEGINs wait as in an outage. Messages that listeners hold are settled on this connection, since no other
+broker knows them. Received messages of ack mode ``auto`` are delivered later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stomplistener.states import ConnectionState, SettlementState, SubscriptionS
 
 
 class Migration:
-    """Leaves one connection for a standby connection that waits."""
+    """Leaves one connection for a standby connection."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Migration:
         self._broken = broken
 
     def leave(self, deadline: Deadline) -> bool:
-        """Leave this connection; False if something stayed open for too long, and the connection is as before."""
+        """Leave this connection. If an answer or a message stays open for too long, return False and stay."""
         context = self._context
         with context.lock:
             if context.state is not ConnectionState.CONNECTED:
@@ -60,7 +60,7 @@ class Migration:
             if self._sender.transmit_now(disconnect, receipt):
                 self._sender.await_receipt(receipt, deadline, "DISCONNECT")
         except StompError as error:
-            context.log.info("the connection ended while it was being left: %s", error)
+            context.log.info("the connection ended while the client moved to another broker: %s", error)
             if self._is_leaving(epoch):
                 self._broken(error)
         finally:
@@ -70,12 +70,12 @@ class Migration:
         return True
 
     def _is_leaving(self, epoch: int) -> bool:
-        """Whether the connection of this epoch is still there, and on its way to be left for another one."""
+        """Whether the connection of this epoch still exists and is being left for another broker."""
         context = self._context
         return context.state is ConnectionState.MIGRATING and context.session.epoch == epoch
 
     def _is_at_rest(self, epoch: int, deadline: Deadline) -> bool:
-        """Wait until no answer and no message is open on this connection, or the connection has ended."""
+        """Wait until this connection has no open answer and no open message, or has ended."""
         session = self._context.session
 
         def is_over() -> bool:
@@ -99,15 +99,17 @@ def end_auto_subscriptions(
     *,
     for_good: bool,
 ) -> None:
-    """UNSUBSCRIBE where the broker forgets messages as it writes them: none may come when its listener is gone.
+    """Send UNSUBSCRIBE for each subscription whose messages the broker forgets when it writes them.
+
+    A forgotten message must not arrive after its listener has ended.
 
     Args:
-        for_good: False keeps the subscriptions registered, to be restored on the next connection.
+        for_good: False keeps the subscriptions registered, and the next connection restores them.
     """
     epoch = context.session.epoch
     receipts: list[Receipt] = []
     for entry in tuple(context.session.subscriptions.values()):
-        # A subscription that the broker never confirmed brings nothing whose end had to be awaited.
+        # A subscription that the broker never confirmed delivers nothing, so there is no end to wait for.
         if entry.ack != "auto" or entry.durable is not None or entry.state is not SubscriptionState.ACTIVE:
             continue
         receipt = new_receipt()

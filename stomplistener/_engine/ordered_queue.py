@@ -1,7 +1,8 @@
-"""Messages of one value of a header in order, those of different values side by side, in the threads of one queue.
+"""Handle messages with the same value of a header in order, and messages with different values in parallel.
 
-The first message of a value holds its *turn*: those behind it wait here until it is worked off for good, with its
-retries. So a thread never waits for another one.
+All messages share the threads of one queue. The first message of a value holds the *turn* of this value. Later messages
+with the same value wait here until the first one is finished, including its retries. So a thread never waits for
+another one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from stomplistener.message import Message
 
 @dataclass(eq=False)
 class Turn:
-    """The messages of one value: the one that is in the queue, runs or waits for another try, and those behind it."""
+    """The messages of one value: the head, which is queued, runs or waits for a retry, and those behind it."""
 
     head: Message
     runs: bool = False
@@ -27,15 +28,15 @@ class Turn:
 
 
 class OrderedQueue:
-    """In the place of a ``DispatchQueue``, in front of one.
+    """Replaces a ``DispatchQueue``, and stands in front of one.
 
     Args:
-        context: whose lock guards the turns.
-        flow: counts the messages that wait here, too.
-        runner: works off messages.
+        context: the context of the connection; its lock guards the turns.
+        flow: counts the messages that wait here.
+        runner: handles messages.
         is_stale: whether the broker will deliver a message again.
-        header: whose values are kept in order.
-        make: makes the queue, given what it has to run.
+        header: the header; messages with the same value of it stay in order.
+        make: makes the queue for a given runner.
     """
 
     def __init__(
@@ -56,12 +57,12 @@ class OrderedQueue:
         self._queue = make(self)
 
     def line_up(self, batch: list[Item]) -> None:
-        """Line up messages, each behind the others of its value. Call with the lock held."""
+        """Line up messages, each behind the others with its value. Call with the lock held."""
         if ready := [item for item in batch if self._has_turn(item)]:
             self._queue.line_up(ready)
 
     def begin(self) -> None:
-        """As of a ``DispatchQueue``."""
+        """Start threads as ``DispatchQueue.begin`` does."""
         self._queue.begin()
 
     def _has_turn(self, item: Item) -> bool:
@@ -82,7 +83,7 @@ class OrderedQueue:
         return item.headers.get(self._header) if isinstance(item, Message) else None
 
     def run(self, items: Batch) -> None:
-        """Work off items, and give the turn to the next of each value. In the threads of the queue."""
+        """Handle items, then give the turn to the next message of each value. Runs in the threads of the queue."""
         for item in items:
             key = self._key(item)
             if key is None or not isinstance(item, Message):
@@ -103,7 +104,10 @@ class OrderedQueue:
                 turn.runs = runs
 
     def _wait_for_retry(self, key: str, item: Message) -> None:
-        """Keep the turn, unless the broker has the message back: what is discarded from now on is no longer running."""
+        """Keep the turn for a retry, unless the broker will deliver the message again.
+
+        From now on the message does not run, so ``discard`` may drop it.
+        """
         with self._lock:
             self._runs(key, item, runs=False)
             stale = self._is_stale(item)
@@ -111,7 +115,7 @@ class OrderedQueue:
             self._pass_on(key, item)
 
     def _pass_on(self, key: str, head: Message) -> None:
-        """The head is worked off, or the broker has it back: the next one has the turn."""
+        """Give the turn to the next message: the head is finished, or the broker will deliver it again."""
         with self._lock:
             turn = self._turns.get(key)
             if turn is not None and turn.head is head:
@@ -127,10 +131,10 @@ class OrderedQueue:
         self._queue.line_up([turn.head])
 
     def discard(self, unwanted: Callable[[Item], bool]) -> None:
-        """Drop the items that wait and for which ``unwanted`` is true; it is called with the lock held.
+        """Drop the waiting items for which ``unwanted`` is true; it is called with the lock held.
 
-        A head that waits for another try waits elsewhere, and nobody tells when it is forgotten there. That comes with
-        the loss of the connection, and so does a call of this.
+        ``Settlement`` keeps a head that waits for a retry, and does not report when it forgets the message.
+        ``Settlement`` forgets messages only after a connection loss, which also leads to a call of this method.
         """
         dropped: set[int] = set()
 
@@ -159,7 +163,7 @@ class OrderedQueue:
                 turn.behind.append(item)
 
     def take(self, deadline: Deadline) -> Item | None:
-        """As of a ``DispatchQueue``."""
+        """Take an item as ``DispatchQueue.take`` does."""
         return self._queue.take(deadline)
 
     def stop(self) -> None:
@@ -168,5 +172,5 @@ class OrderedQueue:
 
     @property
     def is_over(self) -> bool:
-        """Whether it was stopped and its threads have ended."""
+        """Whether the queue was stopped and its threads have ended."""
         return self._queue.is_over

@@ -1,9 +1,9 @@
-"""When bytes are let gather before the next read.
+"""Decide when bytes gather before the next read.
 
-A broker under load writes each message by itself, and a client that is quick reads each by itself: a system call, two
-context switches and cold caches, which together cost several times what the message does. Where many small reads follow
-each other and nothing is sent in between, nobody waits for a single message; so the reading thread pauses for a moment
-and then reads a dozen together. Network cards moderate their interrupts for the same reason.
+A broker under load writes each message separately, and a quick client reads each separately. Each message then costs a
+system call, two context switches and cold caches, together several times as much as the message itself. If many small
+reads follow each other and nothing is sent in between, no thread waits for a single message. So the reading thread
+pauses for a moment, and then reads a dozen messages together. Network cards moderate their interrupts for this reason.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import time
 from collections.abc import Callable
 
 PAUSE_SECONDS = 0.001
-"""How long bytes gather: the most by which a message in the middle of a stream comes later."""
+"""How long bytes gather. A message in the middle of a stream is at most this much later."""
 
 STREAM_READS = 16
-"""How many reads have to follow each other at once before the first pause: a few messages together never wait."""
+"""How many reads must follow each other at once before the first pause. A few messages together never wait."""
 
 SMALL_BYTES = 16384
-"""A read that brings this much is worth what it costs."""
+"""A read that brings this many bytes is worth its cost."""
 
 
 WAIT_FACTOR = 8
-"""A read follows the one before at once if its bytes were there within so many times what it took to work off the
-bytes before: then the thread wakes and sleeps again for little work, all the time."""
+"""A read is quick if it waited for its bytes no longer than this factor times the work on the bytes before. Without a
+pause, the thread would keep waking and sleeping for little work."""
 
 
 class ReadCoalescer:
-    """Looks at the reads and pauses between them. For one thread at a time.
+    """Watches the reads and pauses between them; used by one thread at a time.
 
     Args:
-        clock: seconds.
-        sleep: pauses.
+        clock: returns seconds.
+        sleep: pauses for seconds.
     """
 
     __slots__ = ("_began", "_clock", "_ended", "_quick", "_sleep", "_worked")
@@ -46,11 +46,11 @@ class ReadCoalescer:
 
     @property
     def pauses(self) -> bool:
-        """Whether the next read waits for bytes to gather."""
+        """Whether bytes gather before the next read."""
         return self._quick >= STREAM_READS
 
     def before_read(self) -> None:
-        """Called before each read: pause if that is worth it."""
+        """Pause if bytes should gather. Call before each read."""
         self._began = self._clock()
         self._worked = self._began - self._ended
         if self._quick >= STREAM_READS:
@@ -61,8 +61,8 @@ class ReadCoalescer:
         """Note a read.
 
         Args:
-            size: bytes that it brought.
-            answers: whether something was sent since the read before: then a thread may wait for what comes.
+            size: the number of bytes read.
+            answers: whether frames were sent since the last read, so that a thread may wait for the answer.
         """
         self._ended = self._clock()
         if answers:
@@ -70,5 +70,5 @@ class ReadCoalescer:
         elif size < SMALL_BYTES and self._ended - self._began <= WAIT_FACTOR * self._worked:
             self._quick = min(self._quick + 1, 2 * STREAM_READS)
         else:
-            # A broker pauses, too: a stream is not over with its first gap.
+            # A broker pauses, too: the first gap does not end a stream.
             self._quick = max(self._quick - 2, 0)

@@ -1,6 +1,6 @@
-"""What the broker answers to one frame, as a future.
+"""The broker's answer to one frame, as a future.
 
-One rule for callbacks: those of every future run in the dispatcher thread, also if the answer is there already.
+All callbacks of futures run in the dispatcher thread, even if the answer is already there.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ _PENDING = "RUNNING"
 _FINISHED = "FINISHED"
 
 STDLIB_PATIENCE_SECONDS = 1.0
-"""How long the completion of a future waits for the condition that ``concurrent.futures.wait`` takes.
+"""How long completing a future waits for the lock of the condition that ``concurrent.futures.wait`` uses.
 
-An application that holds it for longer, or left it taken when a signal handler raised, must not stop the client.
+An application may hold the lock of this condition for longer, or leave it locked when a signal handler raises. The
+client must go on nevertheless.
 """
 
 
 class Desk(Protocol):
-    """What futures need of the engine that made them."""
+    """The methods of the engine that futures need."""
 
     context: Context
     flow: FlowControl
 
     def call(self, event: Callable[[], object]) -> None:
-        """Let the dispatcher call something."""
+        """Let the dispatcher call ``event``."""
 
     def withdraw(self, future: object) -> bool:
-        """Wait for no answer any more, and do not send again what it is to; False if it was answered."""
+        """Stop waiting for an answer and never resend its frame; False if the broker has answered."""
 
 
 class Answer(Future[T]):
-    """What becomes the broker's answer, or an exception. Thread-safe.
+    """A future for the broker's answer, or an exception. Thread-safe.
 
-    A ``Future`` waits on a ``threading.Condition``, which an exception of a signal handler can leave taken forever
-    (see ``_util.locks``). So this one waits by itself. It makes a condition when ``concurrent.futures.wait`` or
-    ``as_completed`` first asks for one. While a thread waits here the receiver reads on, since the answer may lie
-    behind messages that are still unread.
+    A ``Future`` waits on a ``threading.Condition``, which an exception of a signal handler can leave locked forever
+    (see ``_util.locks``). So this class waits without a condition. The future makes a condition only when
+    ``concurrent.futures.wait`` or ``as_completed`` needs one. While a thread waits here, the receiver reads on, since
+    the answer may lie behind unread messages.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -61,7 +62,7 @@ class Answer(Future[T]):
         self._calls: list[Callable[[Future[T]], object]] = []
         self._shared_condition: threading.Condition | None = None
 
-    # What Future's users call
+    # Methods for users of Future
 
     def done(self) -> bool:
         return self._state == _FINISHED
@@ -73,7 +74,7 @@ class Answer(Future[T]):
         return isinstance(self._exception, CancelledError)
 
     def cancel(self) -> bool:
-        """Do not wait for the answer any more; whether that came before it. What was written may still arrive."""
+        """Stop waiting for the answer; False if the answer came first. A frame that was written may still arrive."""
         if not self.done() and self._desk.withdraw(self):
             self.complete(CancelledError())
         return self.cancelled()
@@ -85,7 +86,8 @@ class Answer(Future[T]):
             try:
                 raise self._exception
             finally:
-                # An exception that is kept here and has this frame in its traceback keeps itself.
+                # The traceback of the exception refers to this frame, which refers to this future, which refers to the
+                # exception. Deleting ``self`` breaks this cycle of references.
                 self = None  # type: ignore[assignment]
         return self._result  # type: ignore[return-value]
 
@@ -94,7 +96,7 @@ class Answer(Future[T]):
         return self._exception
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
-        """Let the dispatcher thread call ``fn`` with this future when it is done, or soon if it is."""
+        """Let the dispatcher thread call ``fn`` with this future when it is done, or soon if it is done already."""
         with self._lock:
             if self._state == _PENDING:
                 self._calls.append(fn)
@@ -108,24 +110,24 @@ class Answer(Future[T]):
                 self._waiters: list[Any] = []
                 self._shared_condition = threading.Condition()
             if self._state == _PENDING:
-                # A thread may wait for it from now on, and does not say when it gives up.
+                # A thread may wait on the condition from now on, and nothing reports the end of that wait.
                 self._desk.flow.expect(self)
         return self._shared_condition
 
     def awaited(self) -> Awaited:
-        """While it is entered the receiver reads on for this answer: for a wait otherwise than by ``result``."""
+        """Let the receiver read on for this answer inside a ``with`` block, for other waits than ``result``."""
         return Awaited(self._desk.flow)
 
-    # What the engine calls
+    # Methods for the engine
 
     def wait(self, deadline: Deadline) -> bool:
-        """Wait for the answer; whether it is there."""
+        """Wait for the answer. Return whether the answer has arrived."""
         if self._state == _FINISHED:
             return True
         return self._desk.flow.wait_reading(self._changes, self.done, deadline)
 
     def finish(self, answer: T | BaseException) -> bool:
-        """Set the answer, with the lock held; whether ``publish`` has to be called when it is released."""
+        """Set the answer, with the lock held. Return whether to call ``publish`` after the lock is released."""
         if self._state == _FINISHED:
             return False
         if isinstance(answer, BaseException):
@@ -138,7 +140,7 @@ class Answer(Future[T]):
         return bool(self._calls) or self._shared_condition is not None
 
     def publish(self) -> None:
-        """Tell callbacks and ``concurrent.futures.wait``; without the lock."""
+        """Run callbacks and wake ``concurrent.futures.wait``. Call without the lock."""
         with self._lock:
             calls, self._calls = self._calls, []
         condition = self._shared_condition
@@ -155,14 +157,14 @@ class Answer(Future[T]):
             self._desk.call(partial(call, self))
 
     def complete(self, answer: T | BaseException) -> None:
-        """Set the answer, unless that was done; without the lock."""
+        """Set the answer, unless the future has one. Call without the lock."""
         with self._lock:
             to_publish = self.finish(answer)
         if to_publish:
             self.publish()
 
     def abandon(self, error: BaseException) -> None:
-        """Be over in the child of a fork, where no answer comes: takes no lock and runs no callback."""
+        """Finish in the child of a fork, where no answer arrives. Takes no lock and runs no callback."""
         self._exception, self._state, self._shared_condition = error, _FINISHED, None
         self._lock = ReentrantLock()
 
@@ -172,7 +174,7 @@ class Answer(Future[T]):
 
 
 class Awaited:
-    """What ``Answer.awaited`` returns."""
+    """The context manager of ``Answer.awaited``."""
 
     __slots__ = ("_flow",)
 

@@ -1,7 +1,8 @@
-"""Which broker next, and everything up to the moment at which the connection is open. Runs in the receiver thread.
+"""Choose the next broker, and do every step until the connection is open. Runs in the receiver thread.
 
-One attempt is TCP, TLS, CONNECT, CONNECTED and the replay of the subscriptions, all within the broker's
-``connectionTimeout``. A TCP connection proves nothing, so it counts as a success only when all of that is done.
+One attempt consists of TCP, TLS, CONNECT, CONNECTED and the replay of the subscriptions, all within the broker's
+``connectionTimeout``. An attempt counts as a success only when all these steps are done: a TCP connection proves
+nothing.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ from stomplistener.transport import Interrupt, Transport
 Failure = tuple[str, Exception]
 
 OFFENCES_IN_A_ROW = 3
-"""Connections in a row that end by the same offence against the protocol before it is reported as an ERROR."""
+"""How many connections in a row must end with the same protocol error before an error is logged."""
 
 _PROVEN = float("inf")
 
 REPORT_SECONDS = 60.0
-"""How often, at most, an offence that repeats is reported."""
+"""The shortest time in seconds between two reports of the same repeated error."""
 
 
 class Reconnector:
-    """Makes one connection after the other for one call of ``connect()``.
+    """Makes the connections for one call of ``connect()``, one at a time.
 
     Args:
-        context: of the connection.
+        context: the context of the connection.
         cycle: begins connections.
-        schedule: which broker when.
-        interrupt: ends an attempt that is under way.
-        standby: has connections that are logged in already; None where the URI asks for none.
-        is_over: whether the life that this belongs to has ended.
-        give_up: called when there is to be no connection any more.
+        schedule: decides which broker to try when.
+        interrupt: ends the attempt under way.
+        standby: holds connections that are logged in; None if the URI does not ask for them.
+        is_over: whether the life of this reconnector has ended.
+        give_up: called when the client will not connect again.
     """
 
     def __init__(
@@ -65,19 +66,19 @@ class Reconnector:
         self._untold: list[Failure] = []
 
     def first(self) -> Transport | None:
-        """The first connection; None when it failed for good or was called off."""
+        """Make the first connection; None if it failed for good or was interrupted."""
         return self._connect(self._schedule.start(), starting=True)
 
     def again(self) -> Transport | None:
-        """The next connection after a loss; None likewise."""
+        """Make the next connection after a loss; None if it failed for good or was interrupted."""
         context = self._context
         assert context.broker is not None
-        # A standby connection had proved itself before it was taken over: its end is an outage like the first one, and
-        # must not make the wait for a broker that works longer.
+        # A standby connection has proved itself before the takeover. The end of a standby connection counts as a first
+        # outage, and must not lengthen the wait for a broker that works.
         lived = _PROVEN if self._took_over else time.monotonic() - context.ready_since
         self._took_over = False
         if self._offences.note(context.last_error):
-            # A broker that sends the same bad frame to each connection is asked ever more rarely.
+            # If a broker sends the same bad frame on each connection, the client tries it less and less often.
             lived = 0.0
         while self._standby is not None and (spare := self._standby.take()) is not None:
             transport = self._take_over(spare)
@@ -99,7 +100,8 @@ class Reconnector:
             failed = self._try(attempt, number)
             if not isinstance(failed, Exception):
                 if warned:
-                    # At the level of the warning that it ends: a log at WARNING must not leave the alarm open.
+                    # Use the same level as the warning that this line resolves: a log at WARNING must not show the
+                    # failure without its end.
                     self._context.log.warning("connected, pass %d succeeded: %s", passes, attempt.broker)
                 return failed
             if self._is_over():
@@ -120,17 +122,17 @@ class Reconnector:
         return None
 
     def _tell(self) -> None:
-        """Log the failures of a pass that neither a warning nor an exception tells of."""
+        """Log the failures of a pass that appear in no warning and no exception."""
         for broker, error in self._untold:
             self._context.log.info("%s: %s", broker, error)
         self._untold.clear()
 
     def _is_final(self, passes: int, starting: bool, failures: Sequence[Failure]) -> bool:
-        """Whether connect() raises what the warning would say."""
+        """Whether connect() raises the failures, so that a warning would only repeat them."""
         return starting and (refused_by_all(failures) or self._schedule.is_last_start(passes))
 
     def _begin_pass(self, attempt: Attempt, starting: bool) -> bool:
-        """Announce a pass and wait for its time; False if the connection was closed meanwhile."""
+        """Announce a pass and wait until it is due; False if the connection was closed meanwhile."""
         if not starting or attempt.pass_number > 1:
             self._cycle.notify("on_reconnecting", attempt.pass_number, attempt.delay)
         for warning in self._schedule.warnings:
@@ -140,7 +142,10 @@ class Reconnector:
         return not self._context.wait_until(self._is_over, Deadline(attempt.delay)) and not self._is_over()
 
     def _try(self, attempt: Attempt, number: int) -> Transport | Exception:
-        """Try again at once where only a subscription was refused: it is out of the way now, and the others wait."""
+        """Make one attempt, and repeat it at once if the broker only rejected a subscription.
+
+        The rejected subscription is not replayed again, and the others must not wait for the next pass.
+        """
         context, broker = self._context, attempt.broker
         while True:
             rejections = self._cycle.rejections
@@ -148,14 +153,14 @@ class Reconnector:
                 return self._attempt(broker, number)
             except Exception as error:
                 failed = error
-            except BaseException as error:  # of a transport or callback of the application
+            except BaseException as error:  # a transport or callback of the application raised it
                 failed = ConnectFailed(f"{type(error).__name__}: {error}")
             if self._is_over():
-                # That of an old life says nothing about the present one.
+                # The failure of an old life says nothing about the current one.
                 return failed
             context.last_error = failed
             if isinstance(failed, ProtocolError):
-                # A bad message that is delivered again arrives before the connection is ready.
+                # A bad message that the broker delivers again arrives before the connection is ready.
                 self._offences.note(failed)
             is_final = self._cycle.rejections == rejections
             if is_final:
@@ -182,7 +187,7 @@ class Reconnector:
         self._tell()
         self._interrupt.step = "the receipts of the subscriptions"
         try:
-            # An end of this life breaks a replay that hangs, as it breaks a connect.
+            # The end of this life breaks a replay that hangs, just as it breaks an attempt to connect.
             with self._interrupt.doing(transport.shutdown):
                 return self._cycle.begin(logged_in, lambda: not self._is_over(), deadline)
         except BaseException:
@@ -190,7 +195,7 @@ class Reconnector:
             raise
 
     def _take_over(self, spare: LoggedIn) -> Transport | None:
-        """Go on with a connection that is logged in already; None if it turns out to be dead."""
+        """Use a connection that is logged in already; None if it is dead."""
         self._cycle.notify("on_reconnecting", 1, 0.0)
         try:
             return self._begin(spare, Deadline(spare.broker.options.connection_timeout))
@@ -200,8 +205,8 @@ class Reconnector:
 
     def _fail(self, failures: list[Failure], passes: int, starting: bool) -> None:
         if not failures and not starting:
-            # The limit of passes is 0: the loss itself is the failure, and was announced.
-            self._give_up(NotConnected("the connection was lost, and the URI asks for no reconnect"))
+            # The limit of passes is 0, so the loss, which was already announced, is final.
+            self._give_up(NotConnected("the connection was lost, and the URI forbids a reconnect"))
             return
         when = "" if starting else " again after a connection loss"
         tries = f" in {passes} passes" if passes > 1 else ""
@@ -212,7 +217,7 @@ class Reconnector:
 
 
 class Offences:
-    """The same breach of the protocol or of a limit on one connection after the other: reported, at a bounded rate."""
+    """Counts connections in a row that ended with the same protocol error, and reports them at a limited rate."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -221,7 +226,7 @@ class Offences:
         self._reported = 0.0
 
     def note(self, error: Exception | None) -> bool:
-        """Note why a connection ended; whether it ended so several times in a row."""
+        """Note why a connection ended. Return whether several connections in a row ended for the same reason."""
         offence = error.offence if isinstance(error, ProtocolError) else ""
         self._count = self._count + 1 if offence and offence == self._offence else int(bool(offence))
         self._offence = offence
@@ -235,11 +240,11 @@ class Offences:
 
 
 def describe(failures: Sequence[Failure]) -> str:
-    """Each broker and why it failed, on one line."""
+    """Return each broker and its failure, on one line."""
     return "; ".join(f"{broker}: {error}" for broker, error in failures) or "there is no broker to try"
 
 
 def refused_by_all(failures: Sequence[Failure]) -> bool:
-    """Whether a broker answered and every answer was a refusal: another attempt would only repeat it."""
+    """Whether a broker answered and every answer was a refusal: another attempt would get the same answers."""
     answers = [error for _, error in failures if not isinstance(error, (OSError, ConnectFailed))]
     return bool(answers) and all(isinstance(error, (BrokerError, ProtocolError, TypeError)) for error in answers)

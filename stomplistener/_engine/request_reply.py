@@ -1,8 +1,8 @@
-"""Request and reply: a message that names where its answer goes, and the wait for that answer.
+"""Requests and replies: send a message that names a destination for its answer, and wait for the answer.
 
-The answers to all requests of a connection come by one subscription, made for the first request and again after a loss:
-a temporary queue lives as long as its connection. What waits for an answer when the connection is lost raises
-``ConnectionLost``, since nobody can answer to a queue that is gone.
+The answers to all requests of a connection arrive on one subscription. The client subscribes for the first request, and
+again after a connection loss: a temporary queue lives only as long as its connection. A request that waits for its
+answer during a loss raises ``ConnectionLost``, since no answer can reach a deleted queue.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ MakeFrame = Callable[[Mapping[str, str]], Frame]
 
 
 class Reply(Answer[Message]):
-    """What becomes the answer to a request."""
+    """A future for the answer to a request."""
 
 
 class RequestReply:
-    """The requests of one connection that wait for an answer; the lock of the connection guards them.
+    """The requests of one connection that wait for an answer, guarded by the lock of the connection.
 
     Args:
-        desk: makes futures work.
-        context: of the connection.
-        sender: the way out.
+        desk: the engine, for the futures.
+        context: the context of the connection.
+        sender: sends the requests.
     """
 
     def __init__(self, desk: Desk, context: Context, sender: Sender) -> None:
@@ -51,7 +51,7 @@ class RequestReply:
         self._subscription: ReplySubscription | None = None
 
     def request(self, make: MakeFrame, deadline: Deadline, what: str) -> Message:
-        """Send a request and wait for its answer; arguments as for ``start``, the deadline for all of it."""
+        """Send a request and wait for its answer. Arguments are those of ``start``; the deadline limits both steps."""
         reply = self.start(make, deadline, what)
         try:
             if reply.wait(deadline):
@@ -64,17 +64,17 @@ class RequestReply:
         """Send a request.
 
         Args:
-            make: makes the SEND frame with the headers that it is given.
-            deadline: for the sending.
-            what: for messages.
+            make: makes the SEND frame with the given headers.
+            deadline: limits the sending.
+            what: the name of the call, for exceptions.
 
         Returns:
-            what becomes the answer.
+            a future for the answer.
         """
         subscription = self._ready(deadline, what)
         entry = subscription.entry
         frame = make({"reply-to": subscription.reply_to, "correlation-id": os.urandom(16).hex()})
-        # An id that the application chose is the one that comes back.
+        # The answer carries the correlation-id that the application chose, if there is one.
         id = frame.headers["correlation-id"]
         reply = Reply(self._desk)
 
@@ -94,7 +94,7 @@ class RequestReply:
         return reply
 
     def forget(self, reply: object) -> bool:
-        """Wait for this answer no more; False if nobody waited."""
+        """Stop waiting for this answer; False if no call waited for it."""
         with self._lock:
             return self._remove(reply)
 
@@ -106,7 +106,7 @@ class RequestReply:
         return False
 
     def lost(self) -> None:
-        """The connection is over, and the temporary queue with it: waiting calls raise."""
+        """End all waits with an exception: the connection is lost, and so is the temporary queue."""
         with self._lock:
             subscription, self._subscription = self._subscription, None
             if subscription is not None and subscription.is_bound:
@@ -117,20 +117,20 @@ class RequestReply:
             reply.complete(self._lost("request"))
 
     def abandon(self, error: BaseException) -> None:
-        """In the child of a fork: nobody waits for an answer any more. Takes no lock."""
+        """In the child of a fork, end all waits for an answer. Takes no lock."""
         for reply in self._waiting.values():
             reply.abandon(error)
 
     def _lost(self, what: str) -> ConnectionLost:
         return ConnectionLost(
-            f"{what}: the connection was lost, and the queue for the answer with it; the request may have arrived",
+            f"{what}: the connection and the queue for the answer were lost; the request may have arrived",
             outcome_unknown=True,
         )
 
-    # The subscription that answers come by
+    # The subscription for the answers
 
     def _ready(self, deadline: Deadline, what: str) -> ReplySubscription:
-        """The subscription of this connection; one thread makes it, the others wait, each within its own time."""
+        """Return the subscription of this connection. One thread makes a missing subscription; the others wait."""
         while True:
             with self._lock:
                 subscription = self._subscription
@@ -184,14 +184,16 @@ class RequestReply:
         with self._lock:
             reply = self._waiting.pop(id, None)
         if reply is None:
-            self._context.log.info("dropped a late answer, its request has ended: %s", message.frame.heading)
+            self._context.log.info("dropped a late answer; no request waits for it: %s", message.frame.heading)
         else:
             reply.complete(message)
 
 
 class ReplySubscription:
-    """The subscription that answers come by. It is its own queue, which holds nothing: the thread that reads gives each
-    answer to the thread that waits for it, so a listener may wait for an answer while it holds up everything behind.
+    """The subscription for the answers. This object is also the queue of the subscription, but keeps no messages.
+
+    The reading thread gives each answer to the thread that waits for it. So a listener may wait for an answer while it
+    holds up all messages behind it.
     """
 
     ack = "auto"
@@ -200,14 +202,14 @@ class ReplySubscription:
 
     def __init__(self, answered: Callable[[Message], None]) -> None:
         self._answered = answered
-        # Filled and emptied by the receiver alone.
+        # Only the receiver adds and removes these messages.
         self._arrived: collections.deque[Message] = collections.deque()
         self._entry: SubscriptionEntry | None = None
         self.reply_to = ""
         self.queue: Any = self
 
     def bind(self, entry: SubscriptionEntry) -> None:
-        """Note what the session keeps of it."""
+        """Store the session's entry of this subscription."""
         self._entry = entry
 
     @property
@@ -235,7 +237,7 @@ class ReplySubscription:
     def hook(self, _name: str) -> tuple[Hook, ...]:
         return ()
 
-    # As a queue
+    # The methods of a queue
 
     def line_up(self, batch: list[Item]) -> None:
         self._arrived.extend(item for item in batch if isinstance(item, Message))

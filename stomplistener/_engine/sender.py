@@ -1,8 +1,8 @@
-"""The one way out: every frame that an application sends passes through ``transmit``.
+"""The path of sent frames: every frame that an application sends passes through ``transmit``.
 
-A frame is checked and encoded before the lock is taken, for the version of the moment; under the lock the session notes
-what it has to, and the bytes are lined up. A thread that loses the interpreter while it holds a lock makes all others
-queue up behind it, so as little as possible is done there.
+A frame is checked and encoded for the current STOMP version before the lock is taken. Under the lock, the session notes
+the frame, and its bytes are lined up. If a thread loses the interpreter while it holds a lock, all others queue up
+behind it. So threads do as little as possible under the lock.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from stomplistener.protocol import Frame, Session, SessionState, TransactionEntr
 from stomplistener.states import ConnectionState, MessageState, WriteState
 
 Note = Callable[[Session], Frame | None]
-"""Makes or notes a frame, with the lock held; None where nothing is to be written."""
+"""Makes or notes a frame, with the lock held; None if there is nothing to write."""
 
 _BROKEN = (WriteState.FAILED, WriteState.DETACHED)
 
 _NOTING = frozenset({ConnectionState.CONNECTED, ConnectionState.CONNECTING, ConnectionState.SUSPENDED})
-"""States in which a confirmed SEND may be noted, to be written by this connection or the next.
+"""The states in which a confirmed SEND may be noted. The current connection or the next one writes the SEND.
 
-MIGRATING is none: written there, a steady stream of messages would keep the connection from ever being left.
+In state MIGRATING none may be noted: with a steady stream of messages, the client could never leave the connection.
 """
 
 
 class Listening(Protocol):
-    """Whether a listener runs in the calling thread."""
+    """Knows whether a listener runs in the calling thread."""
 
     def is_in_listener(self) -> bool: ...
 
@@ -46,10 +46,11 @@ class Sender:
     """Sends frames, and waits until they may be sent. Thread-safe.
 
     Args:
-        context: of the connection.
+        context: the context of the connection.
         writer: lines up and writes the bytes.
-        flow: lets the receiver read on while this waits for receipts.
-        listening: what a listener holds may still be settled while the connection moves to another broker.
+        flow: lets the receiver read on while a thread waits for receipts.
+        listening: knows whether a listener runs here. A listener may settle its message even while the client moves to
+            another broker.
     """
 
     def __init__(self, context: Context, writer: Writer, flow: FlowControl, listening: Listening) -> None:
@@ -61,10 +62,10 @@ class Sender:
         self._max_unconfirmed = context.config.limits.max_unconfirmed_messages
         self._max_unconfirmed_bytes = context.config.max_unconfirmed_bytes
         self.tracks_messages = context.config.track_messages
-        """Whether every SEND asks for a receipt and is kept until that came (``trackMessages``)."""
+        """Whether every SEND requests a receipt and is kept until the receipt arrives (``trackMessages``)."""
         self._unexplained: tuple[float, BrokerError] | None = None
 
-    # The one way
+    # The only path
 
     def transmit(
         self,
@@ -78,20 +79,22 @@ class Sender:
         admits: Callable[[], bool] | None = None,
         context: object = None,
     ) -> Frame | None:
-        """Wait until a frame may be sent, note it in the session and see it written.
+        """Wait until a frame may be sent, note it in the session, and have it written.
 
         Args:
-            frame: what to send; None where ``note`` makes it.
+            frame: the frame to send; None if ``note`` makes it.
             timeout: seconds to wait for a connection and for a broker that reads.
             what: the command, for exceptions.
-            note: called with the session when the frame may be sent; returns what is to be written.
-            begun: it belongs to something open that has to end before the connection moves to another broker.
-            lingers: it may wait for the next frame that does not: nobody can see earlier that it was written.
-            admits: whether it may be sent, with the lock held, if more is needed for that than a connection.
-            context: what the session knows the frame by; it is withdrawn if this call is broken off.
+            note: called with the session when the frame may be sent; returns the frame to write.
+            begun: whether the frame belongs to an operation that must end before the client moves to another broker.
+            lingers: whether the frame may wait for the next frame that does not linger, since the frame has no effect
+                before that next one.
+            admits: whether the frame may be sent, called with the lock held; for frames that need more than a
+                connection.
+            context: the key by which the session knows the frame. If this call is interrupted, the frame is withdrawn.
 
         Returns:
-            the frame that is being written; None if nothing is.
+            the frame that is being written; None if there is none.
         """
         shared, session, writer = self._context, self._session, self._writer
         deadline = None
@@ -126,7 +129,7 @@ class Sender:
         return out
 
     def transmit_now(self, note: Note, context: object = None) -> bool:
-        """Let ``note`` make a frame and see it written, if one may be sent now; never waits for a connection.
+        """Let ``note`` make a frame and have it written, if a frame may be sent now. Never waits for a connection.
 
         Returns:
             whether there was a frame.
@@ -146,7 +149,7 @@ class Sender:
         return True
 
     def _encoded(self, frame: Frame) -> bytes:
-        """The bytes of a frame that the session has noted; one that cannot be written is taken back."""
+        """Return the bytes of a frame that the session has noted; withdraw the frame if it cannot be written."""
         try:
             return encode(frame, self._session.version)
         except (StompError, TypeError, ValueError) as error:
@@ -154,7 +157,7 @@ class Sender:
             raise
 
     def _announce(self, frame: Frame, lingers: bool = False) -> None:
-        """Show a frame to the listeners, and see it written also if one is interrupted by a signal handler."""
+        """Call ``on_send`` with a frame, and have the frame written even if a signal handler interrupts a listener."""
         try:
             self._context.listeners.call("on_send", frame)
         finally:
@@ -165,13 +168,13 @@ class Sender:
             self._session.withdraw(context)
             self.notify_window()
 
-    # Waiting until something may be sent
+    # Waiting until a frame may be sent
 
     def _is_open(self, begun: bool) -> bool:
         return self._context.state is ConnectionState.CONNECTED or self._may_finish(begun)
 
     def _may_finish(self, begun: bool) -> bool:
-        """Whether a connection that is being left still takes this: what was begun, and what listeners hold."""
+        """Whether a connection that is being left takes a frame: from a listener, or to end a begun task."""
         if not self._session.is_connected:
             return False
         state = self._context.state
@@ -180,15 +183,15 @@ class Sender:
         )
 
     def _wait_until_free(self, is_free: Callable[[], bool], deadline: Deadline, what: str) -> None:
-        """Wait until it is worth trying again.
+        """Wait until another try is worthwhile.
 
         Raises:
             TimedOut: the time is over; nothing was written, and nothing will be.
-            NotConnected: there is no connection, nor is one being made.
+            NotConnected: the client is neither connected nor connecting.
         """
         context, writer = self._context, self._writer
         if writer.is_full:
-            # More waits than may: the broker does not read.
+            # The queue is over its bound, since the broker does not read.
             if not writer.wait_for_room(deadline):
                 raise TimedOut(
                     f"{what} timed out after {deadline.timeout} s: {context.where} takes no more bytes; "
@@ -200,7 +203,7 @@ class Sender:
             return
 
         def is_worth_a_look() -> bool:
-            # With a connection back, another thread may have filled the window or the queue first.
+            # When the connection is back, another thread may fill the window or the queue first.
             return is_free() or self._unusable() is not None or self._window_is_full() or writer.is_full
 
         if not context.wait_until(is_worth_a_look, deadline):
@@ -209,7 +212,7 @@ class Sender:
             self.check_usable()
 
     def _unusable(self) -> StompError | None:
-        """Why nothing can be sent, however long one waits; None where waiting may help."""
+        """Return why waiting cannot help; None if it may help."""
         context = self._context
         if context.state in (ConnectionState.NEW, ConnectionState.CLOSED):
             return context.failure
@@ -218,10 +221,10 @@ class Sender:
         return None
 
     def check_usable(self) -> None:
-        """Raise if nothing can be sent, however long one waits; the lock is held."""
+        """Raise if waiting cannot help. Call with the lock held."""
         failure = self._unusable()
         if failure is not None:
-            # A fresh copy each time: many threads may raise it, and each adds its own traceback.
+            # Raise a copy each time: many threads may raise this failure, and each adds its own traceback.
             raise copy.copy(failure)
 
     def _window_is_full(self) -> bool:
@@ -229,7 +232,7 @@ class Sender:
         return session.unconfirmed >= self._max_unconfirmed or session.unconfirmed_bytes >= self._max_unconfirmed_bytes
 
     def notify_window(self) -> None:
-        """Receipts came, or messages were given up: let threads that wait for that look again; the lock is held."""
+        """Wake the threads that wait for fewer unconfirmed messages. Call with the lock held."""
         if self._context.answers.gates:
             self._context.answers.notify_all()
 
@@ -242,18 +245,18 @@ class Sender:
             )
 
     def wait_for_answers(self, condition: Callable[[], bool], deadline: Deadline) -> bool:
-        """Wait for what becomes true by an answer of the broker, the end of a transaction or of the connection.
+        """Wait for a condition that an answer, the end of a transaction or the end of the connection makes true.
 
         Args:
             condition: called with the lock held.
 
         Returns:
-            whether it became true.
+            whether the condition became true.
         """
         return self._flow.wait_reading(self._context.answers, condition, deadline)
 
     def wait_ready(self, deadline: Deadline) -> None:
-        """Wait until a SEND, confirmed or not, can be sent without waiting; another one may come before."""
+        """Wait until a SEND can be sent without waiting; another thread may be faster than the caller."""
         while True:
             with self._context.lock:
                 if self._admits_confirmed():
@@ -271,11 +274,11 @@ class Sender:
         timeout: float | None,
         options: SendOptions,
     ) -> Frame:
-        """The SEND frame of a message with its options, in the words of the broker in use.
+        """Make the SEND frame of a message, with its options in the headers of the broker in use.
 
         Args:
-            transaction: the name of one.
-            timeout: seconds to wait for a connection, where the broker has to be known.
+            transaction: the name of a transaction.
+            timeout: seconds to wait for a connection, if the options depend on the broker.
         """
         content_type, counted = None, None
         if headers is not None and type(headers) is not dict and not isinstance(headers, Mapping):
@@ -296,7 +299,7 @@ class Sender:
     def _apply(
         self, body: Any, headers: Mapping[str, str] | None, timeout: float | None, options: SendOptions
     ) -> tuple[Any, Mapping[str, str] | None, str | None, bool | None]:
-        """Body, headers, content type and ``auto_content_length`` as the options want them."""
+        """Return body and headers as content type, ``json=`` and ``auto_content_length`` require them."""
         refuse_unknown(options)
         content_type, counted = options.get("content_type"), options.get("auto_content_length")
         if "json" in options:
@@ -314,7 +317,7 @@ class Sender:
     ) -> Mapping[str, str]:
         dialect, session = self._context.config.dialect, self._session
         if session.connected_frame is None and not dialect.is_fixed:
-            # Only a broker that answered says what it is.
+            # Only CONNECTED tells which broker it is.
             deadline = Deadline(timeout)
             while session.connected_frame is None:
                 self._wait_until_free(partial(self._is_open, False), deadline, "SEND")
@@ -322,31 +325,31 @@ class Sender:
         return {**own, **headers} if headers else own
 
     def send(self, frame: Frame, timeout: float | None) -> None:
-        """Send a SEND without waiting for its receipt."""
+        """Send a SEND frame without waiting for its receipt."""
         self.transmit(frame, timeout, "SEND")
-        # Also where the receiver was quicker to notice: it took the frame back from the writer.
+        # If the receiver noticed the loss first, it has taken the frame back from the writer.
         if self._writer.state in _BROKEN:
             self._await_fate(Deadline(timeout))
 
     def send_in(self, transaction: TransactionEntry, frame: Frame, timeout: float | None, context: object) -> None:
-        """Send a SEND as a part of a transaction.
+        """Send a SEND frame as part of a transaction.
 
         Args:
-            context: of its receipt, where the broker's answer to COMMIT alone confirms nothing.
+            context: the key of the SEND's receipt, if the broker's answer to COMMIT alone does not confirm the SEND.
         """
         note = partial(Session.send, frame=frame, confirm=context is not None, context=context, transaction=transaction)
-        # The application may wait for a receipt that it asked for itself.
+        # The application may wait for a receipt that it requested.
         lingers = frame.header("receipt") is None
         self.transmit(frame, timeout, "SEND", note=note, begun=True, lingers=lingers, context=context)
 
     def send_confirmed(self, frame: Frame, receipt: Receipt | None, timeout: float | None, *, wait: bool) -> None:
-        """Send a SEND that is kept until its receipt has come, and sent again after every loss.
+        """Send a SEND frame that is kept until its receipt arrives, and resent after every connection loss.
 
         Args:
-            frame: without a receipt.
-            receipt: what becomes the answer; None if nobody asks for it.
+            frame: the frame, without a receipt header.
+            receipt: the future for the answer; None if no thread waits for it.
             timeout: seconds to wait for room among the unconfirmed messages, and for a connection.
-            wait: wait for a connection; otherwise the frame is noted while there is none.
+            wait: whether to wait for a connection; otherwise the frame is only noted while there is none.
         """
         own = frame.header("receipt") is not None
         asking = frame if own else frame.adding("receipt", self._context.new_id())
@@ -357,7 +360,7 @@ class Sender:
     def reply(
         self, message: Message, body: Any, headers: Mapping[str, str] | None, timeout: Any, options: SendOptions
     ) -> None:
-        """Send an answer to a request: see ``Message.reply``."""
+        """Send an answer to a request; see ``Message.reply``."""
         destination = message.reply_to
         if destination is None:
             raise ValueError(f"{message!r} has no reply-to, so it expects no answer")
@@ -370,27 +373,29 @@ class Sender:
         return self._is_open(False) and not self._window_is_full() and not self._writer.is_full
 
     def _admits_noted(self) -> bool:
-        # What waits to be written is part of what is unconfirmed, so it is bounded: a slow broker blocks nobody.
+        # Frames that wait to be written count as unconfirmed, so their number is bounded. A slow broker blocks no
+        # thread here.
         if self._window_is_full():
             return False
         return self._context.state in _NOTING or self._may_finish(False)
 
     def _await_fate(self, deadline: Deadline) -> None:
-        """The connection has just broken, maybe under this thread's frame: wait until there is one again.
+        """Wait for a new connection: the current one has just broken, perhaps while it wrote this thread's frame.
 
         Raises:
-            ConnectionLost: there is no later connection, or not in time; the broker may have got the message or not.
+            ConnectionLost: no new connection came in time, or none will. The broker may have received the message or
+            not.
         """
         context = self._context
         settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
         context.wait_until(lambda: context.state in settled and self._writer.state is not WriteState.FAILED, deadline)
         if context.state is ConnectionState.CLOSED and type(context.failure) is NotConnected:
-            # It was ended on purpose, behind this frame.
+            # The application ended the connection after this frame.
             return
         if context.state is not ConnectionState.CONNECTED:
             raise ConnectionLost(
-                f"SEND failed: the connection to {context.where} broke while it was written; the broker may have the "
-                "message or not",
+                f"SEND failed: the connection to {context.where} broke during the write; the broker may have received "
+                "the message or not",
                 outcome_unknown=True,
             )
 
@@ -405,7 +410,7 @@ class Sender:
         negative: bool,
         timeout: Any,
     ) -> bool:
-        """ACK or NACK a message; False when its epoch is over, or the other was sent already. See ``Message.ack``.
+        """ACK or NACK a message; see ``Message.ack``. False if its epoch is over or the other command was sent.
 
         Raises:
             ConnectionLost: the transaction ended with its connection.
@@ -442,12 +447,13 @@ class Sender:
             return frame
 
         def admits() -> bool:
-            # Never waits for a connection: without one the note sees that the message is stale.
+            # Do not wait for a connection: without one, the note finds that the message is stale.
             return not self._writer.is_full or not context.is_current(message.epoch)
 
         try:
             seconds = context.config.seconds(timeout)
-            # Artemis carries an ACK out before its COMMIT: written together, the two are hardly ever torn apart.
+            # Artemis carries out an ACK before its COMMIT. If ACK and COMMIT are written together, a loss hardly ever
+            # separates them.
             lingers = transaction is not None
             return self.transmit(frame, seconds, frame.command, note=note, lingers=lingers, admits=admits) is not None
         except TimedOut as late:
@@ -461,9 +467,9 @@ class Sender:
         """Wait for the broker's answer.
 
         Raises:
-            TimedOut: the time is over, on a connection that lives.
+            TimedOut: the time is over, and the connection still lives.
             ConnectionLost: the time is over, and the connection was lost meanwhile.
-            BrokerError: the broker refused.
+            BrokerError: the broker answered ERROR.
         """
         self._writer.flush(deadline)
         if receipt.wait(deadline):
@@ -479,24 +485,24 @@ class Sender:
             raise _never_written(what, deadline)
         if cut_off:
             raise ConnectionLost(
-                f"{what} was written, but the connection to {where} was lost and is not back after "
-                f"{deadline.timeout} s; the broker may have taken it or not",
+                f"{what} was written, but the connection to {where} was lost and not restored within "
+                f"{deadline.timeout} s; the broker may have processed it or not",
                 outcome_unknown=True,
             )
         raise TimedOut(
-            f"{what} timed out after {deadline.timeout} s: {where} sent no receipt; it may have taken it or not"
+            f"{what} timed out after {deadline.timeout} s: {where} sent no receipt; it may have processed it or not"
             f"{self.meanwhile(deadline.began)}"
         )
 
     def note_unexplained(self, at: float, error: BrokerError | None) -> None:
-        """Remember an ERROR of this connection that names no frame; None when a connection begins."""
+        """Remember an ERROR of this connection that names no frame; None at the start of a connection."""
         self._unexplained = None if error is None else (at, error)
 
     def meanwhile(self, since: float) -> str:
-        """For the text of a timeout: what the broker refused since then without saying which frame it meant.
+        """Describe, for the text of a timeout, the ERROR that came since then without the name of its frame.
 
-        RabbitMQ does so to some frames and keeps the connection. It may have been another frame, so this is all that
-        can be said.
+        RabbitMQ answers some frames with an ERROR that names no frame, and keeps the connection. The ERROR may also
+        belong to another frame: the text cannot be more exact.
         """
         if self._unexplained is None or self._unexplained[0] < since:
             return ""

@@ -1,7 +1,7 @@
-"""One message to its listeners, and what their end means for it: acknowledged, tried again, forwarded or rejected.
+"""Run the listeners of one message, then acknowledge, retry, forward or reject the message.
 
-One rule holds in every state of the session: what cannot be sent now, because subscriptions are still being restored,
-is sent when they are; if the connection ends before, the broker has the message back.
+One rule holds in every state of the session. A frame that cannot be sent now waits until the subscriptions are
+restored. If the connection ends before that, the broker delivers the message again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from stomplistener.states import ConnectionState, MessageState, SettlementState
 
 
 class Subscribed(Protocol):
-    """What the engine needs of a subscription."""
+    """The part of a subscription that the engine needs."""
 
     policy: SettlePolicy
     ack: str
@@ -49,12 +49,12 @@ class TooManyDeliveries(StompError):
 
 
 class Settlement:
-    """Runs in the threads of the dispatch queues; many at a time where a subscription has workers.
+    """Settles messages. Runs in the threads of the dispatch queues, in several at a time if a subscription has workers.
 
     Args:
-        context: of the connection; its lock guards what is noted here.
-        flow: messages that wait for another try count there.
-        call: lets the dispatcher call something.
+        context: the context of the connection; its lock guards the state of this object.
+        flow: counts the messages that wait for a retry.
+        call: lets the dispatcher call a function.
     """
 
     def __init__(self, context: Context, flow: FlowControl, call: Callable[[Event], None]) -> None:
@@ -67,16 +67,16 @@ class Settlement:
         # The threads that run listeners, each with its message.
         self._running: dict[int, Message] = {}
         self._retries: dict[Entry, Message] = {}
-        # What waits until the subscriptions are restored.
+        # The actions that wait until the subscriptions are restored.
         self._deferred: list[tuple[Message, Event]] = []
         self._deliveries = Deliveries(context.config.dialect)
         self._unheard: set[str] = set()
-        # What is to be done when the listener that a thread runs has ended and its message is settled.
+        # The actions of each thread for the time when its listener has returned and its message is settled.
         self._afterwards: dict[int, list[Event]] = {}
         self.dead_letters: DeadLetters
 
     def run(self, items: Batch) -> None:
-        """Work off items of a queue in order. Never raises."""
+        """Handle the items of a queue in order. Never raises."""
         taken: set[int] = set()
         for item in items:
             if not isinstance(item, Message):
@@ -91,12 +91,13 @@ class Settlement:
                 finally:
                     self._end()
 
-    # What runs
+    # The messages in hand
 
     def _hold_back(self, message: Message, items: Batch, taken: set[int]) -> bool:
-        """Give a message back if its subscription was paused since the batch began, and all that follow it there.
+        """If a subscription was paused since the batch began, give back this message and the later ones.
 
-        All at once: after a ``resume()`` in the middle of the batch, the later ones would overtake the earlier ones.
+        All go back at once: after a ``resume()`` in the middle of the batch, later messages would overtake earlier
+        ones.
         """
         follows = itertools.dropwhile(lambda item: item is not message, items)
         rest = [item for item in follows if isinstance(item, Message) and item.subscription is message.subscription]
@@ -109,7 +110,7 @@ class Settlement:
         return True
 
     def _begin(self, message: Message) -> bool:
-        """Note that a listener begins; False if the message is not to be begun any more."""
+        """Note that a listener begins; False if the listener must not begin any more."""
         while True:
             with self._lock:
                 if self._state is not SettlementState.HELD or not needs_settling(message):
@@ -130,7 +131,7 @@ class Settlement:
             self._run_event(event)
 
     def after_listener(self, subscription: object, event: Event) -> bool:
-        """Do something when the listener that this thread runs has ended and its message is settled.
+        """Call ``event`` when the listener in this thread has returned and its message is settled.
 
         Returns:
             False if this thread runs no listener on a message of this subscription.
@@ -144,11 +145,14 @@ class Settlement:
         return True
 
     def is_in_listener(self) -> bool:
-        """Whether the calling thread is one that runs a listener on a message."""
+        """Whether the calling thread runs a listener on a message."""
         return threading.get_ident() in self._running
 
     def is_stale(self, item: Item) -> bool:
-        """Whether the broker will deliver it again, so that it must not be begun here (ack mode ``auto``: never)."""
+        """Whether the broker will deliver this message again, so that no listener may begin.
+
+        False in ack mode ``auto``.
+        """
         if not isinstance(item, Message) or not needs_settling(item):
             return False
         if self._state is SettlementState.DRAINING or not self._context.is_current(item.epoch):
@@ -156,7 +160,7 @@ class Settlement:
         return item.subscription is not None and item.subscription.has_ended
 
     def discard_stale(self, queues: Sequence[DispatchQueue]) -> None:
-        """Drop what waits in queues, and in front of them, that the broker will deliver again."""
+        """Drop the waiting messages, in queues and in front of them, that the broker will deliver again."""
         with self._lock:
             subscriptions: list[Any] = [entry.context for entry in self._context.session.subscriptions.values()]
             fronts = [subscription.queue for subscription in subscriptions]
@@ -164,29 +168,29 @@ class Settlement:
             queue.discard(self.is_stale)
 
     def move(self, state: SettlementState) -> None:
-        """Hold back, drain, or go on."""
+        """Hold messages back, drain, or resume."""
         with self._lock:
             self._state = state
             self._changes.notify_all()
 
     @property
     def is_draining(self) -> bool:
-        """Whether no further message is begun that the broker would deliver again."""
+        """Whether no listener may begin on a message that the broker would deliver again."""
         return self._state is SettlementState.DRAINING
 
     @property
     def has_deferred(self) -> bool:
-        """Whether messages are to be settled when the subscriptions are restored."""
+        """Whether actions wait until the subscriptions are restored."""
         return bool(self._deferred)
 
     def wait_settled(self, deadline: Deadline) -> bool:
-        """Wait until no listener runs on a message that has to be acknowledged; whether it came to that."""
+        """Wait until no listener runs on a message that needs an acknowledgement; False if the deadline came first."""
         return self._changes.wait_for(lambda: not any(map(needs_settling, tuple(self._running.values()))), deadline)
 
     def wait_listeners(self, subscription: object, deadline: Deadline) -> bool:
-        """Wait until no thread runs a listener on a message of this subscription; whether it came to that.
+        """Wait until no listener runs on a message of this subscription; False if the deadline came first.
 
-        In such a thread itself there is no wait: two of them would wait for each other.
+        A thread that itself runs such a listener does not wait: two such threads would wait for each other.
         """
 
         def is_over() -> bool:
@@ -201,7 +205,7 @@ class Settlement:
     def _run_event(self, event: Event) -> None:
         try:
             event()
-        except BaseException as error:  # a callback may raise anything, and the next one is called all the same
+        except BaseException as error:  # any exception: the next callback runs nevertheless
             self._context.log.error("a callback raised", exc_info=error)
 
     def _deliver(self, message: Message) -> None:
@@ -222,7 +226,7 @@ class Settlement:
                 returned = hook(message)
                 if returned is not None:
                     refuse_unawaited(hook, returned)
-            except BaseException as raised:  # sys.exit(), a test's failure, a green thread's timeout: all the same
+            except BaseException as raised:  # includes sys.exit() and the timeout of a green thread
                 error, culprit = raised, hook
                 if not isinstance(raised, TryAgain) or subscription is None or not subscription.policy.settle:
                     self._note_error(message, raised)
@@ -235,7 +239,7 @@ class Settlement:
             elif error is not None:
                 self._log_error(message, error, culprit, "")
         except StompError as failure:
-            # The connection is going or gone: unsettled, the message comes again.
+            # The connection is closing or lost: the broker delivers an unsettled message again.
             self._context.log.warning("could not settle %s: %s", message.frame.heading, failure)
 
     def _note_error(self, message: Message, error: BaseException) -> None:
@@ -288,7 +292,7 @@ class Settlement:
             self._log_error(message, error, hook, "; ".join(filter(None, (attempts, then))))
 
     def _give_up(self, message: Message, subscription: Subscribed, error: BaseException) -> str:
-        """Forward or reject; returns what becomes of the message, for the log."""
+        """Forward or reject a message. Return the outcome as a text for the log."""
         destination = subscription.policy.error_destination
         if destination is None:
             self._when_restored(message, lambda: reject(self._context, message))
@@ -304,15 +308,15 @@ class Settlement:
             number = self._deliveries.number(message, self._context.session.connected_frame)
         if number <= most:
             return False
-        error = TooManyDeliveries(f"the broker delivered it for the {number}th time; max_deliveries is {most}")
+        error = TooManyDeliveries(f"the broker delivered the message for the {number}th time; max_deliveries is {most}")
         then = self._give_up(message, subscription, error)
         self._context.log.error("%s was delivered more than %d times; %s", message.frame.heading, most, then)
         return True
 
-    # What cannot be done now
+    # Actions that must wait
 
     def _when_restored(self, message: Message, action: Event) -> None:
-        """Do it now, or when the subscriptions are restored, or never if the connection ends before."""
+        """Act now, or when the subscriptions are restored, or never if the connection ends first."""
         with self._lock:
             if self._context.session.is_open and not self._context.session.is_connected:
                 self._keep(message)
@@ -321,7 +325,7 @@ class Settlement:
         action()
 
     def restored(self) -> None:
-        """The subscriptions are restored: do what waited for that, in the dispatcher."""
+        """Let the dispatcher do the actions that waited until the subscriptions were restored."""
         with self._lock:
             deferred, self._deferred = self._deferred, []
             for message, _ in deferred:
@@ -362,7 +366,7 @@ class Settlement:
         queue.begin()
 
     def lost(self) -> None:
-        """The connection is over: the broker has back what waits here."""
+        """Forget the messages that wait here: the connection is lost, so the broker delivers them again."""
         with self._lock:
             retries, self._retries = self._retries, {}
             deferred, self._deferred = self._deferred, []
@@ -373,7 +377,7 @@ class Settlement:
             timer().cancel(entry)
 
     def _keep(self, message: Message) -> None:
-        """A message that waits here counts towards the bound as one in a queue."""
+        """Count a message that waits here towards the bound, like a message in a queue."""
         self._flow.add(1, message.frame.size)
 
     def _let_go(self, message: Message) -> None:
@@ -381,6 +385,6 @@ class Settlement:
 
 
 def needs_settling(message: Message) -> bool:
-    """Whether the broker waits for an acknowledgement of this message."""
+    """Whether the broker expects an acknowledgement of this message."""
     subscription = message.subscription
     return subscription is not None and subscription.ack != "auto"

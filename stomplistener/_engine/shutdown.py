@@ -1,4 +1,4 @@
-"""The ends of a client: graceful, at once, or asked for by a signal handler."""
+"""The ends of a client: graceful, immediate, or requested by a signal handler."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Shutdown:
     """Ends a client.
 
     Args:
-        context: of the connection.
-        life: gives the current life.
+        context: the context of the connection.
+        life: returns the current life.
         end: ends a life with a failure, if it is still the current one, and waits a moment for its threads.
-        queues: all dispatch queues.
+        queues: returns all dispatch queues.
     """
 
     def __init__(
@@ -59,17 +59,18 @@ class Shutdown:
         self._stop_asked = False
 
     def begin_life(self) -> None:
-        """A life begins: what was asked of the last one is over."""
+        """Forget the requests to end the last life: a new life begins."""
         self._at_once = self._stop_asked = False
 
     def disconnect(self, deadline: Deadline, headers: Mapping[str, str] | None = None) -> None:
-        """End gracefully: see ``Connection.disconnect``."""
+        """End gracefully; see ``Connection.disconnect``."""
         context, life = self._context, self._life()
         leave(context)
         with context.lock:
             under_way = context.state is ConnectionState.CLOSING
-            # Also on the way to another broker: the old one can still be left in good order. And while subscriptions
-            # are being restored: listeners may hold messages of this connection already.
+            # A graceful end also works during a move to another broker: the old connection can still be left in good
+            # order. A graceful end also works while subscriptions are restored: listeners may hold messages of this
+            # connection already.
             graceful = context.session.is_open and not under_way and context.state is not ConnectionState.CLOSED
             is_ready = context.session.is_connected
             if graceful:
@@ -84,25 +85,25 @@ class Shutdown:
                 self._settle_accounts(deadline)
                 self._say_disconnect(deadline, headers)
             except StompError as error:
-                context.log.warning("the connection ended before its graceful end: %s", error)
-        # A hook may have begun another life meanwhile, which is not this call's to end.
+                context.log.warning("the graceful end did not complete: %s", error)
+        # A hook may have begun another life meanwhile, which this call must not end.
         self._end(life, NotConnected(ENDED))
         for queue in self._queues():
             queue.join(deadline, lambda: self._at_once)
 
     def close(self) -> None:
-        """End everything at once, from any thread; a graceful end that is under way, too."""
+        """End everything at once, from any thread, even in the middle of a graceful end."""
         life = self._life()
         self._at_once = True
         self._end(life, NotConnected(CLOSED))
 
     def stop(self) -> None:
-        """Ask for the graceful end. Takes no lock and starts no thread."""
+        """Request the graceful end. Takes no lock and starts no thread."""
         self._stop_asked = True
         timer().poke()
 
     def look_for_stop(self) -> None:
-        """In the timer thread: begin the end that ``stop`` asked for, in a thread of its own."""
+        """In the timer thread, start a thread for the graceful end that ``stop`` requested."""
         if not self._stop_asked:
             return
         self._stop_asked = False
@@ -113,13 +114,13 @@ class Shutdown:
         try:
             thread.start()
         except RuntimeError as error:
-            # The system refuses the thread: better an abrupt end than none.
+            # The system refuses the thread: an abrupt end is better than none.
             self._context.log.error("closing at once: no thread for a graceful end: %s", error)
             if (life := self._life()) is not None:
                 life.give_up(NotConnected(CLOSED))
 
     def _await_end(self, deadline: Deadline, life: Life | None) -> None:
-        """Let the graceful end of another thread come to its own end, unless it waits for this very thread."""
+        """Wait for the graceful end in another thread, unless that end waits for the calling thread."""
         context = self._context
         if any(queue.is_mine for queue in self._queues()):
             return
@@ -127,7 +128,7 @@ class Shutdown:
         self._end(life, NotConnected(ENDED))
 
     def _settle_accounts(self, deadline: Deadline) -> None:
-        """Take no more messages, let listeners end what they began, and wait for the receipts of confirmed sends."""
+        """Take no more messages, let running listeners return, and wait for the receipts of confirmed sends."""
         context, session = self._context, self._context.session
         self._settlement.move(SettlementState.DRAINING)
         self._end_unwritten_subscriptions()
@@ -149,11 +150,11 @@ class Shutdown:
 
     @property
     def _is_held_back(self) -> bool:
-        """Whether something can only be written when the subscriptions are restored; exact with the lock held."""
+        """Whether frames wait until the subscriptions are restored; exact only with the lock held."""
         return bool(self._context.session.unsent) or self._settlement.has_deferred
 
     def _end_unwritten_subscriptions(self) -> None:
-        """What the broker does not know yet on this connection need not be restored any more."""
+        """Forget the subscriptions that the broker does not know on this connection: they need no replay any more."""
         with self._context.lock:
             _forget_unwritten(self._context.session)
 

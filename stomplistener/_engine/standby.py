@@ -1,7 +1,9 @@
-"""Connections that are logged in and wait: for a loss (``backup``), or for the return to a preferred broker
-(``priorityBackup``). One thread makes them, only where the URI asks for them; the timer keeps them alive.
+"""Standby connections, which are logged in and wait to take over.
 
-A standby connection holds no subscription; a dead one is forgotten.
+Standby connections wait for a connection loss (``backup``) or for the return to a preferred broker
+(``priorityBackup``). If the URI asks for standby connections, one thread makes them, and the timer keeps them alive.
+
+A standby connection holds no subscription. The client forgets dead standby connections.
 """
 
 from __future__ import annotations
@@ -24,26 +26,26 @@ from stomplistener.states import ConnectionState, StandbyState
 from stomplistener.transport import Interrupt
 
 LOOK_SECONDS = 1.0
-"""Between two looks at a standby connection: often enough for any heartbeat worth having."""
+"""Seconds between two checks of a standby connection: often enough for any useful heartbeat."""
 
 MOVE_PATIENCE_SECONDS = 5.0
-"""How long senders are held back while a return to a preferred broker waits for what is open to end."""
+"""How long a return to a preferred broker holds senders back while it waits for open answers and messages."""
 
 PROVEN_SECONDS = 1.0
-"""How long a standby connection to a preferred broker has to live before the client moves to it."""
+"""How long a standby connection to a preferred broker must live before the client moves to it."""
 
 SETTLED_SECONDS = 30.0
-"""A preferred broker whose connection ended sooner than this after a move flaps: moves to it thin out."""
+"""A preferred broker whose connection ends sooner than this after a move flaps: the client moves to it less often."""
 
 
 class Migrate(Protocol):
-    """Leaves the connection in good order; False if something stayed open for too long."""
+    """Leaves the connection in good order; False if an answer or a message stayed open for too long."""
 
     def __call__(self, deadline: Deadline) -> bool: ...
 
 
 class StandbyConnection:
-    """A connection that is logged in and does nothing: the standby thread makes it, the timer keeps it alive."""
+    """A connection that is logged in and idle, made by the standby thread and kept alive by the timer."""
 
     def __init__(self, config: Config, logged_in: LoggedIn) -> None:
         self.logged_in = logged_in
@@ -52,12 +54,13 @@ class StandbyConnection:
         answered = parse(logged_in.connected.headers.get("heart-beat", "0,0"))
         self._beats = negotiate(HeartBeat(*config.heartbeat), answered)
         self._last_sent = time.monotonic()
-        # Held by the thread that reads from it or takes it over, so that no thread reads it afterwards.
+        # The thread that reads from the connection or takes it over holds this lock, so no thread reads after a
+        # takeover.
         self._lock = threading.Lock()
         self._entry: Entry = timer().call_at(time.monotonic() + LOOK_SECONDS, self._look)
 
     def take(self) -> bool:
-        """Stop looking at it; whether it was alive until now."""
+        """Stop the checks. Return whether the connection was alive until now."""
         timer().cancel(self._entry)
         with self._lock:
             if self.state is StandbyState.ALIVE:
@@ -66,7 +69,7 @@ class StandbyConnection:
         return False
 
     def close(self) -> None:
-        """Take it and close it."""
+        """Stop the checks and close the connection."""
         self.take()
         self.logged_in.transport.close()
 
@@ -101,14 +104,14 @@ class StandbyConnection:
 
 
 class Standby:
-    """The thread that makes standby connections, and what it has made.
+    """The thread that makes standby connections, and the connections that it has made.
 
     Args:
-        context: of the connection.
-        schedule: which brokers.
-        interrupt: ends an attempt that is under way.
-        migrate: leaves the connection for a standby connection that waits.
-        is_over: whether the life that this belongs to has ended.
+        context: the context of the connection.
+        schedule: decides which brokers to try.
+        interrupt: ends the attempt under way.
+        migrate: leaves the connection for a standby connection.
+        is_over: whether the life of this object has ended.
     """
 
     def __init__(
@@ -136,7 +139,7 @@ class Standby:
         return config.uri.options.backup or config.uri.options.priority_backup
 
     def take(self) -> LoggedIn | None:
-        """A connection that was alive when last looked at, preferred brokers first; it is the caller's now."""
+        """Return a connection that was alive at its last check, preferred brokers first; the caller owns it."""
         while True:
             with self._context.lock:
                 self._held.sort(key=lambda each: not self._schedule.is_preferred(each.broker))
@@ -149,7 +152,7 @@ class Standby:
 
     @property
     def held(self) -> list[Broker]:
-        """The brokers to which connections are in hand."""
+        """The brokers of the standby connections at hand."""
         with self._context.lock:
             return [each.broker for each in self._held]
 
@@ -163,7 +166,7 @@ class Standby:
                     self._probe(epoch)
                 else:
                     self._rest(epoch, self._pause())
-        except Exception as error:  # the client goes on without standby connections
+        except Exception as error:  # the client works without standby connections
             self._context.log.error("standby connections failed: please report this as a bug", exc_info=error)
         finally:
             while (found := self.take()) is not None:
@@ -179,7 +182,7 @@ class Standby:
         return self._is_over() or context.state is not ConnectionState.CONNECTED or context.session.epoch != epoch
 
     def _rest(self, epoch: int, seconds: float | None) -> bool:
-        """Wait, and return whether this connection ended meanwhile."""
+        """Wait. Return whether the connection of this epoch ended meanwhile."""
         return self._context.wait_until(lambda: self._is_past(epoch), Deadline(seconds))
 
     def _pause(self) -> float | None:
@@ -192,7 +195,7 @@ class Standby:
     # Returning to a preferred broker
 
     def _probe(self, epoch: int) -> None:
-        """Try the preferred brokers until one can be moved to, or this connection ends."""
+        """Try the preferred brokers until the client can move to one, or this connection ends."""
         for attempt in self._schedule.probes():
             delay = max(attempt.delay, self._moved.wait(time.monotonic()))
             if self._rest(epoch, delay):
@@ -204,8 +207,8 @@ class Standby:
                 self._fill_pool(epoch)
 
     def _move_to(self, found: StandbyConnection, epoch: int) -> bool:
-        """Leave this connection for the one found; whether this connection is over."""
-        # CONNECTED proves little: a broker that closes at once must not cost the connection that works.
+        """Leave this connection for the standby connection ``found``. Return whether this connection is over."""
+        # CONNECTED proves little: a broker that closes at once must not cost a connection that works.
         if self._rest(epoch, PROVEN_SECONDS):
             self._keep(found)
             return True
@@ -217,7 +220,7 @@ class Standby:
         if self._migrate(Deadline(MOVE_PATIENCE_SECONDS)):
             self._rest(epoch, MOVE_PATIENCE_SECONDS)
             return True
-        self._context.log.info("no return to %s yet: something is still open", found.broker)
+        self._context.log.info("no return to %s yet: answers or messages are still open", found.broker)
         with self._context.lock:
             mine = found in self._held
             self._held = [each for each in self._held if each is not found]
@@ -232,7 +235,7 @@ class Standby:
             self._held = [*self._held, found]
 
     def _fill_pool(self, epoch: int) -> None:
-        """Keep as many connections as wanted."""
+        """Make standby connections until there are as many as the URI asks for."""
         with self._context.lock:
             dead = [each for each in self._held if each.state is StandbyState.DEAD]
             self._held = [each for each in self._held if each.state is not StandbyState.DEAD]
@@ -260,14 +263,15 @@ class Standby:
                 context.log,
             )
         except (OSError, StompError, ValueError, TypeError) as error:
-            # Also a refused second login under the same client-id: then there is none on this broker.
+            # One possible failure is a refused second login with the same client-id: then this broker gets no standby
+            # connection.
             context.log.info("no standby connection to %s: %s", broker, error)
             return None
         return StandbyConnection(context.config, logged_in)
 
 
 class _Moves:
-    """How soon after a move the next one may come: a preferred broker that flaps is moved to ever more rarely."""
+    """Decides when the next move may begin: the client moves less and less often to a broker that flaps."""
 
     def __init__(self, first: float, most: float) -> None:
         self._first = max(first, PROVEN_SECONDS)
@@ -276,7 +280,7 @@ class _Moves:
         self._last: float | None = None
 
     def note(self, now: float) -> None:
-        """A move begins."""
+        """Note that a move begins."""
         quick = self._last is not None and now - self._last < SETTLED_SECONDS + self._wait
         self._wait = min(max(self._wait * 2, self._first), self._most) if quick else 0.0
         self._last = now

@@ -1,19 +1,19 @@
-"""Frames on their way to the socket: their order, their bound, and which thread writes them when.
+"""Frames on their way to the socket: their order, their bound, and which thread writes them at what time.
 
-The queue is filled under the lock of the connection, together with the change of the session that the frame stands
-for, so the order on the wire is the order of these changes.
+A frame is added to the queue under the lock of the connection, in the same step as the change of the session. So the
+order on the wire is the order of these changes.
 
-A frame is written by the thread that appends it if nobody waits longer for that than for a system call:
+The thread that appends a frame writes it at once in three cases:
 
-- something was received since the last write, so the frame may answer it, or wait for an answer; or
-- the last write ended longer ago than ``GATHER_FACTOR`` times what it took, so writes are rare; or
-- it is large, or with it much waits, so that gathering more would save nothing.
+- something was received since the last write, so the frame may be an answer, or its sender may wait for one; or
+- the last write ended longer ago than ``GATHER_FACTOR`` times its duration, so writes are rare; or
+- the frame is large, or many bytes wait with it, so gathering more would save nothing.
 
-What belongs to a transaction lingers: nobody sees it before COMMIT. It goes out with the next frame that does not,
-or ``LINGER_SECONDS`` later.
+Frames of a transaction linger, since they have no effect before COMMIT. Lingering frames go out with the next frame
+that does not linger, or ``LINGER_SECONDS`` later.
 
-Otherwise frames follow each other in a burst: they gather, and the writer thread sends them together. No thread with a
-deadline of its own is ever inside a write that blocks.
+In all other cases frames follow each other in a burst: they gather, and the writer thread sends them together. A thread
+with its own deadline is never inside a write that blocks.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ from stomplistener.transport import Owing, Transport
 from stomplistener.transport.base import FEW
 
 GATHER_FACTOR = 4
-"""Frames gather while one that is written at once would follow the last write within so many times its duration.
+"""Frames gather if an immediate write would follow the last write within this factor times its duration.
 
-Written one by one such frames would spend more than a fifth of their sender's time in system calls.
+Written one at a time, such frames would cost their sender more than a fifth of its time in system calls.
 """
 
 LINGER_SECONDS = 0.005
-"""How much later a frame may be written that nobody waits for: most transactions end sooner."""
+"""How much later a lingering frame may be written: most transactions end sooner."""
 
 GATHER_BYTES = 64 * 1024
-"""Frames are joined to so much at most: what a system call costs is little beside what these bytes do in it."""
+"""The largest size in bytes of frames joined into one write: at this size the system call itself costs little."""
 
 MAX_WAITING_BYTES = 256 * 1024
-"""Bytes that may wait to be written. Past this a sender waits, which holds it back to the speed of the wire."""
+"""How many bytes may wait to be written. Beyond this bound a sender waits, and so slows down to the speed of the
+wire."""
 
 JOIN_SECONDS = 1.0
 """How long ``stop`` waits for the writer thread."""
@@ -52,15 +53,16 @@ JOIN_SECONDS = 1.0
 _LETS_GATHER = (WriterState.LINGERING, WriterState.NAPPING)
 
 _BEHIND_GATE = (WriterState.ASLEEP, WriterState.NAPPING)
-"""States in which the writer thread waits until another thread opens the gate, which it then shuts again."""
+"""The states in which the writer thread waits until another thread opens the gate; the writer thread then shuts the
+gate."""
 
 
 class Writer:
     """The outgoing half of a connection.
 
     Args:
-        context: whose lock guards everything here.
-        broken: called without the lock when a write failed; it has to break the connection.
+        context: the context of the connection; its lock guards the state of this object.
+        broken: called without the lock after a failed write; it must break the connection.
     """
 
     def __init__(self, context: Context, broken: Callable[[BaseException], None]) -> None:
@@ -78,8 +80,8 @@ class Writer:
         self._frames: list[bytes] = []
         self._size = 0
         self.is_full = False
-        """Whether more bytes wait than may."""
-        # How many frames were ever appended, and how many of these are over: a flush compares the two.
+        """Whether the waiting bytes exceed their bound."""
+        # How many frames were ever appended, and how many of these are finished: a flush compares both numbers.
         self._appended = self._done = 0
         self._corked: dict[int, int] = {}
         self._thread: threading.Thread | None = None
@@ -89,10 +91,10 @@ class Writer:
         self.last_write = 0.0
         self.bytes_written = 0
 
-    # With the lock held
+    # Call with the lock held
 
     def append(self, data: bytes) -> None:
-        """Line up the bytes of one frame; call ``schedule`` when the lock is released."""
+        """Line up the bytes of one frame. Call ``schedule`` after the lock is released."""
         size = len(data)
         self._frames.append(data)
         self._appended += 1
@@ -107,16 +109,16 @@ class Writer:
         self._owing = transport if isinstance(transport, Owing) else None
 
     def detach(self) -> tuple[list[bytes], bool]:
-        """Stop writing; returns the frames that were not, or not wholly, written, and whether the first was begun.
+        """Stop writing. Return the frames that were not fully written, and whether the first one was begun.
 
-        A thread that is still inside a write has lost it: what it reports later is ignored.
+        A thread that is still inside a write has lost its frames: its later report is ignored.
         """
-        # What a thread is inside of may have left already, whatever it has reported.
+        # Bytes of a write under way may have left already, whatever the thread has reported.
         begun = bool(self._in_flight)
         unsent, position = [], 0
         for data in self._in_flight:
             position += len(data)
-            # One that was cut in the middle may have arrived whole, or not: it counts as not written.
+            # A frame that was cut in the middle counts as not written, although it may have arrived as a whole.
             if position > self._accepted:
                 unsent.append(data)
         unsent += self._frames
@@ -133,7 +135,7 @@ class Writer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits to be written."""
+        """Whether no frame waits to be written."""
         return not self._frames and not self._in_flight
 
     @property
@@ -143,16 +145,16 @@ class Writer:
 
     @property
     def is_writing_here(self) -> bool:
-        """Whether the calling thread is inside a write: then this is a signal handler that interrupted it."""
+        """Whether the calling thread is inside a write: then a signal handler called this and interrupted the write."""
         return self._owner == threading.get_ident()
 
-    # Without it
+    # Call without the lock
 
     def schedule(self, lingers: bool = False) -> None:
-        """See what was appended written: now and here, or soon by the writer thread. Never blocks.
+        """Have the appended frames written: here and now, or soon by the writer thread. Never blocks.
 
         Args:
-            lingers: it may wait for the next frame that does not, unless much waits already.
+            lingers: whether the frame may wait for the next one that does not linger. A full queue does not wait.
         """
         if self._thread_state is WriterState.AWAKE:
             return
@@ -162,7 +164,7 @@ class Writer:
             if self._thread_state not in _LETS_GATHER:
                 self.wake(lingers)
             return
-        # See the module's text.
+        # The module's text explains the three cases.
         is_lone = (
             self._size > FEW
             or self._context.last_received > self.last_write
@@ -172,12 +174,13 @@ class Writer:
             self.wake()
 
     def wake(self, lingers: bool = False) -> None:
-        """Let the writer thread write what was appended, soon or in a moment."""
+        """Let the writer thread write the appended frames, at once or after a moment."""
         try:
             with self._lock:
                 former = self._thread_state
                 if self._transport is None or not self._frames or former is WriterState.AWAKE:
-                    # Nothing to write, or nothing to write to: the end of the epoch takes over what was appended.
+                    # There is nothing to write, or no transport. Without a transport, the end of the epoch takes over
+                    # the frames.
                     return
                 if lingers and former in _LETS_GATHER:
                     return
@@ -195,7 +198,7 @@ class Writer:
             if starting:
                 self._start()
         except BaseException:
-            # A signal handler raised: a thread that never began must not be waited for.
+            # A signal handler raised. No thread may wait for a writer thread that never began.
             self._forget_unborn()
             raise
 
@@ -206,7 +209,7 @@ class Writer:
         try:
             thread.start()
         except Exception as error:
-            # The system refuses another thread: without one nothing more can be written here.
+            # The system refuses another thread, so nothing more can be written on this connection.
             self._forget_unborn()
             self._broken(error)
 
@@ -217,9 +220,10 @@ class Writer:
                 self._thread_state = WriterState.ABSENT
 
     def flush(self, deadline: Deadline) -> bool:
-        """See all that was appended before written; False if that took longer.
+        """Wait until all frames appended before this call are written; False if the deadline came first.
 
-        Where the connection broke, what was appended goes out on the next one or never: nothing to wait for here.
+        If the connection breaks, this call does not wait: the next connection sends these frames, or they are never
+        sent.
         """
         with self._lock:
             mine = self._appended
@@ -236,13 +240,13 @@ class Writer:
             raise cannot_wait()
 
     def wait_for_room(self, deadline: Deadline) -> bool:
-        """Wait until no more bytes wait than may, or the connection broke; False if that took longer."""
+        """Wait until the queue is within its bound or the connection broke; False if the deadline came first."""
         self.check_may_wait()
         self.wake()
         return self._progress.wait_for(lambda: not self.is_full or not self._is_usable, deadline)
 
     def wait_not_writing(self, deadline: Deadline) -> bool:
-        """Wait until no other thread is inside a write; False if that took longer."""
+        """Wait until no other thread is inside a write; False if the deadline came first."""
         return self._progress.wait_for(
             lambda: self.state is not WriteState.WRITING or self._owner == threading.get_ident(), deadline
         )
@@ -252,12 +256,12 @@ class Writer:
         return self.state in (WriteState.IDLE, WriteState.WRITING)
 
     def write_all(self) -> None:
-        """Write what was appended, in this thread, however long that takes: for the receiver, before it reads."""
+        """Write the appended frames in this thread, however long that takes; for the receiver, before it reads."""
         while self._begin_write(block=True):
             self._write_taken()
 
     def beat(self) -> None:
-        """Send a heartbeat unless bytes are on their way. Never waits."""
+        """Send a heartbeat unless bytes are being written. Never waits."""
         try:
             with self._lock:
                 transport = self._transport
@@ -272,7 +276,7 @@ class Writer:
             self._fail(error)
 
     def cork(self) -> None:
-        """Begin a batch: what this thread appends gathers until ``uncork``."""
+        """Begin a batch: the frames that this thread appends gather until ``uncork``."""
         ident = threading.get_ident()
         try:
             with self._lock:
@@ -282,7 +286,7 @@ class Writer:
             raise
 
     def uncork(self) -> None:
-        """End a batch, and see it written."""
+        """End a batch, and let its frames be written."""
         ident = threading.get_ident()
         with self._lock:
             depth = self._corked.pop(ident, 0)
@@ -302,11 +306,11 @@ class Writer:
         if thread is not None and thread is not threading.current_thread() and thread.ident is not None:
             thread.join(JOIN_SECONDS)
 
-    # Writing. The state WRITING and its owner are what others would guard by a lock that is held over I/O; a lock
-    # could not be given back safely when a signal handler raises, and a state can: see _util.locks.
+    # Writing. The state WRITING and its owner take the place of a lock that is held over I/O. When a signal handler
+    # raises, a state can be restored safely, but a lock cannot be released safely: see _util.locks.
 
     def _write_now(self) -> bool:
-        """Write what waits if that is possible without waiting; whether nothing is left to write."""
+        """Write the waiting frames if that is possible without waiting. Return whether no frame is left to write."""
         try:
             with self._lock:
                 transport = self._transport
@@ -327,7 +331,8 @@ class Writer:
                         self._take_back()
                     self._end_write(len(data) if sent else 0, began)
                     if self._owing is not None and self._owing.owes:
-                        # The end of it has not left: an empty frame makes the writer thread wait until it has.
+                        # The last bytes have not left yet. An empty frame makes the writer thread wait until all bytes
+                        # have left.
                         self.append(b"")
                     left = bool(self._frames)
             if sent and self._context.log.shows_frames():
@@ -340,7 +345,7 @@ class Writer:
             return True
 
     def _begin_write(self, *, block: bool) -> Transport | None:
-        """Take what waits, as soon as no other thread writes; None where there is nothing to do."""
+        """Take the waiting frames as soon as no other thread writes; None if there is nothing to do."""
         while True:
             with self._lock:
                 if self.state is WriteState.IDLE and self._frames:
@@ -351,7 +356,7 @@ class Writer:
             self._progress.wait_for(lambda: self.state is not WriteState.WRITING, Deadline(None))
 
     def _write_taken(self) -> None:
-        """Write what this thread took, and wait as long as the broker does not read."""
+        """Write the frames that this thread took; wait while the broker does not read."""
         transport, frames = self._transport, self._in_flight
         if self._context.log.shows_frames():
             self._log(frames)
@@ -382,9 +387,10 @@ class Writer:
             view = view[accepted:]
 
     def _take(self) -> None:
-        """Make this thread the one that writes, and take the frames that wait."""
+        """Make this thread the one that writes, and take the waiting frames."""
         owner, state = threading.get_ident(), WRITE_MOVES[self.state, WriteState.WRITING]
-        # Nothing is called between these: no signal handler can raise there and leave a state that nobody owns.
+        # Nothing is called between these assignments, so no signal handler can raise there and leave a state without an
+        # owner.
         self._owner, self.state = owner, state
         self._in_flight, self._frames = self._frames, []
         self._size = self._accepted = 0
@@ -399,7 +405,7 @@ class Writer:
 
     def _end_write(self, size: int, began: float) -> None:
         count, now, state = len(self._in_flight), monotonic(), WRITE_MOVES[self.state, WriteState.IDLE]
-        # Nothing is called between these, as in _take.
+        # Nothing is called between these assignments, as in _take.
         self._owner, self.state = 0, state
         self._done += count
         self._in_flight = []
@@ -413,7 +419,7 @@ class Writer:
             self._progress.notify_all()
 
     def _fail(self, error: BaseException) -> None:
-        """A write did not come to its end: what of it arrived is not known, so the connection is of no use any more."""
+        """Break the connection: a write failed, and how much of it arrived is unknown."""
         with self._lock:
             if self._owner != threading.get_ident():
                 return
@@ -434,10 +440,11 @@ class Writer:
             self._linger(me, gate)
             try:
                 self.write_all()
-            except BaseException as error:  # memory may be refused once; the connection is then lost, and no more
+            except BaseException as error:  # a MemoryError, for example, costs only the connection
                 self._broken(error)
             with self._lock:
-                # In one step with the look at the queue: a thread that appends after this wakes the writer again.
+                # This decision and the check of the queue are one step: a thread that appends later wakes the writer
+                # again.
                 if self._thread is not me:
                     return
                 if self._frames and self._is_usable:
@@ -446,7 +453,7 @@ class Writer:
             gate.acquire()
 
     def _linger(self, me: threading.Thread, gate: threading.Lock) -> None:
-        """Wait for a moment if nothing is urgent, or until something is."""
+        """Wait a moment, or until a frame is urgent."""
         with self._lock:
             if self._thread is not me or self._thread_state is not WriterState.LINGERING:
                 return
@@ -457,12 +464,12 @@ class Writer:
             if self._thread is me and self._thread_state is WriterState.NAPPING:
                 self._thread_state = WRITER_MOVES[self._thread_state, WriterState.AWAKE]
                 return
-        # Another thread opened the gate at the last moment. It has to be shut before it is opened again.
+        # Another thread opened the gate at the last moment. Shut the gate, so that it can be opened again.
         gate.acquire()
 
 
 def _gathered(frames: list[bytes]) -> Iterator[bytes]:
-    """The same bytes in fewer pieces; a large frame is one by itself, since joining would copy it."""
+    """Join frames into fewer pieces. A large frame stays separate, since joining would copy it."""
     few, size = list[bytes](), 0
     for frame in frames:
         if size + len(frame) > GATHER_BYTES and few:
@@ -477,5 +484,5 @@ _NO_LIMITS = Limits(**dict.fromkeys(Limits._fields, sys.maxsize))
 
 
 def unsent_frames(data: list[bytes], version: str | None) -> list[Frame]:
-    """Our own bytes read back."""
+    """Decode our own bytes."""
     return Decoder(version, _NO_LIMITS).feed(b"".join(data)) if data else []

@@ -74,7 +74,7 @@ def test_a_loss_ends_what_waits_and_the_next_request_works(broker: Broker, serve
         broker.wait_for(lambda: len([f for f in broker.frames(command="SEND") if f.body == b"never"]) == 3)
         broker.drop_connections()
         for future in waiting:
-            with pytest.raises(ConnectionLost, match="the queue for the answer with it"):
+            with pytest.raises(ConnectionLost, match="the queue for the answer were lost"):
                 future.result(5.0)
         broker.wait_for(lambda: server.is_connected and any(each.destination == ASK for each in broker.subscriptions))
         assert connection.request(ASK, "next").text == "NEXT"

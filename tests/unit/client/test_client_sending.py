@@ -266,7 +266,7 @@ def test_a_plain_send_that_nothing_carries_any_more_raises(broker: Broker, last:
     with connection:
         lost_behind_its_back(broker, connection)
         broker.refuse_connections()
-        with pytest.raises(ConnectionLost, match="may have the message or not"):
+        with pytest.raises(ConnectionLost, match="may have received the message or not"):
             connection.send(QUEUE, "x")
 
 
