@@ -1,9 +1,9 @@
-"""The frames of a client, one stateless function a command, each checking what its version allows.
+"""The frames of a client: one stateless function for each command, which checks what its STOMP version allows.
 
-All are pure and thread-safe, return a :class:`Frame`, take ``headers`` that are added last and win over the arguments,
-and raise :class:`ProtocolError` if the version cannot express it, ``ValueError`` for an argument out of range and
-``TypeError`` for one of a wrong type. The type of each header is checked by ``encode``.
-Source: the STOMP specifications, sections Connecting and Client Frames.
+All functions are pure and thread-safe, and return a :class:`Frame`. ``headers`` are added last and win over the
+arguments. A function raises :class:`ProtocolError` if the version cannot express the frame. An argument out of range
+raises ``ValueError``, and one of a wrong type ``TypeError``. ``encode`` checks the type of each header. Source: the
+STOMP specifications, sections Connecting and Client Frames.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def connect(
     """CONNECT: offer versions and heartbeats.
 
     Args:
-        versions: the versions to offer; ``version`` offers one alone.
+        versions: the versions to offer; ``version`` offers only one.
         host: the virtual host, required from 1.1 on.
-        heartbeat: seconds between the heartbeats that we can send, and that we want to receive; 0 for none.
+        heartbeat: seconds between the heartbeats that the client can send and that it wants to receive; 0 for none.
     """
     offered = sorted({version_rules(name).name for name in ((version,) if version else versions)})
     if not offered:
@@ -68,7 +68,7 @@ def stomp(
     *,
     version: str | None = None,
 ) -> Frame:
-    """STOMP: the same as CONNECT, by a name that servers of 1.0 do not know."""
+    """STOMP: the same as CONNECT, under a name that servers of STOMP 1.0 do not know."""
     offered = (version,) if version else tuple(versions)
     if "1.0" in offered:
         raise ProtocolError("STOMP 1.0 knows CONNECT, not the command STOMP")
@@ -86,10 +86,10 @@ def send(
     auto_content_length: bool = True,
     version: str = _NEWEST,
 ) -> Frame:
-    """SEND. A ``str`` body is sent as UTF-8, with a content-type that says so unless one is given.
+    """SEND. A ``str`` body is sent as UTF-8, with a content-type that says so, unless ``headers`` has one.
 
     Args:
-        auto_content_length: False leaves content-length out (ActiveMQ then makes a TextMessage); a body with a NUL
+        auto_content_length: False leaves out content-length (ActiveMQ then makes a TextMessage). A body with a NUL
             needs the header.
     """
     if version not in VERSIONS:
@@ -142,7 +142,7 @@ def unsubscribe(
     receipt: str | None = None,
     version: str = _NEWEST,
 ) -> Frame:
-    """UNSUBSCRIBE by id; in 1.0 by destination where there is no id."""
+    """UNSUBSCRIBE by id; in STOMP 1.0 by destination if there is no id."""
     rules = version_rules(version)
     if id is None and rules.subscription_id_required:
         raise ProtocolError(f"UNSUBSCRIBE needs an id in STOMP {version}")
@@ -163,7 +163,7 @@ def ack(
     receipt: str | None = None,
     version: str = _NEWEST,
 ) -> Frame:
-    """ACK of a MESSAGE: by ``message-id`` in 1.0, with ``subscription`` in 1.1, by its ``ack`` header in 1.2."""
+    """ACK of a MESSAGE: by ``message-id`` in 1.0, also with ``subscription`` in 1.1, by its ``ack`` header in 1.2."""
     return _settle("ACK", message, transaction, headers, receipt, version_rules(version))
 
 
@@ -175,7 +175,7 @@ def nack(
     receipt: str | None = None,
     version: str = _NEWEST,
 ) -> Frame:
-    """NACK of a MESSAGE; STOMP 1.0 has none."""
+    """NACK of a MESSAGE; STOMP 1.0 does not have it."""
     rules = version_rules(version)
     if not rules.nack:
         raise ProtocolError("STOMP 1.0 has no NACK: leave the message unacknowledged and disconnect to give it back")
@@ -218,7 +218,7 @@ def _transaction(command: str, transaction: str, headers: StrHeaders, receipt: s
 
 
 def disconnect(receipt: str | None = None, headers: StrHeaders = None, *, version: str = _NEWEST) -> Frame:
-    """DISCONNECT; its receipt says that the broker has processed all earlier frames."""
+    """DISCONNECT. The receipt means that the broker has processed all earlier frames."""
     version_rules(version)
     return _frame("DISCONNECT", {}, headers, receipt=receipt)
 
@@ -231,7 +231,7 @@ def _frame(
     receipt: str | None = None,
     body: bytes = b"",
 ) -> Frame:
-    """Add the optional headers, last those of the application, which win."""
+    """Add the optional headers, and last the application's headers, which win."""
     if transaction is not None:
         fields["transaction"] = transaction
     if receipt is not None:

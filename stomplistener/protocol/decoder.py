@@ -1,12 +1,13 @@
-"""From bytes in any pieces to frames.
+"""Decode frames from bytes, which may arrive in pieces of any size.
 
-A frame that is whole and well-formed is cut out of the bytes in one step. Any other frame takes a second way, which
-remembers what has not arrived whole with how far it was searched: each byte is looked at a bounded number of times
-however small the pieces are, and a body in pieces is gathered in the very buffer that is handed out.
+The decoder cuts a whole, well-formed frame out of the bytes in one step. A frame in pieces or with errors takes a
+second path. The second path stores each incomplete part, and how far it searched that part. So each byte is examined a
+bounded number of times, even if the pieces are small. A body in pieces is gathered in the buffer that the frame
+returns.
 
-Brokers send frames that break the specification, and a broker that must deliver a message sends it again after each
-loss. So a MESSAGE, RECEIPT or ERROR whose end is known is delivered with the parts of it that can be read, and
-``Frame.problem`` says what was wrong. It is not delivered if its end is not known or if it breaks a limit.
+Brokers send frames that break the specification, and deliver a message again after each connection loss. So a MESSAGE,
+RECEIPT or ERROR whose end is known is delivered with its readable parts, and ``Frame.problem`` describes what was
+wrong. A frame is not delivered if its end is unknown or if it breaks a limit.
 """
 
 from __future__ import annotations
@@ -26,43 +27,46 @@ _COMMANDS = {command.encode(): command for command in COMMANDS}
 _USUAL_COMMANDS = {line: command for line, command in _COMMANDS.items() if command not in UNESCAPED_COMMANDS}
 _LONGEST_LINE = max(map(len, _COMMANDS)) + 2
 _LENIENT_COMMANDS = frozenset({"MESSAGE", "RECEIPT", "ERROR"})
-"""Frames that are delivered though they break the specification. CONNECTED decides how all others are read."""
+"""Frames that are delivered although they break the specification. CONNECTED is not lenient: it decides how to read all
+other frames."""
 _NEWEST = VERSIONS[max(VERSIONS)]
 
 _NUL, _LF, _CR = b"\0\n\r"
 _EOL = b"\r\n"
 _MOST_DIGITS = 18
-"""Digits of a content-length."""
+"""The largest number of digits in a content-length."""
 _EOLS = re.compile(rb"(?:\r?\n)++").match
 _WELL_FORMED = re.compile(
     rb"\n?+([A-Z]++)((?:\n(?:(?!content-length:)[^\n:]++:.*+|(?(3)(?!)|content-length:([0-9]{1,18}+)(?=\n))))*+)\n\n"
 ).match
-"""A whole head whose lines end in LF, behind the end of line of another frame. Its groups are the command, the header
-lines and the digits of the content-length, of which there is at most one."""
+"""A whole head whose lines end in LF, after the end of line of another frame. The groups are the command, the header
+lines and the digits of the content-length, which occurs at most once."""
 _HEAD_ENDS = {False: re.compile(rb"\n\n"), True: re.compile(rb"\n\r?\n")}
 _ERROR_ENDS = {False: re.compile(rb"\n\n|\0"), True: re.compile(rb"\n\r?\n|\0")}
-"""The end of a head, by whether lines may end in CR LF; the head of an ERROR ends with the frame at the latest."""
+"""The pattern for the end of a head; the key is whether lines may end in CR LF.
+
+The head of an ERROR ends at the end of its frame at the latest."""
 _JUNK_END = re.compile(rb"\0|\n(?=(?:MESSAGE|RECEIPT|ERROR)\r?\n)").search
 _SHOWN_JUNK = 80
 _MESSAGE_IDS = frozenset({b"ack", b"message-id", b"subscription"})
-"""Headers of a MESSAGE that an ACK gives back byte for byte."""
+"""The headers of a MESSAGE that an ACK returns byte for byte."""
 _ACK_IDS = frozenset({b"id", b"message-id", b"subscription"})
 
 _Match = re.Match[bytes]
 
 _LINES = {key: f"\n{key}:" for key in ("ack", "destination", "message-id", "receipt-id", "subscription")}
-"""How the lines begin that the engine looks for in every message, without splitting its headers."""
+"""The beginnings of the header lines that the engine reads in every message, without splitting the headers."""
 
 
 class ReceivedFrame(Frame):
-    """A frame as it came, whose headers are split at their first use: most listeners look at few of them.
+    """A received frame. The headers are split at their first use, since most listeners read few headers.
 
     Args:
-        command: its command.
-        block: its header lines, each with the LF before it; each has a name and a colon.
-        body: its body.
+        command: the command.
+        block: the header lines, each with the LF before it; each has a name and a colon.
+        body: the body.
         unescape: undoes the escapes in a name or value; None if there are none.
-        problem: what was wrong with it.
+        problem: what was wrong with the frame.
     """
 
     __slots__ = ("_block", "_unescape")
@@ -94,7 +98,7 @@ class ReceivedFrame(Frame):
             fields[key] = value
         if len(fields) == len(lines):
             return fields
-        # A header repeats.
+        # A header is repeated.
         undo = unescape or str
         return tuple((undo(key), undo(value)) for key, _, value in [line.partition(":") for line in lines])
 
@@ -117,7 +121,7 @@ class ReceivedFrame(Frame):
 
 
 class _Offence(Exception):
-    """What is wrong with which bytes."""
+    """The text of an error, and the bytes that caused the error."""
 
     def __init__(self, what: str, data: bytes | None) -> None:
         self._what, self._data = what, data
@@ -135,32 +139,33 @@ class _Head(NamedTuple):
 
 
 class Decoder:
-    """Turn received bytes into frames, in any pieces.
+    """Turn received bytes, in pieces of any size, into frames.
 
-    A MESSAGE, RECEIPT or ERROR that breaks the specification is given with the parts of it that can be read, if its end
-    is known: ``Frame.problem`` says what was wrong. All other frames are refused if they break it.
+    A MESSAGE, RECEIPT or ERROR that breaks the specification is returned with its readable parts, if its end is known:
+    ``Frame.problem`` describes what was wrong. All other frames that break the specification are refused.
 
     Not thread-safe: one thread feeds it.
 
     Args:
-        version: whose rules hold; None until it is negotiated. A CONNECTED or CONNECT frame that passes through
-            settles it, for the bytes behind it too; ``version`` may also be assigned.
-        limits: bounds that hold before memory is spent.
-        secrets: what an exception must not show though the peer quotes it.
+        version: the STOMP version whose rules apply; None until it is negotiated. A CONNECTED or CONNECT frame among
+            the bytes sets the version, also for the bytes that follow; ``version`` may also be assigned.
+        limits: the bounds on frames, which are checked before memory is used.
+        secrets: texts that an exception must not show, even if the peer quotes them.
     """
 
     def __init__(self, version: str | None = None, limits: Limits | None = None, secrets: Iterable[str] = ()) -> None:
         self._secrets = tuple(secrets)
         self._limits = limits or Limits()
-        # A block this short cannot break a limit on heads: the shortest header line has three bytes.
+        # A block this short cannot break a limit on headers: the shortest header line has three bytes.
         self._harmless = min(self._limits.max_header_line, self._limits.max_header_bytes, 3 * self._limits.max_headers)
         self._head = _UnfinishedHead(self._limits)
         self._body: _UnfinishedBody | None = None
-        # What is or was skipped, until the next frame tells it.
+        # Bytes that were or are skipped; the next frame reports them.
         self._junk: _Junk | None = None
-        # The next end of line belongs to the frame before it and is no heartbeat.
+        # The next end of line belongs to the frame before it, and is not a heartbeat.
         self._behind_frame = False
-        # The last frame was a broker's: bytes behind it that begin no frame are skipped instead of refused.
+        # The last frame was a broker's. Behind a broker's frame, bytes that begin no frame are skipped instead of
+        # refused.
         self._in_step = False
         self._failed = False
         self._failure: ProtocolError | None = None
@@ -168,41 +173,41 @@ class Decoder:
 
     @property
     def version(self) -> str | None:
-        """The version whose rules hold, None before the negotiation."""
+        """The STOMP version whose rules apply; None before the negotiation."""
         return self._version
 
     @version.setter
     def version(self, version: str | None) -> None:
         self._version = version
-        # Before the negotiation only CONNECT and CONNECTED come; 1.2 is the one that allows their CR LF.
+        # Only CONNECT and CONNECTED arrive before the negotiation. Only STOMP 1.2 allows CR LF in these frames.
         self._rules = _NEWEST if version is None else version_rules(version)
         self._unescape = self._rules.unescape if self._rules.escapes else None
 
     @property
     def partial(self) -> bool:
-        """Whether the beginning of a frame has come and its end has not."""
+        """Whether a frame has begun and not ended."""
         is_skipping = self._junk is not None and self._junk.is_open
         return self._body is not None or is_skipping or bool(self._head.data)
 
     @property
     def missing(self) -> int:
-        """How many bytes the frame that has begun still needs at least; 0 if that is not known."""
+        """The least number of bytes that the frame under way still needs; 0 if it is unknown."""
         return 0 if self._body is None else self._body.missing or 0
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take the next bytes and return the frames that they complete, ``HEARTBEAT`` for an end of line between two.
+        """Take bytes and return the frames that they complete; ``HEARTBEAT`` is an end of line between two frames.
 
-        One end of line directly behind a frame belongs to that frame and is no heartbeat (1.2, Augmented BNF).
+        One end of line directly after a frame belongs to that frame and is not a heartbeat (1.2, Augmented BNF).
 
         Raises:
             ProtocolError: the bytes are not STOMP, or break a limit. ``frames`` of the exception has the good frames
-                that came before. The decoder stays failed after this and any other exception.
+                before the error. After this or any other exception, the decoder cannot be used again.
         """
         if self._failed:
             raise self._failure or ProtocolError("the decoder was ended or interrupted; use a new one")
         if data == b"\n" and not self._behind_frame and not self.partial:
             return [HEARTBEAT]
-        # Whatever is raised below, MemoryError among it, leaves a state that must not be used again.
+        # Any exception below, including MemoryError, leaves a state that must not be used again.
         self._failed = True
         frames: list[Frame] = []
         try:
@@ -228,16 +233,17 @@ class Decoder:
             return frames
         except _Offence as offence:
             failure = offence.error(self._secrets)
-        # Not from within the handler: the offence has the bytes as they came, and would go along as the context.
+        # Raise this outside the handler: otherwise its context would be the offence, which has the original bytes.
         failure.frames = frames
         self._failure = failure
         self._forget()
         raise failure
 
     def finish(self) -> Frame | None:
-        """Return what can be read of an ERROR that the end of the stream cut off, or None.
+        """Return the readable part of an ERROR that the end of the stream cut off, or None.
 
-        Call it when the peer has closed: some brokers end an ERROR with the connection instead of a NUL.
+        Call this when the peer has closed the connection: some brokers end an ERROR with the connection instead of a
+        NUL.
         """
         cut = _Offence("the connection ended within ERROR", None)
         body, start = self._body, bytes(self._head.data)
@@ -251,7 +257,7 @@ class Decoder:
             try:
                 head, text = self._read_head(b"ERROR", start[start.find(b"\n") :].rstrip(_EOL)), b""
             except _Offence:
-                # Beyond the limits.
+                # The ERROR breaks a limit.
                 return None
         else:
             return None
@@ -262,17 +268,17 @@ class Decoder:
         self._head.take()
 
     def _cut_well_formed(self, data: bytes, position: int, frames: list[Frame]) -> int:
-        """Cut out what usually comes: whole frames in a row with nothing special in their heads.
+        """Cut out the usual frames: whole frames in a row with nothing unusual in their heads.
 
-        The first of them begins here, unless the end of line of a frame before it does.
+        The first frame begins at ``position``, or after the end of line of the frame before.
 
         Returns:
-            the position of the first byte that belongs to something else.
+            the position of the first byte after these frames.
         """
         size, first = len(data), position
         longest, max_body = self._harmless, self._limits.max_body
         unescape, undefined_escape = self._unescape, self._rules.undefined_escape
-        # What was skipped before a frame has to be said with it, which the other way does.
+        # The frame after skipped bytes has to report them, which only the second path does.
         while self._junk is None and (head := _WELL_FORMED(data, position)) is not None:
             line, raw, length = head.groups()
             command = _USUAL_COMMANDS.get(line)
@@ -298,20 +304,20 @@ class Decoder:
             position = stop + 1
         if position > first:
             self._in_step = frames[-1].command in _LENIENT_COMMANDS
-            # The end of line behind the last one, as brokers write it, is usually the last byte of all.
+            # Brokers write an end of line after the last frame, so it is usually the last byte of all.
             self._behind_frame = position + 1 != size or data[position] != _LF
             return position if self._behind_frame else size
         return position
 
     def _cut_other(self, data: bytes, position: int, frames: list[Frame]) -> tuple[bytes, int]:
-        """Cut out one frame, be it unfinished or malformed; keep what is unfinished.
+        """Cut out one frame, which may be unfinished or malformed; store an unfinished one.
 
         Returns:
-            where to go on: in these bytes, at this position.
+            the bytes to go on with, and the position in them.
         """
         size = len(data)
         if position + 1 == size and data[position] == _CR:
-            # Half an end of line.
+            # The bytes end in the middle of an end of line.
             self._head.begin(data[position:], self._rules)
             return data, size
         if not _begins_frame(data[position : position + _LONGEST_LINE], self._rules):
@@ -327,7 +333,7 @@ class Decoder:
         eol = data.find(b"\n", position)
         line, raw, body = data[position:eol].rstrip(b"\r"), data[eol : end.start()], end.end()
         if end[0] == b"\0":
-            # The frame of an ERROR ends within its head.
+            # The frame of this ERROR ends within its head.
             head, body = self._read_head(line, raw.rstrip(_EOL)), end.start()
             offence = _Offence("the head of ERROR does not end with an empty line", raw[-20:])
             head = head._replace(length=None, offences=(*head.offences, offence))
@@ -337,7 +343,7 @@ class Decoder:
         return self._continue(self._body, data, body, frames)
 
     def _resume(self, data: bytes, frames: list[Frame]) -> tuple[bytes, int]:
-        """Go on with what is unfinished; return what is left."""
+        """Continue the unfinished frame. Return the bytes that are left."""
         if self._body is not None:
             return self._continue(self._body, data, 0, frames)
         if self._junk is not None and self._junk.is_open:
@@ -354,10 +360,11 @@ class Decoder:
         return rest, 0
 
     def _continue(self, body: _UnfinishedBody, data: bytes, position: int, frames: list[Frame]) -> tuple[bytes, int]:
-        """Feed the unfinished body; return what is left behind its frame."""
+        """Add to the unfinished body. Return the bytes after the frame."""
         position = body.add(data, position)
         if body.is_false:
-            # Another byte stands where the NUL must stand: the body is read up to the first NUL instead.
+            # Another byte stands at the place of the NUL, so the content-length is false. Read the body up to its first
+            # NUL instead.
             data = body.value() + data[position:]
             self._body = body = _UnfinishedBody(self._without_length(body.head, data), self._limits)
             position = body.add(data, 0)
@@ -368,17 +375,17 @@ class Decoder:
         return data, position
 
     def _without_length(self, head: _Head, data: bytes) -> _Head:
-        """The head of a frame with a false content-length, if the frame ends at the first NUL instead.
+        """Return the head of a frame with a false content-length, if the frame ends at the first NUL instead.
 
         Args:
             head: the head.
-            data: the body by the content-length, and the byte behind it, which is no NUL.
+            data: the body according to the content-length, and the byte after it, which is not a NUL.
 
         Raises:
-            _Offence: the body has a NUL, and what stands behind that is not the beginning of the next frame.
+            _Offence: the body has a NUL, but the bytes after that NUL are not the beginning of the next frame.
         """
         length = head.length or 0
-        # What is shown are bytes that have come in any case, so that pieces do not decide about it.
+        # Show only bytes that have arrived in any case, so that the text does not depend on the pieces.
         offence = _Offence(
             f"{head.command} has content-length {length}, but no NUL follows its body",
             data[max(length - 20, 0) : length + 1],
@@ -391,7 +398,7 @@ class Decoder:
         return head._replace(length=None, offences=(*head.offences, offence))
 
     def _read_head(self, line: bytes, raw: bytes) -> _Head:
-        """Read a command and header lines of any kind."""
+        """Read a command and header lines, well-formed or not."""
         command, rules = _COMMANDS[line], self._rules
         _check_limits(raw, self._limits)
         if rules.crlf:
@@ -405,7 +412,7 @@ class Decoder:
         except ValueError as error:
             length, what = None, f"the content-length of {command} is not a number"
             offences[what] = str(error).encode(errors="surrogateescape")
-        # Before the negotiation it is unknown whether the peer escapes headers.
+        # Before the negotiation, it is unknown whether the peer escapes headers.
         if self._version is not None and self._unescape and command not in UNESCAPED_COMMANDS:
             bad = next((line for line in kept if rules.undefined_escape(line)), None)
             if bad is not None:
@@ -418,7 +425,7 @@ class Decoder:
         return _Head(command, block, length, found)
 
     def _make(self, head: _Head, body: bytes) -> Frame:
-        """Make the frame, and let a handshake settle the version."""
+        """Make the frame. A frame of the handshake also sets the version."""
         command = head.command
         offences = head.offences if self._junk is None else (self._junk.offence, *head.offences)
         self._junk = None
@@ -431,13 +438,13 @@ class Decoder:
             version = frame.headers.get("version", "1.0")
         else:
             version = highest(frame.headers.get("accept-version", "1.0").split(",")) or "1.0"
-        # An answer that was never offered is the session's to refuse; here it must only not break the reading.
+        # The session refuses a version that was never offered; the decoder must only be able to read on.
         self.version = version if version in VERSIONS else max(VERSIONS)
         return frame
 
 
 class _UnfinishedHead:
-    """The bytes of a head that has not ended, and how far they were searched for its end."""
+    """The bytes of a head that has not ended, and how far they were searched for the end."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -449,7 +456,7 @@ class _UnfinishedHead:
         self.add(data, rules)
 
     def add(self, data: bytes, rules: Version) -> bool:
-        """Add bytes; True when the head has ended among them, or there turns out to be none."""
+        """Add bytes. True if the head has ended, or if the bytes are no head."""
         head = self.data
         head += data
         searched, self._searched = self._searched, len(head)
@@ -468,7 +475,8 @@ class _UnfinishedHead:
         if newline >= 0:
             self._line_start = newline + 1
         limits = self._limits
-        # Less what belongs to no header: the command, and of its end of line and the head's "\r\n\r\n" at most.
+        # Subtract the bytes that belong to no header: the command, and at most its end of line and the head's
+        # "\r\n\r\n".
         for name, value, most in (
             ("max_header_bytes", len(self.data) - _LONGEST_LINE - 1, limits.max_header_bytes),
             ("max_headers", self._lines - 1, limits.max_headers),
@@ -484,7 +492,7 @@ class _UnfinishedHead:
 
 
 class _UnfinishedBody:
-    """The part of a body that has come; its frame is ``is_whole``, or its content-length ``is_false``, at the end."""
+    """The received part of a body. At the end, the frame ``is_whole`` or its length ``is_false``."""
 
     def __init__(self, head: _Head, limits: Limits) -> None:
         self.head = head
@@ -493,11 +501,11 @@ class _UnfinishedBody:
         self._max = limits.max_body
         if head.length is not None and head.length > self._max:
             raise _over_limit("max_body", self._max, head.block.encode(errors="surrogateescape"))
-        # getvalue() hands out the buffer itself, without a copy, when nothing was cut off or is shared.
+        # getvalue() returns the buffer without a copy, if the buffer was not truncated and is not shared.
         self._gathered = io.BytesIO()
 
     def add(self, data: bytes, position: int) -> int:
-        """Take what belongs to the body from here on; return the position behind it and its NUL."""
+        """Take the bytes of the body from here on. Return the position after the body and its NUL."""
         if self.missing is None:
             end = data.find(b"\0", position)
             stop = len(data) if end < 0 else end
@@ -518,7 +526,7 @@ class _UnfinishedBody:
 
 
 class _Junk:
-    """Bytes behind a frame that begin no frame. They end with a NUL, or before a line with a command of a broker."""
+    """Bytes after a frame that begin no frame. Such bytes end with a NUL, or before a broker's command line."""
 
     def __init__(self, limits: Limits) -> None:
         self.is_open = True
@@ -527,7 +535,7 @@ class _Junk:
         self._shown, self._kept, self._size = b"", b"", 0
 
     def add(self, data: bytes) -> bytes | None:
-        """Take bytes; return what stands behind the junk, None if it has not ended."""
+        """Take bytes. Return the bytes after the junk; None if the junk has not ended."""
         data = self._kept + data
         end = _JUNK_END(data)
         self.is_open = end is None
@@ -535,7 +543,7 @@ class _Junk:
             self.ended_with_nul = end[0] == b"\0"
             stop = end.end()
         else:
-            # The last line may become a command.
+            # The last line may be the beginning of a command.
             stop = data.rfind(b"\n", max(len(data) - len(b"\nMESSAGE\r"), 0))
             stop = len(data) if stop < 0 else stop
         rest = data[stop:]
@@ -553,7 +561,7 @@ class _Junk:
 
 
 def _content_length(block: str) -> int | None:
-    """The content-length among header lines, None if there is none; ValueError with its text if it is not a number."""
+    """Return the content-length among header lines, or None; ValueError with its text if it is no number."""
     start = block.find("\ncontent-length:")
     if start < 0:
         return None
@@ -561,14 +569,14 @@ def _content_length(block: str) -> int | None:
     end = block.find("\n", start)
     text = block[start:] if end < 0 else block[start:end]
     digits = text.strip(" ")
-    # int() takes signs, underscores, digits of other scripts, and as many of them as there are.
+    # int() would also accept signs, underscores, digits of other scripts, and any number of digits.
     if len(digits) > _MOST_DIGITS or not (digits.isdigit() and digits.isascii()):
         raise ValueError(text)
     return int(digits)
 
 
 def _begins_frame(start: bytes, rules: Version) -> bool:
-    """Whether bytes begin with the line of a command, or may do so when there are more of them."""
+    """Whether the bytes begin with a command line, or may do so when more bytes arrive."""
     line, newline, _ = start.partition(b"\n")
     end = b"\r" if rules.crlf else b""
     if newline:
@@ -577,13 +585,13 @@ def _begins_frame(start: bytes, rules: Version) -> bool:
 
 
 def _end_of_head(data: bytes | bytearray, position: int, rules: Version, start: int | None = None) -> _Match | None:
-    """Find the end of the head that begins at ``position``; it is not before ``start``."""
+    """Find the end of the head that begins at ``position``; the end is not before ``start``."""
     ends = _ERROR_ENDS if data.startswith(b"ERROR", position) else _HEAD_ENDS
     return ends[rules.crlf].search(data, position if start is None else start)
 
 
 def _read_line(line: bytes, command: str, offences: dict[str, bytes]) -> str | None:
-    """One header line as text, None if it is none; what is wrong with it joins the offences."""
+    """Return one header line as text, None if it is not one. Add the problem of a bad line to ``offences``."""
     if line.find(b":") < 1:
         offences.setdefault(f"a header line of {command} has no name or no colon", line)
         return None
@@ -594,7 +602,7 @@ def _read_line(line: bytes, command: str, offences: dict[str, bytes]) -> str | N
     if command in ("ACK", "NACK") and name in _ACK_IDS:
         return line.decode(errors="surrogateescape")
     offences.setdefault(f"a header of {command} is not UTF-8", line)
-    # All values but ids have to be texts that can be printed and stored.
+    # All values except ids must be texts that can be printed and stored.
     return line.decode(errors="surrogateescape" if name in _MESSAGE_IDS else "replace")
 
 

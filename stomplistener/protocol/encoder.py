@@ -1,4 +1,4 @@
-"""From frames to bytes."""
+"""Encode frames as bytes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _UNESCAPED = VERSIONS["1.0"]
 
 
 def encode(frame: Frame, version: str | None = None) -> bytes:
-    """Return the bytes of a frame as a version writes it.
+    """Return the bytes of a frame in the form of a STOMP version.
 
     Pure and thread-safe.
 
     Args:
         frame: the frame to write; ``HEARTBEAT`` gives one end of line.
-        version: the version whose escapes apply; None before the negotiation, for CONNECT.
+        version: the STOMP version whose escapes apply; None before the negotiation, for CONNECT.
 
     Raises:
         TypeError: a header is not a ``str``.
-        InvalidHeader: this version cannot write a header, or a header contradicts the body.
-        ProtocolError: there is no such command.
+        InvalidHeader: this version cannot express a header, or a header contradicts the body.
+        ProtocolError: the command does not exist.
     """
     if frame is HEARTBEAT:
         return b"\n"
@@ -48,20 +48,20 @@ def encode(frame: Frame, version: str | None = None) -> bytes:
 
 
 def encode_block(command: str, items: _Items, version: str | None) -> bytes:
-    """Return the header lines alone, each with the end of line before it; raises as ``encode`` does."""
+    """Return only the header lines, each with the end of line before it; raises as ``encode`` does."""
     return _head(command, items, version)[len(command) :]
 
 
 def _head(command: str, items: _Items, version: str | None) -> bytes:
-    """Command and header lines, without the end of the last line."""
-    # join takes a subclass of str, an enum among them, by its value, and refuses any other type. A NUL, which no
-    # version can write, stands for the colon between name and value until the colons in them are escaped.
+    """Return the command and header lines, without the end of the last line."""
+    # join takes a subclass of str, such as an enum, by its value, and refuses any other type. A NUL stands for the
+    # colon between name and value until the other colons are escaped: no version can express a NUL.
     try:
         head = command + "\n" + "\n".join(map("\0".join, items)) if items else command
     except TypeError:
         raise _wrong_type(command, items) from None
     count = len(items)
-    # One look at the whole head instead of one at each name and value: most have no unusual character.
+    # One check of the whole head replaces a check of each name and value: most heads have no unusual character.
     if (
         ":" in head
         or "\\" in head
@@ -76,21 +76,21 @@ def _head(command: str, items: _Items, version: str | None) -> bytes:
         return head.encode()
     except UnicodeEncodeError as error:
         if command in ("ACK", "NACK"):
-            # The id of a MESSAGE that was not UTF-8 goes back byte for byte, as the decoder kept it.
+            # The id of a MESSAGE that was not UTF-8 is returned byte for byte, as the decoder kept it.
             with suppress(UnicodeEncodeError):
                 return head.encode(errors="surrogateescape")
         raise InvalidHeader(f"a header of {command} cannot be written as UTF-8: {error.reason}") from None
 
 
 def _escaped(head: str, command: str, items: _Items, version: str | None) -> str:
-    """The head with the escapes of names and values; InvalidHeader if the version has no escape for a character.
+    """Escape names and values in a head; InvalidHeader if the version has no escape for a character.
 
-    Such a character would end the line, and the text behind it would count as a header of its own.
+    Such a character would end the line, and the text after it would count as another header.
     """
     rules = _UNESCAPED if version is None or command in UNESCAPED_COMMANDS else version_rules(version)
     escapes, count = rules.escapes.items(), len(items)
     if head.count("\n") == count:
-        # Each LF begins a line.
+        # Every LF begins a header line.
         for plain, escaped in escapes:
             if plain != "\n" and plain in head:
                 head = head.replace(plain, escaped)
@@ -107,7 +107,7 @@ def _escaped(head: str, command: str, items: _Items, version: str | None) -> str
 
 
 def _unwritable(command: str, items: _Items, rules: Version) -> InvalidHeader:
-    """The error that names the header that cannot be written. Its value may be a secret and is not shown."""
+    """Make the error that names the invalid header. The value of the header may be a secret, so it is not shown."""
     who = f"the {command} frame" if command in UNESCAPED_COMMANDS else f"STOMP {rules.name}"
     for key, value in items:
         if not key:
@@ -121,7 +121,7 @@ def _unwritable(command: str, items: _Items, rules: Version) -> InvalidHeader:
 
 
 def _wrong_type(command: str, items: _Items) -> TypeError:
-    """The error that names the header whose name or value is not a ``str``."""
+    """Make the error that names the header whose name or value is not a ``str``."""
     for key, value in items:
         if not isinstance(key, str):
             return TypeError(f"{command}: the header name {key!r} must be a str, not {type(key).__name__}")

@@ -9,14 +9,14 @@ from stomplistener._util.masking import hidden, masked, without_secret
 from stomplistener._util.text import printable, shorten
 
 Fields = dict[str, str] | tuple[tuple[str, str], ...]
-"""The headers of a frame as the codec keeps them: a dict, or pairs if a header repeats."""
+"""The headers of a frame in the form that the codec uses: a dict, or pairs if a header is repeated."""
 
 
 class Headers(dict[str, str]):
     """The headers of a frame: an immutable mapping in which the first of repeated headers counts.
 
-    STOMP 1.2, Repeated Header Entries: only the first one is to be used; the others stay visible in ``pairs``.
-    It is a ``dict``, so that reading a header costs what reading a ``dict`` costs; methods that change one raise.
+    STOMP 1.2, Repeated Header Entries: only the first entry is to be used; the others are visible in ``pairs``. This
+    class is a ``dict``, so reading a header is as cheap as reading a ``dict``. Methods that change a dict raise.
     """
 
     __slots__ = ("_pairs",)
@@ -29,7 +29,7 @@ class Headers(dict[str, str]):
             self._pairs = headers = tuple(headers.items() if isinstance(headers, Mapping) else headers)
         dict.__init__(self, headers)
         if len(self) != len(headers):
-            # A dict keeps the first place and the last value of a repeated key: the first value is set last.
+            # A dict keeps the first position and the last value of a repeated key. So the first value is set last.
             dict.update(self, reversed(self.pairs))
 
     @property
@@ -41,7 +41,7 @@ class Headers(dict[str, str]):
         return pairs
 
     def getall(self, key: str) -> list[str]:
-        """Every value of a header in the order of the frame, the one that counts first."""
+        """Return every value of a header in the order of the frame; only the first value counts."""
         return [value for name, value in self.pairs if name == key]
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
@@ -51,7 +51,7 @@ class Headers(dict[str, str]):
     clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[type[Headers], tuple[object, ...]]:
-        # A dict is copied and unpickled item by item, through the methods that raise here.
+        # The default way copies and unpickles a dict item by item, through the methods that raise here.
         return Headers, (self.pairs,)
 
     def __repr__(self) -> str:
@@ -59,11 +59,11 @@ class Headers(dict[str, str]):
 
 
 def without(frame: Frame, secrets: Iterable[str]) -> Frame:
-    """An ERROR with secrets that the peer quotes replaced; its content-length goes, since it need not fit.
+    """Return a copy of an ERROR without the secrets that the peer quotes, and without its content-length.
 
     Args:
-        frame: of any command; only an ERROR is changed.
-        secrets: what is to be replaced, first those that others are a part of.
+        frame: a frame of any command; only an ERROR is changed.
+        secrets: the texts to replace. A text comes before any other text that is part of it.
     """
     if frame.command != "ERROR" or not secrets:
         return frame
@@ -81,8 +81,8 @@ class Frame:
     Args:
         command: ``SEND``, ``MESSAGE``, …
         headers: a mapping, or pairs if a header repeats; copied.
-        body: bytes; copied unless they are ``bytes`` already, so the caller may reuse a bytearray.
-        problem: what was wrong with a received frame that could be read nevertheless; None for nothing.
+        body: bytes. Other types than ``bytes`` are copied, so the caller may reuse a bytearray.
+        problem: what was wrong with a received frame that was readable nevertheless; None if nothing was.
 
     Raises:
         TypeError: the body is not bytes.
@@ -91,7 +91,7 @@ class Frame:
     __slots__ = ("_headers", "body", "command", "fields", "problem")
 
     fields: Fields
-    """The headers for the encoder, which nothing changes."""
+    """The headers for the encoder; never changed."""
     _headers: Headers | None
 
     def __init__(
@@ -109,20 +109,20 @@ class Frame:
 
     @property
     def headers(self) -> Headers:
-        """The headers in the order of the wire, repeated ones included; made at the first use."""
+        """The headers in the order of the wire, including repeated ones; made at the first use."""
         headers = self._headers
         if headers is None:
-            # Two threads may both get here: they make equal values, and either may win.
+            # Two threads may run this line at the same time. Both make equal values, so either value may be stored.
             headers = self._headers = Headers(self.fields)
         return headers
 
     def header(self, key: str) -> str | None:
-        """Return one header, or None. Cheaper than ``headers`` if no other header of the frame was read."""
+        """Return one header, or None. Cheaper than ``headers`` while no other header of the frame was read."""
         fields = self.fields
         return fields.get(key) if isinstance(fields, dict) else self.headers.get(key)
 
     def adding(self, key: str, value: str) -> Frame:
-        """The same frame with one header more, in place of any of that name."""
+        """Return the same frame with one more header, which replaces any header of that name."""
         fields = self.fields
         if isinstance(fields, dict):
             return frame_of(self.command, {**fields, key: value}, self.body, self.problem)
@@ -139,14 +139,14 @@ class Frame:
 
     @property
     def info(self) -> str:
-        """The frame for a log line: no secret, and at most 60 bytes of the body."""
+        """The frame for a log line, without secrets and with at most 60 bytes of the body."""
         body = f" body={shorten(self.body)}" if self.body else ""
         problem = f" problem={printable(self.problem)}" if self.problem else ""
         return f"{self.command} {self._head}{body}{problem}".rstrip()
 
     @property
     def heading(self) -> str:
-        """The same without the body, which is only for those who ask for it: the log shows none above DEBUG."""
+        """The frame for a log line above DEBUG: without secrets, and without the content of the body."""
         body = f" body of {len(self.body):,} bytes" if self.body else ""
         return f"{self.command} {self._head}{body}".rstrip()
 
@@ -170,7 +170,7 @@ class Frame:
 
 
 def frame_of(command: str, fields: Fields, body: bytes, problem: str | None = None) -> Frame:
-    """Make a frame that keeps these very fields, of which the caller keeps none. For the modules of the protocol."""
+    """Make a frame that keeps ``fields`` itself; the caller must not keep it. Only for this package."""
     frame = _new(Frame)
     frame.command = command
     frame.fields = fields
@@ -190,14 +190,14 @@ def _fields_of(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> Fields
 
 
 def as_bytes(body: object) -> bytes:
-    """A body that is not ``bytes`` as bytes.
+    """Convert a body that is not ``bytes`` to bytes.
 
     Raises:
-        TypeError: the object has no buffer: a body cannot be made of it.
+        TypeError: the object has no buffer, so it cannot be a body.
     """
     try:
-        # Not bytes(body): of a number it makes as many NULs, and of a list of numbers the bytes that they name.
-        # Released at once: elsewhere than on CPython, the caller's buffer could not change its size for a while.
+        # bytes(body) would be wrong: it turns a number into as many NULs, and a list of numbers into bytes. The view is
+        # released at once: outside CPython, the caller's buffer could otherwise not be resized for a while.
         with memoryview(body) as view:  # type: ignore[arg-type]
             return view.tobytes()
     except TypeError:
@@ -211,4 +211,4 @@ def as_bytes(body: object) -> bytes:
 
 
 HEARTBEAT: Final = Frame("")
-"""What the decoder gives for an end of line between two frames. Compare by identity."""
+"""The decoder's value for an end of line between two frames. Compare by identity."""

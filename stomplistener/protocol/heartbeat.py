@@ -1,6 +1,6 @@
-"""Heartbeat arithmetic: what is negotiated, when a beat is due, when silence means death. Pure; time is an argument.
+"""Heartbeat arithmetic: the negotiation, and the times of the next and of a missed heartbeat. This module has no clock.
 
-Source: STOMP 1.1 and 1.2, Heartbeating. The wire speaks milliseconds, everything else here seconds.
+Source: STOMP 1.1 and 1.2, Heartbeating. The header has milliseconds; all other durations here are seconds.
 """
 
 from __future__ import annotations
@@ -10,21 +10,24 @@ from typing import NamedTuple
 from stomplistener.errors import ProtocolError
 
 _SEND_EARLY = 0.75
-"""A beat goes out at this share of the interval: the promise is "at least every", and timers and networks are late."""
+"""A heartbeat is sent after this share of the interval. The promise is to send at least once in every interval,
+and timers and networks are late."""
 
 TOLERANCE = 2.5
-"""Silence means death after this many intervals: the specification asks for an error margin, and brokers beat late.
+"""After this many intervals of silence a peer counts as dead. The specification asks for a margin, and brokers are
+late.
 
-ActiveMQ's first beat comes two intervals after CONNECTED: with 2.0 every idle connection was lost to that race.
+The first heartbeat of ActiveMQ arrives two intervals after CONNECTED. With a tolerance of 2.0 intervals, idle
+connections to ActiveMQ were lost.
 """
 
 
 _LONGEST = 40
-"""Characters of a heart-beat header; more are no interval but an attack."""
+"""The longest heart-beat header in characters; a longer header is an attack."""
 
 
 class HeartBeat(NamedTuple):
-    """Intervals in seconds, 0 where there is no heartbeat: how often we can or must ``send``, and they."""
+    """The intervals at which one side sends and receives, in seconds; 0 for no heartbeat."""
 
     send: float
     receive: float
@@ -35,11 +38,11 @@ class HeartBeat(NamedTuple):
         return f"{_milliseconds(self.send)},{_milliseconds(self.receive)}"
 
     def send_due(self, last_sent: float) -> float:
-        """The time at which a beat is due if nothing else is sent."""
+        """Return the time of the next heartbeat if nothing else is sent."""
         return last_sent + self.send * _SEND_EARLY if self.send else float("inf")
 
     def dead_at(self, last_received: float, tolerance: float = TOLERANCE) -> float:
-        """The time at which a peer that stays silent counts as dead."""
+        """Return the time at which a silent peer counts as dead."""
         return last_received + self.receive * tolerance if self.receive else float("inf")
 
 
@@ -50,7 +53,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def parse(text: str) -> HeartBeat:
-    """Read a heart-beat header; ProtocolError where it is none."""
+    """Read a heart-beat header; ProtocolError if it is malformed."""
     ours, comma, theirs = text.strip().partition(",")
     if not (comma and ours.isdigit() and theirs.isdigit() and text.isascii() and len(text) <= _LONGEST):
         raise ProtocolError("a heart-beat header is not two numbers of milliseconds", data=text.encode())
@@ -58,7 +61,7 @@ def parse(text: str) -> HeartBeat:
 
 
 def negotiate(wanted: HeartBeat, answered: HeartBeat) -> HeartBeat:
-    """What holds between one side that wants ``wanted`` and another that answered; from the first side's view."""
+    """Return the agreed intervals, for the side that sent ``wanted`` and received ``answered``."""
     return HeartBeat(
         send=max(wanted.send, answered.receive) if wanted.send and answered.receive else 0.0,
         receive=max(wanted.receive, answered.send) if wanted.receive and answered.send else 0.0,

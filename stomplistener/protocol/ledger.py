@@ -1,33 +1,33 @@
-"""What survives a connection or waits for an answer: the ledger of a session, and its entries.
+"""The ledger of a session: the requests that survive a connection or wait for an answer.
 
-Two kinds of requests. A confirmed SEND outside a transaction stays until its receipt or an ERROR with its receipt-id
-comes, and is resent on every connection until then. Everything else belongs to the connection that it was written on,
-and :data:`_OUTCOMES` says what the loss of that connection means for it.
+There are two kinds of requests. A confirmed SEND outside a transaction stays until its receipt arrives, or an ERROR
+with its receipt-id. Until then, the SEND is resent on every connection. Every other request belongs to the connection
+on which it was written: :data:`_OUTCOMES` has the outcome after the loss of that connection.
 
 **The suspicion rule.** Some messages make a broker close the connection, with an ERROR that does not name the message
-or without a word. Such a message must not be resent forever, and innocent messages must not fail for it.
+or without any ERROR. Such a message must not be resent forever, and it must not make other messages fail.
 
-1. A connection raises suspicion against the confirmed SENDs that were written on it and not answered, if it brought an
-   ERROR without receipt-id, or if it ended and nothing else explains the end. It does so once for each SEND, however
-   many ERRORs came. An answered SEND leaves the ledger, and its suspicion with it.
+1. A connection raises suspicion against confirmed SENDs that were written on it and not answered. The reason is an
+   ERROR without receipt-id, or an end of the connection that nothing else explains. A connection raises suspicion only
+   once against each SEND, however many ERRORs arrived. An answered SEND leaves the ledger, together with its suspicion.
 2. A SEND with suspicion from :data:`_SUSPECT` connections is a suspect. The next replay writes the suspects one at a
-   time: each waits for the answer to the one before. All other messages that are kept wait behind the last suspect; a
-   SEND that asks for no receipt overtakes them.
-3. A suspect that is out alone is given up if an ERROR without receipt-id comes and no other answer is awaited, or if
-   :data:`_ENDS_ALONE` connections ended unexplained while it was out alone. The second needs more than one such end,
-   because brokers are also restarted and networks fail while nothing but one message is on its way.
-4. A suspect on which a connection ended alone is *on trial*: the caller lets the next connection live for a while
-   without it, before ``restored()``. If that one ends too, connections do not end because of the message, and the count
-   of rule 3 begins again. Without this, one cut a second would convict good messages.
+   time: each waits for the answer to the one before. All other messages that are kept wait behind the last suspect. A
+   SEND that requests no receipt overtakes waiting messages.
+3. A suspect that is written while no other confirmed SEND waits for its receipt is *alone*. A suspect that is alone is
+   given up if an ERROR without receipt-id arrives and no other answer is awaited. A suspect is also given up if
+   :data:`_ENDS_ALONE` connections ended unexplained while it was alone. One unexplained end is not enough: a broker may
+   restart, or a network fail, while a single message is on its way.
+4. A suspect on which a connection ended alone is *on trial*. The caller lets the next connection live for a while
+   without the suspect, before ``restored()``. If that connection also ends, the message is not the cause, and the count
+   of rule 3 begins again. Without this rule, a network that fails once a second would convict good messages. So bad
+   messages cause no good message to be written more than :data:`_SUSPECT` + 1 times. A bad message is written at most
+   :data:`_SUSPECT` + :data:`_ENDS_ALONE` times. With k bad messages, at most k times as many connections end. Fewer
+   connections end if the bad messages are written together, since they become suspects together.
 
-So no good message is written more than :data:`_SUSPECT` + 1 times because of bad ones. A bad message is written at most
-:data:`_SUSPECT` + :data:`_ENDS_ALONE` times. k bad messages end at most k times as many connections; fewer if they are
-written together, since then they become suspects together.
-
-**Interruptions.** A signal handler may raise at any instruction of the main thread, or call again into the session.
-So every method here makes all it needs first and registers it last, and ``unconfirmed``, ``requests`` and ``resend``
-are what counts: the index, the bytes and the receipts of a transaction follow from them, and :meth:`Ledger.withdraw`
-makes these again.
+**Interruptions.** A signal handler may raise at any instruction of the main thread, or call into the session again. So
+every method here makes all objects first and registers the objects last. The attributes ``unconfirmed``, ``requests``
+and ``resend`` are the truth. The index, the bytes and the receipts of a transaction follow from these attributes, and
+:meth:`Ledger.withdraw` computes them again.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ from stomplistener.states import (
 )
 
 _SUSPECT = 2
-"""Connections that have to raise suspicion against a SEND before it is written alone."""
+"""How many connections must raise suspicion against a SEND before it is written alone."""
 
 _ENDS_ALONE = 3
-"""Connections that have to end without an answer to a SEND that is the only unconfirmed one before it is given up."""
+"""How many connections must end while a SEND is the only unconfirmed one before it is given up."""
 
 
 class Outcome(enum.Enum):
-    """What the end of a connection means for a request that was not answered."""
+    """The meaning of the end of a connection for a request without an answer."""
 
     DONE = "done"
-    """The end of the connection did it: UNSUBSCRIBE, ABORT, DISCONNECT."""
+    """The end of the connection had the same effect: UNSUBSCRIBE, ABORT, DISCONNECT."""
     NOT_CONFIRMED = "not confirmed"
-    """ACK and NACK: the message may come again."""
+    """ACK and NACK: the broker may deliver the message again."""
     LOST = "lost"
-    """It was part of something that ended with the connection."""
+    """The request was part of a transaction or subscription that ended with the connection."""
     IN_DOUBT = "in doubt"
-    """The broker may have done it: COMMIT, a SEND of a transaction that was committing, and UNSUBSCRIBE of a durable
-    subscription."""
+    """The broker may have carried out the frame: COMMIT, a SEND of a transaction that was committing, and UNSUBSCRIBE
+    of a durable subscription."""
     GIVEN_UP = "given up"
-    """A SEND on which several connections ended; ``Request.error`` says why it is not resent."""
+    """A SEND on which several connections ended; ``Request.error`` tells why it is not resent."""
 
 
 _OUTCOMES = {
@@ -83,22 +83,22 @@ _OUTCOMES = {
 
 
 class Abandoned(NamedTuple):
-    """What will not be resent: confirmed SENDs without a receipt, and unconfirmed ones that were never written."""
+    """The SENDs that were given up: confirmed ones without a receipt, and others that were never written."""
 
     requests: list[Request]
     unsent: list[Frame]
 
 
 class SubscriptionEntry:
-    """A subscription as the registry keeps it: all that is needed to write SUBSCRIBE again.
+    """A subscription in the registry: all values that are needed to write SUBSCRIBE again.
 
     Attributes:
         durable: the name of a durable subscription.
         prefetch: how many messages the broker may send ahead of their acknowledgements.
-        selector: which messages the broker is to deliver.
-        epoch: the connection on which it was last written, or on which its version could not express it; 0 for none.
-        receipt: what its last SUBSCRIBE asked for.
-        error: why it is REJECTED; None in every other state.
+        selector: the condition for messages that the broker delivers.
+        epoch: the connection on which SUBSCRIBE was last written, or whose version could not express it; 0 for none.
+        receipt: the receipt that the last SUBSCRIBE requested.
+        error: why the subscription is REJECTED; None in every other state.
     """
 
     __slots__ = (
@@ -142,7 +142,7 @@ class SubscriptionEntry:
         self.error: Exception | None = None
 
     def move(self, state: SubscriptionState) -> None:
-        """Change the state. IllegalMove for a move that SUBSCRIPTION_MOVES does not have."""
+        """Change the state; IllegalMove if SUBSCRIPTION_MOVES does not have this move."""
         self.state = SUBSCRIPTION_MOVES[self.state, state]
 
 
@@ -150,11 +150,11 @@ class TransactionEntry:
     """A transaction of one epoch.
 
     Attributes:
-        context: the caller's.
-        awaited: the requests of the transaction that have no answer yet, by receipt. What ends the transaction leaves
-            them here, so that the caller can inform the waiting threads.
-        settled: the contexts of the acknowledgements in the transaction: if it is not committed, their messages are
-            not settled after all.
+        context: a value of the caller.
+        awaited: the requests of the transaction that have no answer yet, by receipt. The requests stay here when the
+            transaction ends, so that the caller can inform the waiting threads.
+        settled: the contexts of the acknowledgements in the transaction. Without a COMMIT, the acknowledged messages
+            are not settled.
     """
 
     __slots__ = ("awaited", "context", "epoch", "id", "settled", "state")
@@ -168,7 +168,7 @@ class TransactionEntry:
         self.state = TransactionState.OPEN
 
     def move(self, state: TransactionState) -> None:
-        """Change the state. IllegalMove for a move that TRANSACTION_MOVES does not have."""
+        """Change the state; IllegalMove if TRANSACTION_MOVES does not have this move."""
         self.state = TRANSACTION_MOVES[self.state, state]
 
 
@@ -176,15 +176,16 @@ class Request:
     """A frame whose receipt is awaited.
 
     Attributes:
-        context: the caller's; of one call only, since a request is found by it.
-        frame: the SEND to resend after a loss; None for everything that is never repeated.
-        size: bytes of the body of a SEND that is resent.
-        epoch: the connection on which it was last handed out to be written; 0 for none.
-        own_receipt: whether the application chose the receipt. For a SEND it then stays the same on all connections.
-        error: why the broker rejected it, or why it was given up.
-        number: its place in the first order of all requests.
-        suspicions: connections that raised suspicion against it; ``suspected`` is the last one of them.
-        ends_alone: connections in a row that ended unexplained while no other confirmed SEND was out.
+        context: a value of the caller that belongs to one call only, since it finds the request again.
+        frame: the SEND to resend after a connection loss; None for a frame that is never repeated.
+        size: the size of the body of a SEND that is resent, in bytes.
+        epoch: the connection on which the frame was last handed out to be written; 0 for none.
+        own_receipt: whether the application chose the receipt. If so, the receipt of a SEND stays the same on all
+            connections.
+        error: why the broker rejected the frame, or why it was given up.
+        number: the position in the order in which requests were made.
+        suspicions: how many connections raised suspicion against it; ``suspected`` is the last of them.
+        ends_alone: how many connections in a row ended unexplained while no other confirmed SEND was on its way.
     """
 
     __slots__ = (
@@ -230,41 +231,41 @@ class Request:
 
     @property
     def issued(self) -> bool:
-        """Whether it was ever handed out to be written."""
+        """Whether the frame was ever handed out to be written."""
         return self.epoch > 0
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it is written only while no other confirmed SEND is out."""
+        """Whether the frame is written only while no other confirmed SEND is on its way."""
         return self.suspicions >= _SUSPECT
 
     def suspect(self, epoch: int) -> None:
-        """Count the suspicion of one connection."""
+        """Count the suspicion from one connection."""
         if self.suspected != epoch:
             self.suspected = epoch
             self.suspicions += 1
 
     def absolve(self, epoch: int) -> None:
-        """Take the suspicion of a connection back: the SEND was not written on it."""
+        """Take back the suspicion from a connection on which the SEND was not written."""
         if self.suspected == epoch:
             self.suspected = 0
             self.suspicions -= 1
 
 
 class Ledger:
-    """The requests of a session. See the module's text; not thread-safe.
+    """The requests of a session. See the module's text. Not thread-safe.
 
     Args:
-        new_id: gives a name that nothing has, for a receipt.
+        new_id: returns a new name for a receipt.
 
     Attributes:
         unconfirmed: the confirmed SENDs outside transactions, by receipt, until they are answered.
-        unconfirmed_bytes: what their bodies hold.
+        unconfirmed_bytes: the total size of the bodies of ``unconfirmed``.
         requests: every other request, by receipt.
-        assumed: SUBSCRIBEs that count as answered and may be answered yet.
-        resend: what goes out after the next replay, in order: requests of ``unconfirmed``, and SENDs without a receipt
-            that were never written. By identity, so that each leaves at the cost of one look-up.
-        is_isolating: whether suspects are written one at a time and everything confirmed waits behind them.
+        assumed: the SUBSCRIBEs that count as answered, although their answers may still arrive.
+        resend: the frames to write after the next replay, in order: requests of ``unconfirmed``, and SENDs without a
+            receipt that were never written. The keys are identities, so removing one costs one look-up.
+        is_isolating: whether suspects are written one at a time, and all other confirmed SENDs wait behind them.
     """
 
     __slots__ = (
@@ -301,7 +302,7 @@ class Ledger:
         return receipt in self.unconfirmed or receipt in self.requests or receipt in self.assumed
 
     def free(self, receipt: str) -> str:
-        """The name itself; ValueError if another frame waits for it."""
+        """Return the name; ValueError if another frame waits for a receipt of this name."""
         if self.holds(receipt):
             raise ValueError(f"another frame waits for the receipt {receipt!r} already")
         return receipt
@@ -318,35 +319,35 @@ class Ledger:
         subscription: SubscriptionEntry | None = None,
         transaction: TransactionEntry | None = None,
     ) -> Frame:
-        """The frame that ``make`` gives for a receipt, and the request that awaits it.
+        """Return the frame that ``make`` makes with a receipt, and the request that awaits it.
 
         Args:
-            headers: the application's. A receipt among them is awaited under its name.
-            confirm: ask for a receipt if they have none.
+            headers: the application's headers. A receipt among the headers is awaited under its name.
+            confirm: whether to request a receipt if the headers have none.
         """
         own = headers["receipt"] if headers and "receipt" in headers else None
         if own is None and not confirm:
             return make(receipt=None)
         receipt = self._new_id() if own is None else self.free(own)
-        # Made first: what the version refuses leaves no request.
+        # Make the frame first: a frame that the version refuses must leave no request.
         frame = make(receipt=receipt)
         self.wait(Request(command, receipt, context, epoch, own is not None, None, 0, subscription, transaction))
         return frame
 
     def keep(self, request: Request) -> None:
-        """Register a SEND that is resent until it is answered; behind all that waits, if it was not issued yet."""
+        """Register a SEND that is resent until it is answered. A SEND not yet written goes behind all that wait."""
         request.number = next(self._numbers)
         if not request.epoch:
             self.resend[id(request)] = request
         if request.context is not None:
             self._by_context[id(request.context)] = request
         size = request.size
-        # No call between load and store: a signal handler cannot run here, so none can change the number meanwhile.
+        # No call separates load and store, so no signal handler can run and change the number between them.
         self.unconfirmed_bytes += size
         self.unconfirmed[request.receipt] = request
 
     def wait(self, request: Request) -> None:
-        """Register a request that belongs to this connection."""
+        """Register a request that belongs to the current connection."""
         if request.context is not None:
             self._by_context[id(request.context)] = request
         if request.transaction is not None:
@@ -354,30 +355,30 @@ class Ledger:
         self.requests[request.receipt] = request
 
     def assume(self, request: Request) -> None:
-        """Count a SUBSCRIBE as answered; its answer is still taken if it comes."""
+        """Count a SUBSCRIBE as answered; its answer is still accepted."""
         self.assumed[request.receipt] = request
         self.requests.pop(request.receipt, None)
 
     # Answers
 
     def confirm(self, receipt: str) -> Request | None:
-        """The way of nearly all receipts: the SEND that waits for it is done."""
+        """Finish the SEND that waits for this receipt. Nearly all receipts take this path."""
         request = self.unconfirmed.get(receipt)
         if request is not None:
             self._drop_send(request)
         return request
 
     def take(self, receipt: str, epoch: int) -> Request | None:
-        """Remove and return the request that an answer of this epoch belongs to; None if there is none."""
+        """Remove and return the request for an answer of this epoch; None if there is none."""
         request = self.unconfirmed.get(receipt) or self.requests.get(receipt) or self.assumed.get(receipt)
-        # A SEND waits over losses, but only for the answer to what was written in this epoch.
+        # A SEND outlives connections, but only the answer to its frame of this epoch counts.
         if request is None or request.epoch != epoch:
             return None
         self.drop(request)
         return request
 
     def find(self, receipt: str) -> Request | None:
-        """The request that waits for this receipt."""
+        """Return the request that waits for this receipt."""
         return self.unconfirmed.get(receipt) or self.requests.get(receipt)
 
     def forget(self, context: object) -> Request | None:
@@ -388,7 +389,7 @@ class Ledger:
         return request
 
     def drop(self, request: Request) -> None:
-        """Wait no longer for a request, whatever it is."""
+        """Stop waiting for a request of any kind."""
         receipt = request.receipt
         if self.unconfirmed.get(receipt) is request:
             self._drop_send(request)
@@ -404,7 +405,7 @@ class Ledger:
         size = request.size
         self.unconfirmed_bytes -= size
         if not self.unconfirmed:
-            # What an interruption between two of these lines may have left over ends here.
+            # Clear the leftovers of an interruption between two of these lines.
             self.unconfirmed_bytes = 0
         if self.resend:
             self.resend.pop(id(request), None)
@@ -416,15 +417,15 @@ class Ledger:
             del self._by_context[id(context)]
 
     def release(self, transaction: TransactionEntry) -> None:
-        """Wait no longer for what belongs to a transaction, which keeps its requests in ``awaited``."""
+        """Stop waiting for the requests of a transaction. The transaction keeps its requests in ``awaited``."""
         for receipt, request in tuple(transaction.awaited.items()):
             self.requests.pop(receipt, None)
             self._unindex(request)
 
     def withdraw(self, context: object) -> list[Request]:
-        """Undo the registration of every request with this context, and mend what an interruption left.
+        """Undo the registration of every request with this context, and repair the effects of an interruption.
 
-        Looks at every request: it is for calls that an exception broke off.
+        Use this only after an exception interrupted a call, since it examines every request.
         """
         gone: list[Request] = []
         for registry in (self.unconfirmed, self.requests, self.assumed):
@@ -433,7 +434,7 @@ class Ledger:
                     registry.pop(receipt, None)
                     gone.append(request)
                 elif request.receipt != receipt and registry.get(request.receipt) is request:
-                    # Interrupted while it got a fresh receipt, under which it is registered too.
+                    # The request is registered under two receipts: an interruption came while it got a new one.
                     registry.pop(receipt, None)
         for key, item in tuple(self.resend.items()):
             if isinstance(item, Request) and self.unconfirmed.get(item.receipt) is not item:
@@ -443,7 +444,7 @@ class Ledger:
         return gone
 
     def awaited(self) -> tuple[Request, ...]:
-        """What the broker still has to answer."""
+        """Return the requests that the broker still has to answer."""
         return (*self.unconfirmed.values(), *self.requests.values())
 
     def abandon(self) -> Abandoned:
@@ -460,12 +461,12 @@ class Ledger:
 
     @property
     def is_on_trial(self) -> bool:
-        """Whether the next SEND to resend is a suspect: a connection ended while it was the only one on its way."""
+        """Whether the next SEND to resend is a suspect on which a connection has ended while it was alone."""
         first = next(iter(tuple(self.resend.values())), None)
         return isinstance(first, Request) and first.ends_alone > 0
 
     def hand_out(self, epoch: int) -> list[Frame]:
-        """What is to be written now of the resend queue: nothing, one suspect, or all of it."""
+        """Return the frames of the resend queue to write now: none, one suspect, or all."""
         if self._alone is not None and self.unconfirmed.get(self._alone.receipt) is self._alone:
             return []
         first = next(iter(self.resend.values()), None)
@@ -475,7 +476,7 @@ class Ledger:
         return [self._again(item, epoch) for item in items]
 
     def _again(self, item: Request | Frame, epoch: int) -> Frame:
-        """A confirmed SEND gets a fresh receipt: an answer to an older one must not be taken for this one's."""
+        """Return the frame with a new receipt, so that an answer to an older one is not taken for its answer."""
         if not isinstance(item, Request):
             del self.resend[id(item)]
             return item
@@ -483,7 +484,7 @@ class Ledger:
         if item.epoch and not item.own_receipt:
             old, new = item.receipt, self._new_id()
             item.frame = item.frame.adding("receipt", new)
-            # Found under one name or the other wherever this is interrupted.
+            # At each interruption, the request is registered under the old or the new receipt.
             self.unconfirmed[new] = item
             item.receipt = new
             del self.unconfirmed[old]
@@ -494,7 +495,7 @@ class Ledger:
     # The end of a connection
 
     def accuse(self, error: Frame, epoch: int) -> Request | None:
-        """Take an ERROR without receipt-id: the SEND that it can only mean, given up; None if it may mean several."""
+        """Take an ERROR without receipt-id. Give up and return the SEND if the ERROR can mean only that one."""
         self._complaint = error
         out = self._out(epoch)
         for request in out:
@@ -507,14 +508,14 @@ class Ledger:
     def lost(
         self, epoch: int, unsent: Iterable[Frame], *, explained: bool, begun: bool, opened: bool = True
     ) -> list[tuple[Request, Outcome]]:
-        """The connection ended: what nobody will answer any more, and what that means.
+        """End the connection. Return the requests that will get no answer, with the outcome of each.
 
         Args:
             epoch: the connection.
-            unsent: what was handed out and not, or not wholly, written.
-            opened: whether SENDs were handed out on it.
-            explained: whether there is a reason for the end that no message can have caused.
-            begun: whether a part of the first of ``unsent`` was written.
+            unsent: the frames that were handed out and not fully written.
+            opened: whether SENDs were handed out on this connection.
+            explained: whether the end has a reason that no message can have caused.
+            begun: whether a part of the first frame of ``unsent`` was written.
         """
         unsent = tuple(unsent)
         waiting = self._unwritten(unsent)
@@ -543,7 +544,7 @@ class Ledger:
         return ended
 
     def _ended_alone(self, epoch: int, not_written: Container[int]) -> Request | None:
-        """Count an unexplained end against the suspect that was out alone; returns it if it is given up."""
+        """Count an unexplained end against the suspect that was alone. Return the suspect if it is given up."""
         alone = self._alone
         if alone is None or id(alone) in not_written or self._out(epoch) != [alone]:
             return None
@@ -554,17 +555,17 @@ class Ledger:
         return alone
 
     def _clear(self) -> None:
-        """A connection ended without any SEND: it is not the suspects that end connections."""
+        """Clear the suspects: a connection without any SEND ended too, so the suspects are not the cause."""
         for request in tuple(self.unconfirmed.values()):
             request.ends_alone = 0
 
     def _out(self, epoch: int) -> list[Request]:
-        """The confirmed SENDs that were handed out on this connection and are not answered."""
+        """Return the confirmed SENDs that were handed out on this connection and are not answered."""
         resend = self.resend
         return [item for item in tuple(self.unconfirmed.values()) if item.epoch == epoch and id(item) not in resend]
 
     def _unwritten(self, unsent: Iterable[Frame]) -> list[Request | Frame]:
-        """What of the frames that were not written has to be written on the next connection."""
+        """Return what has to be written on the next connection, out of the frames that were not written."""
         items: list[Request | Frame] = []
         for frame in unsent:
             receipt = frame.headers.get("receipt")
@@ -576,7 +577,7 @@ class Ledger:
         return items
 
     def _line_up(self, waiting: Iterable[Request | Frame]) -> None:
-        """Make the resend queue: the suspects, what was written and not confirmed, what was not written, the rest."""
+        """Build the resend queue: the suspects, the SENDs that were written, the SENDs that were not, the rest."""
         unwritten = {
             id(item): item
             for item in waiting
@@ -616,14 +617,14 @@ def _loss_outcome(request: Request) -> Outcome:
 
 
 def _context_of(request: Request) -> object:
-    """What tells whose request it is: a SUBSCRIBE, which is written by replays too, is its subscription's."""
+    """Return the key of the request's owner: for a SUBSCRIBE, which replays write too, the subscription."""
     if request.command == "SUBSCRIBE" and request.subscription is not None:
         return request.subscription.context
     return request.context
 
 
 def error_text(frame: Frame) -> str:
-    """What an ERROR frame says, on one line and shortened."""
+    """Return the text of an ERROR frame, shortened and on one line."""
     body = frame.body.decode(errors="replace").strip().partition("\n")[0]
     message = frame.headers.get("message", "")
     text = message if not body or body in message else f"{message}: {body}" if message else body

@@ -1,4 +1,4 @@
-"""What one connection may cost in memory: a broker is not trusted."""
+"""Bounds on the memory of one connection: the client does not trust the broker."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from stomplistener._util.record import Record
 
 
 class Limits(Record):
-    """Bounds on the client's memory that a broker can fill, and on unconfirmed messages. In bytes, messages or seconds.
+    """Bounds on the memory that a broker can fill, and on unconfirmed messages. In bytes, messages or seconds.
 
     Attributes:
         max_header_line: one header line in bytes. 64 KiB: stack traces in ERROR frames and tokens are long.
-        max_headers: header lines of a frame. 1,000: real brokers send 10 to 30; applications rarely add more than 100.
+        max_headers: header lines of a frame. 1,000: brokers send 10 to 30; applications rarely add more than 100.
         max_header_bytes: all header lines of a frame together, in bytes. 256 KiB, four of the longest lines.
-        max_body: the body of a frame in bytes. 256 MiB: brokers refuse more than 100 to 128 MiB unless told otherwise.
-        max_pending_messages: messages received and not yet given to a listener; above it the client stops reading.
-            1,000: enough to keep quick listeners busy while more comes.
-        max_pending_bytes: the same in bytes. 64 MiB: small beside a container's memory, and one longer message passes.
-        max_unconfirmed_messages: confirmed sends whose receipt has not arrived; above it the sender waits. 1,000:
-            enough to keep the wire busy while receipts are on their way; no more than these are sent again after a
-            loss.
-        max_unconfirmed_bytes: the same in bytes. 64 MiB: they are kept here until then.
+        max_body: the body of a frame in bytes. 256 MiB: by default, brokers refuse more than 100 to 128 MiB.
+        max_pending_messages: received messages that no listener has got yet; above this the client stops reading.
+            1,000: enough to keep quick listeners busy while more messages arrive.
+        max_pending_bytes: the bytes of pending messages. 64 MiB: little of a container's memory. A longer message still
+            passes.
+        max_unconfirmed_messages: confirmed sends whose receipt has not arrived; above this the sender waits. 1,000:
+            enough to keep the wire busy while receipts are on their way. At most this many are resent after a
+            connection loss.
+        max_unconfirmed_bytes: the bytes of unconfirmed messages. 64 MiB: the client keeps them in memory until their
+            receipts arrive.
         frame_timeout: seconds that a frame may take from its first byte to its last. 300: 256 MiB at 1 MiB/s.
     """
 

@@ -1,24 +1,24 @@
-"""One STOMP session over any number of connections, sans-I/O: what may be written now, and what the answers mean.
+"""One STOMP session over any number of connections, sans-I/O: which frames may be written, and what the answers mean.
 
-The caller moves bytes; the session says which frames to write and keeps, over every loss of the connection, what has to
-be restored: the subscriptions in the order of their creation, and the confirmed SENDs whose receipt has not come. An
-*epoch* counts connections. What was written in one epoch means nothing in the next: acknowledgements, transactions and
-receipts of an older epoch are refused here, so that no caller can write them by mistake.
+The caller moves bytes, and the session decides which frames to write. The session keeps the subscriptions, in the order
+of their creation, and the confirmed SENDs without a receipt. The session restores subscriptions and SENDs after every
+connection loss. An *epoch* is the number of a connection. A frame of one epoch means nothing in the next. The session
+refuses acknowledgements, transactions and receipts of an older epoch, so that no caller can write them by mistake.
 
     session = Session()
     write(session.connect(host="/"))                       # CONNECT
     session.receive(read())                                # CONNECTED: the version is settled
-    write(*session.replay().frames)                        # SUBSCRIBE for all that is registered
+    write(*session.replay().frames)                        # SUBSCRIBE for every subscription
     session.receive(read()) …                              # their receipts, until session.is_replayed
-    write(*session.restored())                             # the SENDs to resend; from here on everything may be written
-    session.receive(read()); write(*session.next_resend()) # after each answer: nothing, or the next of what waits
+    write(*session.restored())                             # the SENDs to resend; then every frame may be written
+    session.receive(read()); write(*session.next_resend()) # after each answer: nothing, or the next SENDs that wait
     …
     session.lost()                                         # the connection ended: start again with connect()
 
-Not thread-safe: the caller holds one lock around every call. No time, no randomness; ids come from ``new_id``.
+Not thread-safe: the caller holds one lock around every call. No time and no randomness; ``new_id`` makes the ids.
 
-If an exception that a signal handler raises breaks off a call, ``withdraw(context)`` with the context of that call
-leaves the session as it was before. A handler may also call into the session while it interrupts another call.
+If a signal handler raises in the middle of a call, ``withdraw(context)`` with the context of that call restores the
+session. A handler may also call into the session while it interrupts another call.
 """
 
 from __future__ import annotations
@@ -49,33 +49,34 @@ from stomplistener.states import SESSION_MOVES, SESSION_OPEN, SessionState, Subs
 
 
 class Replay(NamedTuple):
-    """What to write to restore the subscriptions, and those that the version now in use cannot express."""
+    """The frames that restore the subscriptions, and the subscriptions that this version cannot express."""
 
     frames: list[Frame]
     rejected: list[SubscriptionEntry]
 
 
 class Session:
-    """The state of STOMP over one connection after the other: subscriptions, receipts, transactions. No I/O.
+    """The state of STOMP over any number of connections: subscriptions, receipts, transactions. No I/O.
 
-    Not thread-safe. The module's text has the order of the calls.
+    Not thread-safe. The module's text has the order of calls.
 
     Args:
         versions: the versions to offer.
-        heartbeat: seconds between beats that we can send, and that we want to receive; 0 for none.
+        heartbeat: seconds between heartbeats that the client can send, and that it wants to receive; 0 for none.
         new_id: returns a new name for a receipt, subscription or transaction at each call.
-        subscription_headers: called with the CONNECTED frame and an entry whenever a SUBSCRIBE is made; its headers
-            come under the entry's own. So options that each broker spells differently survive a change of broker.
-        refusal_hint: called with the text of an ERROR that refuses CONNECT and the ``host`` that was sent; what it
-            returns is added to the exception.
+        subscription_headers: called with the CONNECTED frame and an entry for each SUBSCRIBE. The entry's own headers
+            win over the returned ones. So an option that needs another header on each broker survives a change of
+            broker.
+        refusal_hint: called with the text of an ERROR that refuses CONNECT, and with the ``host`` that was sent. The
+            result is added to the exception.
         unsettle: called with the context of each acknowledgement in a transaction that is aborted, or whose COMMIT is
-            refused: its message is not settled after all.
+            refused: its message is not settled.
 
     Attributes:
-        is_connected: whether everything may be written now.
+        is_connected: whether every frame may be written now.
         is_open: whether messages of this epoch may be acknowledged now.
-        subscriptions: all that are registered, by id. Copy before iterating without the lock.
-        transactions: those of this epoch that are not over, by name.
+        subscriptions: all registered subscriptions, by id. Copy this mapping before iterating without the lock.
+        transactions: the transactions of this epoch that have not ended, by name.
     """
 
     def __init__(
@@ -119,10 +120,10 @@ class Session:
         *,
         host_required: bool = True,
     ) -> Frame:
-        """Begin an epoch: the CONNECT frame to write.
+        """Begin an epoch. Return the CONNECT frame to write.
 
         Args:
-            host_required: False lets the header out where ``host`` is None, though STOMP 1.1 and 1.2 demand it.
+            host_required: False leaves the header out if ``host`` is None, although STOMP 1.1 and 1.2 require it.
         """
         frame = commands.connect(
             self.versions, host, login, passcode, self.heartbeat_wanted, headers, host_required=host_required
@@ -134,7 +135,7 @@ class Session:
         """Begin an epoch on a connection that another session has logged in.
 
         Args:
-            connect: the CONNECT that was sent.
+            connect: the CONNECT frame that was sent.
             connected: the broker's answer.
         """
         self._begin(connect)
@@ -150,8 +151,8 @@ class Session:
         """Take the broker's answer to CONNECT.
 
         Raises:
-            BrokerError: it is an ERROR.
-            ProtocolError: it is no answer to what was offered.
+            BrokerError: the answer is an ERROR.
+            ProtocolError: the answer does not match the offer.
         """
         version, answered = _settled(frame, self.versions, self._host, self._refusal_hint)
         self._move("connected")
@@ -160,9 +161,10 @@ class Session:
         self.connected_frame = frame
 
     def replay(self) -> Replay:
-        """The SUBSCRIBE frames that this epoch still owes. The registry changes by the broker's answers alone.
+        """Return the SUBSCRIBE frames that must still be written in this epoch.
 
-        A subscription that this version cannot express is REJECTED for this epoch and stays registered for the next.
+        The registry changes only by the broker's answers. A subscription that this version cannot express is REJECTED
+        for this epoch. The subscription stays registered for the next epoch.
         """
         self._check(self.is_open, "SUBSCRIBE")
         frames: list[Frame] = []
@@ -183,37 +185,37 @@ class Session:
 
     @property
     def is_on_trial(self) -> bool:
-        """Whether ``restored()`` would return a SEND on which connections ended, though nothing else was out.
+        """Whether the first SEND that ``restored()`` would return is on trial: connections ended on it alone.
 
-        Let the connection live for a while before that, longer than the last one lived with the SEND: if it ends all
-        the same, the SEND is not the cause. The ledger's text has the rule.
+        Let the connection live for a while first, longer than the last connection lived with the SEND. If the
+        connection ends even without the SEND, the SEND is not the cause. The ledger's text has the rule.
         """
         return self._ledger.is_on_trial
 
     def restored(self) -> list[Frame]:
-        """End the replay: from here on everything may be written, behind the SENDs returned here, in their first order.
+        """End the replay. Return the SENDs to resend, in their first order; after them, every frame may be written.
 
-        If two connections in a row ended on the same SENDs, only the first of these is returned: see ``next_resend``.
+        If two connections in a row ended on the same SENDs, only the first of them is returned: see ``next_resend``.
         """
         self._move("restored")
         self._registry.one_by_one = False
         return self._ledger.hand_out(self.epoch)
 
     def next_resend(self) -> list[Frame]:
-        """What of the SENDs that wait may be written now; call it after each answer, ``forget`` and ``retract``.
+        """Return the waiting SENDs that may be written now. Call this after each answer, ``forget`` and ``retract``.
 
-        Empty but while the suspects are written one at a time (the rule is in the ledger's text): then the next one, or
-        all that waited behind the last.
+        The list is empty unless suspects are written one at a time (the ledger's text has the rule). In that case the
+        list holds the next suspect, or all SENDs behind the last one.
         """
         if not self.is_connected or not self._ledger.is_isolating:
             return []
         return self._ledger.hand_out(self.epoch)
 
     def disconnect(self, context: object = None, headers: Mapping[str, str] | None = None) -> Frame:
-        """DISCONNECT with a receipt; nothing may be written after it. Also in the middle of a replay."""
+        """DISCONNECT with a receipt, also during a replay; no frame may be written after it."""
         self._check(self.is_open, "DISCONNECT")
         if headers and self._ledger.holds(headers.get("receipt")):
-            # DISCONNECT must not fail because of a name.
+            # A name that is in use must not make DISCONNECT fail.
             headers = {key: value for key, value in headers.items() if key != "receipt"}
         make = partial(commands.disconnect, headers=headers, version=self._version)
         frame = self._ledger.ask(make, "DISCONNECT", self.epoch, headers, context=context)
@@ -223,19 +225,19 @@ class Session:
     def lost(
         self, unsent: Iterable[Frame] = (), *, explained: bool = False, begun: bool = False
     ) -> list[tuple[Request, Outcome]]:
-        """The connection ended, for whatever reason.
+        """End the epoch: the connection ended for any reason.
 
         Args:
-            unsent: frames handed out in this epoch that were not, or not wholly, written. SENDs among them that stand
-                outside a transaction go out after the next replay; nothing else survives its epoch.
-            explained: whether the end has a reason that no message can have caused: a heartbeat that did not come, a
-                close of our own. Otherwise it raises suspicion against the confirmed SENDs that were written.
-            begun: whether a part of the first of ``unsent`` was written.
+            unsent: frames of this epoch that were handed out and not fully written. SENDs outside a transaction are
+                written after the next replay. No other frame survives its epoch.
+            explained: whether the end has a reason that no message can have caused: a missed heartbeat, a close by the
+                client. An unexplained end raises suspicion against the confirmed SENDs that were written.
+            begun: whether a part of the first frame of ``unsent`` was written.
 
         Returns:
-            the requests that nobody will answer any more, each with what that means for it.
+            the requests that will get no answer, with the outcome of each.
         """
-        # An ERROR that names its frame is followed by the end of the connection, and explains it.
+        # After an ERROR that names its frame, brokers end the connection. The ERROR explains this end.
         explained = explained or self._refused or self.state is SessionState.DISCONNECTING
         opened = self.state not in (SessionState.CONNECTING, SessionState.REPLAYING)
         self._move("lost")
@@ -258,11 +260,11 @@ class Session:
         selector: str | None = None,
         context: object = None,
     ) -> tuple[SubscriptionEntry, Frame | None]:
-        """Register a subscription. The frame is None while not connected: then ``replay`` carries it.
+        """Register a subscription. The frame is None while not connected: ``replay`` writes it later.
 
         Raises:
             ValueError: the id is in use.
-            ProtocolError: the version in use cannot express it (known only while connected).
+            ProtocolError: the current version cannot express the subscription (known only while connected).
         """
         headers = headers or {}
         id = headers.get("id") or id or self.new_id()
@@ -290,7 +292,7 @@ class Session:
         return self._registry.write(entry, self._subscription_headers(connected, entry), self._version, self.epoch)
 
     def expect(self, id: str, destination: str, context: object = None) -> SubscriptionEntry:
-        """Note a subscription that the broker makes automatically: never written, never restored, of this epoch."""
+        """Note a subscription of this epoch that the broker makes automatically: it is never written or restored."""
         entry = SubscriptionEntry(id=id, destination=destination, ack="auto", context=context)
         entry.epoch = self.epoch
         self._registry.activate(entry)
@@ -306,10 +308,10 @@ class Session:
         context: object = None,
         keep: bool = False,
     ) -> Frame | None:
-        """Forget a subscription. The frame is None where the broker does not know it in this epoch.
+        """Forget a subscription. The frame is None if the broker does not know the subscription in this epoch.
 
         Args:
-            keep: leave it registered, so that the next epoch restores it.
+            keep: whether to leave the subscription registered, so that the next epoch restores it.
         """
         if not self._registry.holds(entry):
             return None
@@ -324,19 +326,19 @@ class Session:
         return frame
 
     def subscription(self, message: Frame) -> SubscriptionEntry | None:
-        """The subscription that a MESSAGE belongs to, or None."""
+        """Return the subscription that a MESSAGE belongs to, or None."""
         return self._registry.find(message)
 
     def assume_active(self, entries: Iterable[SubscriptionEntry] | None = None) -> list[SubscriptionEntry]:
-        """Count subscriptions as active that were written in this epoch and are not confirmed: some brokers never do.
+        """Count unconfirmed subscriptions of this epoch as active: some brokers never confirm them.
 
-        An answer that comes nevertheless is still taken.
+        An answer that arrives nevertheless is accepted.
 
         Args:
-            entries: which; None for all.
+            entries: the subscriptions; None for all.
 
         Returns:
-            those that were waiting until now.
+            the subscriptions that were waiting until now.
         """
         return self._registry.assume(entries, self.epoch) if self.is_open else []
 
@@ -351,10 +353,10 @@ class Session:
         context: object = None,
         negative: bool = False,
     ) -> Frame | None:
-        """ACK, or NACK where ``negative``. None if the message came in another epoch: the broker will deliver it again.
+        """ACK, or NACK if ``negative``. None if the message belongs to another epoch: the broker will deliver it again.
 
         Args:
-            context: also noted in ``transaction.settled``.
+            context: the key of the acknowledgement in ``transaction.settled``.
 
         Raises:
             ConnectionLost: the transaction ended with its connection.
@@ -387,19 +389,22 @@ class Session:
         own_receipt: bool = True,
         transaction: TransactionEntry | None = None,
     ) -> Frame | None:
-        """Take a SEND. None if it is only noted, to be written later: a confirmed one, while cut off or isolating.
+        """Take a SEND. Return None if the frame is only noted and written later.
+
+        A confirmed SEND is only noted without a connection, and while suspects are written one at a time.
 
         Args:
-            frame: a SEND frame. With a ``receipt`` header of its own it counts as confirmed under that name.
-            confirm: ask for a receipt; outside a transaction also resend after every loss until it has come.
-            context: finds the request again: one of its own for each call.
-            own_receipt: whether the application chose the ``receipt`` header, if there is one. One that it did not
-                choose is another one on each connection.
-            transaction: that which its header names; None: the open one of that name.
+            frame: a SEND frame. A frame that already has a ``receipt`` header counts as confirmed under that name.
+            confirm: request a receipt. Outside a transaction, also resend the frame after every loss until the receipt
+                arrives.
+            context: finds the request again; a separate one for each call.
+            own_receipt: whether the application chose the ``receipt`` header, if there is one. Any other receipt is a
+                new one on each connection.
+            transaction: the transaction that the frame's header names; None: the open one of that name.
 
         Raises:
             ConnectionLost: the transaction is not open.
-            ProtocolError: nothing can be written now, and the frame is not one that is kept.
+            ProtocolError: no frame can be written now, and this frame is not kept.
             ValueError: another frame waits for the same receipt.
         """
         asked, name = frame.header("receipt"), frame.header("transaction")
@@ -429,7 +434,7 @@ class Session:
         return frame if goes_out else None
 
     def confirmed(self, frame: Frame) -> Request | None:
-        """Take a RECEIPT if it is the answer to a confirmed SEND, as nearly all are; otherwise None, and not taken."""
+        """Take a RECEIPT that answers a confirmed SEND, as nearly all do; for any other one, only return None."""
         if not self.is_connected or self._ledger.is_isolating:
             return None
         request = self._ledger.confirm(frame.header("receipt-id") or "")
@@ -444,12 +449,12 @@ class Session:
 
     @property
     def unconfirmed_bytes(self) -> int:
-        """What the bodies of these hold."""
+        """The total size of the bodies of the confirmed SENDs that wait for their receipt."""
         return self._ledger.unconfirmed_bytes
 
     @property
     def unsent(self) -> int:
-        """How many SENDs would be lost without another connection: those that are unconfirmed or were never written."""
+        """How many SENDs would be lost without another connection: those unconfirmed or never written."""
         ledger = self._ledger
         return len(ledger.unconfirmed) + sum(isinstance(item, Frame) for item in tuple(ledger.resend.values()))
 
@@ -459,24 +464,24 @@ class Session:
         return not (self._ledger.unconfirmed or self._ledger.requests or self.transactions)
 
     def awaited(self) -> Iterator[Request]:
-        """What the broker still has to answer, as it is at the call."""
+        """Return the requests that the broker still has to answer, as they are at the call."""
         return iter(self._ledger.awaited())
 
     def forget(self, context: object) -> Request | None:
-        """Stop waiting for the request with this context, and do not send it again; None if it was answered."""
+        """Stop waiting for the request with this context, and do not resend it; None if it was answered."""
         request = self._ledger.forget(context)
         if request is not None:
             self._transactions.failed(request, refused=False)
         return request
 
     def abandon(self) -> Abandoned:
-        """Give up every SEND that would be resent: there will be no later connection. Returns them."""
+        """Give up and return every SEND that would be resent: there will be no later connection."""
         return self._ledger.abandon()
 
     def retract(self, frame: Frame, error: Exception) -> Request | None:
-        """Undo having handed out a frame that cannot be written; the request that it made, if it made one.
+        """Take back a frame that was handed out and cannot be written. Return the frame's request, if there is one.
 
-        A SUBSCRIBE of a replay stays registered: the version of the next connection may be able to write it.
+        A SUBSCRIBE of a replay stays registered: the version of the next connection may be able to express it.
         """
         request = self._ledger.find(frame.headers.get("receipt", ""))
         if request is not None:
@@ -493,9 +498,9 @@ class Session:
         return request
 
     def withdraw(self, context: object) -> None:
-        """Undo whatever a call with this context registered, if anything: an exception broke the call off.
+        """Undo everything that a call with this context registered before an exception interrupted it.
 
-        May be called again. It looks at everything that is registered, so it is not for the ordinary course. A
+        You may call this twice. Use this only after an exception: it examines everything that is registered. A
         subscription that an interrupted ``unsubscribe`` has removed stays removed.
         """
         if context is not None:
@@ -521,9 +526,9 @@ class Session:
     def commit(
         self, entry: TransactionEntry, headers: Mapping[str, str] | None = None, *, context: object = None
     ) -> Frame:
-        """COMMIT, always with a receipt: without one it could not be told from one in doubt.
+        """COMMIT, always with a receipt: without one, its outcome would be unknown.
 
-        The transaction is COMMITTED when its receipt and those of the confirmed SENDs in it have come: see
+        The transaction is COMMITTED when its receipt and the receipts of its confirmed SENDs have arrived: see
         ``unanswered``.
 
         Raises:
@@ -536,15 +541,15 @@ class Session:
         return frame
 
     def unanswered(self, transaction: TransactionEntry) -> list[Request]:
-        """The confirmed SENDs of a transaction, and its COMMIT, that are not answered.
+        """Return the confirmed SENDs of a transaction, and its COMMIT, that are not answered.
 
         RabbitMQ answers these SENDs only after the COMMIT, and its RECEIPT of the COMMIT confirms nothing. If the
-        transaction is over without being committed, nobody will answer what is returned here.
+        transaction ended without a COMMIT, the broker will not answer the returned requests.
         """
         return list(transaction.awaited.values())
 
     def abort(self, entry: TransactionEntry, headers: Mapping[str, str] | None = None) -> Frame | None:
-        """ABORT; None where the end of the connection did it already."""
+        """ABORT; None if the end of the connection has aborted it already."""
         if entry.state is not TransactionState.OPEN:
             return None
         frame = None
@@ -555,7 +560,7 @@ class Session:
         return frame
 
     def open_transaction(self, id: str) -> TransactionEntry:
-        """The open transaction of that name; ConnectionLost if there is none (any more)."""
+        """Return the open transaction of that name; ConnectionLost if there is none."""
         entry = self._transactions.open(id)
         self.check_transaction(entry)
         return entry
@@ -568,7 +573,7 @@ class Session:
     # Answers
 
     def receive(self, frame: Frame) -> Request | SubscriptionEntry | None:
-        """Take any frame of the broker: the request that it answers, the subscription that it belongs to, or None."""
+        """Take any frame of the broker. Return the answered request, the subscription of a MESSAGE, or None."""
         if frame is HEARTBEAT:
             return None
         if self.state is SessionState.CONNECTING:
@@ -581,7 +586,7 @@ class Session:
         return handle(self, frame)
 
     def receipt(self, frame: Frame) -> Request | None:
-        """Take a RECEIPT: the request that it answers, or None if no call waits for it."""
+        """Take a RECEIPT. Return the answered request, or None if no call waits for the answer."""
         self._refused = False
         request = self._answered(frame)
         if request is None:
@@ -592,7 +597,7 @@ class Session:
         return request
 
     def error(self, frame: Frame) -> Request | None:
-        """Take an ERROR: the request that it refuses, with its ``error``; None if nobody can say which that is."""
+        """Take an ERROR. Return the refused request, with its ``error``; None if the request is unknown."""
         if "receipt-id" in frame.headers:
             self._refused = True
             request = self._answered(frame)
@@ -624,15 +629,15 @@ class Session:
             self.state = SESSION_MOVES[self.state, event]
         except KeyError:
             raise ProtocolError(f"the session is {self.state.value}: there is no {event!r} now") from None
-        # No call since the store of the state: a signal handler sees all three changed, or none.
+        # Nothing is called after the state was stored: a signal handler sees all three changes, or none.
         self.is_connected = self.state is SessionState.CONNECTED
         self.is_open = self.state in SESSION_OPEN
 
     def new_id(self) -> str:
-        """A name that nothing has, whatever names the application chose."""
+        """Return a name that is not in use, whatever names the application chose."""
         ledger, next_id = self._ledger, self._next_id
         id = next_id()
-        # As ``holds`` tells it: this is on the way of every confirmed SEND, where each call counts.
+        # The condition repeats ``holds``, since a call would cost too much here: every confirmed SEND runs this.
         while (
             id in ledger.unconfirmed
             or id in ledger.requests
@@ -647,7 +652,7 @@ class Session:
 def _settled(
     frame: Frame, offered: tuple[str, ...], host: str | None, refusal_hint: Callable[[str, str | None], str]
 ) -> tuple[str, HeartBeat]:
-    """The version and the heartbeats that the broker's answer to CONNECT settles, or its error."""
+    """Return the version and the heartbeats from the broker's answer to CONNECT, or raise its error."""
     if frame.command == "ERROR":
         text = error_text(frame)
         raise BrokerError(f"the broker refused the login: {text}{refusal_hint(text, host)}", frame=frame)
@@ -661,7 +666,7 @@ def _settled(
 
 
 def _asking(frame: Frame, receipt: str | None) -> Frame:
-    """The frame with a receipt, unless it names one itself."""
+    """Return the frame with a receipt, unless it has one already."""
     return frame if receipt is None or "receipt" in frame.headers else frame.adding("receipt", receipt)
 
 

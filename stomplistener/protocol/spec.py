@@ -1,6 +1,6 @@
-"""What differs between the STOMP versions, in one table.
+"""The differences between the STOMP versions, in one table.
 
-Every question of the kind "may this version …?" is answered here, by name; no other module compares version strings.
+The questions "may this version …?" are answered here, by name; no other module compares version strings.
 Sources: the specifications at https://stomp.github.io/, stomp-specification-1.0, -1.1 and -1.2.
 """
 
@@ -21,7 +21,7 @@ class Version(Record):
 
     name: str
     escapes: Mapping[str, str]
-    """Characters of a header key or value that are written as an escape; empty where there is no escaping."""
+    """The characters of a header name or value that are written as an escape; empty if there is no escaping."""
     crlf: bool
     """Whether a line may end in CR LF."""
     nack: bool
@@ -29,23 +29,24 @@ class Version(Record):
     """Whether CONNECT must name a virtual host."""
     subscription_id_required: bool
     ack_headers: tuple[tuple[str, str], ...]
-    """ACK and NACK: (header to write, header of the MESSAGE to take it from)."""
+    """The headers of ACK and NACK, as pairs: the header to write, the header of the MESSAGE to copy."""
     ack_modes: frozenset[str]
 
     @cached_property
     def undefined_escape(self) -> Callable[[str], re.Match[str] | None]:
         """Find a backslash that begins no escape of this version, and is not the second one of an escape."""
         second = "".join(re.escape(escaped[1]) for escaped in self.escapes.values())
-        # The first of a run of backslashes, then pairs: an odd number, and behind it a character without an escape.
+        # Match the first of a run of backslashes, then pairs. So the run is odd, and a character without an escape
+        # follows it.
         return re.compile(rf"\\(?<!\\\\)(?:\\\\)*+(?![{second}])" if second else r"(?!)").search
 
     @cached_property
     def _unescapes(self) -> Mapping[str, str]:
-        # The colon first: in most headers with an escape there is no other.
+        # The colon comes first: most headers with an escape have no other one.
         return {escaped: plain for plain, escaped in sorted(self.escapes.items(), key=lambda pair: pair[0] != ":")}
 
     def unescape(self, text: str) -> str:
-        """Undo the escapes of a text; a backslash that begins none stays."""
+        """Undo the escapes of a text; a backslash that begins no escape stays."""
         if "\\" not in text:
             return text
         if "\\\\" in text:
@@ -102,13 +103,13 @@ SERVER_COMMANDS = frozenset(["CONNECTED", "MESSAGE", "RECEIPT", "ERROR"])
 COMMANDS = CLIENT_COMMANDS | SERVER_COMMANDS
 
 UNESCAPED_COMMANDS = frozenset({"CONNECT", "STOMP", "CONNECTED"})
-"""Written and read without escapes in every version, to stay readable for 1.0 (1.2, Value Encoding).
+"""Frames without escapes in every version, so that STOMP 1.0 can read them (1.2, Value Encoding).
 
-STOMP is to be handled in the same manner as CONNECT (1.2, Connecting)."""
+STOMP is handled in the same manner as CONNECT (1.2, Connecting)."""
 
 
 def version_rules(name: str) -> Version:
-    """The rules of a version; ValueError for one that does not exist."""
+    """Return the rules of a version; ValueError if the version does not exist."""
     try:
         return VERSIONS[name]
     except KeyError:
@@ -116,6 +117,6 @@ def version_rules(name: str) -> Version:
 
 
 def highest(offered: Iterable[str]) -> str | None:
-    """The newest version of those offered that exists, or None."""
+    """Return the newest known version among those offered, or None."""
     known = set(offered) & VERSIONS.keys()
     return max(known) if known else None

@@ -1,4 +1,4 @@
-"""The transactions of a session: which are open, and how each ends."""
+"""The transactions of a session: the open ones, and the end of each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from stomplistener.states import TransactionState
 
 
 class Transactions:
-    """Those of one epoch that are not over.
+    """The transactions of one epoch that have not ended.
 
     Args:
-        ledger: of the session.
+        ledger: the ledger of the session.
         unsettle: called with the context of each acknowledgement in a transaction that is aborted or refused.
 
     Attributes:
-        entries: by name.
+        entries: the transactions, by name.
     """
 
     __slots__ = ("_ledger", "_unsettle", "entries")
@@ -29,14 +29,14 @@ class Transactions:
         self.entries: dict[str, TransactionEntry] = {}
 
     def open(self, id: str) -> TransactionEntry:
-        """The transaction of that name; ConnectionLost if there is none."""
+        """Return the transaction of that name; ConnectionLost if there is none."""
         entry = self.entries.get(id)
         if entry is None:
             raise ConnectionLost(f"transaction {id!r} is not open: it was ended, or lost with its connection")
         return entry
 
     def refuse(self, entry: TransactionEntry) -> NoReturn:
-        """Raise the ConnectionLost that says why a transaction cannot be used."""
+        """Raise the ConnectionLost that tells why a transaction cannot be used."""
         if entry.state is TransactionState.IN_DOUBT:
             raise ConnectionLost(
                 f"transaction {entry.id!r}: the connection was lost before its COMMIT was confirmed; "
@@ -46,24 +46,24 @@ class Transactions:
         raise ConnectionLost(f"transaction {entry.id!r} is {entry.state.value}; begin another one")
 
     def answered(self, request: Request) -> None:
-        """A RECEIPT came. A transaction is committed when its COMMIT and every SEND that asked for it have theirs."""
+        """Note a RECEIPT. A transaction is committed when its COMMIT and all its confirmed SENDs have a receipt."""
         entry = request.transaction
         if entry is not None and entry.state is TransactionState.COMMITTING and not entry.awaited:
             self.end(entry, TransactionState.COMMITTED)
 
     def failed(self, request: Request, *, refused: bool) -> None:
-        """A request was refused, or its caller stopped waiting for it: that may end its transaction."""
+        """End a transaction if one of its requests was refused, or if the caller of the request stopped waiting."""
         entry = request.transaction
         if entry is None or entry.state is not TransactionState.COMMITTING:
             return
         if refused and request.command == "COMMIT":
             self.end(entry, TransactionState.ABORTED)
         elif not any(other.command == "COMMIT" for other in tuple(entry.awaited.values())):
-            # The COMMIT was answered, or nobody waits for that: only the broker knows what it did.
+            # The COMMIT was answered, or no call waits for its answer: only the broker knows the outcome.
             self.end(entry, TransactionState.IN_DOUBT)
 
     def end(self, entry: TransactionEntry, state: TransactionState) -> None:
-        """Nothing of a transaction is awaited any more."""
+        """End a transaction and stop waiting for its answers."""
         entry.move(state)
         self._ledger.release(entry)
         self.entries.pop(entry.id, None)
@@ -72,19 +72,19 @@ class Transactions:
                 self._unsettle(context)
 
     def reopen(self, entry: TransactionEntry) -> None:
-        """The COMMIT of a transaction was not written after all."""
+        """Reopen a transaction whose COMMIT was not written."""
         if entry.state is TransactionState.COMMITTING:
             entry.move(TransactionState.OPEN)
 
     def lost(self) -> None:
-        """The epoch is over."""
+        """End the epoch."""
         for entry in tuple(self.entries.values()):
             in_doubt = entry.state is TransactionState.COMMITTING
             entry.move(TransactionState.IN_DOUBT if in_doubt else TransactionState.LOST)
             self.entries.pop(entry.id, None)
 
     def withdraw(self, context: object) -> None:
-        """Undo what a call with this context did to any transaction."""
+        """Undo the changes of a call with this context to any transaction."""
         for entry in tuple(self.entries.values()):
             for receipt, request in tuple(entry.awaited.items()):
                 if request.context is context:
