@@ -1,9 +1,10 @@
-"""How each broker spells what STOMP leaves open: one file a broker, chosen by the ``server`` header of CONNECTED.
+"""The headers of each broker for the options that STOMP leaves open: one file for each broker.
 
 ``durable``, ``prefetch``, ``selector``, ``browse``, ``persistent``, ``expires``, ``priority``, ``delay``,
-``duplicate_id`` and the destination of replies mean the same on every broker. Each file gives the headers that say it
-there, with the place in the broker's documentation that it was read in, or the reason why the broker cannot do it. All
-of it was tried on the brokers themselves (``tests/integration``). A new broker is one file and its line in ``table``.
+``duplicate_id`` and the destination of replies mean the same on every broker. For each option, a file has the headers
+and their place in the broker's documentation. If the broker does not support an option, the file has the reason. All
+headers were tried on the brokers (``tests/integration``). The ``server`` header of CONNECTED selects the file. A new
+broker needs one file and a line in ``table``.
 """
 
 from stomplistener.brokers.dialect import Dialect, IfPossible

@@ -1,4 +1,4 @@
-"""How ActiveMQ Classic spells what STOMP leaves open."""
+"""The headers of ActiveMQ Classic for the options that STOMP leaves open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROFILE = Profile(
         "durable": Spelling(
             {"activemq.subscriptionName": "{name}"},
             f"{_AMQ}, ActiveMQ Extensions to STOMP",
-            "STOMP 1.0 can delete it only where the client-id is the name",
+            "STOMP 1.0 can delete it only if the client-id is the name",
         ),
         "prefetch": Spelling({"activemq.prefetchSize": "{count}"}, f"{_AMQ}, ActiveMQ Extensions to STOMP"),
         "selector": Spelling({"selector": "{condition}"}, f"{_AMQ}, ActiveMQ Extensions to STOMP"),
@@ -28,12 +28,12 @@ PROFILE = Profile(
         "priority": Spelling(
             {"priority": "{number}"},
             "https://activemq.apache.org/components/classic/documentation/how-can-i-support-priority-queues",
-            "obeyed where the queue's policy says prioritizedMessages, ignored elsewhere",
+            "obeyed if the queue's policy says prioritizedMessages, otherwise ignored",
         ),
         "delay": Spelling(
             {"AMQ_SCHEDULED_DELAY": "{milliseconds}"},
             _AMQ_DELAY,
-            "needs schedulerSupport at the broker, else the message comes at once",
+            "needs schedulerSupport at the broker, otherwise the message arrives at once",
         ),
         "duplicate_id": Spelling(None, _AMQ, "it detects duplicates by numbers that STOMP does not have"),
     },
@@ -42,6 +42,6 @@ PROFILE = Profile(
     settles_in_transactions=True,
     stores_in_turn=True,
     browse_page=400,
-    # With the name alone it answers that the durable consumer is in use.
+    # With the name alone, ActiveMQ answers that the durable consumer is in use.
     forget=({}, {"activemq.subscriptionName": "{name}"}),
 )

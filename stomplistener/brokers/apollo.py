@@ -1,4 +1,4 @@
-"""How Apollo spells what STOMP leaves open."""
+"""The headers of Apollo for the options that STOMP leaves open."""
 
 from __future__ import annotations
 

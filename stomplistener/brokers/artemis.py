@@ -1,4 +1,4 @@
-"""How ActiveMQ Artemis spells what STOMP leaves open."""
+"""The headers of ActiveMQ Artemis for the options that STOMP leaves open."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ PROFILE = Profile(
     client_id=True,
     length_means_bytes=True,
     forget=({"durable-subscription-name": "{name}"},),
-    # It has no temporary queues over STOMP; the queue of a subscription to a topic goes with its connection.
+    # Artemis has no temporary queues over STOMP. The queue of a subscription to a topic ends with its connection.
     reply_to="/topic/{name}",
     origin={"_AMQ_ORIG_ADDRESS": "{value}"},
     acks_at_once=True,
-    # Its message-id has the number of the consumer.
+    # The message-id of Artemis contains the number of the consumer.
     renames_redelivered=True,
 )

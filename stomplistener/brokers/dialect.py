@@ -1,4 +1,4 @@
-"""What one connection needs to say options in the words of whatever broker it is on."""
+"""Translate the options of one connection into the headers of the broker in use."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from stomplistener.protocol.ledger import SubscriptionEntry
 
 
 class IfPossible(int):
-    """A number for an option that a broker obeys if it can, and ignores otherwise: a default, not a wish."""
+    """A number for an option that a broker may ignore: a default value, not a request."""
 
 
 class Dialect:
-    """What one connection needs to say options in the words of whatever broker it is on.
+    """Translates the options of one connection into the headers of the broker in use.
 
     Args:
-        broker: the name of a profile that holds whatever CONNECTED says; None goes by CONNECTED.
+        broker: the name of a profile that applies whatever CONNECTED says; None: CONNECTED selects it.
         client_id: the connection's ``client-id``; None if it has none.
-        duplicate_header: the header for ``duplicate_id``, whatever the broker; None goes by the table.
+        duplicate_header: the header for ``duplicate_id`` on every broker; None: the broker's profile has it.
     """
 
     def __init__(
@@ -36,53 +36,53 @@ class Dialect:
 
     @property
     def name(self) -> str | None:
-        """The broker that was named, whatever CONNECTED says; None goes by CONNECTED."""
+        """The profile that was named; None if CONNECTED selects it."""
         return self._fixed.name if self._fixed is not None else None
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the broker is known without asking it."""
+        """Whether the broker is known before CONNECTED."""
         return self._fixed is not None
 
     def length_means_bytes(self, connected: Frame | None) -> bool:
-        """Whether a text has to go without content-length to stay one; False where the broker is not known."""
+        """Whether a text must be sent without content-length to stay a text; False if the broker is unknown."""
         profile = self._fixed or profile_of(connected)
         return profile is not None and profile.length_means_bytes
 
     def commit_confirms(self, connected: Frame | None) -> bool:
-        """Whether the answer to COMMIT says that the messages are stored."""
+        """Whether the answer to COMMIT means that the messages are stored."""
         profile = self._known(connected)
         return profile is None or profile.commit_confirms
 
     def settles_in_transactions(self, connected: Frame | None) -> bool:
-        """Whether COMMIT stores and settles what belongs to a transaction together, and its answer says so."""
+        """Whether COMMIT stores and settles the parts of a transaction together, and its answer means that."""
         profile = self._known(connected)
         return profile is not None and profile.settles_in_transactions
 
     def declaring(self, connected: Frame | None) -> Declaring:
-        """The headers that declare the queue of a message, and not the one that a copy of it goes to."""
+        """Return the headers that declare the queue of a message, which a copy to another queue must not have."""
         profile = self._known(connected)
         return Declaring() if profile is None else profile.declaring
 
     def reject_headers(self, connected: Frame | None, headers: Mapping[str, str] | None) -> Mapping[str, str]:
-        """The headers of a NACK; those that the application gave win."""
+        """Return the headers of a NACK; the application's headers win."""
         profile = self._known(connected)
         own = profile.reject if profile is not None else {}
         return {**own, **headers} if headers else own
 
     def delivery_number(self, headers: Mapping[str, str], connected: Frame | None) -> int | None:
-        """The number of this delivery of a message, from 1, by the broker's own count; None if it has none."""
+        """Return the number of this delivery of a message, from 1, by the broker's own count; None if it has none."""
         profile = self._known(connected)
         told = headers.get(profile.redeliveries) if profile is not None and profile.redeliveries else None
         return int(told) + 1 if told is not None and told.isdecimal() and told.isascii() else None
 
     def acks_at_once(self, connected: Frame | None) -> bool:
-        """Whether an ACK in a transaction counts although the transaction is aborted."""
+        """Whether an ACK in a transaction counts even if the transaction is aborted."""
         profile = self._known(connected)
         return profile is not None and profile.acks_at_once
 
     def renames_redelivered(self, connected: Frame | None) -> bool:
-        """Whether a message that is delivered again has another message-id."""
+        """Whether a redelivered message has another message-id."""
         profile = self._known(connected)
         return profile is not None and profile.renames_redelivered
 
@@ -90,26 +90,26 @@ class Dialect:
         return self._fixed or profile_of(connected)
 
     def profile(self, connected: Frame | None, what: str) -> Profile:
-        """The profile of the broker.
+        """Return the profile of the broker.
 
         Raises:
-            ProtocolError: it is not known.
+            ProtocolError: the broker is unknown.
         """
         profile = self._fixed or profile_of(connected)
         if profile is None:
             server = connected.header("server") if connected is not None else None
             says = f"calls itself {server!r}" if server else "does not say what it is"
             raise ProtocolError(
-                f"{what}: the broker {says}; name it, Connection(..., broker=…), one of {', '.join(PROFILES)}, "
+                f"{what}: the broker {says}; name it with Connection(..., broker=…), one of {', '.join(PROFILES)}, "
                 "or give the headers yourself"
             )
         return profile
 
     def subscription_headers(self, connected: Frame, entry: SubscriptionEntry) -> Mapping[str, str]:
-        """The headers of SUBSCRIBE for the options of a subscription; those that the application gave win.
+        """Return the headers of SUBSCRIBE for the options of a subscription; the application's headers win.
 
         Raises:
-            ProtocolError: the broker cannot do it, or something is missing for it.
+            ProtocolError: the broker does not support an option, or a requirement of the option is missing.
         """
         headers: dict[str, str] = {}
         if entry.selector is not None:
@@ -117,7 +117,7 @@ class Dialect:
         if entry.prefetch is not None and not (
             isinstance(entry.prefetch, IfPossible) and self._known(connected) is None
         ):
-            # Artemis sends as long as something is left of the window: one byte is one message.
+            # Artemis sends a message as long as the window is not used up: a window of one byte is one message.
             window = 1 if entry.prefetch == 1 else entry.prefetch * 1024
             headers |= self.profile(connected, "prefetch").headers("prefetch", count=entry.prefetch, window=window)
         if entry.durable is not None:
@@ -137,10 +137,10 @@ class Dialect:
         return profile.headers("durable", name=name)
 
     def forget_headers(self, connected: Frame, entry: SubscriptionEntry) -> list[dict[str, str]]:
-        """The headers of each UNSUBSCRIBE that ends a subscription, and deletes a durable one.
+        """Return the headers of each UNSUBSCRIBE that ends a subscription, and deletes a durable one.
 
         Raises:
-            ProtocolError: the version in use has no way to delete it.
+            ProtocolError: the version in use cannot delete the durable subscription.
         """
         if entry.durable is None:
             return [{}]
@@ -170,18 +170,18 @@ class Dialect:
         delay: float | None = None,
         duplicate_id: str | None = None,
     ) -> dict[str, str]:
-        """The headers of SEND for its options.
+        """Return the headers of SEND for its options.
 
         Args:
-            now: seconds since the epoch, by the clock that the broker should have, too.
+            now: seconds since 1970, by a clock that should agree with the broker's clock.
 
         Raises:
             ValueError: a value is out of range.
-            ProtocolError: the broker cannot do it.
+            ProtocolError: the broker does not support an option.
         """
         headers: dict[str, str] = {}
-        # Not kept is the default of all; RabbitMQ 3.10 takes persistent:false for the wish to declare another queue
-        # than the one that is there, and answers ERROR.
+        # Without the header, a message is not persistent on any broker. RabbitMQ 3.10 takes persistent:false as the
+        # declaration of another queue than the existing one, and answers ERROR.
         if persistent is not None and arguments.flag("persistent", persistent):
             headers |= self.profile(connected, "persistent").headers("persistent")
         if expires is not None:

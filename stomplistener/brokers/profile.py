@@ -1,4 +1,4 @@
-"""What differs from one broker to another: the form that each broker's file fills in."""
+"""The differences between brokers, as a form that each broker's file fills in."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from stomplistener.errors import ProtocolError
 
 
 class Spelling(NamedTuple):
-    """The headers for one option, with ``{…}`` for its value; None where the broker cannot do it.
+    """The headers for one option, with ``{…}`` for its value; None if the broker does not support it.
 
     Attributes:
         headers: the headers.
-        source: where that is documented.
-        note: what is different on this broker; why not, where it cannot.
+        source: where this is documented.
+        note: what is special on this broker, or why it does not support the option.
     """
 
     headers: Mapping[str, str] | None
@@ -24,11 +24,11 @@ class Spelling(NamedTuple):
 
 
 class Declaring(NamedTuple):
-    """The headers of a SEND that declare a queue. Delivered messages carry them without being described by them.
+    """The headers of a SEND that declare a queue. Delivered messages repeat these headers.
 
     Attributes:
-        type: which kind of queue.
-        limits: everything else.
+        type: the headers for the type of the queue.
+        limits: the headers for all other properties.
     """
 
     type: frozenset[str] = frozenset()
@@ -39,31 +39,31 @@ class Profile(Record):
     """One broker.
 
     Attributes:
-        name: for ``Connection(broker=…)``.
-        title: for people.
-        server: how its ``server`` header begins, in lower case.
-        options: the spelling of each option, by its name.
-        client_id: whether a durable subscription belongs to the connection's ``client-id``, which is needed then.
+        name: the name for ``Connection(broker=…)``.
+        title: the name in texts.
+        server: the beginning of its ``server`` header, in lower case.
+        options: the spelling of each option, by the option's name.
+        client_id: whether a durable subscription belongs to the connection's ``client-id``, and so requires one.
         named_by_id: whether the subscription's id is the name of a durable subscription.
-        forget: the headers of each UNSUBSCRIBE that it takes to delete a durable subscription.
-        reply_to: the destination for replies, with ``{name}`` for a name that no other has.
-        length_means_bytes: whether it makes a JMS BytesMessage of what has a content-length, a TextMessage of the rest.
-        browse_page: how many messages of a queue a browser is shown, unless the broker is configured otherwise; None
-            for all of them.
-        settles_in_transactions: whether an ACK belongs to its transaction, so that COMMIT takes and sends at once, and
-            its receipt says that both are stored.
-        acks_at_once: whether an ACK in a transaction counts although the transaction is aborted.
-        origin: headers of a dead letter that name where the message was before, with ``{value}`` for theirs, beside
-            ``original-destination``.
+        forget: the headers of each UNSUBSCRIBE that is needed to delete a durable subscription.
+        reply_to: the destination for replies, with ``{name}`` for a unique name.
+        length_means_bytes: whether a message with content-length becomes a JMS BytesMessage, and one without it a
+            TextMessage.
+        browse_page: how many messages of a queue a browser gets by default; None for all.
+        settles_in_transactions: whether an ACK is part of its transaction. If so, COMMIT settles and sends in one step,
+            and the receipt of COMMIT means that both effects are stored.
+        acks_at_once: whether an ACK in a transaction counts even if the transaction is aborted.
+        origin: the headers of a dead letter that name its earlier destination, with ``{value}`` for the value, in
+            addition to ``original-destination``.
         default_host: the virtual host that exists unless it was deleted; None if any name works.
         replies_by_itself: whether the broker subscribes the sender to ``reply-to`` without a SUBSCRIBE.
-        commit_confirms: whether the answer to COMMIT says that the messages are stored.
-        declaring: the headers of a SEND by which it declares the queue of the destination.
-        stores_in_turn: whether it waits for the disk after each message that asks for a receipt, before it reads the
-            next one of that connection; a transaction waits once.
+        commit_confirms: whether the answer to COMMIT means that the messages are stored.
+        declaring: the headers of a SEND that declare the queue of the destination.
+        stores_in_turn: whether the broker writes each message with a receipt to disk before it reads the next message
+            of that connection. A transaction waits for the disk only once.
         reject: the headers of a NACK without which the broker would deliver the message again at once, forever.
-        redeliveries: the header that counts how often a message was delivered before; None where there is none.
-        renames_redelivered: whether a message that is delivered again has another message-id.
+        redeliveries: the header that counts earlier deliveries of a message; None if there is none.
+        renames_redelivered: whether a redelivered message has another message-id.
     """
 
     name: str
@@ -90,10 +90,10 @@ class Profile(Record):
     acks_at_once: bool = False
 
     def headers(self, option: str, **values: object) -> dict[str, str]:
-        """The headers that say an option here.
+        """Return the headers for an option on this broker.
 
         Raises:
-            ProtocolError: the broker cannot do it; the message names it and says why.
+            ProtocolError: the broker does not support the option. The text names the broker and the reason.
         """
         spelling = self.options[option]
         if spelling.headers is None:

@@ -1,4 +1,4 @@
-"""How RabbitMQ spells what STOMP leaves open."""
+"""The headers of RabbitMQ for the options that STOMP leaves open."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROFILE = Profile(
         "priority": Spelling(
             {"priority": "{number}"},
             "https://www.rabbitmq.com/docs/priority",
-            "obeyed where the queue was declared with x-max-priority, ignored elsewhere",
+            "obeyed if the queue was declared with x-max-priority, otherwise ignored",
         ),
         "delay": Spelling(None, f"{_RABBIT}, Destinations", "it delivers at once unless a plugin is added"),
         "duplicate_id": Spelling(
@@ -49,10 +49,10 @@ PROFILE = Profile(
     forget=({"durable": "true", "auto-delete": "false"},),
     default_host="/",
     replies_by_itself=True,
-    # Seen with a broker killed right behind the receipt: the messages of the transaction were gone.
+    # Seen when the broker was killed right after the receipt: the messages of the transaction were gone.
     commit_confirms=False,
     reject={"requeue": "false"},
-    # Of quorum queues (https://www.rabbitmq.com/docs/quorum-queues, Poison Message Handling).
+    # The header of quorum queues (https://www.rabbitmq.com/docs/quorum-queues, Poison Message Handling).
     redeliveries="x-delivery-count",
     renames_redelivered=True,
     declaring=_DECLARING,

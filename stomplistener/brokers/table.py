@@ -1,4 +1,4 @@
-"""The brokers that are known, each from its own file, and how to tell which one answers."""
+"""The known brokers, each from its own file, and how to recognize the broker of a connection."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from stomplistener.protocol.frame import Frame
 PROFILES: Mapping[str, Profile] = {
     module.PROFILE.name: module.PROFILE for module in (activemq, artemis, apollo, rabbitmq, testing)
 }
-"""By name, as ``Connection(broker=…)`` takes it."""
+"""The brokers, by the name for ``Connection(broker=…)``."""
 
 
 def profile_of(connected: Frame | None) -> Profile | None:
-    """The broker that CONNECTED names; None for one that is not known, or hides."""
+    """Return the broker that CONNECTED names; None if CONNECTED names none or an unknown one."""
     return by_server(connected.header("server") or "") if connected is not None else None
 
 
 def name_of(server: str) -> str | None:
-    """The name of the broker whose ``server`` header this is; None for one that is not known, or hides."""
+    """Return the name of the broker with this ``server`` header; None if the header is empty or unknown."""
     profile = by_server(server)
     return profile.name if profile is not None else None
 
 
 @lru_cache(maxsize=16)
 def by_server(server: str) -> Profile | None:
-    """The broker whose ``server`` header this is; None for one that is not known, or hides."""
+    """Return the broker with this ``server`` header; None if the header is empty or unknown."""
     return next((profile for profile in PROFILES.values() if server.lower().startswith(profile.server)), None)
 
 
 def refusal_hint(text: str, host: str | None) -> str:
-    """What to add to the words of a broker that refused CONNECT; it has not said yet what it is."""
+    """Return a hint for the refusal of a CONNECT. Only the text of the refusal tells which broker it is."""
     hinted = _hinted(text)
     if hinted is None:
         return ""
@@ -41,10 +41,10 @@ def refusal_hint(text: str, host: str | None) -> str:
 
 
 def host_to_try(text: str) -> tuple[str, str] | None:
-    """The virtual host that is worth a try, and whose it is, after a refusal in these words; None where there is none.
+    """Return the virtual host to try after this refusal, and its broker; None if there is none.
 
-    For a host that was only a guess: STOMP 1.2 advises the name of the broker's machine, which RabbitMQ looks for among
-    its virtual hosts.
+    Use this only for a host that was guessed. STOMP 1.2 recommends the name of the broker's machine, but RabbitMQ
+    expects the name of one of its virtual hosts.
     """
     hinted = _hinted(text)
     if hinted is None or hinted[0].default_host is None:
@@ -53,7 +53,7 @@ def host_to_try(text: str) -> tuple[str, str] | None:
 
 
 def _hinted(text: str) -> tuple[Profile, str] | None:
-    """The broker that writes such a text, and what the text means."""
+    """Return the broker that writes such a text, and the meaning of the text."""
     return next(
         ((profile, hint) for profile in PROFILES.values() for words, hint in profile.hints.items() if words in text),
         None,

@@ -1,4 +1,4 @@
-"""How the embedded broker of stomplistener.testing spells what STOMP leaves open."""
+"""The headers of the embedded broker of stomplistener.testing for the options that STOMP leaves open."""
 
 from __future__ import annotations
 
