@@ -1,4 +1,4 @@
-"""Where to connect next, and when. Pure: no socket, no thread, no clock; the random source is an argument."""
+"""Which broker to try next, and when. Pure: no socket, no thread, no clock; the random source is an argument."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What an option of a URI is: its name there, how its text is read, how it is shown, what holds where it is not given.
+"""The options of a URI: the name of each, how its text is read, how it is shown, and its default.
 
-The records of options are the one table that drives the parser: each field is declared with ``option``.
+The records of options are the table that the parser uses: ``option`` declares each field.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from stomplistener.failover.text import Piece
 
 MASK = "***"
 
-# Java's int, the type of the counts in ActiveMQ. In milliseconds 24 days, which every platform's timed wait accepts.
+# The largest Java int, the type of the counts in ActiveMQ. As milliseconds this is 24 days, a wait that every platform
+# accepts.
 _MOST = 2**31 - 1
 _INTEGER = r"-?[0-9]{1,10}"
 _DECIMAL = r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
@@ -30,7 +31,7 @@ class Kind(NamedTuple):
     """A type of value.
 
     Attributes:
-        expected: what the text must be, for the exception.
+        expected: the form of the text, for the exception.
         read: makes the value from the text; raises ValueError.
         show: makes the text from the value, without secrets.
     """
@@ -46,9 +47,9 @@ class Option(NamedTuple):
     Attributes:
         name: its name in a URI.
         kind: its type.
-        default: what holds where it is not given.
+        default: the value if the URI does not give one.
         aliases: other names for it.
-        schemes: the only ones that it means something to; None for all.
+        schemes: the only schemes that support the option; None for all.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Option(NamedTuple):
     schemes: frozenset[str] | None = None
 
     def read(self, value: Piece) -> Any:
-        """The value that a text stands for. Raises InvalidURI."""
+        """Return the value of a text. Raises InvalidURI."""
         try:
             return self.kind.read(value)
         except InvalidURI:
@@ -69,17 +70,17 @@ class Option(NamedTuple):
 
 
 def option(name: str, kind: Kind, default: object, *, aliases: tuple[str, ...] = (), schemes: str = "") -> Any:
-    """A field of a record that a URI may set."""
+    """Declare a field of a record that a URI may set."""
     return Option(name, kind, default, aliases, frozenset(schemes.split()) or None)
 
 
 def table(options: type[Options]) -> Mapping[str, Option]:
-    """The options that a record declares, by field name."""
+    """Return the options that a record declares, by field name."""
     return options._options
 
 
 class Options(Record):
-    """Base of the records of options: shown as a URI writes them, without secrets and defaults."""
+    """Base of the records of options. A record is shown as in a URI, without secrets and defaults."""
 
     _options: ClassVar[Mapping[str, Option]] = {}
 
@@ -90,7 +91,7 @@ class Options(Record):
         super().__init_subclass__()
 
     def written(self, default: Options | None = None) -> str:
-        """The options that differ from ``default``, as in a query."""
+        """Return the options that differ from ``default``, in the form of a query."""
         default = default or type(self)()
         mine = ((each, getattr(self, key), getattr(default, key)) for key, each in table(type(self)).items())
         return "&".join(written(each, value) for each, value, usual in mine if value != usual)
@@ -103,12 +104,12 @@ class Options(Record):
 
 
 def written(option: Option, value: object) -> str:
-    """``name=value`` as in a query, secrets masked."""
+    """Return ``name=value`` in the form of a query, with secrets masked."""
     return f"{option.name}={quote(option.kind.show(value), safe=':/@*[]')}"
 
 
 def path_of(location: str) -> str:
-    """The path that a path or ``file:`` URL names. Raises ValueError."""
+    """Return the path that a path or ``file:`` URL names. Raises ValueError."""
     scheme = re.match(_SCHEME, location)
     if scheme is None:
         return _some_text(location)
@@ -119,7 +120,7 @@ def path_of(location: str) -> str:
 
 
 def count(least: int) -> Kind:
-    """A whole number of things."""
+    """A whole number."""
     return Kind(f"a whole number from {least} to {_MOST}", lambda value: _integer(value.decoded(), least))
 
 
@@ -160,7 +161,8 @@ def _factor(text: str) -> float:
 
 
 def _some_text(text: str) -> str:
-    # No file name and no password can hold a NUL; Python would only say so when the file is opened.
+    # No file name and no password can contain a NUL. Without this check, Python would report the NUL only when it opens
+    # the file.
     if not text or "\0" in text:
         raise ValueError
     return text

@@ -1,4 +1,4 @@
-"""The part of a URI after the question mark: cut into options, each read by the kind that its declaration names."""
+"""The query of a URI, after the question mark: split into options, each read by the kind of its declaration."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ Scope = Literal["broker", "failover", "nested", "ignored"]
 
 _NO_FRAME = "it needs an OpenWire command that STOMP has no frame for"
 _IGNORED: Mapping[str, str] = {
-    "reconnectDelay": "the running delay is the library's own; initialReconnectDelay sets where it starts",
+    "reconnectDelay": "the library computes the current delay; initialReconnectDelay sets the first one",
     "trackTransactionProducers": "STOMP has no producers",
     "updateURIsSupported": _NO_FRAME,
     "rebalanceUpdateURIs": _NO_FRAME,
     "reconnectSupported": _NO_FRAME,
     "soTimeout": "a silent connection is found by STOMP's heartbeats",
-    "trace": "the logging of the program decides what is traced",
+    "trace": "the logging configuration of the program controls tracing",
 }
 _IGNORED_PREFIXES: Mapping[str, str] = {
     "jms.": "it configures the JMS layer, which STOMP does not have",
     "wireFormat.": "it configures OpenWire; a silent connection is found by STOMP's heartbeats",
 }
 _PREFIXED_NAME = r"(?:nested\.)?((?:jms|wireFormat)\.)[A-Za-z0-9_.]+"
-# What may stand between two options or two brokers, and what may be the name of an option behind it.
+# A separator between two options or two brokers, and the name of an option if one follows the separator.
 _MARK = r"(?P<mark>[?&,])(?:(?=(?P<name>[A-Za-z0-9_.]+)=))?"
 _MISTYPED = r",(?P<name>[A-Za-z][A-Za-z0-9_.]*)="
 
 
 class Said:
-    """What one query said: values by field name, for each scope; for ``ignored`` warnings by option name."""
+    """The content of one query: values by field name for each scope, and warnings by option name for ``ignored``."""
 
     def __init__(self) -> None:
         self.broker: dict[str, Any] = {}
@@ -49,7 +49,7 @@ class _Word(NamedTuple):
 
 
 class Vocabulary:
-    """Every option name that a URI may use, and the places where a comma is more than a character of a value."""
+    """Every option name that a URI may use, and the commas that are separators rather than part of a value."""
 
     def __init__(self, *, broker: type[Options], failover: type[Options]) -> None:
         self._words: dict[str, _Word] = {}
@@ -67,11 +67,11 @@ class Vocabulary:
             self._words[prefix + name] = _Word(scope, key, option._replace(name=prefix + name))
 
     def between_brokers(self, text: str) -> list[int]:
-        """The places of the commas of a list that end a broker."""
+        """Return the positions of the commas in a list that end a broker."""
         return [at for at, mark, word in self._marks(text) if mark == "," and word is None]
 
     def failover_option(self, text: str) -> int:
-        """The place of the first option that belongs to the failover, not to a broker; -1 where there is none."""
+        """Return the position of the first option of the failover, rather than of a broker; -1 if there is none."""
         ours = (at + 1 for at, _, word in self._marks(text) if word and word.scope in ("failover", "nested"))
         return next(ours, -1)
 
@@ -79,11 +79,11 @@ class Vocabulary:
         """Read a query.
 
         Args:
-            query: what follows the question mark, None where there is none.
-            refused: scopes whose options may not stand here, and what to do instead.
+            query: the text after the question mark; None if there is none.
+            refused: the scopes whose options are not allowed here, each with a hint for the exception.
 
         Raises:
-            InvalidURI: an option is malformed, unknown, given twice, or stands in the wrong place.
+            InvalidURI: an option is malformed, unknown, given twice or in the wrong place.
         """
         said = Said()
         for name, value in self._options(query):
@@ -107,7 +107,7 @@ class Vocabulary:
         return [at for at, mark, word in self._marks(text) if mark == "&" or (mark == "," and word is not None)]
 
     def _marks(self, text: str) -> Iterator[tuple[int, str, _Word | None]]:
-        """Each ``?``, ``&`` and comma: its place, itself, and the option whose name and ``=`` follow it."""
+        """Find each ``?``, ``&`` and comma: its position, the character, and the option whose name and ``=`` follow."""
         for found in re.finditer(_MARK, text):
             name = found["name"]
             yield found.start(), found["mark"], self._word(name) if name else None
@@ -127,8 +127,8 @@ class Vocabulary:
         try:
             return option.read(value)
         except InvalidURI:
-            # A comma before an unknown name is a part of the value, but a value that makes no sense
-            # is most often two options, the second one misspelt.
+            # A comma before an unknown name is part of the value. But an invalid value with a comma usually consists of
+            # two options, of which the second is misspelt.
             if found := re.search(_MISTYPED, value.text):
                 raise self._unknown(value.cut(*found.span("name"))) from None
             raise
@@ -138,9 +138,9 @@ class Vocabulary:
 
 
 def nearest(name: str, known: Mapping[str, object]) -> str:
-    """A question that names the known name most like this one; nothing where none is like it."""
+    """Ask whether the most similar known name was meant; an empty text if no name is similar."""
     by_small_letters = {each.lower(): each for each in known}
-    # Only after a typing error: the import takes a while.
+    # Needed only after a typing error, since the import is slow.
     from difflib import get_close_matches
 
     found = get_close_matches(name[:64].lower(), by_small_letters, n=1)

@@ -1,8 +1,8 @@
-"""Where to connect next, and when: a sequence of attempts that the caller makes until one succeeds.
+"""Which broker to try next, and when: a sequence of attempts that the caller makes until one succeeds.
 
-A **pass** is one trip through the list of brokers, each tried once, with no wait between them; the waits stand between
-passes and grow. There is no clock here: an attempt says how long to wait before it, and the caller waits.
-The rules are those of ActiveMQ's failover transport reference.
+A **pass** tries each broker of the list once, without a wait between them. The waits between passes grow. There is no
+clock here: an attempt names the wait before it, and the caller waits. The rules are those of ActiveMQ's failover
+transport reference.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from stomplistener.errors import InvalidURI
 from stomplistener.failover.sources import read_brokers
 from stomplistener.failover.uri import Broker, BrokerURI, FailoverOptions
 
-# One for all: its own would take 2.5 kB of each connection. The system's dice fall otherwise in each forked process.
+# All schedules share one random source: separate ones would take 2.5 kB per connection. The system's random source
+# differs in each forked process.
 _DICE = SystemRandom()
-# CONNECTED proves little: a broker may accept a login and then close. A good connection lives so many seconds.
+# A connection that lives for this many seconds is good. CONNECTED alone proves little: a broker may accept a login and
+# then close.
 _PROVEN = 1.0
-# Where growth starts from a delay of nothing, which no factor would ever get off the ground; in seconds.
+# The value, in seconds, from which a delay of zero grows: no factor would increase zero.
 _LEAST_GROWN = 0.01
 
 
@@ -28,11 +30,11 @@ class Attempt(Record):
     """One broker to try.
 
     Attributes:
-        broker: which one.
-        delay: how long to wait first, in seconds; only before the first broker of a pass.
+        broker: the broker.
+        delay: the wait before the attempt, in seconds; only before the first broker of a pass.
         pass_number: counted from 1, for each start, outage and probing.
-        is_last_of_pass: whether the pass has failed if this attempt does.
-        warn: whether a warning is due if this attempt fails.
+        is_last_of_pass: whether this is the last attempt of the pass.
+        warn: whether to log a warning if this attempt fails.
     """
 
     broker: Broker
@@ -45,16 +47,16 @@ class Attempt(Record):
 class Schedule:
     """The attempts that a broker URI asks for.
 
-    It keeps the delay from one outage to the next, and the list last read from ``update_uris_url``. One thread at a
-    time may work through a start or an outage; other threads may use ``probes`` and ``spares`` meanwhile.
+    A schedule keeps the delay from one outage to the next, and the latest list from ``update_uris_url``. One thread at
+    a time may iterate over a start or an outage. Other threads may use ``probes`` and ``spares`` meanwhile.
 
     Args:
-        uri: the brokers, and how to go from one to the next.
+        uri: the brokers, and the options for choosing the next one.
         random: the random source for order and jitter; by default that of the operating system.
-        read_uris: reads the file that ``update_uris_url`` names; raises OSError or InvalidURI.
+        read_uris: reads the file named by ``update_uris_url``; raises OSError or InvalidURI.
 
     Attributes:
-        warnings: sentences for the caller to log, and to clear: why the file of brokers could not be used.
+        warnings: texts for the caller to log and clear: why the file of brokers was unusable.
     """
 
     def __init__(
@@ -74,10 +76,10 @@ class Schedule:
         self._back_off = _BackOff(uri.options, self._random)
 
     def start(self) -> Iterator[Attempt]:
-        """The attempts of a first connect, the first one at once.
+        """Return the attempts of a first connect. The first attempt has no wait.
 
-        They end after ``startup_max_reconnect_attempts`` passes (-1: after ``max_reconnect_attempts``), or when there
-        is no broker at all, the file of brokers being unreadable; one pass is made in any case.
+        The attempts end after ``startup_max_reconnect_attempts`` passes (-1: after ``max_reconnect_attempts``), but not
+        before the first pass. The attempts also end if the file of brokers is unreadable and there is no other broker.
         """
         self._back_off.restart()
         return self._passes(self._start_limit(), lost=None)
@@ -94,10 +96,11 @@ class Schedule:
         return limit if limit < 0 else max(limit, 1)
 
     def outage(self, lost: Broker, lived: float) -> Iterator[Attempt]:
-        """The attempts after a connection loss; each pass tries the broker that was lost last.
+        """Return the attempts after a connection loss. Each pass tries the lost broker last.
 
-        They end after ``max_reconnect_attempts`` passes, counted from 0 for every outage. The delay starts again only
-        if the connection lived long enough. So the waits grow for a broker that accepts connections and closes them.
+        The attempts end after ``max_reconnect_attempts`` passes, counted from 0 for every outage. The delay is reset
+        only if the connection lived long enough. So the waits grow for a broker that accepts connections and closes
+        them.
 
         Args:
             lost: the broker whose connection ended.
@@ -108,13 +111,13 @@ class Schedule:
         return self._passes(self._options.max_reconnect_attempts, lost)
 
     def is_preferred(self, broker: Broker) -> bool:
-        """Whether the broker is one to stay with, for ``priority_backup``."""
+        """Whether ``priority_backup`` prefers this broker."""
         return broker.identity in {each.identity for each in self._preferred()}
 
     def probes(self) -> Iterator[Attempt]:
-        """The attempts to get back to a preferred broker: without end, each pass after a wait that grows as any other.
+        """Return the endless attempts to go back to a preferred broker, with a growing wait before each pass.
 
-        For ``priority_backup``; stop when one succeeds. Empty where no broker is known at all.
+        For ``priority_backup``. Stop when an attempt succeeds. The sequence is empty if no broker is known.
         """
         back_off = _BackOff(self._options, self._random)
         for number in count(1):
@@ -124,13 +127,14 @@ class Schedule:
             yield from _attempts(brokers, back_off.wait(), number, warn=False)
 
     def spares(self, current: Broker, held: Sequence[Broker]) -> list[Broker]:
-        """The brokers to try for further standby connections, for ``backup``, in this order until the pool is full.
+        """Return the brokers to try for further standby connections (``backup``), in order, until the pool is full.
 
-        More are given than the pool takes, since some may be dead; none if it is full or ``backup`` is off.
+        The list is longer than the pool needs, since some brokers may be dead. The list is empty if the pool is full or
+        ``backup`` is off.
 
         Args:
             current: the broker in use.
-            held: the brokers to which connections are in hand.
+            held: the brokers of the existing standby connections.
         """
         if not self._options.backup or len(held) >= self._options.backup_pool_size:
             return []
@@ -167,7 +171,7 @@ class Schedule:
         return tuple(dict.fromkeys(self._from_file + self._uri.brokers))
 
     def _preferred(self) -> Sequence[Broker]:
-        """The preferred brokers, as the list has them where it does: that entry has the login and options to use."""
+        """The preferred brokers, as entries of the list if it has them: these have the login and the options."""
         known = self._known()
         if not self._options.priority_uris:
             return self._uri.brokers[:1] or known[:1]
@@ -181,8 +185,8 @@ class Schedule:
         try:
             brokers = self._read_uris(location)
         except (OSError, InvalidURI) as error:
-            complaint = f"the brokers in {location} cannot be used, the list stays as it was: {error}"
-            # Read before each pass, a file that stays bad would say the same for hours.
+            complaint = f"the brokers in {location} cannot be used; the list of brokers does not change: {error}"
+            # The file is read before each pass. Without this check, a bad file would repeat its warning for hours.
             if complaint != self._complaint:
                 self.warnings.append(complaint)
             self._complaint = complaint
@@ -196,7 +200,7 @@ class Schedule:
 
 
 class _BackOff:
-    """The waits between passes, in seconds: each grows out of the one before, jitter apart, none passes the cap."""
+    """The waits between passes, in seconds. Each wait grows from the last one, without jitter, up to a maximum."""
 
     def __init__(self, options: FailoverOptions, random: Random) -> None:
         self._options = options

@@ -1,4 +1,4 @@
-"""The file that ``updateURIsURL`` names: the one place of this package that reads something."""
+"""Read the file named by ``updateURIsURL``. This is the only module of the package that reads anything."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from stomplistener.failover.uri import Broker, parse_brokers
 
 
 def read_brokers(location: str) -> list[Broker]:
-    """Read brokers from a file: URIs with commas or line ends between them, as ActiveMQ's ``updateURIsURL`` has them.
+    """Read brokers from a file: URIs with commas or line ends between them, as in ActiveMQ's ``updateURIsURL``.
 
     Args:
         location: a path or a ``file:`` URL.
 
     Raises:
         OSError: the file cannot be read.
-        InvalidURI: the location or what the file holds is malformed, or it holds no broker.
+        InvalidURI: the location or the content of the file is malformed, or the file has no broker.
     """
     try:
         path = path_of(location)
@@ -32,5 +32,5 @@ def _text(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         pass
-    # Raised outside the handler: the UnicodeDecodeError holds the whole file, passcodes included.
+    # Raise outside the handler: the UnicodeDecodeError contains the whole file, including passcodes.
     raise InvalidURI("the file is not UTF-8")

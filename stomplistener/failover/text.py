@@ -1,4 +1,4 @@
-"""A text whose parts know their positions: every exception about a URI names the position, and shows no secret."""
+"""A text whose parts know their positions. Every exception about a URI names the position, and shows no secret."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from urllib.parse import unquote
 
 from stomplistener.errors import InvalidURI
 
-# Compiled here is what every URI needs; the rest, in all modules of this package, by re when it is first used.
+# All modules of this package compile here only the patterns that every URI needs; re compiles other patterns at first
+# use.
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NAME = r"[A-Za-z][A-Za-z0-9_.+-]{0,39}"
 _SECRET_OPTION = r"(?i)(?:password|proxy)="
 
 
 class Piece(NamedTuple):
-    """The part of ``source`` from ``start`` up to ``end``; ``fixed`` is its place if the source is a decoded value."""
+    """The part of ``source`` from ``start`` up to ``end``. For a decoded source, ``fixed`` is its position."""
 
     source: str
     start: int
@@ -25,25 +26,25 @@ class Piece(NamedTuple):
 
     @classmethod
     def of(cls, source: str, *, fixed: int | None = None) -> Piece:
-        """The whole of a text."""
+        """Return the whole text as a piece."""
         return cls(source, 0, len(source), fixed)
 
     @property
     def text(self) -> str:
-        """The characters themselves."""
+        """The characters of the piece."""
         return self.source[self.start : self.end]
 
     def cut(self, start: int, end: int | None = None) -> Piece:
-        """The part from ``start`` up to ``end``, both counted within this piece."""
+        """Return the part from ``start`` up to ``end``, both counted within this piece."""
         return Piece(self.source, self.start + start, self.end if end is None else self.start + end, self.fixed)
 
     def partition(self, separator: str) -> tuple[Piece, Piece | None]:
-        """What stands before and after the first separator; None where there is none."""
+        """Return the parts before and after the first separator; None for the second if there is no separator."""
         at = self.text.find(separator)
         return (self, None) if at < 0 else (self.cut(0, at), self.cut(at + len(separator)))
 
     def split(self, places: Iterable[int]) -> list[Piece]:
-        """The parts between the characters at these places, empty ones included."""
+        """Return the parts between the characters at these positions, including empty parts."""
         parts, start = [], 0
         for place in places:
             parts.append(self.cut(start, place))
@@ -51,7 +52,7 @@ class Piece(NamedTuple):
         return [*parts, self.cut(start)]
 
     def decoded(self) -> str:
-        """The text without its percent-encoding; a plus sign stays one.
+        """Return the text without its percent-encoding; a plus sign stays a plus sign.
 
         Raises:
             InvalidURI: the encoding is broken, or is not UTF-8.
@@ -64,17 +65,17 @@ class Piece(NamedTuple):
             return unquote(self.text, errors="strict")
         except UnicodeDecodeError:
             pass
-        # Raised outside the handler: the UnicodeDecodeError holds the bytes, which may be a passcode.
+        # Raise outside the handler: the UnicodeDecodeError contains the bytes, which may be a passcode.
         raise self.error("percent-encoded bytes that are not UTF-8")
 
     def error(self, what: str, *, offset: int = 0, hint: str = "") -> InvalidURI:
-        """The exception to raise. Texts of the URI go into ``what`` only as ``quoted`` gives them."""
+        """Make the exception. Texts of the URI may appear in ``what`` only as ``quoted`` returns them."""
         place = self.start + offset if self.fixed is None else self.fixed
         return InvalidURI(f"{what} at position {place}" + (f": {hint}" if hint else ""))
 
     @property
     def quoted(self) -> str:
-        """A space and the text in quotes; nothing where it might be a part of a secret that lacks its encoding."""
+        """A space and the text in quotes; empty if the text might be part of a secret without percent-encoding."""
         exposed = (
             self.fixed is None
             and re.fullmatch(_NAME, self.text)

@@ -1,4 +1,4 @@
-"""Broker URIs: one broker, or ActiveMQ's ``failover:`` with a list of brokers and how to go from one to the next.
+"""Broker URIs: one broker, or ActiveMQ's ``failover:`` with a list of brokers and options for choosing the next one.
 
 ::
 
@@ -7,9 +7,9 @@
     broker  = scheme "://" [ login [ ":" passcode ] "@" ] host ":" port [ "/" virtual-host ] [ "?" options ]
     options = option *( ( "&" | "," ) option )
 
-For ``ws`` and ``wss`` the path is the URL's; ``unix:///path`` names a socket. This module finds every error in the
-text, without a look-up and without reading a file. No exception repeats a part that may be a secret. The rules are
-those of ActiveMQ's failover transport reference, but strict, where ActiveMQ's client overlooks an error.
+For ``ws`` and ``wss`` the path is that of the URL; ``unix:///path`` names a socket. This module finds every error in
+the text, without a look-up and without reading a file. No exception repeats a part that may be a secret. The rules are
+those of ActiveMQ's failover transport reference, but this parser is strict where ActiveMQ's client overlooks errors.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _NAMES_OF_OTHERS = {
     "stomp+ws": "ws",
     "stomp+wss": "wss",
 }
-"""Schemes that brokers and other clients write, and ours for the same."""
+"""Schemes that brokers and other clients use, and our schemes for them."""
 _OTHER_PROTOCOLS = frozenset(
     {"amqp", "amqps", "amqp+ssl", "mqtt", "mqtts", "mqtt+ssl", "openwire", "kafka", "redis", "nats"}
 )
@@ -65,18 +65,18 @@ _TLS = "ssl wss"
 
 
 class BrokerOptions(Options):
-    """The options of one broker; ``nested.`` before the name gives one to every broker of a list.
+    """The options of one broker. The prefix ``nested.`` gives an option to every broker of a list.
 
     Attributes:
-        connection_timeout: ``connectionTimeout``, time for one attempt, from the name look-up to CONNECTED, in seconds.
+        connection_timeout: ``connectionTimeout``, seconds for one attempt, from the name look-up to CONNECTED.
         tcp_no_delay: ``tcpNoDelay``, send small packets at once.
         keep_alive: ``keepAlive``, let the kernel probe an idle connection.
         ca_file: ``caFile``, the certificates to trust; those of the system if None.
         cert_file: ``certFile``, the client's own certificate.
-        key_file: ``keyFile``, its key, if that is not in ``cert_file``.
+        key_file: ``keyFile``, the key of the client's certificate, if ``cert_file`` does not contain the key.
         key_password: ``keyPassword``, the password of the key.
         verify_hostname: ``verifyHostname``, check that the certificate names the host.
-        proxy: ``proxy``, the URL of a proxy; ``env`` takes the proxy of the environment.
+        proxy: ``proxy``, the URL of a proxy; ``env`` uses the proxy of the environment.
     """
 
     connection_timeout: float = option("connectionTimeout", milliseconds(1), 30.0)
@@ -91,16 +91,16 @@ class BrokerOptions(Options):
 
 
 class Broker(Record):
-    """One broker: where it is and how to log in there. ``str`` and ``repr`` show no secret.
+    """One broker: its address and its login. ``str`` and ``repr`` show no secret.
 
     Attributes:
         scheme: tcp, ssl, ws, wss or unix (``stomp`` is tcp, ``stomp+ssl`` is ssl).
         host: name or address, in small letters and without brackets; empty for unix.
         port: 1 to 65535; 0 for unix.
         path: the path of a WebSocket URL, or of the socket for unix; empty for tcp and ssl.
-        virtual_host: the virtual host for CONNECT; None if the URI names none.
-        login: user name for this broker, None if the URI names none.
-        passcode: passcode for this broker, None if the URI names none.
+        virtual_host: the virtual host for CONNECT; None if the URI has none.
+        login: the user name for this broker; None if the URI has none.
+        passcode: the passcode for this broker; None if the URI has none.
         options: all other options.
     """
 
@@ -115,16 +115,16 @@ class Broker(Record):
 
     @property
     def identity(self) -> tuple[str, str, int, str]:
-        """What makes it this broker and no other: scheme, host, port and path, whatever its options."""
+        """The values that identify the broker: scheme, host, port and path, but no options."""
         return self.scheme, self.host, self.port, self.path
 
     def with_options(self, changes: Iterable[tuple[str, Any]]) -> Broker:
-        """The same broker with these options, given as pairs of field name and value, in place of its own."""
+        """Return the same broker with these options, given as pairs of field name and value."""
         return self.replace(options=self.options.replace(**dict(changes)))
 
     @property
     def address(self) -> str:
-        """The URI without its options, the passcode masked."""
+        """The URI without its options, with the passcode masked."""
         login = "" if self.login is None else quote(self.login, safe="")
         passcode = "" if self.passcode is None else f":{MASK}"
         at = "" if self.login is None else "@"
@@ -143,32 +143,33 @@ class Broker(Record):
 
 
 class FailoverOptions(Options):
-    """How to go from one broker to the next. The names of a URI are ActiveMQ's, its times milliseconds.
+    """The options for choosing the next broker. In a URI the names are ActiveMQ's, and times are milliseconds.
 
-    A pass is one trip through the list of brokers, each tried once. Delays are in seconds.
+    A pass tries each broker of the list once. Delays are in seconds.
 
     Attributes:
-        initial_reconnect_delay: wait before the first pass after a loss, and between the first two passes of a start.
-        max_reconnect_delay: cap of every wait, jitter included.
+        initial_reconnect_delay: the wait before the first pass after a loss, and between the first two passes of a
+            start.
+        max_reconnect_delay: the maximum of every wait, including jitter.
         use_exponential_back_off: False: every wait is ``initial_reconnect_delay``.
-        reconnect_delay_exponent: factor by which each wait is longer; ``backOffMultiplier`` is the same option.
-        reconnect_delay_jitter: a random time up to this is added to each wait; it is never part of what grows.
-        max_reconnect_attempts: failed passes allowed after a loss; -1 for no limit, 0 to never reconnect.
-        startup_max_reconnect_attempts: the same until the first success; -1 takes ``max_reconnect_attempts``, 0 is one
-            pass.
+        reconnect_delay_exponent: the factor by which each wait grows; ``backOffMultiplier`` is the same option.
+        reconnect_delay_jitter: a random time up to this value is added to each wait; the jitter does not grow.
+        max_reconnect_attempts: the failed passes allowed after a loss; -1 for no limit, 0 to never reconnect.
+        startup_max_reconnect_attempts: the failed passes allowed before the first success; -1 uses
+            ``max_reconnect_attempts``, 0 allows one pass.
         timeout: how long a SEND waits for a connection; None forever.
         randomize: shuffle the list before each pass.
-        priority_backup: return to a preferred broker when it comes back.
-        priority_uris: the preferred brokers; if empty, the first of the list.
+        priority_backup: return to a preferred broker when it is available again.
+        priority_uris: the preferred brokers; if empty, the first one of the list.
         backup: keep standby connections to other brokers.
         backup_pool_size: the number of standby connections.
-        warn_after_reconnect_attempts: warn at the first failed pass and after each such number; 0 or less for no
+        warn_after_reconnect_attempts: warn at the first failed pass, and again after this many passes; 0 or less for no
             warning.
         track_messages: ask for a receipt of every SEND and keep the message until the receipt arrives.
-        max_cache_size: bound of the messages kept for that, in bytes.
+        max_cache_size: the bound on the messages that ``track_messages`` keeps, in bytes.
         update_uris_url: a file of further brokers, read before each pass: a path or ``file:`` URL.
-        nested: options given to every broker, as pairs of a field of BrokerOptions and a value. Those of the URI
-            have them already; brokers that come from elsewhere need ``Broker.with_options``.
+        nested: the options for every broker, as pairs of a field of BrokerOptions and a value. The brokers of the URI
+            have them already; brokers from another source need ``Broker.with_options``.
     """
 
     initial_reconnect_delay: float = option("initialReconnectDelay", milliseconds(), 0.01)
@@ -183,7 +184,7 @@ class FailoverOptions(Options):
     priority_backup: bool = option("priorityBackup", FLAG, False)
     priority_uris: tuple[Broker, ...] = option(
         "priorityURIs",
-        # Wrapped, since what reads a list of brokers needs the names of these options.
+        # The functions are wrapped in lambdas, since the parser of a list needs the names of these options.
         Kind("URIs with commas between them", lambda value: _priority(value), lambda brokers: _joined(brokers)),
         (),
     )
@@ -196,7 +197,7 @@ class FailoverOptions(Options):
     nested: tuple[tuple[str, Any], ...] = ()
 
     def written(self, default: Options | None = None) -> str:
-        """The options that differ from ``default``, as in a query."""
+        """Return the options that differ from ``default``, in the form of a query."""
         own = super().written(default)
         shared = (f"nested.{written(table(BrokerOptions)[key], value)}" for key, value in self.nested)
         return "&".join(filter(None, [own, *shared]))
@@ -206,13 +207,13 @@ _PLAIN_DEFAULTS = FailoverOptions(startup_max_reconnect_attempts=0)
 
 
 class BrokerURI(Record):
-    """What ``parse`` makes of a URI. ``str`` gives a URI again, its secrets masked.
+    """The result of ``parse``. ``str`` returns a URI, with secrets masked.
 
     Attributes:
-        brokers: in the order written, exact repeats dropped; empty only with ``update_uris_url``.
-        options: how to go from one to the next.
-        is_failover: whether it was written with ``failover:``.
-        warnings: one sentence for each option that was accepted and has no effect.
+        brokers: the brokers in the order of the URI, without exact repeats; empty only with ``update_uris_url``.
+        options: the options for choosing the next broker.
+        is_failover: whether the URI begins with ``failover:``.
+        warnings: one text for each option that was accepted and has no effect.
     """
 
     brokers: tuple[Broker, ...]
@@ -238,17 +239,18 @@ def parse(uri: str, defaults: Mapping[str, Any] | None = None) -> BrokerURI:
     """Read a broker URI.
 
     The form and the options are those of ActiveMQ's failover transport reference. A URI without ``failover:`` names one
-    broker: its first connect is tried once (unless it has ``startupMaxReconnectAttempts``), later losses without limit.
+    broker. The client tries its first connect once (unless it has ``startupMaxReconnectAttempts``), and reconnects
+    without limit after a loss.
 
     Args:
         uri: ``tcp://host:61613`` or ``failover:(tcp://mq1:61613,ssl://mq2:61614)?randomize=false``.
-        defaults: options of :class:`FailoverOptions` by field, for those that the URI does not give.
+        defaults: the options of :class:`FailoverOptions`, by field, that the URI does not give.
 
     Returns:
         The brokers and options, with a warning for each option that was accepted and has no effect.
 
     Raises:
-        InvalidURI: the text is not such a URI. The message gives the position, counted from 0.
+        InvalidURI: the text is not a broker URI. The exception has the position, counted from 0.
     """
     whole = _text(uri)
     if not whole.text:
@@ -259,10 +261,10 @@ def parse(uri: str, defaults: Mapping[str, Any] | None = None) -> BrokerURI:
 
 
 def parse_brokers(text: str) -> tuple[Broker, ...]:
-    """Read a bare list of brokers, as a file named by ``updateURIsURL`` holds one: URIs with commas between them.
+    """Read a list of brokers without ``failover:``, as in a file of ``updateURIsURL``: URIs with commas between them.
 
     Raises:
-        InvalidURI: the text is not such a list. The message gives the position, counted from 0.
+        InvalidURI: the text is not such a list. The exception has the position, counted from 0.
     """
     return _list(_text(text), [])
 
@@ -317,7 +319,7 @@ def _bracketed(body: Piece) -> tuple[Piece, Piece | None]:
 
 
 def _unbracketed(body: Piece) -> tuple[Piece, Piece | None]:
-    """Give the final query to the failover if it names any option of the failover: no broker has one of those."""
+    """Give the final query to the failover if it contains an option of the failover: a broker has none of these."""
     ours = _VOCABULARY.failover_option(body.text)
     question = body.text.rfind("?", 0, ours) if ours >= 0 else -1
     listed, query = (body, None) if question < 0 else (body.cut(0, question), body.cut(question + 1))
@@ -399,7 +401,7 @@ def _scheme(address: Piece) -> tuple[str, Piece]:
 
 
 def _advice(name: str) -> str:
-    """What to write in place of a scheme that is none of ours."""
+    """Return what to write instead of an unknown scheme."""
     if (ours := _NAMES_OF_OTHERS.get(name)) is not None:
         return f"did you mean {ours}?"
     if name in _OTHER_PROTOCOLS:
@@ -408,7 +410,7 @@ def _advice(name: str) -> str:
 
 
 def _login(authority: Piece) -> tuple[str | None, str | None, Piece]:
-    """Split at the last @: a passcode with one in it is wrong, but must not be taken for a host and shown."""
+    """Split at the last @. A passcode with an unencoded @ is an error, but must not be shown as a host."""
     at = authority.text.rfind("@")
     if at < 0:
         return None, None, authority
@@ -455,7 +457,7 @@ def _host(host: Piece) -> str:
 
 
 def _is_address(text: str) -> bool:
-    # Here, since most URIs name hosts.
+    # Imported here, since most URIs have host names rather than addresses.
     from ipaddress import ip_address
 
     try:
@@ -475,7 +477,7 @@ def _is_name(text: str) -> bool:
 
 def _path(scheme: str, path: Piece) -> str:
     text = path.decoded()
-    # A / in a passcode would make the login the host, and the passcode a port, which is shown.
+    # An unencoded / in a passcode makes the login the host, and shows the passcode as a port.
     if "@" in path.text and scheme != "unix":
         raise path.error("an @ after the host", hint="write it as %40, and a / in a passcode as %2F")
     if scheme == "unix":
@@ -483,6 +485,6 @@ def _path(scheme: str, path: Piece) -> str:
             raise path.error("no path of a socket", hint="write unix:///path")
         return text
     if scheme in ("ws", "wss"):
-        # It goes into the request line as it stands, so what is encoded stays so.
+        # The path is copied into the request line, so its percent-encoding stays.
         return quote(path.text, safe="/%:@!$&'()*+,;=~") or "/"
     return ""

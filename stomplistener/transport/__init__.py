@@ -1,6 +1,6 @@
-"""Bytes in, bytes out, blocking: the only layer that knows sockets. It knows nothing of STOMP.
+"""Send and receive bytes, blocking. This layer alone uses sockets, and knows nothing of STOMP.
 
-``connect`` makes a ``Transport`` to an ``Endpoint``; an ``Interrupt`` ends it from another thread.
+``connect`` makes a ``Transport`` to an ``Endpoint``. An ``Interrupt`` ends the attempt from another thread.
 """
 
 from stomplistener.transport.base import Endpoint, EndpointOptions, Guided, Owing, Transport

@@ -1,4 +1,4 @@
-"""From a host name to the addresses to try, looked up at each attempt: a broker that moved is found where it is now."""
+"""Look up the addresses of a host at each attempt, so that a broker that moved is found at its new address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt, rem
 
 
 class Address(NamedTuple):
-    """One address of a host, as ``socket`` wants it."""
+    """One address of a host, in the form that ``socket`` uses."""
 
     family: int
     sockaddr: tuple[Any, ...]
@@ -24,12 +24,12 @@ class Address(NamedTuple):
 
 
 def look_up(host: str, port: int, *, deadline: float, interrupt: Interrupt) -> list[Address]:
-    """Every address of a host, in the order to try them.
+    """Return every address of a host, in the order to try them.
 
     Args:
         host: a name, or a numeric IPv4 or IPv6 address, which needs no look-up.
         port: the port of every address.
-        deadline: in seconds of ``time.monotonic()``.
+        deadline: a time of ``time.monotonic()``.
         interrupt: ends the wait when set.
 
     Raises:
@@ -43,7 +43,7 @@ def look_up(host: str, port: int, *, deadline: float, interrupt: Interrupt) -> l
 
 
 def interleave(addresses: list[Address]) -> list[Address]:
-    """Alternate the families, the resolver's first one first, so that one broken family costs little (RFC 8305, 4)."""
+    """Alternate the families, starting with the first address, so that one broken family costs little (RFC 8305, 4)."""
     if not addresses:
         return []
     first = [each for each in addresses if each.family == addresses[0].family]
@@ -52,14 +52,14 @@ def interleave(addresses: list[Address]) -> list[Address]:
 
 
 def _is_numeric(host: str) -> bool:
-    # The last label of a name is never all digits (RFC 1123, section 2.1), and no name has a colon.
+    # The last label of a host name is never all digits (RFC 1123, section 2.1), and no host name has a colon.
     return ":" in host or host.rpartition(".")[2].isdigit()
 
 
 def _ask_in_helper(host: str, port: int, deadline: float, interrupt: Interrupt) -> list[Address]:
-    # The resolver of the C library cannot be interrupted and keeps its own time (minutes, with several dead servers).
-    # Only another thread makes our deadline hold. A late one is abandoned: it is a daemon, holds nothing but the queue,
-    # and ends by itself when the resolver gives up.
+    # The resolver of the C library cannot be interrupted, and has its own timeout (minutes, with several dead servers).
+    # Only a look-up in another thread respects our deadline. A late helper thread is abandoned: it is a daemon, holds
+    # only the queue, and ends when the resolver gives up.
     answers: queue.SimpleQueue[list[Address] | Exception] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -72,7 +72,7 @@ def _ask_in_helper(host: str, port: int, deadline: float, interrupt: Interrupt) 
         try:
             threading.Thread(target=ask, name=f"stomplistener-look-up-{host}", daemon=True).start()
         except (RuntimeError, MemoryError) as error:
-            # A limit of the container, which may pass: this attempt failed, and no more than that.
+            # A limit of the container may be reached for a while, so this ends only the current attempt.
             raise OSError(errno.EAGAIN, f"no thread could be started for it ({error or 'out of memory'})") from error
         try:
             answer = answers.get(timeout=remaining(deadline))
@@ -87,7 +87,7 @@ def _ask_resolver(host: str, port: int, flags: int = 0) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     except UnicodeError as error:
-        # An empty label, or one of more than 63 characters.
+        # A label is empty, or has more than 63 characters.
         raise OSError(f"not a valid host name ({error})") from error
-    # A resolver may name an address twice (two lines in the hosts file); there is no use in trying it twice.
+    # A resolver may return an address twice (from two lines in the hosts file). A second try would be useless.
     return list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))

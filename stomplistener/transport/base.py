@@ -1,103 +1,103 @@
-"""The two seams of this layer: what a transport can do, and what must be known of the place to connect to."""
+"""The two interfaces of this layer: the methods of a transport, and the attributes of an endpoint."""
 
 from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
 FEW = 16384
-"""So many bytes every ``send_nowait`` may take: one record of TLS, so that it is taken whole or not at all."""
+"""Every ``send_nowait`` must be able to take this many bytes as a whole: the size of one TLS record."""
 
 
 class Transport(Protocol):
-    """What the running client needs of a connection: any object with these methods will do.
+    """The methods of a connection that the client needs. Any object with these methods works.
 
-    Threads: one thread calls ``receive`` and ``close`` (it owns the transport), one at a time calls ``send``,
-    any thread calls the others, while a ``receive`` and a ``send`` are blocked.
+    Threads: one thread calls ``receive`` and ``close``; it owns the transport. One thread at a time calls ``send``. Any
+    thread may call the other methods, even while a ``receive`` and a ``send`` are blocked.
 
     Signals: a handler may call ``send_nowait``, ``unread`` and ``shutdown``, whatever it interrupts. If a handler
-    raises out of ``send`` or ``send_nowait``, nobody knows how much has left, and the transport shuts the connection
-    down. If a handler raises out of ``receive``, bytes may be lost: close the transport.
+    raises out of ``send`` or ``send_nowait``, the number of sent bytes is unknown, and the transport shuts the
+    connection down. If a handler raises out of ``receive``, bytes may be lost: close the transport.
 
     Attributes:
-        frame_per_send: True where what is given to one ``send`` arrives as one message that the broker takes for one
-            STOMP frame (WebSocket; see ``websocket.py``): a caller then gives each frame, and each heartbeat, to a
-            ``send`` of its own. False where bytes may be cut and joined at will.
+        frame_per_send: True if the bytes of one ``send`` arrive as one message, which the broker takes for one STOMP
+            frame (WebSocket; see ``websocket.py``). With True, each frame and each heartbeat needs a separate ``send``.
+            False if bytes may be split and joined freely.
     """
 
     @property
     def frame_per_send(self) -> bool: ...
 
     def receive(self) -> bytes:
-        """Block for the next bytes; ``b""`` at the end of the stream. Raises OSError when the connection broke."""
+        """Block for the next bytes; ``b""`` at the end of the stream. Raises OSError after the connection broke."""
 
     def send(self, data: bytes | memoryview) -> int:
-        """Block until at least one byte is accepted, and return how many were. Raises OSError.
+        """Block until at least one byte is accepted. Return how many were. Raises OSError.
 
-        After a TimeoutError a part of the data may have been sent: then only ``close`` may be called.
+        After a TimeoutError, part of the data may have been sent: then only ``close`` may be called.
         """
 
     def send_nowait(self, data: bytes) -> bool:
-        """Send these bytes, only if that is possible without waiting; whether it was.
+        """Send these bytes, but only if that is possible without waiting. Return whether the bytes were taken.
 
-        False, too, for more than ``FEW`` where that cannot be taken as a whole, while another thread is in ``send``,
-        and if a signal handler interrupted this thread there. After True the end of the bytes may still have to leave,
-        see ``Owing``. Raises OSError.
+        False for more than ``FEW`` bytes that cannot be taken as a whole. The result is also False while another thread
+        is in ``send``, and if a signal handler interrupted a send in this thread. After True, some bytes may still have
+        to be sent: see ``Owing``. Raises OSError.
         """
 
     def unread(self) -> bool:
-        """Whether bytes wait to be received, without taking them. The end of the stream is no byte."""
+        """Whether received bytes wait, without taking them. The end of the stream does not count."""
 
     def settimeout(self, seconds: float | None) -> None:
-        """Bound every later ``receive`` and ``send``, in seconds; past it they raise TimeoutError."""
+        """Limit the seconds of every later ``receive`` and ``send``; a call that takes longer raises TimeoutError."""
 
     def shutdown(self) -> None:
         """Break the connection from any thread: a blocked ``receive`` or ``send`` returns or raises at once.
 
-        ``receive`` still gives what had arrived before, and then ``b""``. The same holds after a ``send`` that failed:
-        what had arrived, an ERROR frame perhaps, can be received, and only then comes the error or the end.
+        ``receive`` still returns the bytes that arrived before, and then ``b""``. After a failed ``send``, bytes that
+        arrived before, perhaps an ERROR frame, can still be received; the error or the end follows them.
 
         Idempotent, never raises, does nothing after ``close``.
         """
 
     def close(self) -> None:
-        """Free the socket; only its owner may. Idempotent."""
+        """Free the socket. Only the owner may call this. Idempotent."""
 
     def abandon(self) -> None:
-        """Free this process' descriptor and send nothing to the peer: for the child of a fork.
+        """Free the descriptor of this process and send nothing to the peer: for the child of a fork.
 
-        The connection is the parent's: no TCP shutdown, no TLS close_notify, no WebSocket close frame. Takes no lock,
-        since a thread that exists only in the parent may have held it at the moment of the fork.
+        The connection belongs to the parent: no TCP shutdown, no TLS close_notify, no WebSocket close frame. The call
+        takes no lock: a thread that exists only in the parent may have held it at the fork.
         """
 
 
 @runtime_checkable
 class Guided(Protocol):
-    """Optional abilities of a transport, for the reading thread. A transport without them works, but slower."""
+    """Optional methods of a transport, for the reading thread. A transport without them works, but more slowly."""
 
     def expect(self, size: int) -> None:
-        """So many bytes at least are still to come: the next ``receive`` may take many of them at once."""
+        """Announce that at least ``size`` bytes will arrive: the next ``receive`` may take many of them at once."""
 
     def limit_wait(self, seconds: float | None) -> bool:
-        """Let every later ``receive`` raise BlockingIOError when nothing came for so long; whether that is possible.
+        """Let every later ``receive`` raise BlockingIOError after ``seconds`` of silence; False if that is impossible.
 
-        What is sent is not bounded. None waits forever again. No thread may be in ``receive`` meanwhile.
+        None removes the limit. Sending is not limited. No thread may be in ``receive`` during this call.
         """
 
 
 @runtime_checkable
 class Owing(Protocol):
-    """What a transport has whose ``send_nowait`` may have taken bytes that the kernel did not take yet."""
+    """A transport whose ``send_nowait`` may have taken bytes that the kernel has not taken yet."""
 
     @property
     def owes(self) -> bool | bytes | memoryview:
         """Whether such bytes wait, or the bytes themselves.
 
-        They go before whatever is sent next; ``send(b"")`` waits until they have left.
+        Owed bytes leave before any later bytes; ``send(b"")`` waits until they have left.
         """
 
 
 class EndpointOptions(Protocol):
-    """The options of an endpoint that this layer reads; each is described in ``stomplistener.failover``."""
+    """The options of an endpoint that this layer reads. ``stomplistener.failover`` describes each of them."""
 
     @property
     def tcp_no_delay(self) -> bool: ...
@@ -115,11 +115,11 @@ class EndpointOptions(Protocol):
     def verify_hostname(self) -> bool: ...
     @property
     def proxy(self) -> str | None:
-        """A URL with ``http://`` or ``socks5://``, or ``"env"`` for the proxy of the environment; None for no proxy."""
+        """A URL with ``http://`` or ``socks5://``; ``"env"`` for the proxy of the environment; None for no proxy."""
 
 
 class Endpoint(Protocol):
-    """Where to connect to. ``stomplistener.failover.Broker`` is one, any object with these attributes will do."""
+    """The place to connect to: a ``stomplistener.failover.Broker``, or any object with these attributes."""
 
     @property
     def scheme(self) -> str:
@@ -135,7 +135,7 @@ class Endpoint(Protocol):
 
     @property
     def path(self) -> str:
-        """The path of the socket (``unix``), or the path in the HTTP request (``ws``, ``wss``)."""
+        """The path of the socket (``unix``), or the path of the HTTP request (``ws``, ``wss``)."""
 
     @property
     def options(self) -> EndpointOptions: ...

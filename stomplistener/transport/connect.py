@@ -1,4 +1,4 @@
-"""One attempt to connect to one endpoint: the socket first, then TLS on it, then WebSocket on that."""
+"""Make one attempt to connect to one endpoint: first the socket, then TLS, then WebSocket."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from stomplistener.transport.stream import SocketTransport
 if TYPE_CHECKING:
     import ssl
 
-# Registered with IANA for STOMP; the newest first, as the order is that of preference.
+# The names that IANA registered for STOMP. The newest comes first, since the order is the preference.
 SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
 
-# Of one WebSocket message, which is buffered whole before any limit on frames can see it.
+# The largest WebSocket message, which is buffered as a whole before any limit on frames applies.
 MAX_MESSAGE = 257 * 1024 * 1024
 
 
@@ -49,28 +49,29 @@ def connect(
 ) -> Transport:
     """Connect once to one endpoint.
 
-    The transport has no timeout when it is returned; to let the same deadline hold further, call ``settimeout``.
+    The returned transport has no timeout. Call ``settimeout`` to apply the same deadline to later steps.
 
     Args:
-        endpoint: where to, and with what options.
-        deadline: for all of it, from the name look-up to the last handshake, in seconds of ``time.monotonic()``.
-        interrupt: ends it at once when set, from any thread.
-        ssl_context: for ``ssl`` and ``wss``; used as it is, in place of what the endpoint's options would make.
-        headers: more headers for the HTTP request of ``ws`` and ``wss``: cookies, tokens.
+        endpoint: the place to connect to, with its options.
+        deadline: limits all steps, from the name look-up to the last handshake; a time of ``time.monotonic()``.
+        interrupt: ends the attempt at once when any thread sets it.
+        ssl_context: for ``ssl`` and ``wss``; replaces the context from the endpoint's options, and is used unchanged.
+        headers: additional headers for the HTTP request of ``ws`` and ``wss``: cookies, tokens.
         subprotocols: the WebSocket sub-protocols to offer, in order of preference.
-        max_message: the largest WebSocket message to take, in bytes; a larger one ends the connection.
+        max_message: the largest WebSocket message to accept, in bytes; a larger one ends the connection.
 
     Raises:
-        ConnectFailed: no connection could be made; the message says at which step, why, and what may help.
+        ConnectFailed: no connection could be made; the text names the step, the reason and a possible remedy.
         TimedOut: the deadline passed.
         ConnectInterrupted: the interrupt was set.
-        MissingExtra: the scheme or option needs a package that is not installed.
+        MissingExtra: the scheme or an option needs a package that is not installed.
     """
     layers = _SCHEMES.get(endpoint.scheme)
     if layers is None:
         raise ConnectFailed(f"unknown scheme {endpoint.scheme!r}: one of {', '.join(_SCHEMES)} is needed")
     if layers.websocket:
-        # Only where it is needed, as it imports a package that may be missing; first, to say so before any waiting.
+        # Import only if needed, since the package may be missing. Import first, so that the error comes before any
+        # wait.
         from stomplistener.transport.websocket import PLAIN, WebSocketTransport
     interrupt = interrupt or Interrupt()
     step = f"cannot connect to {_shown(endpoint)}"
@@ -78,10 +79,10 @@ def connect(
         bottom = SocketTransport(_dial(endpoint, deadline, interrupt))
     transport: Transport = bottom
     try:
-        # Breaking the socket ends whatever blocks on it, in any layer above.
+        # Breaking the socket ends every call that blocks on it, in all layers above.
         with interrupt.doing(bottom.shutdown), _told(step, interrupt):
             if layers.tls:
-                # Not above: most programs never need it, and OpenSSL is a tenth of what importing all this costs.
+                # Import here: most programs never need TLS, and OpenSSL takes a tenth of the time of all imports.
                 from stomplistener.transport import tls
 
                 interrupt.step = f"the TLS handshake with {_shown(endpoint)}; {tls.PLAIN}"
@@ -106,7 +107,7 @@ def _dial(endpoint: Endpoint, deadline: float, interrupt: Interrupt) -> socket.s
         return unix.dial(endpoint.path, deadline=deadline, interrupt=interrupt)
     options = endpoint.options
     if options.proxy is not None:
-        # For the same reason as WebSocket above.
+        # Import only if needed, as above.
         from stomplistener.transport import proxy
 
         chosen = proxy.choose(options.proxy, endpoint.host)
@@ -134,7 +135,7 @@ def _dial_tcp(host: str, port: int, options: EndpointOptions, deadline: float, i
 
 
 def _shown(endpoint: Endpoint) -> str:
-    """The endpoint without what may be secret (the query of a WebSocket's path may hold a token)."""
+    """Return the endpoint without its possible secrets: the query of a WebSocket path may contain a token."""
     if endpoint.scheme == "unix":
         return f"unix:{endpoint.path}"
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
@@ -143,14 +144,14 @@ def _shown(endpoint: Endpoint) -> str:
 
 @contextmanager
 def _told(step: str, interrupt: Interrupt) -> Iterator[None]:
-    """Turn whatever a step raises into an exception of ours that names the step."""
+    """Convert any exception of a step to an exception of this library that names the step."""
     try:
         yield
     except (OSError, StompError, MemoryError) as error:
         if isinstance(error, ConnectInterrupted):
             raise
         if interrupt.is_set():
-            # The interrupt breaks the socket, and the step then fails in one of many ways.
+            # The interrupt breaks the socket, so the step may fail in many ways.
             raise ConnectInterrupted(f"{step}: interrupted") from error
         if isinstance(error, StompError):
             raise

@@ -1,4 +1,4 @@
-"""What a port speaks whose first bytes are not what was expected. Pure: bytes in, a sentence out."""
+"""Recognize the protocol of a port whose first bytes were unexpected. Pure: bytes in, a text out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 STOMP_PORTS = "ActiveMQ's STOMP is 61613, Amazon MQ's 61614 with ssl://"
-"""The ports of STOMP that most people look for."""
+"""The STOMP ports that users need most often."""
 
 
 class _Protocol(NamedTuple):
@@ -16,13 +16,13 @@ class _Protocol(NamedTuple):
 
 
 def foreign_protocol(first_bytes: bytes) -> str | None:
-    """Name the protocol that a port speaks, and say what to do.
+    """Name the protocol of a port, and advise what to do.
 
     Args:
-        first_bytes: what the port sent first, before or after a request that it did not understand.
+        first_bytes: the first bytes from the port, before or after a request that it did not understand.
 
     Returns:
-        a phrase that names the protocol and the port of STOMP. None if the bytes are not known. STOMP itself is known,
+        a text that names the protocol and the port of STOMP. None if the bytes are unknown. STOMP itself is recognized
         for a client that expected TLS or HTTP.
     """
     for protocol in _PROTOCOLS:
@@ -31,11 +31,11 @@ def foreign_protocol(first_bytes: bytes) -> str | None:
     return None
 
 
-# The patterns are compiled when the first foreign port is met: most programs never meet one.
+# The patterns are compiled for the first foreign port: most programs never need them.
 _PROTOCOLS = (
-    # The size of the command, unless the broker leaves that out, then type 1 (WIREFORMAT_INFO) and its magic.
+    # OpenWire begins with the size of the command (which a broker may omit), type 1 (WIREFORMAT_INFO) and a magic.
     _Protocol("OpenWire", rb"(?:\0\0..)?\x01ActiveMQ", STOMP_PORTS),
-    # AMQP 1.0 has the version 1.0.0, behind protocol id 0 (AMQP), 2 (TLS) or 3 (SASL); 0-9-1 has 0 0 9 1.
+    # AMQP 1.0 has the version 1.0.0, after protocol id 0 (AMQP), 2 (TLS) or 3 (SASL); 0-9-1 has 0 0 9 1.
     _Protocol("AMQP 1.0", rb"AMQP[\x00\x02\x03]\x01\x00\x00", STOMP_PORTS),
     _Protocol(
         "AMQP",
@@ -45,9 +45,9 @@ _PROTOCOLS = (
     ),
     # RFC 8446, section 5.1: an alert or a part of a handshake, then the version of the record.
     _Protocol("TLS", rb"[\x15\x16]\x03[\x00-\x04]", "use ssl:// instead of tcp://, wss:// instead of ws://"),
-    # CONNACK: its length is 2 in MQTT 3.1.1 and more in 5.0, behind which stand a flag and the reason.
+    # CONNACK: its length is 2 in MQTT 3.1.1 and more in 5.0. A flag and the reason follow.
     _Protocol("MQTT", rb"\x20[\x02-\x7f][\x00\x01][\x00-\x05\x80-\x9f]", STOMP_PORTS),
-    # Some servers answer what they do not understand with the page of an error alone.
+    # Some servers answer an unknown request with nothing but an error page.
     _Protocol(
         "HTTP",
         rb"HTTP/\d|\s*<(?i:!doctype|html)\b",

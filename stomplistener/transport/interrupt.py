@@ -1,4 +1,4 @@
-"""The two things that end a wait while connecting: its deadline, and another thread's interrupt."""
+"""The two events that end a wait during a connect: the deadline, and an interrupt from another thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stomplistener._util.locks import ReentrantLock
 from stomplistener._util.pieces import in_pieces
 from stomplistener.errors import StompError
 
-# The longest wait that every platform's primitives accept; a deadline of infinity means "forever" to a caller.
+# The longest wait that every platform accepts. An infinite deadline means "forever" to the caller.
 _LONGEST = 86_400.0
 
 
@@ -21,36 +21,36 @@ class ConnectInterrupted(StompError):
 
 
 class Interrupt:
-    """Lets any thread end a connect under way at once, wherever it waits: nothing polls.
+    """Lets any thread end a connect under way at once, in any of its waits, without polling.
 
-    It is set once and stays set: make a new one to connect again. It holds no descriptor and no thread of its own,
-    so there is nothing to close. A signal handler may call ``set``, also in a thread that waits here or connects.
+    An interrupt stays set: make a new one to connect again. An interrupt holds no descriptor and no thread, so it need
+    not be closed. A signal handler may call ``set``, even in a thread that waits here or connects.
 
     Attributes:
-        step: what ``connect`` waits for, such as "the TLS handshake with ssl://mq1:61614"; empty before it began. A
-            caller whose own time is over at the same moment can say so.
+        step: the step for which ``connect`` waits, such as "the TLS handshake with ssl://mq1:61614"; empty before the
+            first. A caller that times out at the same moment can name the step.
     """
 
     def __init__(self) -> None:
         self.step = ""
-        # Held while an action runs, so that none runs once its `doing` block has been left. A leaf for our callers:
-        # an action may take a transport's locks, and nothing that holds one of those calls into an Interrupt. The
-        # thread that has it may take it again: a signal handler may call set() in the middle of anything below. A
-        # threading.Event would not do, since its wait() and its set() share a lock that cannot be taken twice.
+        # This lock is held while an action runs, so that no action runs after its `doing` block was left. The lock is a
+        # leaf for our callers. An action may take the locks of a transport, and no holder of such a lock calls an
+        # Interrupt. The lock is reentrant: a signal handler may call set() in the middle of any code below. A
+        # threading.Event would not do: its wait() and set() share a lock that is not reentrant.
         self._lock = ReentrantLock()
         self._is_set = False
         self._actions: list[Callable[[], object]] = []
 
     def set(self) -> None:
-        """End what is under way, and whatever begins later. Idempotent, from any thread, never blocks."""
+        """End a connect under way, and every later one. Idempotent, from any thread, never blocks."""
         if self._is_set:
             return
-        # Before the lock is taken: a block that is entered meanwhile sees it, and its action may run twice.
+        # Set the mark before taking the lock. A block entered meanwhile sees the mark, and its action may run twice.
         self._is_set = True
         try:
             self._run_actions()
         except BaseException:
-            # Of a signal handler. What was to be ended would go on, for no second set() need come.
+            # A signal handler raised. Run the actions again: no second set() may follow, and the connect would go on.
             self._run_actions()
             raise
 
@@ -59,8 +59,8 @@ class Interrupt:
         return self._is_set
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Sleep for so many seconds, or less if interrupted; whether it was. For the delay between two attempts."""
-        # The sleeper takes it twice, and waits the second time for the release by set().
+        """Sleep between two attempts, for ``seconds`` or until interrupted; True if interrupted."""
+        # The sleeper acquires this lock twice. The second time it waits until set() releases the lock.
         sleeping = threading.Lock()
         sleeping.acquire()
         with self.doing(sleeping.release):
@@ -75,10 +75,10 @@ class Interrupt:
         """Call ``action`` in the interrupting thread if the interrupt is or becomes set during the ``with`` block.
 
         Args:
-            action: must not block; it may be called more than once. What it raises is ignored.
+            action: must not block; it may be called more than once, and its exceptions are ignored.
         """
-        # No lock is held from the first part to the second. If a signal handler raises between the two and the block,
-        # the generator is closed as soon as nothing refers to it, and its last part runs then.
+        # No lock is held while the block runs. A signal handler may raise just before the block. In that case the
+        # generator is closed when nothing refers to it, and the code after ``yield`` runs.
         try:
             with self._lock:
                 self._actions.append(action)
@@ -89,7 +89,7 @@ class Interrupt:
             try:
                 self._forget(action)
             except BaseException:
-                # Of a signal handler, which CPython 3.14 runs also where a lock is entered.
+                # A signal handler raised: CPython 3.14 runs handlers also while a ``with`` statement enters a lock.
                 self._forget(action)
                 raise
 
@@ -100,7 +100,7 @@ class Interrupt:
 
     @contextmanager
     def waking(self) -> Iterator[socket.socket]:
-        """A socket that becomes readable when the interrupt is set, for a selector."""
+        """Make a socket that becomes readable when the interrupt is set, for a selector."""
         reader, writer = socket.socketpair()
         with reader, writer, self.doing(lambda: writer.send(b"\0")):
             yield reader
@@ -116,7 +116,7 @@ class Interrupt:
 
 
 def remaining(deadline: float) -> float:
-    """The seconds until a moment of ``time.monotonic()``. Raises TimeoutError when it has passed."""
+    """Return the seconds until a time of ``time.monotonic()``. Raises TimeoutError if this time has passed."""
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         raise TimeoutError("the deadline has passed")

@@ -1,16 +1,16 @@
-"""A transport on top of another one, whose bytes an engine without I/O changes on their way (TLS, WebSocket).
+"""A transport over another one. An engine without I/O (TLS, WebSocket) converts the bytes between them.
 
 Locks, in the order in which they are taken:
 
-1. ``_writing`` guards the order of bytes on the wire: only its holder takes them from the engine to the inner
-   transport, also while that blocks.
-2. ``_engine`` guards the engine. No thread holds it while it waits, so the reader never waits for a writer.
+1. ``_writing`` guards the order of bytes on the wire. Only the holder of this lock takes bytes from the engine to the
+   inner transport, even while that blocks.
+2. ``_engine`` guards the engine. No thread holds this lock during a wait, so the reader never waits for a writer.
 
-The engine makes some bytes of its own accord while bytes are received (the answer to a ping, to a key update). The
-reader leaves them in ``_output``, and sends them if ``_writing`` is free and the inner transport takes them without
-waiting. Otherwise they go with the next send. A thread that releases ``_writing`` looks whether some came meanwhile.
+While it receives bytes, the engine may make answers (to a ping, to a key update). The reader leaves these answers in
+``_output``. The reader sends answers if ``_writing`` is free and the inner transport takes them without waiting.
+Otherwise the answers go out with the next send. A thread that releases ``_writing`` checks for new answers.
 
-A signal handler that interrupts a thread in the middle of all this may call ``shutdown`` and ``send_nowait``.
+A signal handler may interrupt a thread anywhere in this code, and may call ``shutdown`` and ``send_nowait``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from stomplistener.transport.base import FEW, Guided, Owing, Transport
 from stomplistener.transport.interrupt import remaining
 
 MAX_ANSWERS = 1 << 20
-"""Bytes of answers to its own pings that a peer may leave unread, before it is taken for hostile."""
+"""How many bytes of answers to pings a peer may leave unread before it counts as hostile."""
 
 
 class Layer(ABC):
-    """What TLS and WebSocket share: everything but the engine. Threads as ``Transport`` says, and ``send`` wholly.
+    """The common part of TLS and WebSocket: everything except the engine.
 
-    A subclass implements ``_encode``, ``_feed``, ``_read``, ``_drain`` and ``_farewell``; all are called with
-    ``_engine`` held. It sets ``_ended`` where no more data will come, and ``_failure`` where that is an error.
+    Threads as in ``Transport``; in addition, any thread may call ``send``.
+
+    A subclass implements ``_encode``, ``_feed``, ``_read``, ``_drain`` and ``_farewell``, which are called with
+    ``_engine`` held. A subclass sets ``_ended`` when no more data will arrive, and ``_failure`` if that is an error.
     """
 
     frame_per_send = False
@@ -41,49 +43,51 @@ class Layer(ABC):
         self._inner = inner
         self._writing = TryLock()
         self._engine = TryLock()
-        # For waiting alone, with _engine held. To enter it instead of the lock would not be safe, since its methods are
-        # written in Python: the exception of a signal handler would leave the lock taken.
+        # Only for waiting, with _engine held. Entering the condition instead of the lock would not be safe. The methods
+        # of a condition are written in Python, so an exception of a signal handler could leave the lock taken.
         self._engine_fed = threading.Condition(self._engine)
-        # Guarded by _engine: what the engine made and nobody has taken to the inner transport yet.
+        # Guarded by _engine: bytes of the engine that no thread has taken to the inner transport yet.
         self._output: list[bytes] = []
-        # Guarded by _engine: how many bytes of it are answers, which the reader left there.
+        # Guarded by _engine: how many of these bytes are answers, which the reader left there.
         self._answers = 0
-        # Guarded by _writing: taken, and not yet sent.
+        # Guarded by _writing: bytes that were taken and not sent yet.
         self._owed = memoryview(b"")
-        # Guarded by _engine: how often bytes were received, for a writer that the engine keeps waiting for them.
+        # Guarded by _engine: how often bytes were received. A writer reads this count if the engine makes the writer
+        # wait for bytes.
         self._fed = 0
-        # The reader's own: data that came together with the last bytes of the handshake.
+        # Used only by the reader: data that arrived together with the last bytes of the handshake.
         self._early = b""
-        # Guarded by _engine: no more data will come. What came before is delivered first, so only the peer ends it.
+        # Guarded by _engine: no more data will arrive. Only the end of the peer's stream sets this mark, so that
+        # earlier data is delivered first.
         self._ended = False
         self._failure: OSError | None = None
-        # Set by shutdown(): nothing more is to be sent, or waited for.
+        # Set by shutdown(): no thread may send or wait any more.
         self._is_shut_down = False
         self._timeout: float | None = None
         self._limit: float | None = None
 
     @abstractmethod
     def _encode(self, data: memoryview) -> int:
-        """Take some of the data, and return how much: 0 if bytes must be received first."""
+        """Take some of the data. Return how much: 0 if bytes must be received first."""
 
     @abstractmethod
     def _feed(self, raw: bytes) -> None:
-        """Give the engine bytes from the inner transport."""
+        """Give bytes from the inner transport to the engine."""
 
     @abstractmethod
     def _read(self) -> bytes:
-        """All the data that the engine can give without more bytes."""
+        """Return all data that the engine has without more bytes."""
 
     @abstractmethod
     def _drain(self) -> bytes:
-        """The bytes that the engine wants sent."""
+        """Return the bytes that the engine wants to send."""
 
     @abstractmethod
     def _farewell(self) -> None:
         """Let the engine make its closing bytes, if it still can."""
 
     def _meaning(self, error: OSError) -> str | None:  # noqa: ARG002 (for those who know more)
-        """A better text for an error of the inner transport, where the layer knows one."""
+        """Return a better text for an error of the inner transport, if the layer has one."""
         return None
 
     @property
@@ -103,7 +107,7 @@ class Layer(ABC):
                 self._flush_if_free()
             if data:
                 return data
-            # Bytes that hold no data do not prolong the wait.
+            # Bytes without data do not extend the wait.
             if deadline is None and self._timeout is not None:
                 deadline = Deadline(self._timeout)
         if self._failure is not None:
@@ -119,7 +123,7 @@ class Layer(ABC):
                 count = self._encode_some(memoryview(data))
                 self._flush()
                 if not data:
-                    # Nothing to send means: wait until all that is owed has left, also in the inner transport.
+                    # Empty data means: wait until all owed bytes have left, including those in the inner transport.
                     self._inner.send(b"")
             if self._has_output():
                 self._flush_if_free()
@@ -129,14 +133,15 @@ class Layer(ABC):
         except OSError:
             raise
         except BaseException:
-            # Of a signal handler. Nobody knows how much has left: the next bytes might continue a torn frame.
+            # A signal handler raised. How many bytes have left is unknown: the next bytes might continue a torn frame.
             self.shutdown()
             raise
         return count
 
     def send_nowait(self, data: bytes) -> bool:
-        """See Transport. True also if the bytes found no room once they were encoded: they go before what follows."""
-        # More might be taken in part, which the answer cannot say. With the engine in use, a signal handler asks.
+        """See Transport. True also if encoded bytes found no room: these bytes leave before any later ones."""
+        # More bytes might be taken in part, which the result cannot express. If this thread uses the engine, the caller
+        # is a signal handler.
         if len(data) > FEW or self._engine.held:
             return False
         try:
@@ -172,13 +177,13 @@ class Layer(ABC):
     def shutdown(self) -> None:
         """See Transport."""
         self._is_shut_down = True
-        # Data that came before is still received: the inner transport ends the stream behind it.
+        # Data that arrived before is still received: the inner transport ends the stream after it.
         with self._engine:
             self._engine_fed.notify_all()
         self._inner.shutdown()
 
     def close(self) -> None:
-        """See Transport. Sends the closing bytes first, if that is possible without waiting."""
+        """See Transport. Before closing, send the closing bytes if that is possible without waiting."""
         if not self._engine.held:
             self._writing.attempt(self._say_goodbye)
         self._inner.close()
@@ -189,7 +194,7 @@ class Layer(ABC):
         self._inner.abandon()
 
     def _receive_by(self, deadline: float) -> bytes:
-        """Bytes of a handshake. Raises TimeoutError and OSError."""
+        """Receive bytes of a handshake. Raises TimeoutError and OSError."""
         self._inner.settimeout(remaining(deadline))
         return self._inner.receive()
 
@@ -202,7 +207,7 @@ class Layer(ABC):
             self._flush()
 
     def _take_early(self, deadline: float) -> None:
-        """Keep the data that came with the end of the handshake, and answer what came with it."""
+        """Keep the data that arrived with the end of the handshake, and send the answers to it."""
         self._early = self._read()
         if self._failure is not None and not self._early:
             raise self._failure
@@ -226,7 +231,7 @@ class Layer(ABC):
         return True
 
     def _receive_raw(self, deadline: Deadline | None) -> bytes:
-        """Receive from the inner transport; by a deadline if the timeout of the inner one began too late."""
+        """Receive from the inner transport. The deadline applies if the timeout of the inner one would end later."""
         if deadline is None or not isinstance(self._inner, Guided):
             return self._inner.receive()
         left = deadline.remaining()
@@ -260,13 +265,13 @@ class Layer(ABC):
             self._answers += self._collect()
             if self._answers > MAX_ANSWERS:
                 self._ended = True
-                self._failure = ConnectionAbortedError("the peer asks for answers (to pings) and does not read them")
+                self._failure = ConnectionAbortedError("the peer sends pings and does not read the answers")
             self._fed += 1
             self._engine_fed.notify_all()
         return data
 
     def _explain(self, error: OSError) -> None:
-        # After our own shutdown there is nothing to explain.
+        # After our own shutdown, there is nothing to explain.
         meaning = None if self._ended or self._is_shut_down else self._meaning(error)
         if meaning is not None:
             raise ConnectionAbortedError(meaning) from error
@@ -284,7 +289,8 @@ class Layer(ABC):
                 self._collect()
             if count or not data:
                 return count
-            # The engine is in the middle of something with the peer. Its output must go, or the peer waits forever.
+            # The engine is in the middle of an exchange with the peer. Send the engine's output, or the peer waits
+            # forever.
             self._flush()
             with self._engine:
                 if not self._engine_fed.wait_for(lambda: self._is_over() or self._fed != seen, self._timeout):  # noqa: B023
@@ -296,7 +302,7 @@ class Layer(ABC):
         return self._ended or self._is_shut_down
 
     def _collect(self) -> int:
-        """Put aside what the engine wants sent; how many bytes that is."""
+        """Collect the bytes that the engine wants to send. Return their number."""
         output = self._drain()
         if output:
             self._output.append(output)
@@ -306,7 +312,7 @@ class Layer(ABC):
         return bool(self._output or self._owed)
 
     def _take(self) -> bool:
-        # Read without the lock: the thread that adds something now looks itself whether it can be sent.
+        # Read without the lock: a thread that adds output at this moment also tries to send this output.
         if not self._owed and self._output:
             with self._engine:
                 self._owed = memoryview(b"".join(self._output))
@@ -326,8 +332,8 @@ class Layer(ABC):
         return True
 
     def _flush_if_free(self) -> None:
-        # A broken connection is no matter here: the next receive says so, after what the peer sent before.
+        # Ignore a broken connection here: the next receive reports it, after the data that the peer sent before.
         with suppress(OSError):
-            # Again after the release: what another thread left while we held the lock is ours to send.
+            # Check again after the release: this thread must send the output that another thread left meanwhile.
             while self._has_output() and self._writing.attempt(self._flush_now):
                 pass

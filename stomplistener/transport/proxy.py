@@ -1,4 +1,4 @@
-"""Connecting through an HTTP (CONNECT) or SOCKS5 proxy, by the ``python-socks`` package (extra ``proxy``)."""
+"""Connect through an HTTP (CONNECT) or SOCKS5 proxy, with the ``python-socks`` package (extra ``proxy``)."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ except ImportError as error:
 
 _TYPES = {"http": ProxyType.HTTP, "socks5": ProxyType.SOCKS5, "socks5h": ProxyType.SOCKS5}
 
-# Of urllib.request.getproxies, in this order: those that are meant for tunnels, then the one for everything.
+# The keys of urllib.request.getproxies, in this order: first the ones for tunnels, then the one for everything.
 _FROM_ENVIRONMENT = ("socks", "https", "all")
 
-# An HTTP proxy's answer to CONNECT is a status line and a few headers.
+# An HTTP proxy answers CONNECT with a status line and a few headers.
 _MAX_ANSWER = 65536
 
 
 @dataclass(frozen=True)
 class ProxyAddress:
-    """A proxy; its ``str`` and ``repr`` have no password."""
+    """The address of a proxy, with a ``str`` and ``repr`` that contain no password."""
 
     type: ProxyType
     host: str
@@ -44,7 +44,7 @@ class ProxyAddress:
 
     @property
     def secrets(self) -> set[str]:
-        """What no text may show though the proxy says it."""
+        """The values that no text may show, even if the proxy sends them."""
         basic = b64encode(f"{self.username}:{self.password}".encode()).decode()
         return secrets_in({"password": self.password or "", "authorization": basic})
 
@@ -54,15 +54,15 @@ class ProxyAddress:
 
 
 def choose(option: str, host: str) -> ProxyAddress | None:
-    """The proxy that an endpoint's option names; None where the environment has none for this host.
+    """Return the proxy of an endpoint's option; None if the environment has none for this host.
 
     Args:
         option: ``http://user:password@host:port`` or ``socks5://...``; or ``env``: the first of ``socks_proxy``,
             ``https_proxy`` and ``all_proxy``, unless ``no_proxy`` names the host.
-        host: the broker's.
+        host: the broker's host.
 
     Raises:
-        InvalidURI: it is neither; the message does not repeat it, since it may hold a password.
+        InvalidURI: the option is neither. The text does not repeat the option, which may contain a password.
     """
     if option != "env":
         return parse(option)
@@ -70,7 +70,7 @@ def choose(option: str, host: str) -> ProxyAddress | None:
     url = next((known[each] for each in _FROM_ENVIRONMENT if each in known), None)
     if url is None or urllib.request.proxy_bypass(host):
         return None
-    # Many write "proxy:3128", meaning HTTP.
+    # Many people write "proxy:3128" and mean HTTP.
     return parse(url if "://" in url else f"http://{url}")
 
 
@@ -83,7 +83,7 @@ def parse(url: str) -> ProxyAddress:
         host = port = type_ = None
     if type_ is None or not host or not port:
         raise InvalidURI("a proxy must be http://host:port or socks5://host:port, with user:password@ if need be")
-    # Both or none: the user "name" without a password has an empty one.
+    # Give both or none: a user without a password has an empty password.
     username = None if parts.username is None else unquote(parts.username)
     return ProxyAddress(type_, host, port, username, None if username is None else unquote(parts.password or ""))
 
@@ -91,18 +91,18 @@ def parse(url: str) -> ProxyAddress:
 def tunnel(
     sock: socket.socket, proxy: ProxyAddress, host: str, port: int, *, deadline: float, interrupt: Interrupt
 ) -> socket.socket:
-    """Have a proxy connect us to a host, whose name it looks up itself.
+    """Let a proxy connect the socket to a host. The proxy looks up the name of the host.
 
     Args:
         sock: connected to the proxy; it is closed if this fails.
-        proxy: what it is.
-        host: where to go.
-        port: there.
-        deadline: in seconds of ``time.monotonic()``.
-        interrupt: ends it when set.
+        proxy: the address of the proxy.
+        host: the host to reach.
+        port: the port of the host.
+        deadline: a time of ``time.monotonic()``.
+        interrupt: ends the wait when set.
 
     Returns:
-        The socket from which and to which the host's bytes now go.
+        The socket that sends to the host and receives from it.
 
     Raises:
         ConnectFailed: the proxy refused, or could not connect.
@@ -128,21 +128,21 @@ def tunnel(
             refusal = _refusal(f"{what} answered: {hidden(str(error), proxy.secrets)}", error)
         else:
             return socket.socket(fileno=bounded.detach())
-    # Not from within the handler: its error has the answer as it came, which may quote what we sent.
+    # Raise outside the handler: its error has the original answer, which may quote what we sent.
     raise refusal
 
 
 def _refusal(what: str, error: Exception) -> ConnectFailed:
     hint = ""
     if getattr(error, "error_code", None) == 407 or "auth" in str(error).lower():
-        hint = " (it wants a user and a password, or others: http://user:password@host:port)"
+        hint = " (it requires a user and a password, or rejects these: http://user:password@host:port)"
     return ConnectFailed(what + hint)
 
 
 class _Connected(Proxy):
-    """Stands for a proxy before the proxy: python-socks then uses our connection, and does not make its own.
+    """Stands for a proxy in front of the proxy: python-socks then uses our connection instead of making one.
 
-    Ours was made within the deadline, from all the addresses of the proxy, and can be interrupted.
+    Our connection was made within the deadline, through any address of the proxy, and can be interrupted.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -153,9 +153,9 @@ class _Connected(Proxy):
 
 
 class _BoundedSocket(socket.socket):
-    """A socket on which everything together ends by a deadline, or when another socket becomes readable.
+    """A socket whose calls together end at a deadline, or when another socket becomes readable.
 
-    python-socks knows only timeouts of single calls.
+    python-socks has only timeouts for single calls.
     """
 
     def __init__(self, sock: socket.socket, deadline: float, wake: socket.socket, *, is_http: bool) -> None:
@@ -192,8 +192,8 @@ class _BoundedSocket(socket.socket):
             raise TimeoutError("the deadline has passed")
 
     def _http_answer(self) -> bytes:
-        # python-socks takes what the first recv gives for the whole answer. The rest of one that came in two pieces
-        # would then be taken for the broker's. One byte at a time, so that nothing of the broker's own is swallowed.
+        # python-socks takes the result of the first recv for the whole answer. The second piece of an answer would be
+        # taken for the broker's bytes. Read one byte at a time, so that no byte of the broker is consumed.
         answer = b""
         while not answer.endswith(b"\r\n\r\n") and len(answer) < _MAX_ANSWER:
             byte = self._recv(1)

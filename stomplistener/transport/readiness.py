@@ -1,4 +1,4 @@
-"""The wait for a non-blocking socket: by ``poll`` where the platform has it, else by ``select``."""
+"""Wait for a non-blocking socket: with ``poll`` if the platform has it, otherwise with ``select``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import socket
 from collections.abc import Callable
 
 Ready = Callable[[float | None], object]
-"""Waits up to so many milliseconds, or without a limit; true if the socket is ready, or broken."""
+"""Waits up to a number of milliseconds, or without a limit; true if the socket is ready or broken."""
 
 
 def readable(sock: socket.socket) -> Ready:
-    """Make the wait for bytes to receive. One thread at a time may use it."""
+    """Make a function that waits for bytes to receive, for one thread at a time."""
     if not hasattr(select, "poll"):
         return lambda ms: select.select([sock], [], [], _seconds(ms))[0]
     poll = select.poll()
@@ -22,9 +22,9 @@ def readable(sock: socket.socket) -> Ready:
 
 
 def writable(sock: socket.socket) -> Ready:
-    """Make the wait for room to send. One thread at a time may use it."""
+    """Make a function that waits for room to send, for one thread at a time."""
     if not hasattr(select, "poll"):
-        # Windows counts a broken socket among the exceptional ones.
+        # Windows reports a broken socket in the exceptional set.
         return lambda ms: any(select.select([], [sock], [sock], _seconds(ms)))
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
@@ -32,12 +32,12 @@ def writable(sock: socket.socket) -> Ready:
 
 
 def closed(_ms: float | None) -> object:
-    """Take the place of both once the socket is closed: its number may be another socket's by then."""
+    """Replaces both functions once the socket is closed: its number may belong to another socket by then."""
     raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
 def milliseconds(seconds: float | None) -> float | None:
-    """What ``Ready`` takes for a time in seconds."""
+    """Convert seconds to the argument of ``Ready``."""
     return None if seconds is None else 1000.0 * seconds
 
 

@@ -1,4 +1,4 @@
-"""The errors of sockets in words: what happened, and what to do about it."""
+"""The errors of sockets as texts: the cause, and the remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 
-# Windows has numbers of its own for sockets, of which os.strerror() knows nothing.
+# Windows has other numbers for sockets, which os.strerror() does not know.
 _WINDOWS_TEXTS: dict[int, str] = getattr(socket, "errorTab", {})
 
 _ADVICE = {
@@ -23,7 +23,7 @@ _ADVICE = {
     errno.ENOENT: "there is no such socket: does the broker run?",
 }
 
-# The numbers of getaddrinfo() are others, and overlap with those above.
+# getaddrinfo() has its own error numbers, which overlap with those above.
 _LOOK_UP_ADVICE = {
     socket.EAI_NONAME: "is the name spelled correctly, and known to this machine?",
     socket.EAI_AGAIN: "does this machine reach its name server?",
@@ -31,19 +31,19 @@ _LOOK_UP_ADVICE = {
 
 
 def from_code(code: int) -> OSError:
-    """Make the exception of an error number, such as SO_ERROR gives, of the class that belongs to it."""
+    """Make the exception for an error number, such as from SO_ERROR, of the class that belongs to it."""
     return OSError(code, _WINDOWS_TEXTS.get(code) or os.strerror(code))
 
 
 def what(error: BaseException) -> str:
-    """Say what happened, in the words of the operating system."""
+    """Describe the error, in the words of the operating system."""
     if isinstance(error, MemoryError):
         return "out of memory"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def advice(error: BaseException) -> str:
-    """Say what to do about it: a phrase in brackets with a space in front, or nothing."""
+    """Advise what to do: a text in brackets after a space, or an empty one."""
     if not isinstance(error, OSError) or error.errno is None:
         return ""
     known = _LOOK_UP_ADVICE if isinstance(error, socket.gaierror) else _ADVICE
@@ -51,5 +51,5 @@ def advice(error: BaseException) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Say what happened, and what to do about it."""
+    """Describe the error, and advise what to do."""
     return what(error) + advice(error)

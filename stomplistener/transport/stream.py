@@ -1,4 +1,4 @@
-"""A connected stream socket as a transport: TCP and Unix."""
+"""A connected stream socket as a transport, for TCP and Unix."""
 
 from __future__ import annotations
 
@@ -13,45 +13,48 @@ from stomplistener._util.locks import ReentrantLock, TryLock
 from stomplistener.transport import readiness
 from stomplistener.transport.readiness import Ready, milliseconds
 
-# A read asks for this much after a read that brought much. A quarter of it costs large messages a quarter of their
-# speed; more would be so many small messages at once that no bound holds back any more.
+# The size of a read after a read that brought much. A quarter of this size would cost large messages a quarter of their
+# speed. With a larger size, so many small messages would arrive at once that no bound would hold them back.
 RECEIVE_SIZE = 262144
 
-# A read in the middle of a large body asks for this much: the body is one message all the same.
+# The size of a read in the middle of a large body: the body is one message in any case.
 RECEIVE_LARGE = 4 * RECEIVE_SIZE
 
-# The first read asks for this much, and a read after a heartbeat. Python allocates what a read asks for, and returns
-# the rest: with hundreds of idle connections, a large block would touch ever new pages for each heartbeat.
+# The size of the first read, and of a read after a heartbeat. Python allocates the requested size, and then frees the
+# unused part. With hundreds of idle connections, a large block would touch new memory pages for each heartbeat.
 RECEIVE_IDLE = 2048
 _BEATS = 16
 
-# A program may have given SIGPIPE its default action back, to kill (command line tools do); a lost broker must not.
-# A plain integer: the operators of the enumeration that it belongs to are written in Python.
+# A program may have restored the default action of SIGPIPE, which kills it, as command line tools do. A lost broker
+# must not kill the program. The flag is a plain integer, since the operators of the enumeration are written in Python.
 _NO_SIGNAL = int(getattr(socket, "MSG_NOSIGNAL", 0))
 
-# poll() has no limit of 1,024 descriptors and, unlike epoll, needs none of its own.
+# poll() has no limit of 1,024 descriptors and, unlike epoll, needs no descriptor.
 Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
-# Where shutdown() does not end the wait of another thread, a wait is cut in pieces of so many seconds. Linux and the
-# BSDs, macOS among them, end the wait; Windows promises nothing.
+# If shutdown() does not end the wait of another thread, a wait is divided into pieces of this length. Linux and the
+# BSDs, including macOS, end the wait; Windows promises nothing.
 WAIT_PIECE_SECONDS: float | None = 0.2 if sys.platform == "win32" else None
 
-# shutdown() ends a blocked send() at once. If a platform did not, close() must not hang forever.
+# shutdown() ends a blocked send() at once. This limit keeps close() from hanging on a platform where the send() goes
+# on.
 _CLOSE_PATIENCE_SECONDS = 5.0
 
 
 class SocketTransport:
-    """A connected stream socket, which it owns from now on. Thread-safe as ``Transport`` says, and ``send`` wholly.
+    """A connected stream socket, which it owns from now on.
 
-    The socket is always non-blocking, and a thread that has to wait polls it. The other ways are not good enough: XNU
-    looks at the flag of the socket and not at MSG_DONTWAIT, and Python's own timeout belongs to the socket, so that two
-    threads would change each other's.
+    Threads as in ``Transport``; in addition, any thread may call ``send``.
 
-    Locks, in the order in which they are taken; a signal handler may call every method but ``close`` at any time:
+    The socket is always non-blocking, and a thread that has to wait polls it. Two alternatives do not work. XNU looks
+    at the flag of the socket and ignores MSG_DONTWAIT. Python's own timeout belongs to the socket, so two threads would
+    change each other's timeout.
 
-    1. ``_sending`` guards the order of the bytes on the wire. A ``send`` holds it while it waits for room.
-    2. ``_using`` guards the descriptor in calls that never wait: ``close`` frees no descriptor that another thread is
-       about to use, and that the kernel may have given to another socket meanwhile.
+    Locks, in the order in which they are taken. A signal handler may call every method except ``close`` at any time.
+
+    1. ``_sending`` guards the order of the bytes on the wire. A ``send`` holds this lock while it waits for room.
+    2. ``_using`` guards the descriptor in calls that never wait. So ``close`` never frees a descriptor that another
+       thread is about to use, and that the kernel could give to another socket.
     """
 
     frame_per_send = False
@@ -63,19 +66,20 @@ class SocketTransport:
         self._writable: Ready | None = None
         self._timeout: float | None = None
         self._limit: float | None = None
-        # The shorter of the two, as it is needed for each read.
+        # The shorter of the two timeouts, which each read needs.
         self._receive_wait: float | None = None
         self._receive_size = RECEIVE_IDLE
         self._expected = 0
-        # The last read brought less than it asked for.
+        # Whether the last read brought less than it asked for.
         self._is_drained = False
         self._sending = TryLock()
         self._using = ReentrantLock()
-        # Guarded by _sending: the rest of a send_nowait of which the kernel took a part. It goes before anything else.
+        # Guarded by _sending: the rest of a send_nowait of which the kernel took a part. These bytes leave before any
+        # others.
         self.owes: bytes | memoryview = b""
         """See Owing."""
-        # Set by shutdown() and never reset. A thread that reads it late finds the socket broken all the same, or, where
-        # shutdown() does not end a wait, reads it again after the next piece of its wait.
+        # Set by shutdown() and never reset. A thread that reads this mark late finds the socket broken nevertheless. If
+        # shutdown() does not end a wait, the thread reads the mark again after the next piece of its wait.
         self._is_shut_down = False
         self._is_closed = False
 
@@ -83,9 +87,9 @@ class SocketTransport:
         """See Transport."""
         size = self._expected or self._receive_size
         while True:
-            # While bytes keep coming, a read without a wait is one call of the kernel. A read that brought less than it
-            # asked for has most likely left nothing: the next read would fail, and give up the interpreter's lock to
-            # a thread that this one then waits for.
+            # While bytes keep arriving, a read without a wait is a single system call. A read that brought less than it
+            # asked for has most likely left nothing. Another read would then fail, and would also give the
+            # interpreter's lock to another thread, for which this thread has to wait.
             if not self._is_drained:
                 try:
                     data = self._sock.recv(size)
@@ -93,7 +97,8 @@ class SocketTransport:
                 except BlockingIOError:
                     pass
                 except OSError:
-                    # Linux gives what came before the shutdown and then the end. Others may give an error for it.
+                    # Linux returns the bytes from before the shutdown, and then the end. Other systems may raise an
+                    # error instead.
                     if self._is_shut_down and not self._is_closed:
                         return b""
                     raise
@@ -123,7 +128,7 @@ class SocketTransport:
         except OSError:
             raise
         except BaseException:
-            # Of a signal handler. Nobody knows how much has left: the next bytes might continue a torn frame.
+            # A signal handler raised. How many bytes have left is unknown: the next bytes might continue a torn frame.
             self.shutdown()
             raise
 
@@ -165,7 +170,7 @@ class SocketTransport:
     def shutdown(self) -> None:
         """See Transport."""
         self._is_shut_down = True
-        # It fails where the socket is closed, or the peer was quicker: it is broken all the same.
+        # The call fails if the socket is closed or the peer was faster. The socket is broken in any case.
         with self._using, suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -211,17 +216,17 @@ class SocketTransport:
         except BlockingIOError:
             return False
         if sent < len(data):
-            # A view: of a large message this is most, and it leaves in many parts.
+            # Keep a view instead of a copy: most of a large message is left, and it leaves in many parts.
             self.owes = memoryview(data)[sent:]
         return True
 
     def _pay(self) -> bool:
-        """Give the kernel what is owed, as far as it takes it; whether it took all. BlockingIOError if nothing."""
+        """Give owed bytes to the kernel. Return whether the kernel took all; BlockingIOError if it took none."""
         self.owes = self.owes[self._sock.send(self.owes, _NO_SIGNAL) :]
         return not self.owes
 
     def _wait(self, ready: Ready, seconds: float | None) -> bool:
-        """Wait until the socket is ready, or shut down, or the time is over; whether it was not the time."""
+        """Wait until the socket is ready or shut down, or the time is over. Return False only if the time is over."""
         if WAIT_PIECE_SECONDS is None:
             return bool(ready(milliseconds(seconds)))
         deadline = Deadline(seconds)

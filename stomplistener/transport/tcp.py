@@ -1,4 +1,4 @@
-"""Connecting to a host by TCP: all of its addresses, within one deadline."""
+"""Connect to a host by TCP: to all of its addresses, within one deadline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stomplistener.transport.address import Address, look_up
 from stomplistener.transport.interrupt import ConnectInterrupted, Interrupt, remaining
 from stomplistener.transport.stream import Selector
 
-# How long an address may keep the next one waiting: the "Connection Attempt Delay" that RFC 8305, section 5 recommends.
+# How long an address may delay the next one: the "Connection Attempt Delay" that RFC 8305, section 5 recommends.
 ATTEMPT_DELAY = 0.25
 
 _UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
@@ -23,21 +23,21 @@ _UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
 def dial(
     host: str, port: int, *, no_delay: bool, keep_alive: bool, deadline: float, interrupt: Interrupt
 ) -> socket.socket:
-    """A connected TCP socket, in non-blocking mode.
+    """Return a connected TCP socket, in non-blocking mode.
 
-    Every address of the host is tried; one that does not answer holds up the next for ``ATTEMPT_DELAY`` only, and both
-    go on: the first that answers is taken (RFC 8305, without its cache).
+    Every address of the host is tried. An address that does not answer delays the next one by ``ATTEMPT_DELAY`` only,
+    and both attempts go on. The first address that answers is used (RFC 8305, without its cache).
 
     Args:
         host: a name, or a numeric address.
         port: the port.
-        no_delay: send small frames at once, rather than wait for more to fill a packet (TCP_NODELAY).
+        no_delay: send small frames at once, instead of waiting to fill a packet (TCP_NODELAY).
         keep_alive: let the kernel probe an idle connection (SO_KEEPALIVE).
-        deadline: in seconds of ``time.monotonic()``, for all of it.
-        interrupt: ends it when set.
+        deadline: a time of ``time.monotonic()`` that limits all attempts.
+        interrupt: ends the attempts when set.
 
     Raises:
-        ConnectFailed: no address could be connected to, or there is none; ``attempts`` has the error of each.
+        ConnectFailed: no address accepted a connection, or there is none; ``attempts`` has the error of each.
         TimedOut: the deadline passed.
         ConnectInterrupted: the interrupt was set.
     """
@@ -53,7 +53,7 @@ def dial(
 
 
 class _Race:
-    """Connections to several addresses of one host under way at once; the first to be established wins."""
+    """Simultaneous connections to several addresses of one host. The first established connection wins."""
 
     def __init__(self, where: str, addresses: Iterable[Address], options: tuple[bool, bool]) -> None:
         self._where = where
@@ -131,6 +131,6 @@ class _Race:
         def why(error: Exception) -> str:
             return "no answer" if isinstance(error, TimeoutError) else socket_errors.what(error)
 
-        # Most of the time all the addresses of a host fail in the same way: each piece of advice is given once.
+        # Usually, all addresses of a host fail in the same way, so each piece of advice is given once.
         advice = dict.fromkeys(socket_errors.advice(error) for _, error in self._failures)
         return "; ".join(f"{address}: {why(error)}" for address, error in self._failures) + "".join(advice)

@@ -1,7 +1,8 @@
 """TLS over another transport.
 
-``ssl.SSLSocket`` will not do: OpenSSL allows one thread at a time to use a connection, and its socket would have to be
-locked while a receive blocks. Here OpenSSL sees memory only, so a lock is held for the arithmetic and never for I/O.
+``ssl.SSLSocket`` does not work here. OpenSSL allows one thread at a time to use a connection, so its socket would have
+to be locked while a receive blocks. In this module OpenSSL uses memory only. So a lock is held for computations, and
+never for I/O.
 """
 
 from __future__ import annotations
@@ -17,33 +18,34 @@ from stomplistener.transport.layer import Layer
 from stomplistener.transport.socket_errors import what
 from stomplistener.transport.tls_errors import advice
 
-# The most that one record holds (RFC 8446, section 5.1): a larger read or write would give no more.
+# The largest content of one record (RFC 8446, section 5.1): a larger read or write would bring no more.
 _RECORD = 16384
 
-# How much one send encrypts: fewer calls of the kernel than one a record, yet the lock is free again within 0.1 ms.
+# How much one send encrypts. A larger size needs fewer system calls; with this size, the lock is free again within 0.1
+# ms.
 _SEND_SIZE = 4 * _RECORD
 
-# Types of the records that a server may answer with (RFC 8446, section 5.1: alert, handshake).
+# The types of the records that a server may answer with (RFC 8446, section 5.1: alert, handshake).
 _ANSWERS = (b"\x15", b"\x16")
 
 
 def default_context(options: EndpointOptions) -> ssl.SSLContext:
-    """Make the context that an endpoint's options ask for: verified, at least TLS 1.2, without ALPN.
+    """Make the context for an endpoint's options: verified, at least TLS 1.2, without ALPN.
 
-    It is made for each attempt, so that a renewed file takes effect.
+    The context is made for each attempt, so that a renewed file takes effect.
 
     Args:
         options: ``ca_file`` replaces the system's authorities; ``cert_file`` with ``key_file`` and ``key_password`` is
-            our own certificate; ``verify_hostname`` switches only the check of the name.
+            the client's certificate; ``verify_hostname`` controls only the check of the name.
 
     Raises:
-        ConnectFailed: a file cannot be used; the message names the option, never the password.
+        ConnectFailed: a file cannot be used; the text names the option, never the password.
     """
     try:
         context = ssl.create_default_context(cafile=options.ca_file)
     except OSError as error:
         raise ConnectFailed(f"caFile {options.ca_file!r} cannot be used: {error.strerror or error}") from error
-    # An administrator may have asked OpenSSL for more than this.
+    # An administrator may have configured a higher minimum for OpenSSL.
     if context.minimum_version < ssl.TLSVersion.TLSv1_2:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = options.verify_hostname
@@ -53,7 +55,7 @@ def default_context(options: EndpointOptions) -> ssl.SSLContext:
 
 
 def _load_certificate(context: ssl.SSLContext, cert_file: str, options: EndpointOptions) -> None:
-    # Without a function OpenSSL asks on the terminal for the password of an encrypted key.
+    # Without this function, OpenSSL asks on the terminal for the password of an encrypted key.
     try:
         context.load_cert_chain(cert_file, options.key_file, lambda: options.key_password or "")
     except (OSError, ValueError) as error:
@@ -64,30 +66,30 @@ def _load_certificate(context: ssl.SSLContext, cert_file: str, options: Endpoint
 
 
 class TLSTransport(Layer):
-    """TLS, as a client, over a connected transport, which it owns from now on."""
+    """A TLS client over a connected transport, which it owns from now on."""
 
     def __init__(self, inner: Transport, context: ssl.SSLContext, host: str) -> None:
         super().__init__(inner)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._host = host
-        self._heard = False  # any data of the peer's
+        self._heard = False  # whether the peer has sent data
         self._is_tls13 = False
         try:
-            # The dot that ends an absolute name is not part of the name in SNI (RFC 6066, 3) nor in certificates.
+            # The final dot of an absolute name is not part of the name in SNI (RFC 6066, 3), nor in certificates.
             self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host.rstrip("."))
         except ValueError as error:
             raise ConnectFailed(f"TLS cannot be used with host {host!r}: {error}") from error
 
     def handshake(self, deadline: float) -> None:
-        """Agree with the peer on keys, and check its certificate.
+        """Negotiate keys with the peer, and check its certificate.
 
         Args:
-            deadline: in seconds of ``time.monotonic()``.
+            deadline: a time of ``time.monotonic()``.
 
         Raises:
-            OSError: the peer's certificate is not accepted, the peer does not accept us, or it does not speak TLS.
-            TimeoutError: it has not answered in time.
+            OSError: one side rejected the other, or the peer does not speak TLS.
+            TimeoutError: the peer has not answered in time.
         """
         try:
             while not self._advance():
@@ -97,7 +99,7 @@ class TLSTransport(Layer):
         except TimeoutError as error:
             raise TimeoutError(f"no answer in time to the TLS handshake; {PLAIN}") from error
         except ssl.SSLError as error:
-            # The alert that tells the peer why, for the log at its end.
+            # Send the alert that tells the peer the reason, for the peer's log.
             with suppress(OSError):
                 self._send_by(deadline)
             raise ConnectionAbortedError(f"TLS handshake: {advice(error, self._ssl, self._host)}") from error
@@ -128,14 +130,14 @@ class TLSTransport(Layer):
             while count < min(len(data), _SEND_SIZE):
                 count += self._ssl.write(data[count : count + _RECORD])
         except ssl.SSLWantReadError:
-            pass  # the peer has asked to renegotiate (TLS 1.2), and its part of that has not come yet
+            pass  # the peer renegotiates (TLS 1.2), and its part has not arrived yet
         return count
 
     def _feed(self, raw: bytes) -> None:
         self._incoming.write(raw)
 
     def _read(self) -> bytes:
-        # All of it: a record that stayed inside would wait for bytes that may never come.
+        # Read everything: a record left inside would wait for bytes that may never arrive.
         chunks = []
         try:
             while self._incoming.pending or self._ssl.pending():
@@ -149,17 +151,18 @@ class TLSTransport(Layer):
         except ssl.SSLZeroReturnError:
             self._ended = True
         except ssl.SSLError as error:
-            # In TLS 1.3 a client has finished its handshake before the server looks at the client's certificate.
+            # In TLS 1.3, a client finishes its handshake before the server checks the client's certificate.
             self._failure = ConnectionAbortedError(f"TLS: {advice(error, self._ssl, self._host)}")
             self._ended = True
-        # An end of the stream without close_notify is an end as well (see Layer.receive). Brokers that are killed leave
-        # none, and a truncation cannot be taken for a complete frame, which is what close_notify would guard against.
+        # An end of the stream without close_notify counts as an end, too (see Layer.receive). A killed broker sends
+        # none. close_notify would guard against a truncated stream, but a truncated frame is never taken for a complete
+        # one.
         self._heard = self._heard or bool(chunks)
         return b"".join(chunks)
 
     def _meaning(self, error: OSError) -> str | None:
-        # In TLS 1.3 a server refuses a client's certificate, or the lack of one, after the client's handshake. Its
-        # alert says so, but is lost if the server resets the connection because of what we have sent since.
+        # In TLS 1.3, a server rejects a client's certificate, or the lack of one, after the client's handshake. The
+        # server's alert is lost if the server resets the connection because of the bytes that we have sent since.
         if self._heard or not self._is_tls13:
             return None
         return (
@@ -171,7 +174,7 @@ class TLSTransport(Layer):
         return self._outgoing.read() if self._outgoing.pending else b""
 
     def _farewell(self) -> None:
-        # It raises SSLWantReadError once our close_notify is written: the peer's own is not waited for.
+        # unwrap() raises SSLWantReadError after writing our close_notify: we do not wait for the peer's close_notify.
         with suppress(ssl.SSLError):
             self._ssl.unwrap()
 

@@ -1,4 +1,4 @@
-"""What a failed handshake means, and what to do: few people understand OpenSSL's own words."""
+"""The cause of a failed handshake, and the remedy: few people understand OpenSSL's texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SELF_SIGNED = 18
 _UNKNOWN_ISSUER = {2, 19, 20, 21}
 _WRONG_NAME = {62, 64}
 
-# A part of the reason of an alert (RFC 8446, section 6.2), and what it means to us.
+# A part of the reason of an alert (RFC 8446, section 6.2), and its meaning for the client.
 _ALERTS = (
     ("CERTIFICATE_REQUIRED", "the broker wants a client certificate: give certFile and keyFile"),
     (
@@ -31,12 +31,12 @@ _ALERTS = (
 
 
 def advice(error: ssl.SSLError, connection: ssl.SSLObject, host: str) -> str:
-    """The cause of a failed handshake, and what to do about it.
+    """Return the cause of a failed handshake, and advice.
 
     Args:
-        error: as OpenSSL gave it.
-        connection: on which it failed.
-        host: the name under which the peer was to be verified.
+        error: the error from OpenSSL.
+        connection: the connection that failed.
+        host: the name that the certificate of the peer should have.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return _unverified(error, _certificate(connection), host)
@@ -76,9 +76,10 @@ def _issuer(certificate: dict[str, Any]) -> str:
 
 
 def _certificate(connection: ssl.SSLObject) -> dict[str, Any]:
-    """The certificate that was not accepted; empty where Python does not give it.
+    """Return the certificate that was rejected; empty if Python does not provide it.
 
-    ``getpeercert`` gives accepted ones only, and the public function for the others (Python 3.13) undecoded bytes.
+    ``getpeercert`` returns accepted certificates only. For rejected certificates, the public function (Python 3.13)
+    returns undecoded bytes.
     """
     try:
         chain = connection._sslobj.get_unverified_chain()  # type: ignore[attr-defined]

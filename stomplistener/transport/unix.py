@@ -1,4 +1,4 @@
-"""Connecting to a Unix domain socket."""
+"""Connect to a Unix domain socket."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _RETRY = 0.02
 
 
 def dial(path: str, *, deadline: float, interrupt: Interrupt) -> socket.socket:
-    """A connected Unix stream socket, in non-blocking mode.
+    """Return a connected Unix stream socket, in non-blocking mode.
 
     Args:
-        path: of the socket's file.
-        deadline: in seconds of ``time.monotonic()``.
-        interrupt: ends it when set.
+        path: the path of the socket's file.
+        deadline: a time of ``time.monotonic()``.
+        interrupt: ends the wait when set.
 
     Raises:
-        ConnectFailed: there is no such socket, no program listens there, or permission is denied; or the platform has
-            no Unix sockets.
+        ConnectFailed: the socket does not exist, no program listens on it, permission is denied, or the platform has no
+            Unix sockets.
         TimedOut: the deadline passed.
         ConnectInterrupted: the interrupt was set.
     """
@@ -43,8 +43,8 @@ def _connect(sock: socket.socket, path: str, deadline: float, interrupt: Interru
         try:
             return sock.connect(path)
         except BlockingIOError:
-            # The listener's backlog is full. Linux then starts nothing that one could wait for (connect(2), EAGAIN):
-            # trying again is the only way to learn that there is room.
+            # The listener's backlog is full. Linux then offers no event to wait for (connect(2), EAGAIN): only another
+            # try shows whether there is room.
             pass
         except OSError as error:
             raise ConnectFailed(f"cannot connect to unix:{path}: {told(error)}") from error

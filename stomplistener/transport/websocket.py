@@ -1,18 +1,19 @@
-"""WebSocket over another transport, by the protocol engine of the ``websockets`` package (extra ``websocket``).
+"""WebSocket over another transport, with the protocol engine of the ``websockets`` package (extra ``websocket``).
 
-Its engine and not its threaded client: that one has a thread, a deadline and a shutdown of its own, and would neither
-let another thread shut down a blocked send nor run over our own TLS and proxies. The engine does no I/O.
+This module uses the engine, which does no I/O, and not the threaded client of the package. The threaded client has its
+own thread, deadline and shutdown. With the threaded client, no other thread could shut down a blocked send, and our TLS
+and proxies could not be used.
 
-What brokers take and give, from their sources:
+What brokers accept and send, according to their sources:
 
-- ActiveMQ Classic ignores binary messages without a word, and takes one text message for one STOMP frame: a second
-  frame in it is dropped, a half one is an error (``AbstractStompSocket``, ``StompSocket.onWebSocketBinary``).
-- RabbitMQ and Artemis take either kind as a stream of bytes (``rabbit_web_stomp_handler``, ``WebSocketServerHandler``);
-  the former sends text or, by ``web_stomp.ws_frame``, binary, the latter binary. Artemis refuses frames, that is
-  fragments of messages, of more than 64 KiB by default.
+- ActiveMQ Classic ignores binary messages silently, and takes one text message for one STOMP frame. ActiveMQ drops a
+  second frame in a message; half a frame is an error (``AbstractStompSocket``, ``StompSocket.onWebSocketBinary``).
+- RabbitMQ and Artemis accept both kinds as a stream of bytes (``rabbit_web_stomp_handler``,
+  ``WebSocketServerHandler``). RabbitMQ sends text or, with ``web_stomp.ws_frame``, binary; Artemis sends binary. By
+  default, Artemis rejects WebSocket frames, that is fragments of messages, of more than 64 KiB.
 
-Hence text wherever it is possible, which it is unless a body is not UTF-8; one message for each ``send``, and callers
-who respect ``frame_per_send``; fragments of at most 64 KiB. What is received is a stream of bytes.
+So this transport sends text, or binary if a body is not UTF-8. Each ``send`` makes one message, and callers respect
+``frame_per_send``. Fragments have at most 64 KiB. Received data is a stream of bytes.
 """
 
 from __future__ import annotations
@@ -43,25 +44,25 @@ except ImportError as error:
 _FRAGMENT = 65536
 _DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
-# RFC 6455, section 7.4.1: done, and going away (the broker stops).
+# RFC 6455, section 7.4.1: normal closure, and going away (the broker stops).
 _NORMAL_CLOSES = (1000, 1001, 1005)
 
-# The package's own logger would write every frame, and so passcodes, and every header, and so tokens, at level DEBUG.
+# At DEBUG, the package's own logger would write every frame with its passcodes, and every header with its tokens.
 _SILENT = logging.Logger("stomplistener.silent", logging.CRITICAL + 1)
 
 
 class WebSocketTransport(Layer):
-    """WebSocket, as a client, over a connected transport, which it owns from now on.
+    """A WebSocket client over a connected transport, which it owns from now on.
 
     Args:
         inner: the transport.
-        endpoint: for the URI in the HTTP request.
-        headers: more headers for it; they replace ours of the same name.
-        subprotocols: to offer, in order of preference.
-        max_message: the largest message to receive, in bytes; None for any.
+        endpoint: the endpoint, for the URI of the HTTP request.
+        headers: additional headers for the request; they replace ours of the same name.
+        subprotocols: the sub-protocols to offer, in order of preference.
+        max_message: the largest message to receive, in bytes; None for any size.
 
     Raises:
-        ConnectFailed: no URI can be made of the endpoint.
+        ConnectFailed: the endpoint does not give a valid URI.
         InvalidHeader: a header would end the line.
     """
 
@@ -78,7 +79,7 @@ class WebSocketTransport(Layer):
     ) -> None:
         super().__init__(inner)
         path = endpoint.path or "/"
-        # For messages: a query may hold a token.
+        # Texts show only this part: the query may contain a token.
         self._path = path.partition("?")[0]
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         try:
@@ -96,14 +97,14 @@ class WebSocketTransport(Layer):
         self._secrets = secrets_in(headers)
 
     def handshake(self, deadline: float) -> None:
-        """Have the HTTP server switch to WebSocket.
+        """Let the HTTP server switch to WebSocket.
 
         Args:
-            deadline: in seconds of ``time.monotonic()``.
+            deadline: a time of ``time.monotonic()``.
 
         Raises:
-            OSError: it does not, or does not speak HTTP.
-            TimeoutError: it has not answered in time.
+            OSError: the server refuses, or does not speak HTTP.
+            TimeoutError: the server has not answered in time.
         """
         protocol = self._protocol
         protocol.send_request(self._request)
@@ -119,7 +120,7 @@ class WebSocketTransport(Layer):
         except TimeoutError as error:
             raise TimeoutError(f"no answer in time to the WebSocket handshake; {PLAIN}") from error
         if protocol.handshake_exc is not None:
-            # Without its cause, which holds the answer as it came: that may quote what we sent.
+            # Raise without the cause, which contains the original answer: it may quote what we sent.
             raise ConnectionAbortedError(hidden(self._refused(protocol.handshake_exc), self._secrets))
         self._take_early(deadline)
 
@@ -163,7 +164,7 @@ class WebSocketTransport(Layer):
         broken = self._protocol.parser_exc
         if broken is not None and not self._ended:
             self._ended = True
-            # The end of the stream without a close frame is an end, as it is without WebSocket.
+            # An end of the stream without a close frame is an end, as it is without WebSocket.
             if not isinstance(broken, EOFError):
                 self._failure = ConnectionAbortedError(f"WebSocket: {broken}")
         return b"".join(chunks)
@@ -176,7 +177,7 @@ class WebSocketTransport(Layer):
             )
 
     def _drain(self) -> bytes:
-        # An empty piece would mean to end our half of the stream: close() ends both.
+        # Ignore an empty piece: it asks to close our half of the stream, but close() closes both halves.
         return b"".join(self._protocol.data_to_send())
 
     def _farewell(self) -> None:
@@ -187,7 +188,7 @@ class WebSocketTransport(Layer):
 def _add(request: Request, headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if any(each in name + value for each in "\r\n\0") or not name or ":" in name:
-            # Without the value, which may be a token.
+            # The text does not show the value, which may be a token.
             raise InvalidHeader(f"the HTTP header {name!r} cannot be sent: a name or value of one line is needed")
         if name in request.headers:
             del request.headers[name]
