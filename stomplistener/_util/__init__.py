@@ -1,1 +1,1 @@
-"""Small parts that know nothing of STOMP and of each other's users: deadlines, timers, records, masking."""
+"""Small parts that know neither STOMP nor their users: deadlines, timers, records, masking."""

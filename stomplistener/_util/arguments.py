@@ -1,4 +1,4 @@
-"""What an application passes in, checked where it passes it in: the error names the argument, and nothing was noted."""
+"""Check the arguments of a call before it changes anything: the error names the argument."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def text(what: str, value: Any) -> str:
-    """A ``str`` by its value: an enum that is a ``str`` too must not be written as its name.
+    """Return a ``str`` by its value: an enum that is also a ``str`` must not be written as its name.
 
     Raises:
-        TypeError: it is no ``str``.
+        TypeError: the value is not a ``str``.
     """
     if type(value) is str:
         return value
@@ -21,22 +21,22 @@ def text(what: str, value: Any) -> str:
 
 
 def optional_text(what: str, value: Any) -> str | None:
-    """The same, or None."""
+    """Return a ``str`` by its value, or None."""
     return None if value is None else text(what, value)
 
 
 def optional_secret(what: str, value: Any) -> str | None:
-    """As ``optional_text``, but that no error shows the value."""
+    """Return a ``str`` by its value, or None. No error shows the value."""
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {_kind(value)}")
     return optional_text(what, value)
 
 
 def headers(value: Any, what: str = "headers") -> dict[str, str]:
-    """A copy of a mapping of header names and values, each checked; empty for None.
+    """Copy a mapping of header names and values, and check each; empty for None.
 
     Raises:
-        TypeError: it is no mapping, or a name or value is no ``str``. A secret value is not shown.
+        TypeError: the value is not a mapping, or a name or value is not a ``str``. A secret value is not shown.
     """
     if value is None:
         return {}
@@ -54,11 +54,11 @@ def headers(value: Any, what: str = "headers") -> dict[str, str]:
 
 
 def seconds(what: str, value: Any) -> float | None:
-    """A number of seconds from 0 up, or None.
+    """Return a number of seconds, 0 or more, or None.
 
     Raises:
-        TypeError: it is not a number.
-        ValueError: it is negative or not a number.
+        TypeError: the value is not a number.
+        ValueError: the value is negative or NaN.
     """
     if value is None:
         return None
@@ -70,11 +70,11 @@ def seconds(what: str, value: Any) -> float | None:
 
 
 def count(what: str, value: Any, least: int) -> int:
-    """A whole number of at least ``least``.
+    """Return a whole number of at least ``least``.
 
     Raises:
-        TypeError: it is no whole number.
-        ValueError: it is less.
+        TypeError: the value is not a whole number.
+        ValueError: the value is less than ``least``.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} must be an int, not {_kind(value)}: {value!r:.80}")
@@ -84,10 +84,10 @@ def count(what: str, value: Any, least: int) -> int:
 
 
 def flag(what: str, value: Any) -> bool:
-    """True or False.
+    """Return True or False.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: the value is neither.
     """
     if isinstance(value, bool):
         return value
@@ -95,11 +95,11 @@ def flag(what: str, value: Any) -> bool:
 
 
 def one_of(what: str, value: Any, allowed: Iterable[str]) -> str:
-    """One of a few words.
+    """Return one of the allowed words.
 
     Raises:
-        TypeError: it is no ``str``.
-        ValueError: it is none of them; the message names the nearest.
+        TypeError: the value is not a ``str``.
+        ValueError: the word is not allowed; the text names the most similar one.
     """
     allowed = tuple(allowed)
     word = text(what, value)
@@ -112,8 +112,8 @@ def one_of(what: str, value: Any, allowed: Iterable[str]) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean x?"``, or nothing."""
-    import difflib  # rarely needed, and half a millisecond to import
+    """Return ``"; did you mean x?"``, or an empty text."""
+    import difflib  # rarely needed, and takes half a millisecond
 
     near = difflib.get_close_matches(word, tuple(known), 1, 0.7)
     return f"; did you mean {near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""What an application gives us to call, and what it cannot be: nobody awaits a coroutine, or iterates a generator."""
+"""Refuse a coroutine function or generator as a callback: the library neither awaits nor iterates the result."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _GENERATOR = 0x20
 
 
 def refuse_unrun(function: Any) -> None:
-    """Refuse what a call would not run.
+    """Refuse a function whose body a call would not run.
 
     Raises:
-        TypeError: it is asynchronous, or a generator.
+        TypeError: the function is asynchronous, or a generator.
     """
     flags = code_flags(function)
     if flags & _ASYNC:
         raise TypeError(
-            f"{name_of(function)} is asynchronous and nobody would await it: see stomplistener.contrib.asyncio, or "
+            f"{name_of(function)} is asynchronous, and no code would await it: see stomplistener.contrib.asyncio, or "
             "call asyncio.run_coroutine_threadsafe() in a plain function"
         )
     if flags & _GENERATOR:
@@ -27,7 +27,7 @@ def refuse_unrun(function: Any) -> None:
 
 
 def code_flags(function: Any) -> int:
-    """Of the Python code that a callable runs; 0 where it is written in C."""
+    """Return the flags of the Python code behind a callable; 0 if it is written in C."""
     while True:
         if isinstance(function, partial):
             function = function.func
@@ -38,24 +38,24 @@ def code_flags(function: Any) -> int:
     called = getattr(type(function), "__call__", None)  # noqa: B004  # its code is wanted, inherited or not
     for candidate in (function, getattr(function, "__func__", None), called):
         flags = getattr(getattr(candidate, "__code__", None), "co_flags", None)
-        if isinstance(flags, int):  # a mock of a function has code that is a mock
+        if isinstance(flags, int):  # the code of a mock function is a mock, too
             return flags
     return 0
 
 
 def refuse_unawaited(function: Any, returned: object) -> None:
-    """Raise TypeError if what a function returned would have to be awaited or iterated to do anything."""
-    # By its type: an object that has every attribute, as a mock has, is none of these.
+    """Raise TypeError if the result of a function must be awaited or iterated to have an effect."""
+    # Check the type: a mock has every attribute, but is neither awaitable nor a generator.
     kind = type(returned)
     if hasattr(kind, "__await__") or any(hasattr(kind, name) for name in ("throw", "athrow")):
         close = getattr(returned, "close", None)
         if callable(close):
             close()
-        raise TypeError(f"{name_of(function)} returned {type(returned).__name__}, which nobody awaits or iterates")
+        raise TypeError(f"{name_of(function)} returned {type(returned).__name__}, which no code awaits or iterates")
 
 
 def name_of(function: Any) -> str:
-    """The name of a function or method, for texts."""
+    """Return the name of a function or method, for texts."""
     while isinstance(function, partial):
         function = function.func
     return str(getattr(function, "__qualname__", None) or repr(function))

@@ -1,4 +1,4 @@
-"""One time limit carried across several waits."""
+"""One time limit for several waits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Deadline:
-    """A point on the monotonic clock, ``timeout`` seconds from now; None never comes. Immutable, so thread-safe."""
+    """A time on the monotonic clock, ``timeout`` seconds from now, or never. Immutable, so thread-safe."""
 
     __slots__ = ("at", "began", "timeout")
 
@@ -16,7 +16,7 @@ class Deadline:
         self.at = None if timeout is None else self.began + timeout
 
     def remaining(self) -> float | None:
-        """Seconds left, never negative; None forever."""
+        """The seconds left, never negative; None means forever."""
         return None if self.at is None else max(0.0, self.at - time.monotonic())
 
     @property
@@ -24,7 +24,7 @@ class Deadline:
         return self.at is not None and time.monotonic() >= self.at
 
     def sooner(self, timeout: float | None) -> Deadline:
-        """This deadline, or one ``timeout`` seconds from now if that comes first."""
+        """Return this deadline, or one ``timeout`` seconds from now if that is sooner."""
         other = Deadline(timeout)
         if self.at is None or (other.at is not None and other.at < self.at):
             return other

@@ -1,7 +1,7 @@
-"""What the environment says of connections: one name for each thing, for workers, Flask, Django and the command line.
+"""The connections that the environment configures, with the same names for workers, Flask, Django and the command line.
 
-``STOMP_URL``, ``STOMP_LOGIN``, and the passcode in ``STOMP_PASSCODE`` or in the file that ``STOMP_PASSCODE_FILE``
-names. For a connection ``billing`` they are ``STOMP_URL_BILLING`` and so on.
+The variables are ``STOMP_URL``, ``STOMP_LOGIN`` and ``STOMP_PASSCODE``; ``STOMP_PASSCODE_FILE`` names a file that holds
+the passcode. The variables of a connection ``billing`` are ``STOMP_URL_BILLING`` and so on.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 DEFAULT = "default"
-"""The connection whose variables have no name behind them."""
+"""The connection whose variables have no suffix."""
 
 
 class PasscodeError(ValueError):
-    """A file of a passcode cannot be read."""
+    """The file of a passcode cannot be read."""
 
 
 def variable(what: str, connection: str = DEFAULT) -> str:
-    """The name of a variable, such as ``variable("URL", "billing")``."""
+    """Return the name of a variable, such as ``variable("URL", "billing")``."""
     return f"STOMP_{what}" if connection == DEFAULT else f"STOMP_{what}_{connection.upper().replace('-', '_')}"
 
 
 def tell_of_old_name(text: str) -> None:
-    """Warn so that operators see it: Python hides what is meant for developers."""
+    """Warn operators: Python hides DeprecationWarning from them."""
     warnings.warn(text, FutureWarning, stacklevel=2)
 
 
 def url(connection: str = DEFAULT, *, tell: Callable[[str], object] = tell_of_old_name) -> str | None:
-    """The broker URI of a connection; under its old name it works, and ``tell`` is called with a sentence."""
+    """Return the broker URI of a connection; if only the old name is set, also call ``tell`` with a warning."""
     name, old = variable("URL", connection), variable("URI", connection)
     found = os.environ.get(name)
     if not found and (found := os.environ.get(old)):
@@ -39,7 +39,7 @@ def url(connection: str = DEFAULT, *, tell: Callable[[str], object] = tell_of_ol
 
 
 def credentials(connection: str = DEFAULT) -> dict[str, str]:
-    """``login`` and ``passcode``, as far as the environment has them.
+    """Return ``login`` and ``passcode``, if the environment has them.
 
     Raises:
         PasscodeError: the file of the passcode cannot be read.
@@ -51,10 +51,10 @@ def credentials(connection: str = DEFAULT) -> dict[str, str]:
 
 
 def passcode_of(file: str | Path) -> str:
-    """The first line of a file; ``~`` is the user's directory.
+    """Return the first line of a file; ``~`` is the user's home directory.
 
     Raises:
-        PasscodeError: it cannot be read.
+        PasscodeError: the file cannot be read.
     """
     path = Path(file).expanduser()
     try:

@@ -1,4 +1,4 @@
-"""What is left of a parent's connection in the child of a fork: handles that say so."""
+"""Disable the handles of a parent's connection in the child of a fork."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ADVICE = "this connection was made before fork(): call connect() in the child"
 
 
 class ParentsLock:
-    """Takes the place of a lock that a thread of the parent may hold: taking it raises."""
+    """Replaces a lock that a thread of the parent may hold. Taking the replacement raises."""
 
     def acquire(self, *_how: object, **_more: object) -> NoReturn:
         raise ClosedAfterFork(ADVICE)
@@ -26,7 +26,7 @@ class ParentsLock:
 
 
 def disown(*parts: object) -> None:
-    """Make every method of these objects raise ``ClosedAfterFork`` where it would take a lock. Takes none itself."""
+    """Make every method of these objects that takes a lock raise ``ClosedAfterFork``. Takes no lock."""
     for part in parts:
         for name, value in tuple(vars(part).items()):
             if isinstance(value, Changes):

@@ -1,6 +1,7 @@
-"""gevent: with all of ``monkey.patch_all()`` in place before this package is imported, our threads are greenlets.
+"""gevent: our threads are greenlets if a full ``monkey.patch_all()`` ran before the import of this package.
 
-Patched in part, or later, some of our locks would hold a greenlet and others the whole process, which then hangs.
+After a partial or later patch, some of our locks would block a greenlet, and others the whole process, which then
+hangs.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ _at_import = _patched()
 
 
 def refuse_half_a_patch() -> None:
-    """Raise RuntimeError if gevent has patched what we use in part, or after we were imported."""
+    """Raise RuntimeError if gevent has patched only a part of what we use, or after our import."""
     now = _patched()
     if now and now != frozenset(_NEEDED):
         missing = ", ".join(sorted(frozenset(_NEEDED) - now))
-        raise RuntimeError(f"gevent has patched {', '.join(sorted(now))} and not {missing}: call patch_all() as it is")
+        raise RuntimeError(
+            f"gevent has patched {', '.join(sorted(now))} and not {missing}: call patch_all() without arguments"
+        )
     if now != _at_import:
         raise RuntimeError("gevent has patched the standard library after stomplistener was imported: patch first")

@@ -1,22 +1,23 @@
-"""Taking locks and waiting for changes such that an exception may be raised at any moment.
+"""Take locks and wait for changes safely, although an exception may be raised at any moment.
 
-CPython runs the handler of a signal in the main thread, after a call returned, where a function begins and where a loop
-jumps back. A handler may raise there, as Ctrl-C does. Four forms are safe against that and are the only ones used:
+CPython runs the handler of a signal in the main thread. The handler runs after a call, at the beginning of a function,
+and when a loop jumps back. A handler may raise at these moments, as for Ctrl-C. Four forms are safe, and this library
+uses only them:
 
 - ``with lock`` on a lock that is written in C, which the interpreter itself enters and leaves;
-- ``TryLock.attempt``, for a caller that does something else if the lock is taken;
+- ``TryLock.attempt``, for a caller with something else to do if the lock is taken;
 - ``Changes.wait_for``, called without the lock;
-- a mark that is set inside ``try`` and removed in ``finally`` by a block ``with lock`` in which nothing is called.
+- a mark that is set inside ``try``, and removed in ``finally`` by a ``with lock`` block without any call.
 
-Two things look safe and are not:
+Two forms look safe and are not:
 
-- On CPython 3.14 and later, ``with`` calls ``__enter__`` as any other function, so a handler may raise behind it and
-  before the block begins: a plain ``threading.RLock`` is then left taken. Use ``ReentrantLock``.
-- On CPython 3.12 and later, some loops jump back outside of the ``with`` or ``try`` around them; a handler may raise
-  there. A loop that runs with a lock held stands in a function of its own; a test finds those that do not.
+- On CPython 3.14 and later, ``with`` calls ``__enter__`` as any other function. So a handler may raise after
+  ``__enter__``, before the block begins, and leave a plain ``threading.RLock`` taken. Use ``ReentrantLock``.
+- On CPython 3.12 and later, some loops jump back outside the ``with`` or ``try`` around them, and a handler may raise
+  there. So a loop that runs with a lock held is in a separate function; a test checks this.
 
-``threading.Condition`` is not among the safe forms: its ``__enter__`` is Python, and ``wait`` releases the lock before
-its ``try`` begins, so that an exception in between releases a lock that another thread holds.
+``threading.Condition`` is not safe: its ``__enter__`` is Python, and ``wait`` releases the lock before its ``try``
+begins. An exception in between leads to the release of a lock that another thread holds.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from stomplistener.errors import TimedOut
 if TYPE_CHECKING:
     from threading import RLock as _RLock
 else:
-    # With threads that are greenlets this is another class; both know their owner.
+    # If threads are greenlets, RLock is another class. Both kinds of locks know their owner.
     _RLock = type(threading.RLock())
 
 _Arguments = TypeVarTuple("_Arguments")
@@ -44,12 +45,12 @@ RLock = Any
 """A ``threading.RLock``: reentrant, since a signal handler may call into an interrupted call of the same thread."""
 
 
-class _GuardedRLock(_RLock):  # type: ignore[misc]  # final to the type checker alone
+class _GuardedRLock(_RLock):  # type: ignore[misc]  # final only for the type checker
     """See ``ReentrantLock``."""
 
     def __enter__(self) -> bool:  # type: ignore[override]
-        # Written in Python, this is entered and left without a look for signals. So an exception can come only out of
-        # the calls in here: before the lock is taken, or behind acquire().
+        # Python code is entered and left without a check for signals. So an exception can come only out of the calls in
+        # this method: before the lock is taken, or after acquire().
         depth: int = self._recursion_count()  # type: ignore[attr-defined]
         try:
             return bool(self.acquire())
@@ -62,7 +63,7 @@ class _GuardedRLock(_RLock):  # type: ignore[misc]  # final to the type checker 
 _ENTERS_ATOMICALLY = sys.version_info < (3, 14) or not hasattr(_RLock, "_recursion_count")
 
 ReentrantLock: type[Any] = _RLock if _ENTERS_ATOMICALLY else _GuardedRLock
-"""A ``threading.RLock`` that an exception of a signal handler never leaves taken by ``with``."""
+"""A ``threading.RLock`` that ``with`` never leaves taken when a signal handler raises."""
 
 
 is_owned: Callable[[RLock], bool] = methodcaller("_is_owned")
@@ -70,13 +71,13 @@ is_owned: Callable[[RLock], bool] = methodcaller("_is_owned")
 
 
 class Changes:
-    """The threads that wait until something becomes true of what one lock guards.
+    """The threads that wait for a condition on state that one lock guards.
 
     Args:
         lock: guards the condition and the list of waiting threads.
 
     Attributes:
-        gates: one for each waiting thread; where a call is too much, ``notify_all`` is called only if there are any.
+        gates: one lock for each waiting thread. Fast code calls ``notify_all`` only if this list has gates.
     """
 
     __slots__ = ("_lock", "gates")
@@ -86,25 +87,25 @@ class Changes:
         self.gates: list[threading.Lock] = []
 
     def notify_all(self) -> None:
-        """Let every waiting thread look again; the lock is held."""
+        """Let every waiting thread check its condition. Call with the lock held."""
         if self.gates:
             gates, self.gates = self.gates, []
             for gate in gates:
                 gate.release()
 
     def wait_for(self, condition: Callable[[], bool], deadline: Deadline) -> bool:
-        """Wait until the condition holds; call without the lock.
+        """Wait until the condition is true. Call without the lock.
 
         Args:
             condition: called with the lock held.
-            deadline: for the wait.
+            deadline: limits the wait.
 
         Returns:
-            whether the condition held when it was last looked at.
+            whether the condition was true at the last check.
 
         Raises:
-            TimedOut: the calling thread holds the lock: a signal handler interrupted a call, and cannot wait for
-                what only that call can do.
+            TimedOut: the calling thread holds the lock. Such a caller is a signal handler, which cannot wait for the
+                call that it interrupted.
         """
         if is_owned(self._lock):
             raise cannot_wait()
@@ -118,7 +119,7 @@ class Changes:
                     self.gates.append(gate)
                 remaining = deadline.remaining()
                 if remaining == 0.0 or not in_pieces(partial(_acquire, gate), remaining):
-                    # What became true at the last moment counts.
+                    # Check again: the condition may have become true at the last moment.
                     with self._lock:
                         if condition():
                             return True
@@ -126,41 +127,45 @@ class Changes:
                         return False
             finally:
                 with self._lock:
-                    # A gate that was opened is not on the list any more: notify_all took the list as a whole.
+                    # An opened gate is not in the list any more: notify_all took the whole list.
                     if gate in self.gates:
                         self.gates.remove(gate)
 
     def disown(self, lock: RLock) -> None:
-        """In the child of a fork: nobody waits here, and ``lock`` takes the place of the parent's. Takes no lock."""
+        """In the child of a fork, forget all waits and replace the parent's lock by ``lock``. Takes no lock."""
         self.gates = []
         self._lock = lock
 
 
 class TryLock(ReentrantLock):  # type: ignore[misc]  # the class depends on the interpreter
-    """A lock to wait for (``with lock:``) or to try (``attempt``). No exception of a signal handler leaves it taken.
+    """A lock to wait for (``with lock:``) or to try (``attempt``). No signal handler can leave the lock taken.
 
-    These three are not safe, although they are often seen: a handler may raise after the call took the lock and before
-    the ``try`` begins (``if lock.acquire(False):``), before the answer is kept (``taken = lock.acquire(False)``), and
-    before the lock is released (``if lock._is_owned(): lock.release()``). A lock that knows its owner needs no
-    variable, and an attribute is read without a call.
+    Three common forms are not safe, since a handler may raise between two steps:
 
-    Like the ``RLock`` that it is, it does not block the thread that has it. Code that a signal handler may call looks
-    at ``held`` first: the interrupted code, in the same thread, may be in the middle of what the lock guards.
+    - ``if lock.acquire(False):``: after the call took the lock, before the ``try`` begins;
+    - ``taken = lock.acquire(False)``: before the result is stored;
+    - ``if lock._is_owned(): lock.release()``: before the release.
+
+    A lock that knows its owner needs no variable, and reading an attribute is not a call.
+
+    Like any ``RLock``, this lock does not block the thread that holds it. Code that a signal handler may call checks
+    ``held`` first: the interrupted code, in the same thread, may be changing the guarded state.
     """
 
     held = property(_RLock._is_owned)  # type: ignore[attr-defined]
-    """Whether the calling thread has the lock. Reading it is no call, so that no handler of a signal runs behind it."""
+    """Whether the calling thread holds the lock. Reading this attribute is not a call, so no signal handler runs right
+    after."""
 
     def attempt(self, action: Callable[[*_Arguments], bool], *arguments: *_Arguments) -> bool:
-        """Call ``action`` with the lock held, if no thread has it.
+        """Call ``action`` with the lock held, if no thread holds it.
 
         Args:
-            action: what to do; it must not wait for anything that needs the lock.
-            arguments: for ``action``.
+            action: the function to call; it must not wait for anything that needs the lock.
+            arguments: the arguments of ``action``.
 
         Returns:
-            What ``action`` returned. False if the lock was taken, by this thread (which a signal handler interrupted)
-            or by another one.
+            The result of ``action``. False if the lock was taken, by another thread or by the code that this signal
+            handler interrupted.
         """
         if self.held:
             return False
@@ -172,9 +177,9 @@ class TryLock(ReentrantLock):  # type: ignore[misc]  # the class depends on the 
 
 
 def cannot_wait() -> TimedOut:
-    """What is raised where a signal handler would wait for what only the call that it interrupted can do."""
+    """Make the exception for a signal handler that would wait for the call that it interrupted."""
     return TimedOut(
-        "a signal handler interrupted a call of this connection and cannot wait there for what that call holds up: "
+        "a signal handler interrupted a call of this connection and cannot wait for that call: "
         "call connection.stop() in a handler, or send without confirm"
     )
 

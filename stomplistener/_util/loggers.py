@@ -1,6 +1,6 @@
-"""The loggers of the library: each of their records names a connection and a broker, empty where it is of none.
+"""The loggers of the library. Each of their records names a connection and a broker; the names may be empty.
 
-So a formatter such as ``"%(broker)s %(message)s"`` holds for all of them, and not only for those of a connection.
+So a formatter such as ``"%(broker)s %(message)s"`` works for all records, not only for those of a connection.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ FIELDS = ("connection", "broker")
 
 
 def library_logger(name: str) -> logging.Logger:
-    """The logger of this name, whose records all have ``FIELDS``."""
+    """Return the logger of this name, whose records all have ``FIELDS``."""
     logger = logging.getLogger(name)
     logger.addFilter(_complete)
     return logger

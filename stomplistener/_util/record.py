@@ -1,7 +1,7 @@
-"""Immutable records, declared as dataclasses are, without generated code.
+"""Immutable records, declared like dataclasses, without generated code.
 
-``dataclasses`` writes and compiles the methods of each class when that is declared, and loads ``inspect`` for it: with
-it, a third of the time of ``import stomplistener`` went into its records.
+``dataclasses`` writes and compiles the methods of each class when the class is declared, and imports ``inspect`` for
+this. With ``dataclasses``, the records took a third of the time of ``import stomplistener``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class _FieldsAsArguments:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Record:
-    """Base of immutable records: what a subclass annotates are its fields, what it assigns to them their defaults.
+    """Base of immutable records. A subclass annotates its fields, and assigns their defaults.
 
-    A name with an underscore in front is none. Made by keywords alone. Two are equal if they are of one class and all
-    their fields are.
-    A subclass may check its values in ``__post_init__``, and name in ``_secret`` the fields that ``repr`` leaves out.
+    A name that begins with an underscore is not a field. The arguments are keyword-only. Two records are equal if they
+    have the same class and equal fields. A subclass may check its values in ``__post_init__``. The attribute
+    ``_secret`` of a subclass names the fields that ``repr`` leaves out.
     """
 
     _fields: ClassVar[dict[str, Any]] = {}
@@ -57,7 +57,7 @@ class Record:
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        """For subclasses: called when all the fields are there."""
+        """Check the values when all fields are set; for subclasses."""
 
     def _example(self) -> str:
         return f"{type(self).__name__}({next(iter(self._fields))}=…)"
@@ -69,7 +69,7 @@ class Record:
         raise TypeError(f"{type(self).__name__} {what}")
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with other values in these fields."""
+        """Return a copy with other values in these fields."""
         return type(self)(**self._values() | changes)
 
     def _values(self) -> dict[str, Any]:

@@ -16,9 +16,9 @@ _WORD = 0
 
 
 class EndingSignals:
-    """While it is entered, SIGTERM and SIGINT end ``wait`` instead of the process.
+    """Inside the ``with`` block, SIGTERM and SIGINT end ``wait`` instead of the process.
 
-    In another thread than the main one signals are left alone, since Python handles them in the main thread only.
+    In any other thread than the main one, signals keep their effect: Python handles them in the main thread only.
     """
 
     def __enter__(self) -> EndingSignals:
@@ -27,8 +27,9 @@ class EndingSignals:
         self._former: dict[signal.Signals, Any] = {}
         self._former_fd = -1
         if threading.current_thread() is threading.main_thread():
-            # Python runs a handler between two instructions: one that comes just before a lock is waited for would be
-            # seen only after the wait. The byte that arrives here at once ends the wait whenever it begins.
+            # Python runs a handler between two instructions. A signal just before a wait for a lock would be handled
+            # only after the wait. But the byte that arrives in this socket ends the wait, even if the wait begins
+            # later.
             self._former_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
             self._former = {number: signal.signal(number, _note) for number in ENDING}
         return self
@@ -48,7 +49,7 @@ class EndingSignals:
         self._writer.send(bytes([_WORD]))
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait, forever or so many seconds; return the signal's number, or 0 after ``tell`` or the time."""
+        """Wait, forever or for ``timeout`` seconds. Return the signal's number, or 0 after ``tell`` or the timeout."""
         deadline = Deadline(timeout)
         while True:
             self._reader.settimeout(deadline.remaining())
@@ -61,4 +62,4 @@ class EndingSignals:
 
 
 def _note(_number: int, _frame: FrameType | None) -> None:
-    """Only there so that the signal does not end the process."""
+    """Do nothing: with a handler, the signal does not end the process."""

@@ -1,4 +1,4 @@
-"""Sub-interpreters, most of which allow no daemon threads."""
+"""Sub-interpreters, most of which do not allow daemon threads."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from stomplistener.errors import ConnectFailed
 
 
 def refuse_without_threads() -> None:
-    """Say that no connection can be made in an interpreter that does not allow daemon threads.
+    """Refuse to connect in an interpreter that does not allow daemon threads.
 
     Raises:
-        ConnectFailed: this is such a sub-interpreter. ``stomplistener.protocol`` works there all the same.
+        ConnectFailed: this is such a sub-interpreter. ``stomplistener.protocol`` works without threads.
     """
     try:
-        # The interpreter refuses the object, not only its start.
+        # The interpreter refuses to create the object, not only to start it.
         threading.Thread(target=refuse_without_threads, daemon=True)
     except RuntimeError as error:
         raise ConnectFailed(

@@ -1,13 +1,13 @@
-"""Data from the network as text for people: shortened, and without control characters."""
+"""Data from the network as readable text: shortened, and without control characters."""
 
 from __future__ import annotations
 
 SHOWN_BYTES = 60
-"""How much of what a stranger sent a text shows, in bytes or characters."""
+"""How many bytes or characters of received data an error text shows."""
 
 
 def shorten(data: bytes | str, limit: int = SHOWN_BYTES) -> str:
-    """The repr of data, cut in the middle so that no more than about ``limit`` of it is shown."""
+    """Return the repr of data, cut in the middle so that about ``limit`` of it is shown."""
     if len(data) <= limit:
         return repr(data)
     half = limit // 2
@@ -15,10 +15,10 @@ def shorten(data: bytes | str, limit: int = SHOWN_BYTES) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things: ``1 message``, ``2 messages``."""
+    """Return a number with its noun: ``1 message``, ``2 messages``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def printable(text: str) -> str:
-    """The text with control characters escaped: a sender can neither forge a log line nor control a terminal."""
+    """Escape control characters in the text: a sender can then neither forge a log line nor control a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,8 +1,8 @@
-"""One thread for everything in this process that is to happen at a time: heartbeats and delayed retries.
+"""One thread for all timed calls of this process: heartbeats and retries.
 
-What is called must not block: a heartbeat of one connection never waits for another. The thread starts with the first
-entry and ends with the last, so an idle process has none. It is also the thread that looks after what a signal handler
-asked for, since a handler may take no lock and start no thread: ``poke`` does neither.
+The called functions must not block: a heartbeat of one connection never waits for another one. The thread starts with
+the first entry and ends with the last, so an idle process has none. The thread also carries out the requests of signal
+handlers. A handler may take no lock and start no thread, and ``poke`` does neither.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from stomplistener._util.loggers import library_logger
 _log = library_logger(__name__)
 
 _LONGEST = 3600.0
-"""Seconds of one wait: a broker may ask for a heartbeat in a thousand years, and no platform waits that long."""
+"""The longest wait in seconds: a broker may ask for a heartbeat in a thousand years, which no platform can wait for."""
 
 _SLACK = 0.02
-"""Seconds that an entry may be early, so that many connections with equal intervals share one wake-up."""
+"""How many seconds early an entry may be called, so that many connections with equal intervals share one wake-up."""
 
 _JOIN_SECONDS = 1.0
 
 
 class Entry:
-    """Something to call at a time on the monotonic clock.
+    """A function to call at a time on the monotonic clock.
 
     Args:
-        at: when.
-        function: returns when to be called again, or None.
+        at: the time.
+        function: returns the time of the next call, or None.
     """
 
     __slots__ = ("at", "cancelled", "function")
@@ -46,11 +46,11 @@ class Entry:
 
 
 class Timer:
-    """Calls functions at their time, in a daemon thread of its own. All methods are thread-safe."""
+    """Calls functions at their time, in a daemon thread. All methods are thread-safe."""
 
     def __init__(self) -> None:
         self._lock = ReentrantLock()
-        # Opened by the thread that changes what the timer waits for; ``poke`` may open it at any moment.
+        # The thread that changes the next wait of the timer opens this gate; ``poke`` may open it at any moment.
         self._gate = threading.Lock()
         self._heap: list[tuple[float, int, Entry]] = []
         self._order = itertools.count()
@@ -59,7 +59,7 @@ class Timer:
         self._watches: dict[object, Callable[[], object]] = {}
 
     def call_at(self, at: float, function: Callable[[], float | None]) -> Entry:
-        """Call ``function`` at ``at``, and again at the time that it returns until that is None."""
+        """Call ``function`` at ``at``, and again at the time that it returns, until it returns None."""
         entry = Entry(at, function)
         self.add(entry)
         return entry
@@ -80,7 +80,7 @@ class Timer:
             raise
 
     def cancel(self, entry: Entry) -> None:
-        """Do not call it any more; a call that runs now is not waited for. Idempotent."""
+        """Stop calling the entry's function; do not wait for a call under way. Idempotent."""
         with self._lock:
             if entry.cancelled:
                 return
@@ -109,8 +109,8 @@ class Timer:
         self._end_if_idle()
 
     def poke(self) -> None:
-        """Have all watches looked at. Takes no lock and starts no thread, so that a signal handler may call it."""
-        # It may be open already.
+        """Let the thread call all watches. Takes no lock and starts no thread, so a signal handler may call it."""
+        # The gate may be open already.
         with suppress(RuntimeError):
             self._gate.release()
 
@@ -139,7 +139,7 @@ class Timer:
             thread, idle = self._thread, not self._is_needed
         if idle and thread is not None:
             self.poke()
-            # With its last entry the thread ends at once: after disconnect() nothing is left behind.
+            # The thread ends together with its last entry: after disconnect() nothing is left behind.
             if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join(_JOIN_SECONDS)
 
@@ -191,7 +191,7 @@ class Timer:
 def _call(function: Callable[[], object]) -> object:
     try:
         return function()
-    except BaseException:  # the beats of all other connections hang on this thread
+    except BaseException:  # the heartbeats of all connections need this thread
         with suppress(BaseException):
             _log.exception("a timed call failed")
         return None
@@ -201,12 +201,12 @@ _timer = Timer()
 
 
 def timer() -> Timer:
-    """The timer of this process."""
+    """Return the timer of this process."""
     return _timer
 
 
 def _forget_after_fork() -> None:
-    # The thread stayed with the parent, and its lock may have been held at the moment of the fork.
+    # The timer thread exists only in the parent, and its lock may have been held at the moment of the fork.
     global _timer
     _timer = Timer()
 

@@ -94,7 +94,7 @@ def test_what_nobody_would_await(broker: Broker) -> None:
         lambda: Connection(broker.uri, transport=unawaited),
         lambda: Application().listener("/queue/a")(unawaited),
     ):
-        with pytest.raises(TypeError, match=r"asynchronous and nobody would await it: see stomplistener\.contrib"):
+        with pytest.raises(TypeError, match=r"asynchronous, and no code would await it: see stomplistener\.contrib"):
             give()
 
 
@@ -111,8 +111,8 @@ def test_what_nobody_awaits_is_told_when_it_is_returned(broker: Broker, caplog: 
         broker.publish("/queue/a", "x")
         eventually(lambda: connection.statistics().listener_errors == 1, "the listener's error")
         connection.send("/queue/b", "x", confirm=True)
-    assert caplog.text.count("returned coroutine, which nobody awaits or iterates") >= 2
-    with pytest.raises(ConnectFailed, match=r"before_connect raised TypeError: .* returned coroutine, which nobody"):
+    assert caplog.text.count("returned coroutine, which no code awaits or iterates") >= 2
+    with pytest.raises(ConnectFailed, match=r"before_connect raised TypeError: .* returned coroutine, which no code"):
         Connection(broker.uri, before_connect=returns).connect()
 
 
