@@ -1,14 +1,14 @@
 """For tests and first steps: an embedded broker, a proxy that breaks connections, and a listener that records.
 
-With the extra ``docker`` it also starts real brokers in containers.
+With the extra ``docker`` this package also starts real brokers in containers.
 
 ::
 
     from stomplistener.testing import Broker, FaultProxy, Fleet, Inbox
 
-As a process of its own: ``python -m stomplistener.testing``. With pytest: the marker ``stomp_brokers``, and the
-fixtures ``stomp_broker``, ``stomp_session_broker``, ``stomp_brokers``, ``stomp_proxy``, ``stomp_inbox``,
-``stomp_queue`` and ``stomp_strict``.
+Run ``python -m stomplistener.testing`` for a broker in a separate process. With pytest, you have the marker
+``stomp_brokers`` and the fixtures ``stomp_broker``, ``stomp_session_broker``, ``stomp_brokers``, ``stomp_proxy``,
+``stomp_inbox``, ``stomp_queue`` and ``stomp_strict``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    # At their first use: pytest imports this package for its plugin in every run.
+    # Import each name at its first use: pytest imports this package for its plugin in every run.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

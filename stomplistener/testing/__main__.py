@@ -1,8 +1,8 @@
 """An embedded STOMP broker as a process, for tests and first steps: it keeps messages in memory only.
 
-The first line of its output is the URI to connect to. It ends on SIGTERM, SIGINT or the line "quit" on standard input.
-Other lines are commands: drop (cut every connection), stop, start, silent, speak, status; each is answered by a line of
-JSON.
+The first line of output is the URI for clients. The broker ends on SIGTERM, SIGINT or the line "quit" on standard
+input. Other lines are commands: drop (cut every connection), stop, start, silent, speak, status; each is answered by a
+line of JSON.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_on_signals(end: socket.socket) -> None:
-    """Have SIGTERM and SIGINT write to a socket.
+    """Let SIGTERM and SIGINT write to a socket.
 
-    A handler in Python cannot end a wait for a lock or event that begins at the very moment of the signal: it runs only
-    when that wait is over.
+    A Python handler cannot end a wait for a lock that begins just when the signal arrives: the handler runs only after
+    the wait.
     """
     end.setblocking(False)
     signal.set_wakeup_fd(end.fileno())
@@ -58,8 +58,9 @@ def _end_on_signals(end: socket.socket) -> None:
 
 
 def _take_commands(broker: Broker, end: socket.socket) -> None:
-    """Read commands from standard input. Its end does not end the broker: a process may be started without input."""
-    # Without a buffer: the lock of one, held by this thread forever, can break the end of the process.
+    """Read commands from standard input. The end of the input does not end the broker: a process may have no input."""
+    # Read without a buffer: this thread would hold the lock of a buffer forever, which can disturb the end of the
+    # process.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as lines:
         for line in lines:
             command = line.decode(errors="replace").strip()

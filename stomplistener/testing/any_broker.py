@@ -1,4 +1,4 @@
-"""What brokers have in common, whether embedded or in a container."""
+"""The common interface of brokers, embedded or in a container."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Protocol
 class AnyBroker(Protocol):
     """A broker for tests: an embedded :class:`~stomplistener.testing.Broker`, or a real one in a container.
 
-    A test for any broker cannot use the queues and faults of the embedded broker. It looks with a client, and breaks
-    connections with a :class:`~stomplistener.testing.FaultProxy`.
+    A test for any broker cannot use the queues and faults of the embedded broker. Such a test checks the results with a
+    client, and breaks connections with a :class:`~stomplistener.testing.FaultProxy`.
     """
 
     @property
@@ -18,13 +18,13 @@ class AnyBroker(Protocol):
 
     @property
     def uri(self) -> str:
-        """What a client connects to, with login and virtual host if the broker needs them."""
+        """The URI for a client, with login and virtual host if the broker needs them."""
 
     def start(self) -> object:
-        """Start it again after ``stop()``, on the same port; returns when it answers."""
+        """Start the broker again after ``stop()``, on the same port. Returns when the broker answers."""
 
     def stop(self) -> None:
-        """End it, and with it all connections; messages that were sent persistent are kept."""
+        """End the broker and all its connections. The broker keeps persistent messages."""
 
     def restart(self) -> None:
-        """``stop()`` and ``start()``."""
+        """Call ``stop()``, then ``start()``."""

@@ -1,4 +1,4 @@
-"""An embedded STOMP broker, for tests and first steps. It is not a broker for production: it keeps nothing on disk."""
+"""An embedded STOMP broker, for tests and first steps. Not for production: it stores nothing on disk."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ T = TypeVar("T")
 
 
 class Broker:
-    """An embedded STOMP broker on a loopback port, whose state can be looked at and which can be told to misbehave.
+    """An embedded STOMP broker on a loopback port. A test can inspect the broker's state and cause faults.
 
-    It is for tests and first steps: messages live in memory, and end with the object (not with ``stop()``).
+    This broker is for tests and first steps: it keeps messages in memory until the object is deleted, even after
+    ``stop()``.
 
     ::
 
@@ -35,32 +36,34 @@ class Broker:
             broker.publish("/queue/a", "hello")
             broker.wait_for(lambda: not broker.unacknowledged("/queue/a"))
 
-    Semantics: ``/topic/…`` names a topic, ``/temp-queue/…`` and ``/temp-topic/…`` belong to one connection, everything
-    else is a queue with competing consumers. What is unacknowledged when a subscription or connection ends is delivered
-    again, marked ``redelivered:true`` and with its ``delivery-count``. Automatic acknowledgement counts a message as
-    acknowledged when it is written to the socket. A NACK has the message delivered again, until it was rejected
-    ``max_deliveries`` times; then it goes to the dead letters. SUBSCRIBE understands ``selector`` (comparisons, ``IS
+    Semantics: ``/topic/…`` names a topic; ``/temp-queue/…`` and ``/temp-topic/…`` belong to one connection. Any other
+    name is a queue with competing consumers. When a subscription or connection ends, its unacknowledged messages are
+    delivered again, with ``redelivered:true`` and their ``delivery-count``. With automatic acknowledgement, a message
+    is acknowledged when it is written to the socket. After a NACK a message is delivered again. After
+    ``max_deliveries`` rejections a message goes to the dead letters. SUBSCRIBE supports ``selector`` (comparisons, ``IS
     NULL``, ``AND``, ``OR``, ``NOT``), ``prefetch``, and on topics ``durable:true`` with the subscription's id and the
-    connection's ``client-id``; UNSUBSCRIBE with ``durable:true`` removes such a subscription. With ``browser:true`` it
-    shows copies of what waits in a queue, and a message with ``browser:end`` behind them. ``expires`` is obeyed.
+    connection's ``client-id``. UNSUBSCRIBE with ``durable:true`` removes a durable subscription. SUBSCRIBE with
+    ``browser:true`` delivers copies of the messages that wait in a queue, and then a message with ``browser:end``. The
+    broker obeys ``expires``.
 
-    All methods may be called from any thread. Times are seconds. Connections are numbered from 1 in the order in which
-    they came, over restarts too; where a fault takes ``connection``, it is that number, and None means any.
+    Any thread may call any method. Times are seconds. Connections are numbered from 1 in the order of their arrival,
+    also across restarts. The argument ``connection`` of a fault is the number of a connection; None means any
+    connection.
 
     Args:
-        host: address to listen on.
-        port: 0 lets the system choose; it stays the same over ``stop()`` and ``start()``.
-        versions: the STOMP versions to speak. With ``("1.0",)`` CONNECTED has no version, as before 1.1.
+        host: the address to listen on.
+        port: 0 lets the system choose a port; it stays the same after ``stop()`` and ``start()``.
+        versions: the STOMP versions to speak. With ``("1.0",)``, CONNECTED has no version, as before STOMP 1.1.
         login, passcode: required from clients if ``login`` is given.
-        heartbeat: seconds between the beats that the broker can send, and that it wants to receive; 0 for none.
-        max_deliveries: how many NACKs make a message a dead letter.
-        prefetch: messages that a subscription with acknowledgements may hold, unless it says otherwise.
-        dead_letters: queue of the dead letters; ``{name}`` in it stands for the last part of the destination.
-        virtual_hosts: the ``host`` headers that are accepted from 1.1 on; None accepts any, and none.
-        lenient_errors: keep the connection after an ERROR, as ActiveMQ does and the specification forbids.
-        ssl_context: speak TLS.
+        heartbeat: seconds between the heartbeats that the broker can send and that it wants to receive; 0 for none.
+        max_deliveries: how many rejections make a message a dead letter.
+        prefetch: how many unacknowledged messages a subscription may hold, unless SUBSCRIBE has a prefetch.
+        dead_letters: the queue of the dead letters; ``{name}`` in it stands for the last part of the destination.
+        virtual_hosts: the ``host`` headers that are accepted from STOMP 1.1 on; None accepts any host, or none.
+        lenient_errors: keep the connection after an ERROR, as ActiveMQ does, although the specification forbids it.
+        ssl_context: the context for TLS; None for plain TCP.
         server_name: the ``server`` header of CONNECTED.
-        limits: what a client may send.
+        limits: the bounds on frames of clients.
     """
 
     def __init__(
@@ -105,19 +108,19 @@ class Broker:
         )
         self._watch = self._state.watch
         self._server = Server(self._state)
-        # Starting and stopping wait for threads that need the broker's lock, so they have one of their own.
+        # Starting and stopping wait for threads that need the broker's lock, so they use a separate lock.
         self._running = threading.Lock()
 
     # Life.
 
     def start(self) -> Self:
-        """Listen; returns when clients can connect. OSError if the port is taken. Does nothing if it runs."""
+        """Listen. Returns when clients can connect. OSError if the port is taken. Does nothing if the broker runs."""
         with self._running:
             self._server.open()
         return self
 
     def stop(self, *, reset: bool = False) -> None:
-        """Refuse connections and cut all that are open, with RST or FIN. Queues, and the port, are kept.
+        """Refuse connections and cut all open ones, with RST or FIN. The queues and the port are kept.
 
         Returns when every thread of the broker has ended.
         """
@@ -126,13 +129,13 @@ class Broker:
             self._server.end_clients(reset=reset)
 
     def restart(self, after: float = 0.0, *, reset: bool = False) -> None:
-        """Stop, stay away for ``after`` seconds, start. Returns when clients can connect again."""
+        """Stop, wait ``after`` seconds, start. Returns when clients can connect again."""
         self.stop(reset=reset)
         time.sleep(after)
         self.start()
 
     def close(self) -> None:
-        """Stop and give up the port. The messages can still be looked at."""
+        """Stop and give up the port. The messages stay readable."""
         with self._running:
             self._server.close()
             self._server.end_clients(reset=False)
@@ -147,17 +150,17 @@ class Broker:
 
     @property
     def name(self) -> str:
-        """``embedded``: which broker it is, among those that a test runs on."""
+        """``embedded``: the name of this broker among the brokers of a test."""
         return "embedded"
 
     @property
     def port(self) -> int:
-        """The port; 0 before the first start if the system is to choose."""
+        """The port; before the first start, 0 if the system chooses it."""
         return self._server.port
 
     @property
     def uri(self) -> str:
-        """What a client connects to, with login and passcode where they are required."""
+        """The URI for a client, with login and passcode if they are required."""
         options = self._state.options
         scheme = "tcp" if options.ssl_context is None else "ssl"
         user = "" if options.login is None else f"{quote(options.login, '')}:{quote(options.passcode or '', '')}@"
@@ -172,7 +175,7 @@ class Broker:
     def publish(
         self, destination: str, body: bytes | str = b"", headers: Mapping[str, str] | None = None
     ) -> StoredMessage:
-        """Put a message into a queue or topic, as if a client had sent it; ``str`` is sent as UTF-8."""
+        """Put a message into a queue or topic, as if a client had sent it. A ``str`` is encoded as UTF-8."""
         pairs = dict(headers or {})
         if isinstance(body, str):
             body = body.encode()
@@ -186,27 +189,27 @@ class Broker:
         return snapshot
 
     def published(self, destination: str) -> list[StoredMessage]:
-        """All messages sent to a destination, by clients and ``publish()``; the oldest first.
+        """Return all messages sent to a destination, by clients and ``publish()``; the oldest comes first.
 
-        Includes messages to a topic without a subscriber, where a message is gone at once. The broker keeps the last
+        The list includes messages to a topic without a subscriber, which no queue keeps. The broker remembers the last
         10,000 messages or 64 MiB of all destinations together; ``clear()`` forgets them.
         """
         with self._watch.lock:
             return [message.snapshot() for message in self._state.destinations.published(destination)]
 
     def messages(self, destination: str) -> list[StoredMessage]:
-        """The messages that wait and are not delivered. For a topic: those that wait for any of its subscriptions."""
+        """Return the waiting messages, without the delivered ones; for a topic, those of all its subscriptions."""
         with self._watch.lock:
             queues = self._state.destinations.queues(destination)
             return [message.snapshot() for queue in queues for message in queue.waiting]
 
     def depth(self, destination: str) -> int:
-        """How many messages wait; cheaper than ``messages``."""
+        """Return the number of waiting messages; cheaper than ``messages``."""
         with self._watch.lock:
             return sum(len(queue.waiting) for queue in self._state.destinations.queues(destination))
 
     def unacknowledged(self, destination: str) -> list[StoredMessage]:
-        """The messages that were delivered and not acknowledged; an ACK in an open transaction does not count."""
+        """Return the delivered messages without an acknowledgement; an ACK in an open transaction does not count."""
         with self._watch.lock:
             return [
                 delivery.message.snapshot()
@@ -217,12 +220,12 @@ class Broker:
             ]
 
     def clear(self, destination: str | None = None) -> None:
-        """Drop the messages that wait, of one destination or of all, and forget what was published there."""
+        """Drop the waiting messages of one destination or of all, and forget the published ones."""
         with self._watch.lock:
             self._state.destinations.clear(destination)
             self._watch.changed()
 
-    # What can be seen.
+    # The visible state.
 
     @property
     def destinations(self) -> list[str]:
@@ -239,19 +242,19 @@ class Broker:
 
     @property
     def connections(self) -> list[ConnectionInfo]:
-        """The connections that are open, those too that have not sent CONNECT yet."""
+        """The open connections, including those that have not sent CONNECT yet."""
         with self._watch.lock:
             return [client.info() for client in self._state.clients.values()]
 
     @property
     def connection_count(self) -> int:
-        """How many connections were accepted since the broker was made."""
+        """How many connections this broker has accepted."""
         with self._watch.lock:
             return self._state.connection_count
 
     @property
     def log(self) -> list[Logged]:
-        """The frames that were read and written, heartbeats too, of all connections: the last 200,000 or 64 MiB."""
+        """The frames read and written on all connections, including heartbeats: the last 200,000 or 64 MiB."""
         with self._watch.lock:
             entries = self._state.log.entries()
         return log.read(entries)
@@ -259,11 +262,11 @@ class Broker:
     def frames(
         self, connection: int | None = None, command: str | None = None, direction: Direction = "in"
     ) -> list[Frame]:
-        """The frames that were read (``in``) or written (``out``), without heartbeats.
+        """Return the frames that were read (``in``) or written (``out``), without heartbeats.
 
         Args:
-            connection: number of the connection; None for all.
-            command: of the frames, or ``"HEARTBEAT"``; None for all.
+            connection: the number of the connection; None for all.
+            command: the command of the frames, or ``"HEARTBEAT"``; None for all.
         """
         with self._watch.lock:
             entries = self._state.log.entries()
@@ -277,22 +280,22 @@ class Broker:
         return [each.frame for each in log.read(wanted)]
 
     def clear_log(self) -> None:
-        """Forget the frames so far."""
+        """Forget all frames so far."""
         with self._watch.lock:
             self._state.log.clear()
 
     def wait_for(self, condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
         """Wait until a condition on the broker is true, and return its value.
 
-        It is evaluated again after each change at the broker, in the calling thread, with no lock held.
+        The calling thread evaluates the condition after each change at the broker, without holding a lock.
 
         Args:
             condition: a function of no arguments, such as ``lambda: len(broker.connections) == 2``.
-            timeout: seconds.
-            what: what it waits for, for the message of the exception.
+            timeout: seconds to wait.
+            what: a description of the condition, for the exception.
 
         Raises:
-            TimedOut: it did not come true; the message shows what the broker holds.
+            TimedOut: the condition did not become true; the text shows the state of the broker.
         """
         __tracebackhide__ = True  # pytest shows the line of the test that waited
         return self._watch.wait_for(condition, timeout, what, self._describe)
@@ -308,10 +311,11 @@ class Broker:
     # Faults.
 
     def drop_connections(self, *, reset: bool = False, connection: int | None = None) -> int:
-        """Cut every open connection at once, or one, with RST or FIN; return how many there were."""
+        """Cut every open connection at once, or only one, with RST or FIN. Return how many were cut."""
         with self._watch.lock:
             clients = [client for client in self._state.clients.values() if connection in (None, client.number)]
-            # All must be gone before the first gives back its messages, or they would go to another that goes.
+            # Let all connections leave the queues first: otherwise one that is about to be cut would get the messages
+            # of another.
             for client in clients:
                 client.leave_queues()
             for client in clients:
@@ -320,7 +324,7 @@ class Broker:
         return len(clients)
 
     def refuse_connections(self) -> None:
-        """Have new connections refused by the system. Open ones go on."""
+        """Let the system refuse new connections. Open connections go on."""
         with self._running:
             self._server.refuse()
 
@@ -329,15 +333,15 @@ class Broker:
         self.start()
 
     def go_silent(self) -> None:
-        """Read nothing, write nothing, keep every connection; new ones are accepted and get no answer."""
+        """Read nothing, write nothing, and keep every connection. New connections are accepted and get no answer."""
         self._set(silent=True)
 
     def speak(self) -> None:
-        """Undo ``go_silent()``: frames that arrived meanwhile are processed now."""
+        """Undo ``go_silent()``. Frames that arrived meanwhile are processed now."""
         self._set(silent=False)
 
     def stop_reading(self) -> None:
-        """Read nothing, so that clients come to block when the buffers between are full. Writing goes on."""
+        """Read nothing, so that clients block when the buffers in between are full. Writing goes on."""
         self._set(deaf=True)
 
     def resume_reading(self) -> None:
@@ -353,7 +357,7 @@ class Broker:
             self._watch.changed()
 
     def answer_late(self, seconds: float, command: str | None = None, *, connection: int | None = None) -> None:
-        """Delay the processing of each such frame, and of all frames behind it; 0 ends every delay."""
+        """Delay the processing of each frame with this command, and of all frames behind it; 0 ends every delay."""
         with self._watch.lock:
             if seconds > 0:
                 self._add(Fault(kind="late", seconds=seconds, command=command, connection=connection, times=None))
@@ -370,14 +374,14 @@ class Broker:
         times: int | None = 1,
         connection: int | None = None,
     ) -> None:
-        """Answer the next such frames with ERROR instead of processing them.
+        """Answer the next frames with this command by ERROR, instead of processing them.
 
         Args:
-            command: which frames; CONNECT means STOMP too, None means any.
-            message: the header of that name, and the body.
-            with_receipt_id: name the receipt that the frame asked for.
-            close: end the connection after it.
-            times: how many frames; None for all from now on.
+            command: the command of the frames; CONNECT also means STOMP, None means any.
+            message: the ``message`` header of the ERROR, and its body.
+            with_receipt_id: add the receipt that the frame requested.
+            close: end the connection after the ERROR.
+            times: the number of frames; None for all later ones.
         """
         self._add(
             Fault(
@@ -394,16 +398,16 @@ class Broker:
     def drop_before(
         self, command: str | None = None, n: int | None = 1, *, reset: bool = False, connection: int | None = None
     ) -> None:
-        """Cut the connection instead of processing the next such frame, ``n`` times (None: always).
+        """Cut the connection instead of processing the next frame with this command, ``n`` times (None: always).
 
-        What was queued is written before.
+        Frames that wait to be written are written first.
         """
         self._add(Fault(kind="cut before", command=command, times=n, reset=reset, connection=connection))
 
     def drop_after(
         self, command: str | None = None, n: int | None = 1, *, reset: bool = False, connection: int | None = None
     ) -> None:
-        """Process the next such frame and cut the connection instead of confirming it, ``n`` times (None: always)."""
+        """Process the next such frame, then cut the connection without confirming it, ``n`` times (None: always)."""
         self._add(Fault(kind="cut after", command=command, times=n, reset=reset, connection=connection))
 
     def accept_and_close(self, times: int | None = 1, *, reset: bool = False) -> None:
@@ -415,18 +419,18 @@ class Broker:
         self._add(Fault(kind="connected then close", times=times, reset=reset))
 
     def withhold_receipts(self, command: str | None = None, *, connection: int | None = None) -> None:
-        """Process frames but keep their receipts back, until ``release_receipts()``."""
+        """Process frames, but hold back their receipts until ``release_receipts()``."""
         self._add(Fault(kind="withhold", command=command, connection=connection, times=None))
 
     def release_receipts(self) -> None:
-        """Undo ``withhold_receipts()``, and send what was withheld on connections that are still open."""
+        """Undo ``withhold_receipts()``, and send the withheld receipts on connections that are still open."""
         with self._watch.lock:
             self._state.faults.remove("withhold")
             for client in self._state.clients.values():
                 client.release_receipts()
 
     def clear_faults(self) -> None:
-        """Behave from now on; connections are not accepted again by this."""
+        """Remove all faults, except for ``refuse_connections()``."""
         with self._watch.lock:
             self._state.faults.waiting.clear()
         self._set(silent=False, deaf=False)

@@ -1,4 +1,4 @@
-"""One client's connection: the thread that reads it, what it holds at the broker, and the ways in which it ends."""
+"""The connection of one client: the thread that reads it, its state at the broker, and its possible ends."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from stomplistener.testing.wire import Wire
 
 
 class Client:
-    """A reader thread, and a writer thread in ``outgoing``. What changes is changed under the broker's lock.
+    """A client's reader thread, and its writer thread in ``outgoing``. The broker's lock guards all changes.
 
-    The reader owns the socket: only it closes it. Other threads cut the wire, which ends the reader. The last thing
-    that the reader does is to call ``at_end`` with the number.
+    The reader owns the socket: only the reader closes it. Other threads cut the wire, which ends the reader. The last
+    step of the reader is to call ``at_end`` with the number of the connection.
     """
 
     def __init__(self, number: int, state: State, wire: Wire, at_end: Callable[[int], object]) -> None:
@@ -107,11 +107,11 @@ class Client:
         except Refusal as refusal:
             self.refuse(refusal, frame)
         except InvalidHeader as error:
-            # What the client wrote cannot be said back to it, such as a carriage return in a receipt of 1.1.
+            # The broker cannot write back a header of this frame, such as a carriage return in a receipt of STOMP 1.1.
             self.refuse(Refusal("bad header", str(error)), None)
 
     def _handle_faultily(self, frame: Frame) -> None:
-        """Process one frame with the faults that were asked for it."""
+        """Process one frame, with the faults that a test set for it."""
         faults, command = self.state.faults, frame.command
         if late := faults.take("late", command, self.number):
             self.state.watch.pause(lambda: self._ended, late.seconds)
@@ -130,13 +130,13 @@ class Client:
         if cut:
             self.cut_after_writing(reset=cut.reset)
 
-    # What commands need.
+    # For commands.
 
     def send(self, frame: Frame) -> None:
         self.outgoing.put(encode(frame, self.version))
 
     def confirm(self, frame: Frame) -> None:
-        """Send the receipt that a frame asks for."""
+        """Send the receipt that a frame requests."""
         receipt = frame.header("receipt")
         if receipt is None:
             return
@@ -147,13 +147,13 @@ class Client:
             self.outgoing.put(data)
 
     def release_receipts(self) -> None:
-        """Send the receipts that were withheld."""
+        """Send the withheld receipts."""
         withheld, self._withheld = self._withheld, []
         for receipt in withheld:
             self.outgoing.put(receipt)
 
     def refuse(self, refusal: Refusal, frame: Frame | None) -> None:
-        """Send ERROR, and end the connection if the refusal says so."""
+        """Send ERROR, and end the connection if the refusal requires it."""
         headers = [("message", refusal.message), ("content-type", "text/plain"), *refusal.headers]
         receipt = None if frame is None else frame.header("receipt")
         if receipt is not None:
@@ -166,7 +166,7 @@ class Client:
             self.finish()
 
     def welcomed(self, version: str, heartbeat: HeartBeat) -> None:
-        """CONNECTED was sent."""
+        """Start the heartbeats after CONNECTED."""
         self.version = self._decoder.version = version
         self.outgoing.heartbeat = heartbeat
         self.outgoing.wake()
@@ -174,7 +174,7 @@ class Client:
             self._wire.expect_within(heartbeat.receive * TOLERANCE)
 
     def localized(self, message: Stored, version: str | None) -> bytes:
-        """The header lines of a message, with the client's own names for its temporary destinations."""
+        """Return the header lines of a message, with the client's names for its temporary destinations."""
         assert version is not None
         if not message.temporary:
             return message.block(version)
@@ -182,29 +182,29 @@ class Client:
         return message.encode(local(message.destination, self.session), pairs, version)
 
     def next_ack_id(self) -> str:
-        """A value for the ``ack`` header that no connection has seen before."""
+        """Return a new value for the ``ack`` header, unique among all connections."""
         return f"{self.number}-{next(self._ack_ids)}"
 
     def dispatch(self) -> None:
-        """Take what the queues have for this client."""
+        """Take messages for this client from the queues."""
         for subscription in self.subscriptions.values():
             subscription.queue.dispatch()
 
     # Ends.
 
     def finish(self) -> None:
-        """Write what is queued, and end the connection in the way in which the peer surely reads all of it."""
+        """Write the queued frames, and end the connection such that the peer can read all of them."""
         self._drain = True
         self.outgoing.finish(self._wire.half_close)
         self.end()
 
     def cut_after_writing(self, *, reset: bool) -> None:
-        """Write what is queued, then cut."""
+        """Write the queued frames, then cut the connection."""
         self.outgoing.finish(lambda: self._wire.cut(reset=reset))
         self.end()
 
     def cut(self, *, reset: bool) -> None:
-        """Cut at once. What was queued and not written counts as not delivered."""
+        """Cut the connection at once. Messages that were queued and not written count as not delivered."""
         self.leave_queues()
         for delivery in self.outgoing.discard():
             delivery.message.deliveries -= 1
@@ -213,11 +213,11 @@ class Client:
         self._wire.cut(reset=reset)
 
     def lost(self) -> None:
-        """The wire broke."""
+        """End the connection after an error of the wire."""
         self.cut(reset=False)
 
     def end(self) -> None:
-        """Undo what is open and give back what is unacknowledged. Idempotent."""
+        """Undo open transactions and give back unacknowledged messages. Idempotent."""
         if self._ended:
             return
         self._ended = True
@@ -234,14 +234,14 @@ class Client:
         self.state.watch.changed()
 
     def leave_queues(self) -> None:
-        """Take no more messages: what one subscription gives back must not go to another that is about to end."""
+        """Take no more messages: those of an ended subscription must not go to one that is about to end."""
         for subscription in self.subscriptions.values():
             subscription.queue.remove(subscription)
 
     def _close(self) -> None:
         writer = self.outgoing.thread
         if writer.ident is not None:
-            # The writer has its last words, unless the peer does not listen.
+            # Wait until the writer has written its last frames, unless the peer does not read.
             with self.state.watch.lock:
                 self.outgoing.finish(lambda: None)
             writer.join(1.0)

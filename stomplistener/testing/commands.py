@@ -1,4 +1,4 @@
-"""What each command does. All under the broker's lock; what cannot be done raises Refusal."""
+"""The effect of each command. Runs under the broker's lock. A frame that cannot be obeyed raises Refusal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from stomplistener.testing.subscriptions import Subscription, Terms
 from stomplistener.testing.topics import DurableName, Topic
 from stomplistener.testing.transactions import Transaction
 
-# The broker answers to the names of others too, so that it can stand in for them.
+# The broker also accepts the header names of other brokers, so that it can replace them in tests.
 _PREFETCH_HEADERS = ("prefetch", "prefetch-count", "activemq.prefetchSize")
 _DURABLE_NAME_HEADERS = ("activemq.subscriptionName", "durable-subscription-name")
 
 
 def process(client: Peer, frame: Frame, *, answer: bool) -> None:
-    """Do what a frame asks for, and confirm it if it asks for that and ``answer`` is true."""
+    """Carry out a frame, and confirm it if it requests a receipt and ``answer`` is true."""
     if frame.command in ("CONNECT", "STOMP"):
         handshake.connect(client, frame, answer=answer)
         return
@@ -45,7 +45,7 @@ def _send(client: Peer, frame: Frame) -> None:
     destinations = client.state.destinations
     destination = absolute(_required(frame, "destination"), client.session)
     if destinations.is_gone(destination):
-        # As ActiveMQ, which keeps the connection: the message that is answered comes again otherwise, forever.
+        # Keep the connection, as ActiveMQ does. Otherwise the broker would deliver the answered message again, forever.
         raise Refusal("no such destination", f"The connection that {destination} belonged to is gone", close=False)
     headers = frame.headers
     pairs: tuple[tuple[str, str], ...] = headers.pairs
@@ -84,14 +84,14 @@ def _subscribe(client: Peer, frame: Frame) -> None:
 
 
 def _shown(found: Queue | Topic, terms: Terms) -> Queue:
-    """A queue for one browser alone: copies of what waits, and behind them a message that says so."""
+    """Make a queue for one browser: copies of the waiting messages, and after them the message that marks the end."""
     if isinstance(found, Topic):
         raise Refusal("not a queue", f"{found.name} is a topic, and keeps nothing to browse")
     shown = Queue(found.name)
     for message in found.waiting:
         if terms.wants(Headers(message.pairs)):
             shown.put(message.shown())
-    # No message has the number 0.
+    # No other message has the number 0.
     shown.put(Stored(0, found.name, [("browser", "end")], b""))
     return shown
 
@@ -113,7 +113,7 @@ def _terms(client: Peer, frame: Frame) -> Terms:
     if prefetch < 1:
         raise Refusal("bad header", f"A prefetch of {prefetch} gives no message")
     if headers.get("browser") == "true":
-        # A browser acknowledges nothing, and its selector has chosen already what is in its queue.
+        # A browser acknowledges nothing, and its selector has already selected the messages of its queue.
         return Terms(id, destination, "auto", prefetch, None, wants, None, True)
     return Terms(id, destination, ack, prefetch, headers.get("selector"), wants, _durable(headers), False)
 
@@ -146,7 +146,7 @@ def _forget(client: Peer, durable: DurableName | None) -> bool:
 
 
 def close_subscription(client: Peer, subscription: Subscription) -> None:
-    """End a subscription, and the queue that was its own."""
+    """End a subscription. On a topic, also end the subscription's queue, unless the subscription is durable."""
     subscription.end()
     found = client.state.destinations.find(subscription.queue.name)
     if isinstance(found, Topic):
@@ -167,7 +167,7 @@ def _nack(client: Peer, frame: Frame) -> None:
 
 
 def _settled(client: Peer, frame: Frame) -> tuple[Subscription, list[Delivery]]:
-    """The deliveries that ACK or NACK speaks of."""
+    """Return the deliveries that an ACK or NACK names."""
     assert client.version is not None
     headers = [name for name, _ in version_rules(client.version).ack_headers]
     key = _required(frame, headers[0])
@@ -212,7 +212,7 @@ def _abort(client: Peer, frame: Frame) -> None:
 
 
 def give_up(client: Peer, frame: Frame) -> None:
-    """A frame was refused at a test's wish: a COMMIT that fails has rolled back, as ActiveMQ says."""
+    """Handle a frame that a test had refused: a failed COMMIT rolls back its transaction, as ActiveMQ documents."""
     transaction = (
         client.transactions.pop(frame.headers.get("transaction", ""), None) if frame.command == "COMMIT" else None
     )
@@ -229,7 +229,7 @@ def _end_transaction(client: Peer, frame: Frame) -> Transaction:
 
 
 def _disconnect(client: Peer, frame: Frame) -> None:
-    """The rest is done once its receipt is queued."""
+    """Do nothing here: the client ends the connection after the receipt."""
 
 
 def _required(frame: Frame, name: str) -> str:

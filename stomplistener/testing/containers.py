@@ -9,12 +9,12 @@
         broker.kill()
         broker.start()               # the same port, and the messages that were persistent
 
-The compose file says what runs, with which image, ports and settings; a service's ``x-stomp`` entry says what a client
-has to know of it: the port in the container for each URI scheme, and where the broker wants them ``login``,
-``passcode`` and ``host`` (the virtual host). Containers are named, so one that runs already with the same settings is
-used, and is left running at the end. Needs the extra ``docker``.
+The compose file describes the services with their images, ports and settings. The ``x-stomp`` entry of a service has
+the values that a client needs: the port in the container for each URI scheme. If the broker requires a login or a
+virtual host, the entry also has ``login``, ``passcode`` and ``host``. Containers are named: one that already runs with
+the same settings is used, and keeps running at the end. Needs the extra ``docker``.
 
-``python -m stomplistener.testing.containers start|remove|images|status [NAME ...]`` does the same by hand.
+You can also use the command line: ``python -m stomplistener.testing.containers start|remove|images|status [NAME ...]``.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 __all__ = ["BrokerContainer", "ContainerError", "brokers", "engine_available"]
 
 _CONFIG_LABEL = "stomplistener.config"
-_PREFIX = "stomplistener-testing"  # of the names of networks and volumes
+_PREFIX = "stomplistener-testing"  # for the names of networks and volumes
 _SCHEMES = ("tcp", "ssl", "ws", "wss")
 _FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _KNOWN_KEYS = frozenset(
     ("build", "command", "container_name", "depends_on", "environment", "hostname", "image", "ports", "profiles")
 ) | {"volumes", "x-stomp"}
-# What a test can do without: it waits for STOMP itself, and finds every broker in one network.
+# Tests do not need these keys: the harness waits for STOMP itself, and all brokers are in one network.
 _IGNORED_KEYS = frozenset(("expose", "healthcheck", "labels", "logging", "networks", "restart", "stop_grace_period"))
 _STOMP_KEYS = frozenset((*_SCHEMES, "login", "passcode", "host", "path", "standby"))
 _PORT = re.compile(r"(?:(?P<address>[\d.]+):)?(?P<outside>\d+):(?P<inside>\d+)(?:/tcp)?")
@@ -63,14 +63,14 @@ _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<how>:?-)(?P<d
 
 
 class ContainerError(StompError):
-    """The engine, an image or a container does not do what was asked; the message says what to do."""
+    """The engine, an image or a container failed; the text says what to do."""
 
 
 def engine_available() -> str | None:
     """Look for a Docker engine.
 
     Returns:
-        None if one answers; otherwise a sentence that says why not and how to get one.
+        None if an engine answers; otherwise a text with the reason, and how to install one.
     """
     try:
         with contextlib.closing(_engine(timeout=5.0)) as engine:
@@ -94,18 +94,18 @@ def brokers(
     """Read a compose file. Starts nothing and needs no engine.
 
     Args:
-        compose_file: the file; None takes the ``docker-compose.yml`` (or ``compose.yaml``) in the current directory or
-            the nearest above it.
-        profiles: the profiles whose services are wanted besides those that are in none; ``*`` for all.
-        environment: what ``${NAME}`` in the file stands for; None takes the environment of the process.
+        compose_file: the file; None searches for ``docker-compose.yml`` (or ``compose.yaml``) in the current directory,
+            and then in the directories above it.
+        profiles: the profiles whose services are included, besides the services without a profile; ``*`` for all.
+        environment: the values of ``${NAME}`` in the file; None uses the environment of the process.
 
     Returns:
-        The brokers (the services with an ``x-stomp`` entry) by their names, in the order of the file, which is also the
-        one to start them in.
+        The brokers (the services with an ``x-stomp`` entry) by name, in the order of the file. Start the brokers in
+        this order.
 
     Raises:
         FileNotFoundError: there is no compose file.
-        ContainerError: the file has something that the harness cannot do.
+        ContainerError: the file contains something that the harness does not support.
     """
     import yaml
 
@@ -133,7 +133,7 @@ def brokers(
 
 @dataclass(frozen=True)
 class Service:
-    """One service of the compose file, or of its like, in the terms of the engine."""
+    """One service of a compose file, or a similar one, in the form that the engine needs."""
 
     name: str
     container_name: str
@@ -148,7 +148,7 @@ class Service:
     depends_on: tuple[str, ...]
     stomp: dict[str, Any]
     files: dict[str, str] = field(default_factory=dict)
-    """What is put into the container before it starts: texts by their paths."""
+    """The files to copy into the container before it starts: contents by path."""
 
     @classmethod
     def parse(cls, name: str, service: dict[str, Any], directory: Path, build: tuple[str, ...] | None) -> Service:
@@ -176,7 +176,7 @@ class Service:
         )
 
     def digest(self, image_id: str) -> str:
-        """Equal for two containers that can stand for each other."""
+        """Return a digest that is equal for two containers that can replace each other."""
         settings = [image_id, self.ports, self.volumes, self.environment, self.command, self.hostname, self.files]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for directory in self.directories():
@@ -185,29 +185,30 @@ class Service:
         return digest.hexdigest()[:16]
 
     def directories(self) -> list[Path]:
-        """The directories of this machine that are mounted in the container; other volumes have only a name."""
+        """The directories of this machine that are mounted in the container. Other volumes have only a name."""
         return [Path(source) for source in self.volumes if Path(source).is_absolute()]
 
 
 class BrokerContainer:
     """One broker in a container.
 
-    As a context manager it starts the broker and, unless that ran already, removes it at the end.
+    As a context manager, this object starts the broker, and removes the container at the end unless the broker already
+    ran.
 
-    The methods may be called from several threads: what is known of the container is kept by the engine alone, which
-    carries out one call after the other.
+    Several threads may call the methods: only the engine keeps the state of the container, and it carries out one call
+    at a time.
     """
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._client: DockerClient | None = None
-        self._created = False  # by this object, which then removes it
-        self._checked = False  # that the container has the settings of the compose file
+        self._created = False  # whether this object created the container, and so removes it
+        self._checked = False  # whether the settings were compared with the compose file
 
     def __repr__(self) -> str:
         return f"<BrokerContainer {self.name}: {self._service.image}>"
 
-    # What a client needs to know
+    # Values for clients
 
     @property
     def name(self) -> str:
@@ -216,54 +217,55 @@ class BrokerContainer:
 
     @property
     def container_name(self) -> str:
-        """The name of the container, as ``docker ps`` shows it."""
+        """The name of the container, as in ``docker ps``."""
         return self._service.container_name
 
     @property
     def image(self) -> str:
-        """The image that it runs, such as ``rabbitmq:4``."""
+        """The image of the container, such as ``rabbitmq:4``."""
         return self._service.image
 
     @property
     def login(self) -> str:
-        """The user that may log in; empty where the broker asks for none."""
+        """The user that may log in; empty if the broker does not require a login."""
         return str(self._service.stomp.get("login", ""))
 
     @property
     def passcode(self) -> str:
-        """That user's passcode."""
+        """The passcode of that user."""
         return str(self._service.stomp.get("passcode", ""))
 
     @property
     def virtual_host(self) -> str:
-        """The ``host`` header that the broker wants; ``/`` where the compose file names none."""
+        """The ``host`` header for the broker; ``/`` if the compose file has none."""
         return str(self._service.stomp.get("host", "/"))
 
     @property
     def uri(self) -> str:
-        """The URI of the plain STOMP port, with the login and the virtual host in it."""
+        """The URI of the plain STOMP port, with login and virtual host."""
         return self.uris["tcp"]
 
     @property
     def uris(self) -> dict[str, str]:
-        """The URI for each scheme that the broker serves (of tcp, ssl, ws, wss), with the login in it.
+        """The URI for each scheme that the broker serves (of tcp, ssl, ws, wss), with the login.
 
-        Those of tcp and ssl name the virtual host too; with ws and wss, whose path is the URL's, it is up to ``host=``.
+        The URIs of tcp and ssl also have the virtual host. The path of ws and wss belongs to the URL, so they need
+        ``host=``.
         """
         return {scheme: self._uri(scheme) for scheme in _SCHEMES if scheme in self._service.stomp}
 
     @property
     def is_standby(self) -> bool:
-        """Whether it is the one of a pair that answers only when the other is gone."""
+        """Whether this broker is the standby of a pair, which answers only when the other one is down."""
         return bool(self._service.stomp.get("standby"))
 
     @property
     def depends_on(self) -> tuple[str, ...]:
-        """The names of those that have to answer before it is started."""
+        """The names of the brokers that must answer before this one is started."""
         return self._service.depends_on
 
     def address(self, scheme: str = "tcp") -> tuple[str, int]:
-        """The host and the published port of a scheme (one of tcp, ssl, ws, wss).
+        """Return the host and the published port of a scheme (one of tcp, ssl, ws, wss).
 
         Raises:
             KeyError: the broker does not serve that scheme.
@@ -273,18 +275,18 @@ class BrokerContainer:
     # Its life
 
     def start(self, *, timeout: float = 60.0, wait: bool | None = None) -> Self:
-        """Start the broker, whether it never ran, was stopped or was killed; no change if it runs.
+        """Start the broker if it never ran, was stopped or was killed. Do nothing if the broker runs.
 
-        An image that is not there is built or pulled first. A container left by another run is used if its settings are
-        the same; one with other settings is replaced.
+        A missing image is built or pulled first. A container from an earlier run is used if its settings are the same;
+        otherwise it is replaced.
 
         Args:
-            timeout: seconds until STOMP has to answer.
-            wait: whether to wait for that at all; None waits unless the broker is a standby.
+            timeout: seconds within which STOMP has to answer.
+            wait: whether to wait until STOMP answers; None waits unless the broker is a standby.
 
         Raises:
             ContainerError: no engine, no image, or a port is taken.
-            TimedOut: STOMP does not answer in time; the end of the log is in the message.
+            TimedOut: STOMP does not answer in time; the text has the end of the log.
         """
         with _explained(self.name):
             container = self._find() or self._create()
@@ -297,32 +299,32 @@ class BrokerContainer:
         return self
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Stop the broker as a system that shuts down does: SIGTERM, and SIGKILL after ``timeout`` seconds."""
+        """Stop the broker as a shutdown of the system does: SIGTERM, then SIGKILL after ``timeout`` seconds."""
         self._container().stop(timeout=round(timeout))
 
     def kill(self) -> None:
-        """End the broker with SIGKILL, as a power cut does; ``start()`` starts it with what it had on disk."""
+        """Kill the broker with SIGKILL, as a power failure would. ``start()`` restores its data from disk."""
         container = self._container()
-        if container.status == "paused":  # a frozen process takes its signal when it thaws
+        if container.status == "paused":  # a frozen process gets its signal only after it thaws
             container.unpause()
         container.kill()
         container.wait()
 
     def restart(self, *, timeout: float = 60.0) -> None:
-        """``stop()`` and ``start()``; ``timeout`` is in seconds and for the start."""
+        """Call ``stop()`` and ``start()``; ``timeout`` is in seconds and applies to the start."""
         self.stop()
         self.start(timeout=timeout)
 
     def pause(self) -> None:
-        """Freeze the broker: connections stay open and fall silent, new ones are accepted and not answered."""
+        """Freeze the broker: open connections fall silent, and new ones are accepted and not answered."""
         self._container().pause()
 
     def unpause(self) -> None:
-        """Let a paused broker go on."""
+        """Resume a paused broker."""
         self._container().unpause()
 
     def disconnect_network(self) -> None:
-        """Cut the container off: the published ports refuse, and the other containers no longer find it."""
+        """Disconnect the container: published ports refuse connections, and other containers cannot find it."""
         self._network().disconnect(self._container())
 
     def connect_network(self) -> None:
@@ -330,7 +332,7 @@ class BrokerContainer:
         self._network().connect(self._container(), aliases=[self.name])
 
     def remove(self) -> None:
-        """End the container and remove it with its data; no error if there is none."""
+        """End the container and remove it with its data. No container is no error."""
         with contextlib.suppress(ContainerError):
             container = self._container()
             if container.status == "paused":
@@ -339,13 +341,13 @@ class BrokerContainer:
         self._created = self._checked = False
         for source in self._service.volumes:
             if source.startswith(_PREFIX):
-                with contextlib.suppress(Exception):  # the other container that uses it removes it
+                with contextlib.suppress(Exception):  # another container still uses it, and removes it later
                     self._engine().volumes.get(source).remove()
         with contextlib.suppress(Exception):  # other containers may still be in it
             self._network().remove()
 
     def remove_if_created(self) -> None:
-        """``remove()`` if this object made the container and ``STOMPLISTENER_KEEP_BROKERS`` is not set."""
+        """Call ``remove()`` if this object made the container and ``STOMPLISTENER_KEEP_BROKERS`` is not set."""
         if self._created and not os.environ.get("STOMPLISTENER_KEEP_BROKERS"):
             self.remove()
 
@@ -363,28 +365,28 @@ class BrokerContainer:
         self.remove_if_created()
         return False
 
-    # Looking at it
+    # Inspecting the broker
 
     @property
     def status(self) -> str:
-        """``running``, ``paused``, ``exited``, ``created`` or, where there is no such container, ``absent``."""
+        """``running``, ``paused``, ``exited`` or ``created``; ``absent`` if there is no such container."""
         try:
             return str(self._container().status)
         except ContainerError:
             return "absent"
 
     def wait_ready(self, timeout: float = 60.0) -> None:
-        """Wait until a login over STOMP is answered with CONNECTED.
+        """Wait until the broker answers a STOMP login with CONNECTED.
 
-        An open port is no sign: the engine's forwarder accepts before the broker is there, and RabbitMQ opens its port
+        An open port is no proof: the engine's forwarder accepts before the broker runs, and RabbitMQ opens its port
         before it knows its users.
 
         Args:
             timeout: seconds.
 
         Raises:
-            TimedOut: the broker does not answer in time; the end of the log is in the message.
-            ContainerError: the container has ended, or there is none.
+            TimedOut: the broker does not answer in time; the text has the end of the log.
+            ContainerError: the container has ended, or does not exist.
         """
         deadline = time.monotonic() + timeout
         while (answer := self._probe(min(5.0, timeout))) is not None:
@@ -397,7 +399,7 @@ class BrokerContainer:
             time.sleep(0.1)
 
     def logs(self, tail: int | None = None) -> str:
-        """What the broker has printed; ``tail`` is the number of lines wanted from its end, None for all."""
+        """Return the output of the broker; ``tail`` is the number of last lines, None for all."""
         data = self._container().logs(tail="all" if tail is None else tail, stream=False)
         assert isinstance(data, bytes)
         return data.decode("utf-8", "replace")
@@ -406,13 +408,13 @@ class BrokerContainer:
         """Run a command in the container, as root.
 
         Args:
-            command: a list of arguments, or a text for the shell in the container.
+            command: a list of arguments, or a text for the shell of the container.
 
         Returns:
-            What it printed.
+            The output of the command.
 
         Raises:
-            ContainerError: its exit status is not 0; the message has what it printed.
+            ContainerError: the exit status is not 0; the text has the output.
         """
         arguments = ["sh", "-c", command] if isinstance(command, str) else list(command)
         code, output = self._container().exec_run(arguments)
@@ -422,7 +424,7 @@ class BrokerContainer:
             raise ContainerError(f"{shlex.join(arguments)} in {self.name} ends with {code}:\n{text}")
         return text
 
-    # Inside
+    # Internals
 
     def _uri(self, scheme: str) -> str:
         host, port = self.address(scheme)
@@ -459,7 +461,7 @@ class BrokerContainer:
             return networks.list(names=[f"^{_PREFIX}$"])[0]  # another process was faster
 
     def _find(self) -> Container | None:
-        """The container of an earlier start that can be used; one of ours with other settings is removed."""
+        """Return the usable container of an earlier start. A container of ours with other settings is removed."""
         try:
             container = self._container()
         except ContainerError:
@@ -477,7 +479,7 @@ class BrokerContainer:
         return None
 
     def _image_id(self) -> str:
-        """The id of the image, which is built or pulled first where needed."""
+        """Return the id of the image, which is built or pulled first if needed."""
         import docker.errors
 
         service = self._service
@@ -523,7 +525,7 @@ class BrokerContainer:
         return container
 
     def _probe(self, timeout: float) -> str | None:
-        """None if a login is answered with CONNECTED, else what happened instead."""
+        """Return None if the broker answers a login with CONNECTED, otherwise a description of its answer."""
         user = f"login:{self.login}\npasscode:{self.passcode}\n" if self.login else ""
         request = f"CONNECT\naccept-version:1.0,1.1,1.2\nhost:{self.virtual_host}\n{user}\n\0"
         try:
@@ -542,7 +544,7 @@ class BrokerContainer:
 
 
 def _archive(files: Mapping[str, str]) -> bytes:
-    """Files as the engine takes them: a tar, whose paths are from the root."""
+    """Pack files for the engine: a tar archive whose paths start at the root."""
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w") as tar:
         for path, text in files.items():
@@ -561,7 +563,7 @@ def _engine(timeout: float) -> DockerClient:
 
 @contextlib.contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turns what the SDK and the build raise into a ContainerError."""
+    """Convert exceptions of the SDK and of the build to ContainerError."""
     try:
         yield
     except ContainerError:
@@ -578,7 +580,7 @@ def _brief(problem: BaseException) -> str:
 
 
 def find_compose_file(start: Path | None = None) -> Path:
-    """The compose file in a directory (None: the current one) or the nearest above it; FileNotFoundError if none is."""
+    """Find the compose file in a directory (None: the current one) or above it; FileNotFoundError if there is none."""
     start = Path.cwd() if start is None else start
     for directory in (start, *start.parents):
         for name in _FILES:
@@ -595,7 +597,7 @@ def _build_command(document: dict[str, Any], service: dict[str, Any]) -> tuple[s
 
 
 def _interpolate(value: Any, environment: Mapping[str, str]) -> Any:
-    """``value`` with ``${NAME}``, ``${NAME:-default}`` and ``${NAME-default}`` replaced, as compose does."""
+    """Replace ``${NAME}``, ``${NAME:-default}`` and ``${NAME-default}`` in ``value``, as compose does."""
     if isinstance(value, dict):
         return {key: _interpolate(entry, environment) for key, entry in value.items()}
     if isinstance(value, list):
@@ -645,7 +647,7 @@ def _parse_volume(name: str, entry: Any, directory: Path) -> tuple[str, dict[str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: start, remove, look at the brokers of the compose file, or build their images."""
+    """Start, remove or show the brokers of the compose file, or build their images."""
     parser = argparse.ArgumentParser(prog="python -m stomplistener.testing.containers", description=main.__doc__)
     parser.add_argument("action", choices=("start", "remove", "images", "status"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="services of the compose file (default: all)")

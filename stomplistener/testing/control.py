@@ -1,4 +1,4 @@
-"""Commands for a broker that runs as a process: one word a line, answered by one line of JSON."""
+"""Commands for a broker process: one word a line, answered with one line of JSON."""
 
 from __future__ import annotations
 

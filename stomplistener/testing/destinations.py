@@ -1,4 +1,4 @@
-"""The names that messages are sent to, and what is behind each: a queue, or a topic."""
+"""Destinations: each name belongs to a queue or a topic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stomplistener.testing.queues import Queue
 from stomplistener.testing.topics import Topic
 
 _TEMPORARY = ("/temp-queue/", "/temp-topic/")
-# The second one is Artemis', so that the broker can stand in for it.
+# The second header is that of Artemis, so that this broker can replace Artemis in tests.
 _DUPLICATE_HEADERS = ("duplicate-id", "_AMQ_DUPL_ID")
 _MOST_PUBLISHED = 10_000
 _MOST_PUBLISHED_BYTES = 64 * 1024 * 1024
@@ -19,10 +19,11 @@ _REMOTE = ("/remote-temp-queue/", "/remote-temp-topic/")
 
 
 class Destinations:
-    """Every queue and topic. All under the broker's lock.
+    """Every queue and topic. Call all methods under the broker's lock.
 
-    A temporary destination, ``/temp-queue/name``, belongs to one connection and is known to the others by a name of its
-    own, ``/remote-temp-queue/SESSION.name``, as ActiveMQ does it. Here it is kept under the latter.
+    A temporary destination, ``/temp-queue/name``, belongs to one connection. The other connections know this
+    destination by another name, ``/remote-temp-queue/SESSION.name``, as in ActiveMQ. The broker stores the destination
+    under the second name.
     """
 
     def __init__(self, dead_letters: str) -> None:
@@ -35,7 +36,7 @@ class Destinations:
         self._published_bytes = 0
 
     def find(self, name: str) -> Queue | Topic:
-        """What is behind a name; made at its first use."""
+        """Return the queue or topic of this name; it is made at its first use."""
         found = self._found.get(name)
         if found is None:
             is_topic = name.startswith(("/topic/", "/remote-temp-topic/"))
@@ -43,7 +44,7 @@ class Destinations:
         return found
 
     def queues(self, name: str) -> list[Queue]:
-        """The queues behind a name, without making one: those of each subscription where it is a topic."""
+        """Return the existing queues of a name. A topic has a queue for each subscription."""
         found = self._found.get(name)
         return [] if found is None else [found] if isinstance(found, Queue) else found.queues
 
@@ -72,11 +73,11 @@ class Destinations:
             found.put(message)
 
     def published(self, name: str) -> list[Stored]:
-        """What was put into a destination, as it was then; the oldest first."""
+        """Return copies of the messages put into a destination; the oldest comes first."""
         return [message for message in self._published if message.destination == name]
 
     def _note(self, message: Stored) -> None:
-        """A copy: the message itself counts its deliveries."""
+        """Remember a copy: the message itself counts its deliveries."""
         self._published.append(message.copy())
         self._published_bytes += len(message.body)
         while len(self._published) > _MOST_PUBLISHED or (
@@ -90,13 +91,13 @@ class Destinations:
         self._published_bytes = sum(len(message.body) for message in kept)
 
     def bury(self, message: Stored) -> None:
-        """Put a message among the dead letters."""
+        """Move a message to the dead letters."""
         name = self._dead_letters.replace("{name}", message.destination.rpartition("/")[2])
         pairs = [("original-destination", message.destination), *message.pairs]
         self.put(self.message(name, pairs, message.body))
 
     def clear(self, name: str | None = None) -> None:
-        """Drop what waits, and forget what was published."""
+        """Drop the waiting messages, and forget the published ones."""
         self._forget(name)
         for each in self.names if name is None else [name]:
             for queue in self.queues(each):
@@ -106,27 +107,27 @@ class Destinations:
         self._sessions.add(session)
 
     def end_session(self, session: str) -> None:
-        """Drop the temporary destinations of a connection that is gone."""
+        """Drop the temporary destinations of a connection that has ended."""
         self._sessions.discard(session)
         for name in self.names:
             if owner(name) == session:
                 del self._found[name]
 
     def is_gone(self, name: str) -> bool:
-        """Whether this is a temporary destination whose connection is gone."""
+        """Whether this is a temporary destination whose connection has ended."""
         session = owner(name)
         return session is not None and session not in self._sessions
 
 
 def owner(name: str) -> str | None:
-    """The session that a temporary destination belongs to; None for other destinations."""
+    """Return the session that a temporary destination belongs to; None for other destinations."""
     if not name.startswith(_REMOTE):
         return None
     return name.split("/", 2)[2].partition(".")[0]
 
 
 def absolute(name: str, session: str) -> str:
-    """The global name of a destination that this session names."""
+    """Return the global name of a destination from the name that this session uses."""
     if not name.startswith(_TEMPORARY):
         return name
     _, kind, own = name.split("/", 2)
@@ -134,7 +135,7 @@ def absolute(name: str, session: str) -> str:
 
 
 def local(name: str, session: str) -> str:
-    """The name that this session gave to a destination."""
+    """Return the name that this session uses for a destination."""
     if owner(name) != session:
         return name
     _, kind, own = name.split("/", 2)

@@ -1,4 +1,4 @@
-"""The faults that a test asked for and that have not happened yet."""
+"""The faults that a test has requested and that have not happened yet."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ FaultKind = Literal["accept and close", "connected then close", "cut before", "c
 
 @dataclass(kw_only=True)
 class Fault:
-    """One fault: what is to happen, to which frames, how often.
+    """One fault: its kind, the frames that it concerns, and how often it happens.
 
     Attributes:
-        command: of the frame that it waits for; None for any. CONNECT also means STOMP.
-        connection: number of the connection; None for any.
-        times: how often it still happens; None for as long as it is not cleared.
-        reset: cut with RST instead of FIN.
-        seconds: how late.
-        message, with_receipt_id, close: of the ERROR.
+        command: the command of the frame that triggers it; None for any. CONNECT also means STOMP.
+        connection: the number of the connection; None for any.
+        times: how many more times it happens; None until it is cleared.
+        reset: whether to cut with RST instead of FIN.
+        seconds: the delay.
+        message, with_receipt_id, close: the properties of the ERROR.
     """
 
     kind: FaultKind
@@ -41,11 +41,11 @@ class Fault:
 
 
 class Faults:
-    """All under the broker's lock.
+    """The requested faults. Call all methods under the broker's lock.
 
     Attributes:
-        silent: nothing is read and nothing written.
-        deaf: nothing is read.
+        silent: whether the broker neither reads nor writes.
+        deaf: whether the broker does not read.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Faults:
         self.waiting.append(fault)
 
     def take(self, kind: FaultKind, command: str | None, connection: int) -> Fault | None:
-        """The first fault for this frame; this counts as one use of it."""
+        """Return the first fault for this frame, and count it as used once."""
         if not self.waiting:
             return None
         if command == "STOMP":

@@ -1,4 +1,4 @@
-"""The brokers of a compose file, each started when a test first asks for it and kept for those that follow."""
+"""The brokers of a compose file. A broker starts when a test first needs it, and runs for the later tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stomplistener.testing.containers import BrokerContainer, ContainerError, br
 
 
 class Fleet:
-    """Real brokers by name, as one run of tests needs them.
+    """Real brokers by name, for one run of tests.
 
     ::
 
@@ -20,15 +20,15 @@ class Fleet:
             fleet.start("activemq", "rabbitmq")  # at the same time
         # Here the brokers that it started are removed.
 
-    A broker that ran before is used and stays running; ``STOMPLISTENER_KEEP_BROKERS=1`` leaves all of them running. For
-    one thread. Needs the extra ``docker``.
+    A broker that was already running is used and keeps running. With ``STOMPLISTENER_KEEP_BROKERS=1`` all brokers keep
+    running. Only one thread may use a fleet. Needs the extra ``docker``.
 
     Args:
-        compose_file: as for :func:`~stomplistener.testing.containers.brokers`.
+        compose_file: as in :func:`~stomplistener.testing.containers.brokers`.
 
     Raises:
         FileNotFoundError: there is no compose file.
-        ContainerError: the compose file has something that the harness cannot do.
+        ContainerError: the compose file contains something that the harness does not support.
     """
 
     def __init__(self, compose_file: str | os.PathLike[str] | None = None) -> None:
@@ -38,15 +38,15 @@ class Fleet:
 
     @property
     def started(self) -> list[BrokerContainer]:
-        """The brokers that were asked for so far."""
+        """The brokers that were used so far."""
         return list(self._started.values())
 
     def __getitem__(self, name: str) -> BrokerContainer:
-        """One broker, running, even if a test before this one has stopped it.
+        """Return one broker, which runs even if an earlier test has stopped it.
 
         Raises:
-            ContainerError: the compose file has no such broker, or it cannot be started.
-            TimedOut: STOMP does not answer in time; the end of the log is in the message.
+            ContainerError: the compose file has no such broker, or the broker cannot be started.
+            TimedOut: STOMP does not answer in time; the text has the end of the log.
         """
         return self.start(name)[0]
 
@@ -54,10 +54,10 @@ class Fleet:
         """Start several brokers at the same time, but each after the brokers that it depends on.
 
         Args:
-            timeout: seconds until each has to answer.
+            timeout: seconds within which each broker has to answer.
 
         Raises:
-            ContainerError, TimedOut: as for one.
+            ContainerError, TimedOut: as for a single broker.
         """
         if unknown := [name for name in names if name not in self._known]:
             raise ContainerError(
@@ -76,7 +76,7 @@ class Fleet:
         return chosen
 
     def close(self) -> None:
-        """Remove the brokers that were started here, the last one first."""
+        """Remove the brokers that this object started, the last one first."""
         self._started.clear()
         self._exit.close()
 

@@ -1,4 +1,4 @@
-"""CONNECT and STOMP: login, version and heartbeats of a client."""
+"""CONNECT and STOMP: the login, version and heartbeats of a client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stomplistener.testing.state import Options, Peer
 
 
 def connect(client: Peer, frame: Frame, *, answer: bool) -> None:
-    """Accept a client, or raise Refusal, which always ends the connection."""
+    """Accept a client, or raise Refusal, which always ends the connection here."""
     if client.version is not None:
         raise Refusal("already connected", close=True)
     options = client.state.options
@@ -34,7 +34,7 @@ def connect(client: Peer, frame: Frame, *, answer: bool) -> None:
 
 
 def _version(frame: Frame, options: Options) -> str:
-    # A broker of 1.0 alone does not know of versions, and neither reads nor names one.
+    # A broker of STOMP 1.0 knows no versions: it neither reads nor sends one.
     if options.versions == ("1.0",):
         return "1.0"
     offered = [name.strip() for name in frame.headers.get("accept-version", "1.0").split(",")]

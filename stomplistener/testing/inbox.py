@@ -1,4 +1,4 @@
-"""A listener that records what comes, for tests."""
+"""A listener that records messages and events, for tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN = 20
 
 
 class Inbox:
-    """Records messages and events of a connection or a subscription; a test waits until they have arrived.
+    """Records the messages and events of a connection or a subscription. A test can wait for the records.
 
     ::
 
@@ -22,10 +22,10 @@ class Inbox:
         connection.send("/queue/a", "hello")
         assert [message.text for message in inbox.expect(1)] == ["hello"]
 
-    Any thread may call any method. The lists that are read are copies.
+    Any thread may call any method. The returned lists are copies.
 
     Args:
-        on_message: called with each message after it was recorded, for instance to acknowledge it or to raise.
+        on_message: called with each message after it was recorded, for example to acknowledge it or to raise.
     """
 
     def __init__(self, on_message: Callable[[Any], object] | None = None) -> None:
@@ -42,8 +42,11 @@ class Inbox:
 
     @property
     def events(self) -> list[str]:
-        """Names of what happened, in order: ``connected``, ``disconnected``, ``reconnecting``, ``error``,
-        ``listener_error``. Messages and receipts are not among them."""
+        """The names of the events, in order.
+
+        The names are ``connected``, ``disconnected``, ``reconnecting``, ``error`` and ``listener_error``. The list has
+        no messages and receipts.
+        """
         return self._copy(self._events)
 
     @property
@@ -63,35 +66,35 @@ class Inbox:
 
     @property
     def reconnects(self) -> list[tuple[int, float]]:
-        """Attempt and delay in seconds of each ``on_reconnecting``."""
+        """The attempt and the delay in seconds of each ``on_reconnecting``."""
         return self._of("reconnecting")
 
     def expect(self, n: int, timeout: float = 5.0) -> list[Any]:
         """Wait until at least ``n`` messages have arrived, and return all of them.
 
         Raises:
-            TimedOut: fewer came within ``timeout`` seconds; the message shows them.
+            TimedOut: fewer messages arrived within ``timeout`` seconds; the text shows them.
         """
         __tracebackhide__ = True  # pytest shows the line of the test that waited
         self.wait_for(lambda: len(self._messages) >= n, timeout, f"{n} messages")
         return self.messages
 
     def wait_for(self, predicate: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
-        """Wait until a condition on what was recorded is true, and return its value.
+        """Wait until a condition on the records is true, and return its value.
 
         Args:
-            predicate: a function of no arguments; called in this thread whenever something was recorded.
-            timeout: seconds.
-            what: what it waits for, for the message of the exception.
+            predicate: a function without arguments; this thread calls it after each new record.
+            timeout: seconds to wait.
+            what: a description of the condition, for the exception.
 
         Raises:
-            TimedOut: it did not come true; the message shows what was recorded.
+            TimedOut: the condition did not become true; the text shows the records.
         """
         __tracebackhide__ = True
         return self._watch.wait_for(predicate, timeout, what, self._describe)
 
     def clear(self) -> None:
-        """Forget everything so far."""
+        """Forget all records."""
         with self._watch.lock:
             self._messages.clear()
             self._events.clear()

@@ -1,4 +1,4 @@
-"""One connection through the proxy: two threads, each carrying the bytes of one direction."""
+"""One connection through the proxy: two threads, one for each direction of the bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stomplistener.testing.watch import Watch
 from stomplistener.testing.wire import Wire
 
 Way = Literal["up", "down"]
-"""``up`` is from the client to the broker, ``down`` from the broker to the client."""
+"""``up`` is from the client to the broker; ``down`` is from the broker to the client."""
 
 _CONNECT_TIMEOUT = 5.0
 _PIECES_A_SECOND = 50
@@ -20,7 +20,7 @@ _PIECES_A_SECOND = 50
 
 @dataclass
 class Mark:
-    """Cut a connection when so many bytes have passed: from ``start`` on where it was open when the mark was set."""
+    """Cuts a connection after a number of bytes, counted from ``start`` if the connection was open before the mark."""
 
     byte: int
     way: Way
@@ -31,13 +31,13 @@ class Mark:
 
 @dataclass
 class Conditions:
-    """How bytes are carried just now, on every connection. Changed under the proxy's lock.
+    """The current conditions for the bytes of all connections. Changed under the proxy's lock.
 
     Attributes:
-        held: ways on which nothing passes, with whether the bytes are lost (True) or only wait.
-        rate: bytes a second on each connection and way; None for as fast as they come.
-        delay: seconds that each piece is kept.
-        passed, lost: bytes that went through, and that were dropped, by way.
+        held: the directions without any traffic, and whether their bytes are lost (True) or only wait.
+        rate: bytes per second for each connection and direction; None for no limit.
+        delay: the delay of each piece in seconds.
+        passed, lost: the bytes that went through, and the dropped bytes, by direction.
     """
 
     held: dict[Way, bool] = field(default_factory=dict)
@@ -49,9 +49,10 @@ class Conditions:
 
 
 class Link:
-    """A client's connection and the one to the broker made for it.
+    """The connection of a client, and the connection to the broker that was made for it.
 
-    The thread of the way up connects, starts that of the way down, waits for it and closes the sockets.
+    The thread of the direction ``up`` connects, starts the thread of the other direction, waits for that thread and
+    closes the sockets.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Link:
             self._broker.cut(reset=reset)
 
     def half_close(self, way: Way) -> None:
-        """End the stream of one way; what still comes on it is dropped. Called under the lock."""
+        """End the stream of one direction; later bytes of it are dropped. Call under the lock."""
         self._ended.add(way)
         sink = self._client if way == "down" else self._broker
         if sink is not None:
@@ -106,7 +107,7 @@ class Link:
         try:
             broker = socket.create_connection(self._target, _CONNECT_TIMEOUT)
         except OSError:
-            # A client cannot be refused any more; reset is what comes nearest.
+            # The client's connection is already accepted, so it cannot be refused. A reset is the closest alternative.
             self._client.cut(reset=True)
             return
         with self._watch.lock:
@@ -117,7 +118,7 @@ class Link:
                 self._broker.half_close()
 
     def _carry(self, way: Way, source: Wire, sink: Wire) -> None:
-        """Carry bytes until their stream ends; then end it on the other side too."""
+        """Carry bytes until their stream ends, then end the stream on the other side."""
         try:
             while data := source.receive():
                 for piece in self._pieces(data):
@@ -125,11 +126,11 @@ class Link:
                         return
             self._wait_until_open(way)
             with self._watch.lock:
-                # A cut ends the streams as well, and may have to end with RST instead.
+                # A cut also ends the streams, and may have to end them with RST instead.
                 if not self._cut:
                     sink.half_close()
         except OSError:
-            # Broken on one side is broken on both.
+            # An error on one side breaks both sides.
             with self._watch.lock:
                 self.cut(reset=True)
 
@@ -141,7 +142,7 @@ class Link:
         return [data[start : start + size] for start in range(0, len(data), size)]
 
     def _pass(self, way: Way, piece: bytes, sink: Wire) -> bool:
-        """Let one piece through as conditions are; False if the connection was cut."""
+        """Let one piece through under the current conditions; False if the connection was cut."""
         conditions = self._conditions
         if conditions.delay:
             self._sleep(conditions.delay)
@@ -163,7 +164,7 @@ class Link:
         try:
             sink.send(piece)
         except OSError:
-            # half_close() came between; the other way goes on.
+            # half_close() ended this direction meanwhile; the other one goes on.
             if way not in self._ended:
                 raise
         if mark is not None:
@@ -173,7 +174,7 @@ class Link:
         return mark is None
 
     def _mark_within(self, way: Way, size: int) -> Mark | None:
-        """The first mark that the next bytes reach, which is so used up once."""
+        """Return the first mark that the next bytes reach, and count the mark as used once."""
         for mark in self._conditions.marks:
             if mark.way == way and self.passed[way] + size >= mark.start.get(self, 0) + mark.byte:
                 mark.times -= 1

@@ -1,4 +1,4 @@
-"""A port on which connections are taken, or refused without giving the port away."""
+"""A port that accepts connections, or refuses them while it stays reserved."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from stomplistener.testing.wire import waiter
 
 
 class Listening:
-    """Takes connections in a thread of its own and hands each to ``serve``, which must not block.
+    """Accepts connections in a separate thread, and passes each to ``serve``, which must not block.
 
-    While connections are refused the port stays bound to a socket that does not listen. Otherwise the system might
-    give the port to a client that tries to reach it, which then reaches itself.
+    While connections are refused, the port stays bound to a socket that does not listen. Otherwise the system might
+    give the port to a client that tries to reach it: the client would then connect to itself.
 
     Methods may be called from any thread.
     """
@@ -33,11 +33,11 @@ class Listening:
 
     @property
     def port(self) -> int:
-        """The port; 0 as long as none was needed."""
+        """The port; 0 while none was needed."""
         return self._port
 
     def open(self) -> None:
-        """Take connections; OSError if another program has the port. Does nothing if it takes connections already."""
+        """Accept connections. Do nothing if the port is open already. OSError if another program has the port."""
         with self._lock:
             if self._thread is not None:
                 return
@@ -51,7 +51,7 @@ class Listening:
             self._thread.start()
 
     def refuse(self) -> None:
-        """Let the system refuse connections, those too that wait to be taken."""
+        """Let the system refuse connections, including those that wait to be accepted."""
         with self._lock:
             self._stop()
             self._bind()
@@ -87,14 +87,14 @@ class Listening:
         self._thread = self._wake = self._socket = None
 
     def _accept(self, listening: socket.socket, woken: socket.socket) -> None:
-        # A connection may go between the look and accept(), which then must not block the thread.
+        # A connection may vanish between the selector and accept(), which then must not block the thread.
         listening.setblocking(False)
         with listening, woken, waiter(selectors.EVENT_READ, listening, woken) as selector:
             while not any(key.fileobj is woken for key, _ in selector.select()):
                 try:
                     connection, _address = listening.accept()
                 except OSError:
-                    # Also when the process has no descriptor left, which does not mend at once.
+                    # A process without a free descriptor also gets here, and needs a while to recover.
                     woken.settimeout(0.02)
                     with suppress(TimeoutError):
                         woken.recv(1, socket.MSG_PEEK)

@@ -1,4 +1,4 @@
-"""What passed over each connection, kept as long as it is not too much."""
+"""The frames of all connections, up to a bound."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 
 class Logged(NamedTuple):
-    """A frame that passed: ``time`` of the monotonic clock in seconds, number of the connection, ``in`` or ``out``."""
+    """A logged frame: ``time`` of the monotonic clock in seconds, the number of the connection, ``in`` or ``out``."""
 
     time: float
     connection: int
@@ -33,9 +33,9 @@ class _Entry(NamedTuple):
 
 
 class Log:
-    """The last frames of all connections. All under the broker's lock.
+    """The last frames of all connections. Call all methods under the broker's lock.
 
-    What was sent is kept as the bytes that were written, and becomes a frame only when it is looked at.
+    Sent frames are kept as the bytes that were written, and are decoded only when a test reads them.
     """
 
     def __init__(self) -> None:
@@ -66,14 +66,14 @@ class Log:
 
 
 def command(entry: _Entry) -> str:
-    """The command of what passed, or HEARTBEAT; cheaper than the frame."""
+    """Return the command of an entry, or HEARTBEAT; cheaper than decoding the frame."""
     frame = entry.frame
     name = frame.command if isinstance(frame, Frame) else frame.partition(b"\n")[0].decode()
     return name or "HEARTBEAT"
 
 
 def read(entries: Iterable[_Entry]) -> list[Logged]:
-    """The entries as frames. Takes no lock: the bytes of a frame never change."""
+    """Decode the entries. Takes no lock: the bytes of a frame never change."""
     return [Logged(*entry[:3], _frame(entry)) for entry in entries]
 
 

@@ -1,4 +1,4 @@
-"""A message that the broker keeps, one delivery of it, and what a test may see of it."""
+"""A message that the broker keeps, one delivery of it, and its snapshot for a test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stomplistener.errors import InvalidHeader
 from stomplistener.protocol import Headers
 from stomplistener.protocol.encoder import encode_block
 
-# What a client may not set: the broker writes these itself, and the first of repeated headers counts.
+# Headers that a client must not set: the broker writes them, and the first of repeated headers counts.
 _NOT_KEPT = frozenset(
     (
         *("destination", "content-length", "receipt", "transaction"),
@@ -22,15 +22,15 @@ _NOT_KEPT = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class StoredMessage:
-    """A message at the broker, as a test sees it: a snapshot.
+    """A snapshot of a message at the broker, for a test.
 
     Attributes:
-        id: its ``message-id``.
-        destination: where it was sent.
-        headers: those of the SEND that concern the message.
-        body: bytes.
-        deliveries: how often it was handed to a consumer.
-        rejections: how many of these ended in a NACK.
+        id: the ``message-id``.
+        destination: the destination of the SEND.
+        headers: the headers of the SEND that belong to the message.
+        body: the body as bytes.
+        deliveries: how often it was delivered to a consumer.
+        rejections: how many of these deliveries ended with a NACK.
     """
 
     id: str
@@ -47,7 +47,7 @@ class StoredMessage:
 
 
 class Stored:
-    """A message in one queue. ``number`` is its place in the order of arrival."""
+    """A message in one queue. ``number`` is the position of the message in the order of arrival."""
 
     __slots__ = (
         "_blocks",
@@ -67,7 +67,7 @@ class Stored:
         self.pairs = [pair for pair in pairs if pair[0] not in _NOT_KEPT]
         self.body = body
         self.expires = next((value for name, value in self.pairs if name == "expires"), "")
-        # Names of temporary destinations, which not every receiver knows by the same name.
+        # These headers name temporary destinations, whose names differ from receiver to receiver.
         self.temporary = destination.startswith("/remote-temp-") or any(
             name == "reply-to" and value.startswith("/remote-temp-") for name, value in self.pairs
         )
@@ -80,37 +80,37 @@ class Stored:
         return f"m{self.number}"
 
     def copy(self) -> Stored:
-        """The same message for another queue."""
+        """Return the same message for another queue."""
         return Stored(self.number, self.destination, self.pairs, self.body)
 
     def shown(self) -> Stored:
-        """A copy for a browser, which says as much about earlier deliveries as the next delivery will."""
+        """Return a copy for a browser, with the headers about earlier deliveries that the next delivery will have."""
         copy = self.copy()
         copy.deliveries = self.deliveries
         return copy
 
     @property
     def is_expired(self) -> bool:
-        """Whether ``expires``, a time of the clock in milliseconds and 0 for never, has passed."""
+        """Whether the time in ``expires`` has passed, in milliseconds since 1970; 0 means never."""
         if not self.expires.isdigit() or not int(self.expires):
             return False
         return time.time() * 1000 > int(self.expires)
 
     def block(self, version: str) -> bytes:
-        """The header lines that are the same in every delivery."""
+        """Return the header lines that are the same in every delivery."""
         block = self._blocks.get(version)
         if block is None:
             block = self._blocks[version] = self.encode(self.destination, self.pairs, version)
         return block
 
     def encode(self, destination: str, pairs: Iterable[tuple[str, str]], version: str) -> bytes:
-        """Header lines of a delivery under the names that its receiver knows."""
+        """Return the header lines of a delivery, with the names that its receiver knows."""
         own = ("destination", destination), ("content-length", str(len(self.body)))
         pairs = (*own, *pairs)
         try:
             return encode_block("MESSAGE", pairs, version)
         except InvalidHeader:
-            # The sender's version could write what the receiver's cannot.
+            # The sender's STOMP version can express a header that the receiver's version cannot.
             return b"".join(_encode_if_possible(pair, version) for pair in pairs)
 
     def snapshot(self) -> StoredMessage:
@@ -140,7 +140,7 @@ class Holder(Protocol):
 
 
 class Delivery:
-    """A message in the hands of one subscription; ``key`` is what the client names it by in ACK and NACK."""
+    """A message that was delivered to one subscription; ``key`` is its name in the client's ACK and NACK."""
 
     __slots__ = ("key", "message", "subscription", "transaction")
 
@@ -149,4 +149,4 @@ class Delivery:
         self.message = message
         self.subscription = subscription
         self.transaction: object = None
-        """The open transaction that has settled it, if one has."""
+        """The open transaction that has settled the delivery; None if there is none."""

@@ -1,4 +1,4 @@
-"""What waits to be written to one client, and the thread that writes it."""
+"""The frames that wait to be written to one client, and the thread that writes them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from stomplistener.testing.watch import Watch
 from stomplistener.testing.wire import Wire
 
 CREDIT = 256 * 1024
-"""Bytes that may be on their way to a client; with more, messages stay in their queue."""
+"""How many bytes may be on their way to a client. Beyond that, messages stay in their queue."""
 
 
 class Written(Protocol):
-    """The client that is written to."""
+    """The client that gets the frames."""
 
     number: int
     name: str
@@ -30,9 +30,9 @@ class Written(Protocol):
 
 
 class Outgoing:
-    """Everything queued is written at once, by a thread that holds no lock meanwhile.
+    """Writes all queued frames together, in a thread that holds no lock meanwhile.
 
-    Every method but ``run`` is called under the broker's lock.
+    Call every method except ``run`` under the broker's lock.
     """
 
     def __init__(self, client: Written, watch: Watch, faults: Faults, log: Log, wire: Wire) -> None:
@@ -41,7 +41,7 @@ class Outgoing:
         self._faults = faults
         self._log = log
         self._wire = wire
-        # The broker's lock, but woken apart: what concerns one client need not wake the writers of the others.
+        # A separate condition on the broker's lock: a change for one client need not wake the writers of others.
         self._wanted = threading.Condition(watch.lock)
         self._frames: list[bytes] = []
         self._unwritten: list[Delivery] = []
@@ -54,14 +54,14 @@ class Outgoing:
         self.thread = threading.Thread(target=self.run, name=f"{client.name}-write", daemon=True)
 
     def has_credit(self) -> bool:
-        """Whether the client can be given more messages; if not, it is asked again when it can."""
+        """Whether the client can get more messages now."""
         if self._bytes < CREDIT:
             return True
         self._starved = True
         return False
 
     def put(self, frame: bytes, delivery: Delivery | None = None) -> None:
-        """Write this; ``delivery`` is one that counts as acknowledged as soon as it is written."""
+        """Queue a frame; ``delivery`` is a delivery that counts as acknowledged as soon as it is written."""
         if self._at_end is not None:
             return
         self._frames.append(frame)
@@ -72,17 +72,17 @@ class Outgoing:
             self._wanted.notify()
 
     def wake(self) -> None:
-        """Look again at what to do."""
+        """Let the thread check what to do."""
         self._wanted.notify()
 
     def finish(self, then: Callable[[], None]) -> None:
-        """Write what is queued, nothing after it, and do ``then``."""
+        """Write the queued frames and no later ones, then call ``then``."""
         if self._at_end is None:
             self._at_end = then
             self._wanted.notify()
 
     def discard(self) -> list[Delivery]:
-        """Write nothing more; return what counts as not delivered."""
+        """Stop writing. Return the deliveries that count as not delivered."""
         self._discarded = True
         self._at_end = self._at_end or (lambda: None)
         unwritten, self._unwritten = self._unwritten, []
@@ -103,7 +103,7 @@ class Outgoing:
             self._at_end()
 
     def _take(self) -> bytes:
-        """Wait for something to write: all that is queued, or a heartbeat; ``b""`` at the end."""
+        """Wait for bytes to write: all queued frames, or a heartbeat; ``b""`` at the end."""
         with self._watch.lock:
             while not self._discarded:
                 due = self.heartbeat.send_due(self._last_sent) - time.monotonic()

@@ -1,7 +1,7 @@
-"""A plugin for pytest, there as soon as the package is installed: brokers, a proxy before them, an inbox.
+"""A pytest plugin, which is active when the package is installed: brokers, a proxy in front of them, an inbox.
 
 ``stomp_broker`` is an embedded broker, unless the marker ``stomp_brokers`` names others: then the test runs on each.
-The real ones are those of a compose file, in containers.
+The real brokers run in the containers of a compose file.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from stomplistener.testing import AnyBroker, Broker, FaultProxy, Fleet, Inbox, Strict
     from stomplistener.testing.containers import BrokerContainer
 
-# The rest of the package is imported where it is used: every run of pytest loads this module, also one without brokers.
+# Other modules of the package are imported at their first use: every run of pytest loads this module, even without
+# brokers.
 
 EMBEDDED = "embedded"
 _MARKER = "stomp_brokers"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options: which brokers of those that the tests name, and which compose file describes the real ones."""
+    """Add the options: the brokers to use, out of those that the tests name, and the compose file of the real ones."""
     group = parser.getgroup("stomplistener", "STOMP brokers")
     group.addoption(
         "--stomp-brokers",
@@ -44,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker is a registered one, and the names on the command line are right."""
+    """Register the marker, and check the names on the command line."""
     config.addinivalue_line(
         "markers",
         f"{_MARKER}(*names): run the test, by its fixture stomp_broker, on each of these brokers: 'embedded' or a "
@@ -59,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrise the tests that have the marker."""
+    """Parametrize the tests that have the marker."""
     marker = metafunc.definition.get_closest_marker(_MARKER)
     if marker is None:
         return
@@ -74,7 +75,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Look at the markers of unittest's tests too, which pytest does not parametrise."""
+    """Check the markers of unittest's tests, too, which pytest does not parametrize."""
     for item in items:
         marker = item.get_closest_marker(_MARKER)
         if marker is None or getattr(item, "callspec", None) is not None:
@@ -96,22 +97,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def stomp_brokers(request: pytest.FixtureRequest) -> Iterator[Fleet]:
-    """The real brokers: ``stomp_brokers["activemq"]`` starts one at its first use; at the end of the run it is removed,
-    unless it ran before. Without a Docker engine the test is skipped, or fails with STOMPLISTENER_REQUIRE_BROKERS=1."""
+    """The real brokers: ``stomp_brokers["activemq"]`` starts one at its first use.
+
+    At the end of the run, a broker is removed unless it was running before. Without a Docker engine the test is
+    skipped, or fails with STOMPLISTENER_REQUIRE_BROKERS=1.
+    """
     from stomplistener.testing.containers import engine_available
     from stomplistener.testing.fleet import Fleet
 
     if (reason := engine_available()) is not None:
         if os.environ.get("STOMPLISTENER_REQUIRE_BROKERS") == "1":
             pytest.fail(f"{reason} (STOMPLISTENER_REQUIRE_BROKERS=1)", pytrace=False)
-        pytest.skip(f"Real brokers are left out. {reason}")
+        pytest.skip(f"No real brokers: {reason}")
     with Fleet(_compose_file(request.config)) as fleet:
         yield fleet
 
 
 @pytest.fixture
 def stomp_broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
-    """A running broker: an embedded one, new for each test, or in turn those that the marker stomp_brokers names."""
+    """A running broker: a new embedded one for each test, or each of those that the marker stomp_brokers names."""
     from stomplistener.testing import Broker
 
     name = getattr(request, "param", None) or _only(request) or EMBEDDED
@@ -124,7 +128,7 @@ def stomp_broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
 
 @pytest.fixture(scope="session")
 def stomp_session_broker() -> Iterator[Broker]:
-    """One embedded broker for the whole run, for fixtures of wider scope: queues keep what a test leaves in them."""
+    """One embedded broker for the whole run, for fixtures of wider scope; it keeps messages of earlier tests."""
     from stomplistener.testing import Broker
 
     with Broker() as broker:
@@ -133,22 +137,22 @@ def stomp_session_broker() -> Iterator[Broker]:
 
 @pytest.fixture
 def stomp_strict() -> Iterator[Strict]:
-    """Fails the test when a listener raised, or a thread died, unless ``stomp_strict.expect(text)`` says that it may.
+    """Fails the test if a listener raises or a thread dies, unless ``stomp_strict.expect(text)`` permits it.
 
-    Name it before other fixtures. Then it also checks what they do when they end. With
-    ``pytestmark = pytest.mark.usefixtures("stomp_strict")`` it watches a whole module.
+    Name this fixture before other fixtures, so that it also watches their ends. With ``pytestmark =
+    pytest.mark.usefixtures("stomp_strict")`` this fixture watches a whole module.
     """
     from stomplistener.testing import Strict
 
     with Strict() as strict:
         yield strict
     if strict.problems:
-        pytest.fail("behind the test's back: " + "\n\n".join(strict.problems), pytrace=False)
+        pytest.fail("errors that the test did not see: " + "\n\n".join(strict.problems), pytrace=False)
 
 
 @pytest.fixture
 def stomp_proxy(stomp_broker: AnyBroker) -> Iterator[FaultProxy]:
-    """A running fault proxy before ``stomp_broker``, closed after the test."""
+    """A running fault proxy in front of ``stomp_broker``, closed after the test."""
     from stomplistener.testing import FaultProxy
 
     with FaultProxy(stomp_broker.uri) as proxy:
@@ -157,7 +161,7 @@ def stomp_proxy(stomp_broker: AnyBroker) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def stomp_inbox() -> Inbox:
-    """A listener that records."""
+    """A listener that records messages and events."""
     from stomplistener.testing import Inbox
 
     return Inbox()
@@ -165,16 +169,16 @@ def stomp_inbox() -> Inbox:
 
 @pytest.fixture
 def stomp_queue(request: pytest.FixtureRequest) -> str:
-    """The name of a queue that no other test uses: real brokers keep what a test before this one has left there."""
+    """The name of a queue that no other test uses: real brokers keep the messages of earlier tests."""
     test = re.sub(r"\W+", "-", request.node.name).strip("-")
     return f"/queue/{test[:40]}-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the end of the logs of its real brokers to the report of a test that failed."""
+    """Add the end of the real brokers' logs to the report of a failed test."""
     report = yield
-    # Where nothing has loaded that module, the test has no container.
+    # If this module was never imported, the test has no container.
     containers = sys.modules.get("stomplistener.testing.containers")
     if report.failed and containers is not None:
         for value in getattr(item, "funcargs", {}).values():
@@ -188,11 +192,11 @@ def _log(broker: BrokerContainer) -> str:
     try:
         return broker.logs(tail=50)
     except Exception as problem:
-        return f"not to be had: {problem}"
+        return f"not available: {problem}"
 
 
 def _only(request: pytest.FixtureRequest) -> str | None:
-    """The one broker of a test that has the marker and could not be parametrised."""
+    """Return the only broker of a test that has the marker and could not be parametrized."""
     marker = request.node.get_closest_marker(_MARKER)
     names = [] if marker is None else _names(request.config, marker)
     if len(names) > 1:
@@ -201,10 +205,10 @@ def _only(request: pytest.FixtureRequest) -> str | None:
 
 
 def _names(config: pytest.Config, marker: pytest.Mark) -> list[str]:
-    """The brokers of a marker, less those that the command line leaves out.
+    """Return the brokers of a marker, without those that the command line excludes.
 
     Raises:
-        ValueError: it names a broker that there is not, or the compose file cannot be used; the message says why.
+        ValueError: the marker names an unknown broker, or the compose file is unusable; the text has the reason.
     """
     if marker.kwargs or not all(isinstance(name, str) for name in marker.args):
         raise ValueError(f'{_MARKER} takes names of brokers, as in {_MARKER}("embedded", "activemq"), or nothing.')
@@ -215,13 +219,13 @@ def _names(config: pytest.Config, marker: pytest.Mark) -> list[str]:
 
 
 def _unknown(config: pytest.Config, names: Iterable[str]) -> str | None:
-    """None if there are all these brokers, else a sentence about those that there are not."""
+    """Return None if all these brokers exist, otherwise a text about the unknown ones."""
     if not (real := [name for name in names if name != EMBEDDED]):
         return None
     there = _brokers(config)
     if there.every is None or not (unknown := [name for name in real if name not in there.every]):
         return None
-    where = f"in {there.file}" if there.file else "for want of a docker-compose.yml (set stomp_compose_file)"
+    where = f"in {there.file}" if there.file else "without a docker-compose.yml (set stomp_compose_file)"
     return f"no broker {', '.join(unknown)}; there are {', '.join([EMBEDDED, *there.every])} {where}."
 
 
@@ -231,7 +235,7 @@ def _chosen(config: pytest.Config) -> list[str] | None:
 
 
 def _left_out(config: pytest.Config) -> pytest.MarkDecorator:
-    return pytest.mark.skip(reason=f"for none of --stomp-brokers={config.getoption('--stomp-brokers')}")
+    return pytest.mark.skip(reason=f"marked for none of --stomp-brokers={config.getoption('--stomp-brokers')}")
 
 
 class _Brokers(NamedTuple):
@@ -239,9 +243,9 @@ class _Brokers(NamedTuple):
 
     file: Path | None
     usual: list[str]
-    """Those of a marker without names: services in a profile are asked for by name."""
+    """The brokers of a marker without names. Services in a profile must be named."""
     every: list[str] | None
-    """All real ones; None where nothing here can read the file."""
+    """All real brokers; None if the package that reads the file is not installed."""
 
 
 _BROKERS = pytest.StashKey[_Brokers]()
@@ -261,14 +265,15 @@ def _read(file: Path | None) -> _Brokers:
     try:
         return _Brokers(file, [EMBEDDED, *brokers(file)], [*brokers(file, profiles=["*"])])
     except ImportError:
-        # The extra is not installed. "containers" stands for all of them: where it is asked for, stomp_brokers skips.
+        # The extra is not installed. "containers" stands for all real brokers: a test that needs them is skipped by
+        # stomp_brokers.
         return _Brokers(file, [EMBEDDED, "containers"], None)
     except (ContainerError, OSError) as problem:
         raise ValueError(f"{_MARKER}: {problem}") from None
 
 
 def _compose_file(config: pytest.Config) -> Path | None:
-    """What the command line says, else what the ini-file says, else the nearest one."""
+    """Return the file from the command line, otherwise from the ini-file, otherwise the nearest one."""
     from stomplistener.testing.containers import find_compose_file
 
     if option := config.getoption("--stomp-compose-file"):

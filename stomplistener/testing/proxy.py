@@ -1,4 +1,4 @@
-"""A proxy in front of any broker that breaks connections in every way that networks do. For tests."""
+"""A proxy in front of any broker that breaks connections in all the ways of a network. For tests."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class FaultProxy:
             client.connect(proxy.uri)
             proxy.cut()
 
-    It knows nothing of STOMP or TLS: faults count bytes. Directions are ``"up"`` to the broker and ``"down"`` to the
-    client. All methods may be called from any thread; those that change how bytes are carried hold for open and for new
-    connections until they are undone.
+    The proxy knows nothing of STOMP or TLS: faults count bytes. The directions are ``"up"`` to the broker and
+    ``"down"`` to the client. Any thread may call any method. A method that changes the conditions applies to open and
+    new connections until it is undone.
 
     Args:
         target: the broker: ``tcp://host:port`` or another URI of one broker, or a pair of host and port.
-        host: address to listen on.
+        host: the address to listen on.
         port: 0 lets the system choose.
 
     Raises:
@@ -49,12 +49,12 @@ class FaultProxy:
     # Life.
 
     def start(self) -> Self:
-        """Listen; OSError if the port is taken. Does nothing if it runs."""
+        """Listen; OSError if the port is taken. Does nothing if the proxy runs."""
         self._listening.open()
         return self
 
     def close(self) -> None:
-        """Cut everything and give up the port; returns when every thread has ended."""
+        """Cut all connections and give up the port. Returns when every thread has ended."""
         self._listening.close()
         self._end_links()
 
@@ -68,12 +68,12 @@ class FaultProxy:
 
     @property
     def port(self) -> int:
-        """The port; 0 before the first start if the system is to choose."""
+        """The port; before the first start, 0 if the system chooses it."""
         return self._listening.port
 
     @property
     def uri(self) -> str:
-        """What a client connects to: the target's URI, login and all, with the proxy's own address."""
+        """The URI for a client: the target's URI, including the login, with the proxy's address."""
         parts = urlsplit(self._uri)
         user, at, _ = parts.netloc.rpartition("@")
         host = f"[{self._listening.host}]" if ":" in self._listening.host else self._listening.host
@@ -82,27 +82,27 @@ class FaultProxy:
     def __repr__(self) -> str:
         return f"<FaultProxy on port {self.port} to {self._target[0]}:{self._target[1]}>"
 
-    # What can be seen.
+    # The visible state.
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         with self._watch.lock:
             return len(self._links)
 
     @property
     def connection_count(self) -> int:
-        """How many connections were accepted."""
+        """How many connections the proxy has accepted."""
         with self._watch.lock:
             return self._count
 
     def bytes(self, direction: Way) -> int:
-        """How many bytes were carried in a direction, over all connections."""
+        """Return how many bytes were carried in a direction, on all connections together."""
         with self._watch.lock:
             return self._conditions.passed[direction]
 
     def lost(self, direction: Way) -> int:
-        """How many bytes were dropped in a direction, as ``half_close()`` and ``blackhole(lose=True)`` do."""
+        """Return how many bytes were dropped in a direction, by ``half_close()`` and ``blackhole(lose=True)``."""
         with self._watch.lock:
             return self._conditions.lost[direction]
 
@@ -110,7 +110,7 @@ class FaultProxy:
         """Wait up to ``timeout`` seconds until a condition on the proxy is true, and return its value.
 
         Raises:
-            TimedOut: it did not come true; ``what`` is named in the message.
+            TimedOut: the condition did not become true; the text contains ``what``.
         """
         return self._watch.wait_for(condition, timeout, what, self._describe)
 
@@ -120,7 +120,7 @@ class FaultProxy:
     # Faults.
 
     def cut(self, *, reset: bool = False) -> int:
-        """Cut every open connection, with FIN or RST on both sides; return how many there were."""
+        """Cut every open connection, with FIN or RST on both sides. Return how many were cut."""
         with self._watch.lock:
             links = list(self._links)
             for link in links:
@@ -129,13 +129,13 @@ class FaultProxy:
         return len(links)
 
     def reset(self) -> int:
-        """``cut()`` with RST."""
+        """Do the same as ``cut()``, with RST."""
         return self.cut(reset=True)
 
     def cut_at(self, byte: int, direction: Way = "down", *, reset: bool = False, times: int = 1) -> None:
-        """Cut the next connection on which ``byte`` bytes have passed, ``times`` times; these bytes arrive.
+        """Cut the next connection after ``byte`` bytes, ``times`` times; these bytes still arrive.
 
-        On an open connection they are counted from now on, on a later one from its start.
+        On an open connection the bytes are counted from this call, on a later one from its start.
         """
         with self._watch.lock:
             start = {link: link.passed[direction] for link in self._links}
@@ -148,7 +148,7 @@ class FaultProxy:
                 link.half_close(direction)
 
     def blackhole(self, direction: Way | None = None, *, lose: bool = False) -> None:
-        """Forward nothing, in one direction or both, and end no connection.
+        """Forward nothing, in one direction or both, but keep all connections.
 
         Args:
             lose: drop the bytes, instead of keeping them until ``heal()``.
@@ -168,19 +168,19 @@ class FaultProxy:
             self._watch.changed()
 
     def slow(self, bytes_per_second: float | None) -> None:
-        """Forward at most this rate in each direction of each connection; None for no bound."""
+        """Limit the rate of each direction of each connection; None for no limit."""
         if bytes_per_second is not None and not bytes_per_second > 0:
             raise ValueError("bytes_per_second must be more than 0; blackhole() lets nothing through")
         with self._watch.lock:
             self._conditions.rate = bytes_per_second
 
     def delay(self, seconds: float) -> None:
-        """Delay each piece that is read; bytes that arrive meanwhile are the next piece."""
+        """Delay each piece; bytes that arrive meanwhile form the next piece."""
         with self._watch.lock:
             self._conditions.delay = seconds
 
     def refuse(self) -> None:
-        """Have new connections refused by the system. Open ones go on."""
+        """Let the system refuse new connections. Open connections go on."""
         self._listening.refuse()
 
     def accept(self) -> None:

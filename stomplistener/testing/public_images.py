@@ -1,4 +1,4 @@
-"""Brokers in containers without a compose file: public images, with STOMP switched on. Needs the extra ``docker``.
+"""Brokers in containers without a compose file: public images with STOMP enabled. Needs the extra ``docker``.
 
 ::
 
@@ -7,8 +7,8 @@
     with RabbitMQContainer() as broker, Connection(broker.uri) as connection:
         connection.send("/queue/orders", "pizza", confirm=True)
 
-Each object is a container of its own, with a name and a port that no other one has: tests that run at the same time do
-not meet. It keeps its port when it is killed and started again.
+Each object has a separate container with a unique name and port, so tests that run at the same time do not share one. A
+container keeps its port when it is killed and started again.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _STOMP = 61613
 
 
 class PublicImage(BrokerContainer):
-    """A broker from a public image. See the classes below, one for each broker.
+    """A broker from a public image. See the subclasses below, one for each broker.
 
     Args:
-        image: another image or version of the same broker, such as one of your own registry; None takes the one that
-            the class names. It has to be configured by the same variables.
+        image: another image or version of the same broker, for example from a private registry; None uses the image
+            that the class names. The image must accept the same environment variables.
         login: the user that may log in.
-        passcode: that user's passcode.
-        environment: more variables for the container.
+        passcode: the passcode of that user.
+        environment: additional variables for the container.
     """
 
     IMAGE = ""
-    """The image that is taken unless another one is named."""
+    """The image if the argument names no other one."""
 
     def __init__(
         self,
@@ -65,27 +65,27 @@ class PublicImage(BrokerContainer):
         )
 
     def _variables(self, login: str, passcode: str) -> dict[str, str]:
-        """What tells the image of its user."""
+        """Return the variables that define the user for the image."""
         raise NotImplementedError
 
     def _files(self) -> dict[str, str]:
-        """What the image lacks for STOMP."""
+        """Return the files that the image needs for STOMP."""
         return {}
 
 
 class ActiveMQContainer(PublicImage):
-    """ActiveMQ Classic, from the image of its project, which has STOMP switched on.
+    """ActiveMQ Classic, from the image of its project, which has STOMP enabled.
 
-    As a context manager it starts the broker, waits until STOMP answers, and removes the container at the end. All else
-    is that of :class:`~stomplistener.testing.containers.BrokerContainer`, such as ``uri``, ``kill()``, ``start()`` and
-    ``logs()``.
+    As a context manager, the object starts the broker, waits until STOMP answers, and removes the container at the end.
+    All other methods are those of :class:`~stomplistener.testing.containers.BrokerContainer`, such as ``uri``,
+    ``kill()``, ``start()`` and ``logs()``.
 
     Args:
-        image: another image or version of the same broker, such as one of your own registry. It has to be configured by
-            the same variables.
+        image: another image or version of the same broker, for example from a private registry. The image must accept
+            the same environment variables.
         login: the user that may log in.
-        passcode: that user's passcode.
-        environment: more variables for the container.
+        passcode: the passcode of that user.
+        environment: additional variables for the container.
     """
 
     IMAGE = "apache/activemq-classic:6.1.8"
@@ -95,7 +95,7 @@ class ActiveMQContainer(PublicImage):
 
 
 class ArtemisContainer(PublicImage):
-    """ActiveMQ Artemis, from the image of its project, which has STOMP switched on.
+    """ActiveMQ Artemis, from the image of its project, which has STOMP enabled.
 
     Arguments and methods are those of :class:`ActiveMQContainer`.
     """
@@ -107,7 +107,7 @@ class ArtemisContainer(PublicImage):
 
 
 class RabbitMQContainer(PublicImage):
-    """RabbitMQ, from its official image, with the STOMP plugin switched on.
+    """RabbitMQ, from its official image, with the STOMP plugin enabled.
 
     Arguments and methods are those of :class:`ActiveMQContainer`.
     """
@@ -118,12 +118,13 @@ class RabbitMQContainer(PublicImage):
         return {"RABBITMQ_DEFAULT_USER": login, "RABBITMQ_DEFAULT_PASS": passcode}
 
     def _files(self) -> dict[str, str]:
-        # The file that rabbitmq-plugins writes. Read at the start, so that no restart is needed.
+        # This is the file that rabbitmq-plugins writes. The broker reads this file at the start, so no restart is
+        # needed.
         return {"/etc/rabbitmq/enabled_plugins": "[rabbitmq_stomp].\n"}
 
 
 def _free_port() -> int:
-    """A port that is free now. It is chosen here, since the engine would choose another one at each start."""
+    """Return a port that is free now. The engine would choose another port at each start."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

@@ -10,20 +10,20 @@ from stomplistener.testing.messages import Stored
 
 
 class Consumer(Protocol):
-    """What a queue hands messages to."""
+    """The receiver of a queue's messages."""
 
     def ready(self) -> bool:
-        """Whether it can take one more message now."""
+        """Whether the consumer can take one more message now."""
 
     def wants(self, message: Stored) -> bool:
-        """Whether its selector lets the message pass."""
+        """Whether the consumer's selector matches the message."""
 
     def deliver(self, message: Stored) -> None:
         """Take the message."""
 
 
 class Queue:
-    """Messages go to the consumers in turn, except to those that cannot take one. All under the broker's lock."""
+    """Gives messages to the consumers in turn, except to those that are not ready. Call under the broker's lock."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -43,7 +43,7 @@ class Queue:
         self.dispatch()
 
     def put_back(self, messages: Iterable[Stored]) -> None:
-        """Return messages to the places that they had."""
+        """Return messages to their earlier positions."""
         back = sorted(messages, key=lambda message: message.number)
         if not back:
             return
@@ -54,7 +54,7 @@ class Queue:
         self.dispatch()
 
     def dispatch(self) -> None:
-        """Hand out what can be handed out."""
+        """Deliver as many messages as the consumers can take."""
         if not self.consumers:
             return
         unwanted: list[Stored] = []

@@ -1,4 +1,4 @@
-"""A message of no connection, for tests of listeners and handlers."""
+"""A message without a connection, for tests of listeners and handlers."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class RecordedMessage(Message):
 
     @property
     def acked(self) -> bool:
-        """Whether it was acknowledged."""
+        """Whether the message was acknowledged."""
         return self.state is MessageState.ACKED
 
     @property
     def nacked(self) -> bool:
-        """Whether it was rejected."""
+        """Whether the message was rejected."""
         return self.state is MessageState.NACKED
 
 
 class _Recorder:
-    """In the place of a connection."""
+    """Replaces the connection of a message."""
 
     def __init__(self, replies: list[tuple[Any, dict[str, str]]]) -> None:
         self._replies = replies
@@ -75,7 +75,7 @@ class _Recorder:
         if (content_type := options.get("content_type")) is not None:
             own["content-type"] = content_type
         if not isinstance(body, str):
-            # A test must not pass with what a connection would refuse.
+            # A test must fail with a body that a connection would refuse.
             as_bytes(body)
         self._replies.append((body, {**own, **arguments.headers(headers)}))
 
@@ -85,15 +85,15 @@ def message(
     headers: Mapping[str, str] | None = None,
     destination: str = "/queue/test",
 ) -> RecordedMessage:
-    """A message as a listener gets it, without a broker.
+    """Make a message as a listener gets it, without a broker.
 
     Args:
-        body: text, bytes, or a value to send as JSON.
-        headers: more headers; they win over the generated ones.
-        destination: where it was sent to.
+        body: text, bytes, or a value that is converted to JSON.
+        headers: additional headers; they win over the generated ones.
+        destination: the destination of the message.
 
     Returns:
-        a message whose ``ack()`` and ``nack()`` are recorded, as ``acked`` and ``nacked``, and its replies.
+        a message that records the calls of ``ack()`` and ``nack()``, as ``acked`` and ``nacked``, and its replies.
     """
     number = str(next(_numbers))
     own = {"destination": destination, "message-id": number, "subscription": "test", "ack": number}

@@ -1,4 +1,4 @@
-"""What makes the broker answer ERROR."""
+"""The exception that makes the broker answer ERROR."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ class Refusal(Exception):
     """A frame cannot be obeyed.
 
     Attributes:
-        message: the header of that name.
+        message: the ``message`` header of the ERROR.
         body: the longer text.
-        close: whether the connection ends; None as the broker's options say.
-        headers: more headers for the ERROR.
+        close: whether the connection ends; None: the broker's options decide.
+        headers: additional headers for the ERROR.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Selectors: the part of SQL 92 that brokers share and tests need.
+"""Selectors: the part of SQL 92 that all brokers support and that tests need.
 
 ``a = 'x' AND (b <> 3 OR c IS NOT NULL)``: comparisons of a header with a string or number, ``IS [NOT] NULL``, ``AND``,
-``OR``, ``NOT`` and parentheses. A header that is not there is NULL, and what is compared with NULL is unknown (None).
+``OR``, ``NOT`` and parentheses. A missing header is NULL, and a comparison with NULL is unknown (None).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _COMPARE: Mapping[str, Callable[[str | float, str | float], bool]] = {
 
 
 def EVERYTHING(_headers: Mapping[str, str]) -> bool:  # noqa: N802 (a constant that happens to be callable)
-    """The selector of a subscription that has none."""
+    """The selector of a subscription without a selector: it matches every message."""
     return True
 
 
 def parse(text: str | None) -> Selector:
-    """A selector as a function of a message's headers; ValueError where it is none."""
+    """Return a selector as a function of a message's headers; ValueError if the text is not a selector."""
     if text is None or not text.strip():
         return EVERYTHING
     parser = _Parser(text)

@@ -1,4 +1,4 @@
-"""Takes connections and makes a client of each; ends them all."""
+"""Accept connections, make a client for each, and end all of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from stomplistener.testing.wire import TLSWire, Wire
 
 
 class Server:
-    """The port of a broker and the threads of its clients. Methods may be called from any thread, without the lock."""
+    """The port of a broker, and the threads of its clients. Any thread may call the methods, without the lock."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._listening = Listening(state.options.host, state.options.port, self._serve, "broker")
-        # Those that have ended at the broker may still have their last words to write.
+        # Clients that have ended at the broker may still have frames to write.
         self._running: dict[int, Client] = {}
 
     @property
@@ -37,7 +37,8 @@ class Server:
         """Cut every connection and wait until their threads have ended."""
         with self._state.watch.lock:
             running = list(self._running.values())
-            # All at first, or what one gives back would go to another that ends too.
+            # Let all clients leave the queues first. Otherwise a client that ends would get the messages that another
+            # one gives back.
             for client in running:
                 client.leave_queues()
             for client in running:

@@ -1,4 +1,4 @@
-"""All that a broker knows, under one lock."""
+"""The whole state of a broker, under one lock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stomplistener.testing.watch import Watch
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a broker was made with; :class:`stomplistener.testing.Broker` says what each means."""
+    """The options of a broker; :class:`stomplistener.testing.Broker` describes each of them."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class Options:
 
 
 class ConnectionInfo(NamedTuple):
-    """A snapshot of a connection. ``number`` counts from 1; ``version`` is None before CONNECTED; seconds otherwise."""
+    """A snapshot of a connection. ``number`` counts from 1; ``version`` is None before CONNECTED; times are seconds."""
 
     number: int
     version: str | None
@@ -50,7 +50,7 @@ class ConnectionInfo(NamedTuple):
 
 
 class Peer(Protocol):
-    """A connected client, as the rest of the broker knows it; what changes is changed under the broker's lock."""
+    """A connected client, for the rest of the broker. The broker's lock guards all changes."""
 
     number: int
     session: str
@@ -76,9 +76,9 @@ class Peer(Protocol):
 
 
 class State:
-    """Everything is read and changed under ``watch.lock``, the broker's only lock, and nothing blocks under it.
+    """The state of a broker. Threads read and change the state only under ``watch.lock``, and never block there.
 
-    Lock order: none, since a thread that holds it takes no other.
+    There is no lock order: a thread that holds this lock takes no other.
     """
 
     def __init__(self, options: Options) -> None:

@@ -1,4 +1,4 @@
-"""Notice errors that a test does not see: listeners that raise, and threads that die of an exception."""
+"""Notice errors that a test does not see: listeners that raise, and threads that an exception ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stomplistener._engine.log import flush
 
 
 class Strict(logging.Handler):
-    """While it is entered it collects errors of the library's log and uncaught exceptions of threads.
+    """Collects errors in the library's log and uncaught exceptions of threads, inside a ``with`` block.
 
     ::
 
@@ -20,8 +20,8 @@ class Strict(logging.Handler):
             ...
         assert not strict.problems
 
-    The fixture ``stomp_strict`` does that around a test. Errors in the log are those of listeners and callbacks that
-    raised, of subscriptions that were refused, and of connections that were given up. Any thread may log meanwhile.
+    The fixture ``stomp_strict`` does this around a test. The log has errors for listeners and callbacks that raised,
+    for rejected subscriptions, and for connections that were given up. Any thread may log meanwhile.
     """
 
     def __init__(self) -> None:
@@ -36,10 +36,10 @@ class Strict(logging.Handler):
         return list(self._found)
 
     def expect(self, text: str) -> None:
-        """Accept a problem that contains this text as a part of the test.
+        """Accept a problem that contains this text as an expected part of the test.
 
         Raises:
-            AssertionError: no problem contains it.
+            AssertionError: no problem contains the text.
         """
         __tracebackhide__ = True
         expected = [problem for problem in self.problems if text in problem]
@@ -48,7 +48,7 @@ class Strict(logging.Handler):
         self._found = [problem for problem in self._found if problem not in expected]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note a record: see ``logging.Handler``."""
+        """Note a record; see ``logging.Handler``."""
         caught = "".join(traceback.format_exception(record.exc_info[1])) if record.exc_info else ""
         self._found.append(f"{record.getMessage()}\n{caught}".rstrip())
 
@@ -60,7 +60,7 @@ class Strict(logging.Handler):
         self._former(args)
 
     def __enter__(self) -> Self:
-        flush()  # what was logged before is not of this block
+        flush()  # records from before this block must not count
         logging.getLogger("stomplistener").addHandler(self)
         self._former, threading.excepthook = threading.excepthook, self._thread_died
         return self

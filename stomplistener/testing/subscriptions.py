@@ -1,4 +1,4 @@
-"""One subscription of one client: takes messages from a queue, and knows which of them are not acknowledged."""
+"""One subscription of one client: it takes messages from a queue, and knows which ones are not acknowledged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stomplistener.testing.selector import Selector
 
 
 class SubscriptionInfo(NamedTuple):
-    """A snapshot of a subscription; ``unacknowledged`` counts messages, ``durable`` is its name or None."""
+    """A snapshot of a subscription. ``unacknowledged`` counts messages; ``durable`` is its name or None."""
 
     connection: int
     id: str | None
@@ -27,7 +27,7 @@ class SubscriptionInfo(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What SUBSCRIBE asked for."""
+    """The options of a SUBSCRIBE frame."""
 
     id: str | None
     destination: str
@@ -51,12 +51,12 @@ class Receiver(Protocol):
 
 
 class Subscription:
-    """A consumer of a queue. All under the broker's lock.
+    """A consumer of a queue. Call under the broker's lock.
 
     Args:
-        queue: where its messages come from: a queue that others share, or its own of a topic.
-        bury: where a message goes that was rejected too often.
-        max_rejections: how often is too often.
+        queue: the source of its messages: a shared queue, or the subscription's own queue of a topic.
+        bury: called with a message that was rejected too often.
+        max_rejections: the number of rejections after which a message is buried.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Subscription:
         self._start = b"MESSAGE" + encode_block("MESSAGE", pairs, self._version)
 
     def ready(self) -> bool:
-        """Automatic acknowledgement leaves only the bytes on their way to bound what the client is given."""
+        """Whether the subscription can take a message. In ack mode ``auto``, only the bytes on their way count."""
         return self.client.outgoing.has_credit() and (self._auto or len(self.held) < self.terms.prefetch)
 
     def wants(self, message: Stored) -> bool:
@@ -99,7 +99,7 @@ class Subscription:
         return b"".join(parts)
 
     def covered(self, key: str) -> list[Delivery]:
-        """The deliveries that an ACK or NACK of ``key`` settles; empty where it names none that can be settled."""
+        """Return the deliveries that an ACK or NACK of ``key`` settles; empty if ``key`` matches none."""
         named = self.held.get(key)
         if named is None or named.transaction is not None:
             return []
@@ -119,7 +119,7 @@ class Subscription:
         self.queue.dispatch()
 
     def reject(self, deliveries: Iterable[Delivery]) -> None:
-        """Have the messages delivered again, or buried."""
+        """Deliver the messages again, or move them to the dead letters."""
         again = []
         for delivery in deliveries:
             self.held.pop(delivery.key, None)
@@ -135,7 +135,7 @@ class Subscription:
         self.queue.put_back([delivery.message for delivery in deliveries])
 
     def end(self) -> None:
-        """Stop, and give back what is unacknowledged; what a transaction holds stays with it until it ends."""
+        """Stop, and give back unacknowledged messages; those in a transaction stay there until it ends."""
         self.is_active = False
         self.queue.remove(self)
         free = [delivery for delivery in self.held.values() if delivery.transaction is None]

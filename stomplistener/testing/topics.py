@@ -1,4 +1,4 @@
-"""A topic: a queue for each subscription, so that a slow one holds up no other. Durable ones outlive their consumer."""
+"""A topic has a queue for each subscription, so a slow one delays no other. Durable queues outlive consumers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from stomplistener.testing.queues import Queue
 from stomplistener.testing.selector import EVERYTHING, Selector
 
 DurableName = tuple[str, str]
-"""Client id and name of the subscription."""
+"""The client-id and the name of a durable subscription."""
 
 
 class Topic:
-    """All under the broker's lock."""
+    """The queues of one topic. Call under the broker's lock."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -32,7 +32,7 @@ class Topic:
         return durable in self._durable and bool(self._durable[durable].consumers)
 
     def open(self, selector: Selector, durable: DurableName | None) -> Queue:
-        """The queue of a new subscription: for a durable one that exists, the queue that filled up meanwhile."""
+        """Return the queue of a subscription. An existing durable queue has the messages that arrived meanwhile."""
         queue = self._durable.get(durable) if durable else None
         if queue is None:
             queue = Queue(self.name)
@@ -42,12 +42,12 @@ class Topic:
         return queue
 
     def close(self, queue: Queue) -> None:
-        """End a subscription. The queue of a durable one goes on collecting messages."""
+        """End a subscription. The queue of a durable subscription goes on collecting messages."""
         if queue not in self._durable.values():
             self._queues.pop(queue, None)
 
     def forget(self, durable: DurableName) -> bool:
-        """Remove a durable subscription; whether there was one."""
+        """Remove a durable subscription; False if it does not exist."""
         queue = self._durable.pop(durable, None)
         if queue is None:
             return False

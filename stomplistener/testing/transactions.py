@@ -1,4 +1,4 @@
-"""A transaction: what SEND, ACK and NACK asked for, held until COMMIT says so or ABORT forgets it."""
+"""A transaction: the effects of SEND, ACK and NACK, held back until COMMIT carries them out or ABORT drops them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stomplistener.testing.messages import Delivery
 
 
 class Transaction:
-    """All under the broker's lock."""
+    """One transaction. Call under the broker's lock."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -16,7 +16,7 @@ class Transaction:
         self._deliveries: list[Delivery] = []
 
     def add(self, action: Callable[[], None]) -> None:
-        """Do this at COMMIT."""
+        """Add an action for COMMIT."""
         self._actions.append(action)
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:
@@ -26,13 +26,13 @@ class Transaction:
             self._deliveries.append(delivery)
 
     def commit(self) -> None:
-        """Do everything in the order in which it was asked for."""
+        """Carry out all actions in the order of their frames."""
         self._release()
         for action in self._actions:
             action()
 
     def abort(self) -> None:
-        """Forget everything: settled messages are unacknowledged again, or go back if their subscription has ended."""
+        """Drop all actions. Settled messages are unacknowledged again, or go back if their subscription has ended."""
         self._release()
         for delivery in self._deliveries:
             if not delivery.subscription.is_active:

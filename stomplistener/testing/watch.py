@@ -1,4 +1,4 @@
-"""One lock over some state, and waits until that state is as wished."""
+"""One lock over a state, and waits for conditions on that state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 class Watch:
     """A lock, and a count of the changes made under it.
 
-    The lock is reentrant, so that what needs it may be called by what holds it. It is never held over I/O.
+    The lock is reentrant, so code that holds it may call code that takes it. No thread holds the lock over I/O.
     """
 
     def __init__(self) -> None:
@@ -24,16 +24,16 @@ class Watch:
         self._changes = 0
 
     def changed(self) -> None:
-        """Wake the waiting threads, because the state has changed."""
+        """Wake the waiting threads after a change of the state."""
         with self.lock:
             self._changes += 1
             self._changed.notify_all()
 
     def pause(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait for a condition, which is evaluated under the lock.
+        """Wait for a condition that is evaluated under the lock.
 
         Returns:
-            whether it came true within ``timeout`` seconds.
+            whether the condition became true within ``timeout`` seconds.
         """
         with self.lock:
             return self._changed.wait_for(until, timeout)
@@ -41,11 +41,11 @@ class Watch:
     def wait_for(self, condition: Callable[[], T], timeout: float, what: str, describe: Callable[[], str]) -> T:
         """Wait until a caller's condition is true, and return its value.
 
-        The condition is evaluated outside the lock, since it is not ours and may block; so a change may come between
-        the look and the wait, which is what the count is for.
+        The caller's condition may block, so it is evaluated outside the lock. The count of changes detects a change
+        between the evaluation and the wait.
 
         Raises:
-            TimedOut: it was still false after ``timeout`` seconds.
+            TimedOut: the condition was still false after ``timeout`` seconds.
         """
         __tracebackhide__ = True
         deadline = time.monotonic() + timeout
@@ -55,7 +55,7 @@ class Watch:
             if value := condition():
                 return value
             if not self.pause(lambda: self._changes != seen, max(0.0, deadline - time.monotonic())):  # noqa: B023
-                # What the condition looks at may not be ours to tell the changes of.
+                # The condition may depend on another state, whose changes are not reported here.
                 if value := condition():
                     return value
                 raise TimedOut(f"expected {what or 'the condition'} within {timeout:g} s; {describe()}")

@@ -1,4 +1,4 @@
-"""A connected socket that one thread reads, another writes and a third may cut."""
+"""A connected socket: one thread reads it, another one writes to it, and a third one may cut it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Wire:
-    """A plain connection. ``receive``, ``drain`` and ``close`` are for one thread, ``send`` for one other."""
+    """A plain connection. One thread calls ``receive``, ``drain`` and ``close``; one other thread calls ``send``."""
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
-        # What goes out is gathered before it comes here: waiting for more would only delay it.
+        # Outgoing bytes are gathered before they reach this socket: waiting for more would only delay them.
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         self._readable = waiter(selectors.EVENT_READ, connected)
@@ -29,14 +29,14 @@ class Wire:
         self._is_cut = False
 
     def handshake(self) -> None:
-        """Whatever must happen before the first byte of STOMP. Raises OSError."""
+        """Do all steps before the first byte of STOMP. Raises OSError."""
 
     def expect_within(self, seconds: float | None) -> None:
-        """Have ``receive`` raise TimeoutError after this much silence."""
+        """Let ``receive`` raise TimeoutError after ``seconds`` of silence."""
         self._silence = seconds
 
     def receive(self) -> bytes:
-        """The next bytes, ``b""`` at the end. Raises OSError, and TimeoutError after too much silence."""
+        """Return the next bytes, ``b""`` at the end. Raises OSError, and TimeoutError after too much silence."""
         while True:
             if not self._readable.select(self._silence):
                 raise TimeoutError
@@ -44,13 +44,14 @@ class Wire:
                 return self._socket.recv(READ_SIZE)
 
     def send(self, data: bytes) -> None:
-        """Send everything. Raises OSError when the connection is cut meanwhile."""
+        """Send all bytes. Raises OSError if the connection is cut meanwhile."""
         view = memoryview(data)
         while view:
             try:
                 view = view[self._socket.send(view) :]
             except BlockingIOError:
-                # Said before looking, while cut() looks after saying: one of the two sees the other.
+                # This thread sets its mark and then reads the mark of cut(); cut() also sets its own mark first. So at
+                # least one of the two sees the other mark.
                 self._blocked = True
                 if self._is_cut:
                     raise ConnectionAbortedError from None
@@ -63,19 +64,19 @@ class Wire:
             self._socket.shutdown(socket.SHUT_WR)
 
     def cut(self, *, reset: bool) -> None:
-        """End the connection from any thread, with RST or FIN; a blocked ``receive`` or ``send`` ends."""
+        """End the connection from any thread, with RST or FIN. A blocked ``receive`` or ``send`` ends."""
         self._is_cut = True
         with suppress(OSError):
             if reset:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
-            # Closing sends no RST where a FIN went before; but a blocked send is freed by nothing less, and then the
-            # FIN waits behind its bytes.
+            # Closing the socket sends no RST after a FIN. But only a shutdown of both directions frees a blocked send,
+            # and then the FIN waits behind the bytes of that send.
             self._socket.shutdown(socket.SHUT_RD if reset and not self._blocked else socket.SHUT_RDWR)
 
     def drain(self) -> None:
-        """Read and drop what still comes, until the peer closes or a second has passed.
+        """Read and drop bytes until the peer closes or a second has passed.
 
-        Closing with bytes unread resets the connection, and the peer might never see what was sent last.
+        Closing a socket with unread bytes resets the connection, and the peer might never see the last sent bytes.
         """
         deadline = time.monotonic() + 1.0
         with suppress(OSError):
@@ -91,7 +92,7 @@ class Wire:
 
 
 def waiter(event: int, *sockets: socket.socket) -> selectors.BaseSelector:
-    """What waits for sockets. Of the kinds that need no descriptor of their own, the one that takes any number."""
+    """Make a selector that needs no descriptor and, if possible, has no limit on the number of sockets."""
     selector: selectors.BaseSelector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
     for each in sockets:
         selector.register(each, event)
@@ -99,7 +100,7 @@ def waiter(event: int, *sockets: socket.socket) -> selectors.BaseSelector:
 
 
 class TLSWire(Wire):
-    """The same through TLS. The engine is not made for two threads, so a lock guards it; no I/O is done under it."""
+    """A TLS connection. A lock, which is not held over I/O, guards the engine, which does not allow two threads."""
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(connected)
@@ -119,7 +120,7 @@ class TLSWire(Wire):
                     raise ConnectionError("the peer went away during the TLS handshake") from None
                 self._incoming.write(raw)
             except ssl.SSLError:
-                # The alert tells the peer why.
+                # Send the alert that tells the peer the reason.
                 super().send(self._outgoing.read())
                 raise
             else:
