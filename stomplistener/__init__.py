@@ -1,4 +1,4 @@
-"""STOMP client for Python programs with threads: listeners that keep receiving through lost connections."""
+"""STOMP client for Python programs with threads: listeners that keep receiving after a connection loss."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -89,10 +89,10 @@ _HOMES = {
 }
 """The module of each name."""
 
-if not TYPE_CHECKING:  # else a checker of types would take every name for one of ours
+if not TYPE_CHECKING:  # otherwise a type checker would accept any name
 
     def __getattr__(name: str) -> object:
-        # At their first use: each run of pytest, also one without a broker, imports this package for its plugin.
+        # Import each name at its first use: pytest imports this package for its plugin, even in runs without a broker.
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

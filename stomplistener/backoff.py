@@ -1,4 +1,4 @@
-"""How long to wait between two tries of the same thing."""
+"""The wait between two tries of the same operation."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Backoff:
 
     Args:
         first: seconds before the second try.
-        factor: how many times longer each wait is than the one before; 1 or more.
-        maximum: the longest wait in seconds, jitter included.
-        jitter: a share of the wait, 0 to 1: each wait is longer or shorter by a random part of this share.
+        factor: the factor from each wait to the next; 1 or more.
+        maximum: the longest wait in seconds, including jitter.
+        jitter: a part of the wait, 0 to 1: each wait is longer or shorter by a random share of this part.
 
     Raises:
         TypeError: an argument is not a number.
@@ -47,7 +47,7 @@ class Backoff:
 
     @classmethod
     def of(cls, what: str, delay: float | Backoff) -> Backoff:
-        """Return a Backoff unchanged, and a number of seconds as a Backoff that always waits so long.
+        """Return a Backoff unchanged, and a number of seconds as a Backoff whose waits all have this length.
 
         Args:
             what: the argument's name, for exceptions.
@@ -60,7 +60,7 @@ class Backoff:
         return cls(seconds, factor=1.0, maximum=seconds, jitter=0.0)
 
     def delay(self, tries: int) -> float:
-        """Seconds to wait after so many tries have failed, counted from 1."""
+        """Return the seconds to wait after this number of failed tries, counted from 1."""
         try:
             wait = min(self.first * self.factor ** (tries - 1), self.maximum)
         except OverflowError:

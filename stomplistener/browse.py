@@ -1,9 +1,9 @@
 """Look at the messages of a queue without taking them, on the brokers that can show them over STOMP.
 
-The broker answers a SUBSCRIBE with ``browser:true`` by a copy of each message that waits, and by a MESSAGE with the
-header ``browser:end`` behind the last one. ActiveMQ Classic ends earlier, after its ``maxBrowsePageSize``. A broker
-that does not know the header would hand the messages out to be consumed. On such a broker the call raises before it
-sends anything.
+The broker answers a SUBSCRIBE that has ``browser:true`` with a copy of each waiting message. After the last copy, the
+broker sends a MESSAGE with the header ``browser:end``. ActiveMQ Classic ends earlier, after its ``maxBrowsePageSize``.
+A broker that does not know the header would deliver the messages to be consumed. With a broker that cannot browse, the
+call raises before it sends anything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stomplistener.subscription import Consumer
 
 
 class Consuming(Protocol):
-    """What is needed of a :class:`stomplistener.Connection`."""
+    """The methods of a :class:`stomplistener.Connection` that browsing needs."""
 
     @property
     def session(self) -> SessionSnapshot: ...
@@ -46,20 +46,20 @@ def browse(
     broker: str | None = None,
     log: ConnectionLog,
 ) -> Iterator[Message]:
-    """Give copies of the messages that wait in a queue. Nothing is taken, nothing is acknowledged.
+    """Return copies of the messages that wait in a queue. No message is taken or acknowledged.
 
-    Each call asks the broker again. The subscription ends with the iterator: at its end, when it is closed, when an
-    exception passes through. One thread uses the iterator.
+    Each call browses again. The subscription ends together with the iterator: when it is exhausted, when it is closed,
+    or when an exception passes through. Only one thread may use the iterator.
 
     Args:
         connection: a connection that is ready, or being restored.
         destination: the queue, as the broker spells it.
         selector: an SQL 92 condition on headers.
-        limit: the number of messages after which to end; None for all.
-        idle: seconds without a message after which to end, if the broker does not send the end.
+        limit: the largest number of messages; None for all.
+        idle: seconds without a message after which to stop, if the broker does not mark the end.
         timeout: seconds to wait for a connection and for the broker's answer to SUBSCRIBE; None waits forever.
-        broker: the name of a broker's profile; None goes by the ``server`` header of CONNECTED.
-        log: of the connection.
+        broker: the name of a broker's profile; None: the ``server`` header of CONNECTED selects it.
+        log: the log of the connection.
 
     Returns:
         an iterator over the messages.
@@ -78,7 +78,7 @@ def browse(
         raise ValueError(f"idle must be more than 0 seconds, not {idle!r}")
     deadline = Deadline(timeout)
     connection.wait_ready(deadline.remaining())
-    # The header of CONNECTED by which a dialect knows the broker, as far as the public snapshot has it.
+    # A dialect knows the broker by this header of CONNECTED, which is the only one in the public snapshot.
     connected = Frame("CONNECTED", {"server": connection.session.server})
     profile = Dialect(broker).profile(connected, "browse")
     headers = profile.headers("browse")
@@ -97,14 +97,14 @@ def _browse(
     deadline: Deadline,
     log: ConnectionLog,
 ) -> Iterator[Message]:
-    # Read before SUBSCRIBE: a connection that is lost in between counts as lost while browsing, never the reverse.
+    # Read the epoch before SUBSCRIBE: a connection loss between the two then counts as a loss while browsing.
     epoch = connection.session.epoch
     given = 0
     confirmed = connection.consume(destination, ack="auto", headers=headers, confirm=True, timeout=deadline.remaining())
     with confirmed as consumer:
         while limit is None or given < limit:
             message = consumer.receive(idle)
-            # After a reconnect the subscription is replayed and the broker begins again with the first message.
+            # After a reconnect, the subscription is replayed, and the broker starts with the first message again.
             if connection.session.epoch != epoch or (message is None and not connection.is_connected):
                 raise ConnectionLost(
                     f"browse of {destination}: the connection was lost after {given:,} messages; browse again"

@@ -1,6 +1,6 @@
-"""What an application holds: one connection to one of several brokers, restored whenever it is lost.
+"""The connection as an application uses it: one connection to one of several brokers, restored after every loss.
 
-Threads, locks and who owns which state are told in ``_engine.context``; how the parts are joined in ``_engine.engine``.
+``_engine.context`` describes threads, locks and who owns which state; ``_engine.engine`` joins the parts.
 """
 
 from __future__ import annotations
@@ -46,39 +46,40 @@ _numbers = itertools.count(1)
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 FINISH_SECONDS = 1.0
-"""How long the end of the program waits until what was sent is written."""
+"""How long the end of the program waits for sent frames to be written."""
 
 Body = bytes | bytearray | memoryview | str
 StrHeaders = Mapping[str, str] | None
 
 
 class Connection:
-    """A connection to a STOMP broker. Thread-safe, listeners included: call anything from anywhere.
+    """A connection to a STOMP broker. Thread-safe: any thread and any listener may call any method.
 
-    As a context manager it connects, and disconnects gracefully. Durations are seconds.
+    As a context manager, a connection connects, and disconnects gracefully. Durations are seconds.
 
     Args:
         uri: ``tcp://host:61613``, ``ssl://``, ``ws://``, ``wss://``, ``unix:///path``, or
             ``failover:(tcp://a:61613,tcp://b:61613)?option=value`` as in ActiveMQ; or the result of
             :func:`stomplistener.failover.parse`.
         login: the user's name; a login in the URI overrides it.
-        passcode: likewise. It is never shown in a log, a repr or an exception.
-        host: the virtual host; None takes the URI's virtual host, otherwise its host.
+        passcode: the passcode; one in the URI overrides it. No log, repr or exception shows a passcode.
+        host: the virtual host; None uses the virtual host of the URI, or the URI's host if it has none.
         versions: the STOMP versions to offer.
-        heartbeat: seconds between the heartbeats that we offer to send, and that we want to receive; 0 for none.
-        headers: more headers for CONNECT.
+        heartbeat: seconds between the heartbeats that the client can send and that it wants to receive; 0 for none.
+        headers: additional headers for CONNECT.
         before_connect: called before every attempt with :class:`ConnectOptions`, which it may change (a fresh token).
-            It runs in the receiver thread and must not wait for this connection. If it raises, the attempt fails.
+            The function runs in the receiver thread and must not wait for this connection. If the function raises, the
+            attempt fails.
         ssl_context: for TLS; the default context verifies certificate and host name.
-        reconnect: whether a lost connection is restored. The URI says how: a plain one fails at once at the start and
-            is restored forever later.
-        timeout: seconds that a call without a ``timeout`` of its own waits; None waits forever.
+        reconnect: whether a lost connection is restored. The URI has the details. With a plain URI, the first connect
+            is tried once, and a lost connection is restored forever.
+        timeout: seconds that a call without its own ``timeout`` waits; None waits forever.
         limits: bounds on memory.
-        name: for threads and log lines.
-        broker: which broker it is (``activemq``, ``artemis``, ``apollo``, ``rabbitmq``), if its ``server`` header does
+        name: the name of the connection, for threads and log lines.
+        broker: the kind of broker (``activemq``, ``artemis``, ``apollo``, ``rabbitmq``), if its ``server`` header does
             not name it, as with Artemis in STOMP 1.0.
-        duplicate_header: the header for ``duplicate_id`` of ``send``; None takes the broker's own.
-        transport: makes the transport in place of ``stomplistener.transport.connect``, with the same arguments.
+        duplicate_header: the header for ``duplicate_id`` of ``send``; None uses the broker's own.
+        transport: makes the transport instead of ``stomplistener.transport.connect``, with the same arguments.
 
     Raises:
         InvalidURI: the URI is malformed.
@@ -124,7 +125,7 @@ class Connection:
             broker=broker,
             duplicate_header=duplicate_header,
         )
-        # The time of a SEND is bounded by the URI's ``timeout`` too.
+        # The URI's ``timeout`` also limits the time of a SEND.
         self._send_limit = self._config.uri.options.timeout
         self._send_timeout = _shorter(self._config.timeout, self._send_limit)
         self._listeners = Listeners()
@@ -140,36 +141,36 @@ class Connection:
 
         Args:
             listener: a :class:`Listener`, an object with some of its methods, or a callable that takes a Message.
-            name: the name to find it by; a listener of the same name is replaced.
+            name: the name of the listener; it replaces a listener of the same name.
 
         Returns:
             the name.
 
         Raises:
-            TypeError: it is not a listener.
+            TypeError: the argument is not a listener.
         """
         return self._listeners.add(listener, arguments.optional_text("name", name))
 
     def set_listener(self, name: str, listener: AnyListener) -> None:
-        """Register a listener under a name, in place of an older listener of that name.
+        """Register a listener under a name; it replaces a listener of that name.
 
         Raises:
-            TypeError: it is not a listener.
+            TypeError: the argument is not a listener.
         """
         self._listeners.add(listener, arguments.text("name", name))
 
     def get_listener(self, name: str) -> AnyListener | None:
-        """The listener of that name, or None."""
+        """Return the listener of that name, or None."""
         return self._listeners.get(name)
 
     def remove_listener(self, name_or_listener: AnyListener) -> None:
-        """Remove a listener. A call that has begun may still reach it. An unknown listener is no error."""
+        """Remove a listener. A call that has begun may still reach the listener. An unknown listener is ignored."""
         self._listeners.remove(name_or_listener)
 
     # Life
 
     def connect(self, timeout: float | None = DEFAULT) -> Connection:
-        """Connect, and wait until the connection is ready. Do nothing if it is ready.
+        """Connect, and wait until the connection is ready. Do nothing if the connection is ready already.
 
         Args:
             timeout: seconds to wait for all attempts together.
@@ -178,44 +179,46 @@ class Connection:
             the connection itself.
 
         Raises:
-            ConnectFailed: each broker was tried as often as the URI says; the message has the reason of each. A
-                sub-interpreter that allows no threads: it says so.
-            TimedOut: the time is over. The attempts of this call have ended; a reconnect that had begun before goes on.
+            ConnectFailed: each broker was tried as often as the URI allows; the text has the reason of each. A
+                sub-interpreter that allows no threads fails at once.
+            TimedOut: the time is over. The attempts of this call have ended; an earlier reconnect goes on.
             NotConnected: another thread closed the connection.
-            BrokerError: a subscription that was declared before was refused; the connection is ready.
-            RuntimeError: gevent has patched the standard library in part, or too late.
+            BrokerError: the broker rejected a subscription that was declared before; the connection is ready.
+            RuntimeError: gevent has patched the standard library only in part, or too late.
         """
         self._engine.connect(Deadline(self._config.seconds(timeout)))
         return self
 
     def _begin(self) -> Life | None:
-        """Begin to connect and do not wait, so that an end that is asked for from now on cannot come too early.
+        """Begin to connect without waiting. From now on, a request to end finds the life that it has to end.
 
         Returns:
-            the life that was begun; None if one goes on already.
+            the life that was begun; None if a life goes on already.
 
         Raises:
-            ConnectFailed, RuntimeError: as for ``connect``.
+            ConnectFailed, RuntimeError: as in ``connect``.
         """
         return self._engine.begin_life()
 
     def disconnect(self, timeout: float | None = DEFAULT, headers: StrHeaders = None) -> None:
         """End gracefully, from any thread; a listener may call it, too.
 
-        No further message is begun. Running listeners may end and acknowledge within the time, and confirmed sends wait
-        for their receipts. Then DISCONNECT is sent with a receipt. The broker delivers unfinished messages again. The
-        same holds while a new connection restores the subscriptions. Without a connection the call closes at once,
-        and running listeners may end within the time. Subscriptions end.
+        No listener begins another message. Running listeners may return and acknowledge within the time, and confirmed
+        sends wait for their receipts. Finally, the client sends DISCONNECT with a receipt. The broker delivers
+        unfinished messages again. A graceful end is also possible while a new connection restores the subscriptions.
+        Without a connection, the call closes at once, and running listeners may return within the time. Subscriptions
+        end.
 
         Args:
-            timeout: seconds for all of it; after that the connection is closed anyway.
-            headers: more headers for DISCONNECT.
+            timeout: seconds for all steps together; when they are over, the connection is closed anyway.
+            headers: additional headers for DISCONNECT.
 
-        In a signal handler call :meth:`stop`. If the handler interrupted a call of this connection, this method does
-        the same as :meth:`stop`.
+        In a signal handler, call :meth:`stop`. If the handler interrupted a call of this connection, this method works
+        like :meth:`stop`.
         """
         if self._engine.is_interrupted:
-            # A signal handler that interrupted a call of this connection cannot wait for what that call holds.
+            # A signal handler that interrupted a call of this connection cannot wait for that call,
+            # but it can call stop().
             self.stop()
             return
         self._engine.shutdown.disconnect(Deadline(self._config.seconds(timeout)), arguments.headers(headers))
@@ -228,20 +231,20 @@ class Connection:
         self._engine.shutdown.close()
 
     def stop(self) -> None:
-        """Ask for the graceful end, and return at once; ``wait()`` returns when it is done.
+        """Request the graceful end, and return at once. ``wait()`` returns when the connection has ended.
 
-        This is the way to end a connection in a signal handler: it takes no lock and waits for nothing.
+        Use this method to end a connection in a signal handler: it takes no lock and never waits.
         """
         self._engine.shutdown.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the connection is closed and not restored.
+        """Wait until the connection is closed and will not be restored.
 
         Args:
-            timeout: seconds to wait; None forever.
+            timeout: seconds to wait; None waits forever.
 
         Returns:
-            whether it is closed.
+            whether the connection is closed.
         """
         context = self._engine.context
         deadline = Deadline(arguments.seconds("timeout", timeout))
@@ -250,17 +253,18 @@ class Connection:
     def run_forever(self) -> None:
         """Connect if necessary, and wait until the connection is closed. SIGTERM and SIGINT disconnect gracefully.
 
-        A second signal closes at once. Call it in the main thread; elsewhere no signal is handled.
+        A second signal closes the connection at once. Call this in the main thread; in other threads, no signal is
+        handled.
 
         Raises:
             ConnectFailed: the connection could not be made or restored.
-            BrokerError: a subscription was refused.
+            BrokerError: the broker rejected a subscription.
         """
-        # Only for the programs that call this: it makes enums of all the signals.
+        # Imported only in programs that call this: the module makes enums of all signals.
         from stomplistener._util.signals import EndingSignals
 
         engine, failures = self._engine, list[BaseException]()
-        # Handled before the first message can come: from then on a signal has something to bring to an end.
+        # Handle signals before the first message can arrive: from then on, a signal must end the connection gracefully.
         with EndingSignals() as signals:
             life = self._begin()
 
@@ -276,7 +280,7 @@ class Connection:
             try:
                 watcher.start()
             except RuntimeError:
-                # The system refuses the thread: nothing goes on without it.
+                # The system refuses the thread, so nothing would end the connection later.
                 self.close()
                 raise
             if signals.wait():
@@ -294,7 +298,7 @@ class Connection:
 
     @property
     def state(self) -> ConnectionState:
-        """Where the connection stands."""
+        """The current state of the connection."""
         return self._engine.context.state
 
     @property
@@ -304,16 +308,16 @@ class Connection:
 
     @property
     def last_error(self) -> Exception | None:
-        """Why the last connection ended or the last attempt failed; None if neither happened."""
+        """Why the last connection ended, or why the last attempt failed; None if neither happened."""
         return self._engine.context.last_error
 
     @property
     def session(self) -> SessionSnapshot:
-        """What was negotiated, and what is registered, as a snapshot."""
+        """A snapshot of the negotiated values and the subscriptions."""
         return self._engine.session_snapshot()
 
     def statistics(self) -> Statistics:
-        """Counts since the connection was made, as a snapshot."""
+        """Return a snapshot of the counts since this object was made."""
         return self._engine.statistics()
 
     # Receiving
@@ -342,52 +346,53 @@ class Connection:
         confirm: bool = False,
         timeout: float | None = DEFAULT,
     ) -> Subscription:
-        """Subscribe, on this and every later connection. The call may come before ``connect()``.
+        """Subscribe, on this connection and every later one. You may subscribe before ``connect()``, too.
 
-        Messages go to the connection's listeners and then to ``listener``, one after the other in the order of the
-        wire. A message without a listener is not acknowledged, and a warning says so.
+        Each message goes to the connection's listeners and then to ``listener``, in the order of the wire. A message
+        without any listener is not acknowledged, and the client logs a warning.
 
         Args:
-            destination: as the broker spells it, such as ``/queue/orders``.
-            listener: for this subscription alone.
-            id: the subscription's id; None makes one up.
+            destination: the destination as the broker spells it, such as ``/queue/orders``.
+            listener: the listener of this subscription only.
+            id: the subscription's id; None generates one.
             ack: ``auto``, ``client`` (an ack covers all earlier messages) or ``client-individual``; None means
                 ``client-individual`` with ``settle``, otherwise ``auto``.
-            settle: acknowledge when the listeners return, reject when they raise.
+            settle: acknowledge a message when the listeners return, reject it when one raises.
             workers: threads to run the listeners in; with more than one, messages are handled out of order.
-            call_in: runs the listeners in a thread of yours. It is called with a function, and lets that thread call
-                the function: ``loop.call_soon_threadsafe``, ``executor.submit``, ``lambda call: root.after(0, call)``.
-                At most ``workers`` messages are passed at a time. The broker delivers messages again that were not
-                begun.
-            retries: how often a message is tried again before it is rejected.
-            retry_delay: seconds between tries, or a :class:`Backoff`; other messages go on meanwhile.
-            error_destination: where a message is forwarded after its last try; it is then acknowledged, not rejected.
+            call_in: runs the listeners in a thread of yours. The client passes a function to it, and your thread has to
+                call this function: ``loop.call_soon_threadsafe``, ``executor.submit`` or ``lambda call: root.after(0,
+                call)``. At most ``workers`` messages are handed over at a time. If a message has not begun when the
+                connection ends, the broker delivers it again.
+            retries: how often the listeners get a message again before it is rejected.
+            retry_delay: seconds between tries, or a :class:`Backoff`; other messages are handled meanwhile.
+            error_destination: the destination to which a message is forwarded after its last try. The message is then
+                acknowledged, not rejected.
             dead_letter_on: exceptions that are not worth a retry, with their subclasses.
-            retry_on: the only exceptions that are worth a retry, with their subclasses; None for all. An exception
-                that both arguments name is not retried.
-            max_deliveries: a message that the broker has delivered so many times (by its own counter if it has one) is
-                given up without running the listener; None for no limit. Messages that wait behind the running one
-                count as delivered; ``prefetch=1`` lets none wait. Where the broker has a limit of its own, the lower
-                one decides: Artemis' ``max-delivery-attempts`` (10 by default), ``x-delivery-limit`` of RabbitMQ's
-                quorum queues.
-            ordered_by: a header. With ``workers``, messages with the same value are handled one after the other, in
-                order and over retries, and messages with different values in parallel. Messages without the header
-                have no order.
-            durable: the name of a durable subscription, which is then its id. ActiveMQ and Artemis keep it for the
-                ``client-id`` in the connection's headers. ``disconnect()`` keeps it, ``unsubscribe()`` deletes
-                it.
+            retry_on: the only exceptions that are worth a retry, with their subclasses; None for all. An exception in
+                both arguments is not retried.
+            max_deliveries: how often the broker may deliver a message, by its own counter if it has one; None for no
+                limit. A message beyond this number is given up without running the listener. Messages that wait behind
+                the running one count as delivered; with ``prefetch=1``, none wait. If the broker has its own limit, the
+                lower limit decides: ``max-delivery-attempts`` of Artemis (10 by default), ``x-delivery-limit`` of
+                RabbitMQ's quorum queues.
+            ordered_by: the name of a header. With ``workers``, messages with the same value of this header are handled
+                one at a time, in order, including retries. Messages with different values are handled in parallel.
+                Messages without the header have no order.
+            durable: the name of a durable subscription, which is also its id. ActiveMQ and Artemis keep the
+                subscription for the ``client-id`` in the connection's headers. ``disconnect()`` keeps the subscription,
+                ``unsubscribe()`` deletes it.
             prefetch: how many messages the broker may send ahead of their acknowledgements; Artemis counts KiB.
             selector: an SQL 92 condition on headers; not on RabbitMQ.
-            headers: more headers for SUBSCRIBE; they win over everything else.
+            headers: additional headers for SUBSCRIBE; they win over all arguments.
             confirm: wait for the broker's receipt.
-            timeout: seconds to wait for it.
+            timeout: seconds to wait for the receipt.
 
         Raises:
             TypeError: an argument is of the wrong kind, or the listener cannot work; nothing was registered.
             ValueError: an argument is out of range, arguments contradict each other, or the id is in use.
-            BrokerError: with ``confirm``, the broker refused.
+            BrokerError: with ``confirm``, the broker rejected the subscription.
             TimedOut: with ``confirm``, no receipt arrived; the subscription stays and may become active later.
-            ProtocolError: no offered STOMP version can express it, or this broker cannot do it.
+            ProtocolError: no offered STOMP version can express the subscription, or this broker does not support it.
         """
         asked = {**arguments.headers(headers)}
         mode = asked.get("ack", ack)
@@ -439,26 +444,27 @@ class Connection:
         """Subscribe, and take the messages in your own thread.
 
         Args:
-            destination: as the broker spells it.
-            ack: as for ``subscribe``.
-            headers: more headers for SUBSCRIBE.
-            durable: as for ``subscribe``. The end of the consumer does not delete it.
+            destination: the destination as the broker spells it.
+            ack: as in ``subscribe``.
+            headers: additional headers for SUBSCRIBE.
+            durable: as in ``subscribe``. The end of the consumer does not delete the durable subscription.
             prefetch: how many messages the broker may send ahead of their acknowledgements.
-            selector: as for ``subscribe``.
+            selector: as in ``subscribe``.
             notify: called when messages have arrived, and at the end; for event loops, which then call ``receive(0)``.
-                Threads of the library call it, so it must not block.
-            confirm: wait for the broker's receipt: what others send to a topic before it has come may pass by.
-            timeout: seconds to wait for it.
+                Threads of the library call the function, so it must not block.
+            confirm: wait for the broker's receipt. The consumer may miss messages to a topic that were sent before the
+                receipt.
+            timeout: seconds to wait for the receipt.
 
         Returns:
             a context manager: iterate it, or call ``receive(timeout)``.
 
         Raises:
-            TypeError: an argument is of the wrong kind; nothing was noted.
+            TypeError: an argument is of the wrong kind; nothing was registered.
             ValueError: an argument is out of range.
-            BrokerError: with ``confirm``, the broker refused.
-            TimedOut: with ``confirm``, no receipt came; the subscription has ended.
-            ProtocolError: the STOMP version in use cannot express it, or this broker cannot do it.
+            BrokerError: with ``confirm``, the broker rejected the subscription.
+            TimedOut: with ``confirm``, no receipt arrived; the subscription has ended.
+            ProtocolError: the STOMP version in use cannot express the subscription, or this broker does not support it.
         """
         asked = arguments.headers(headers)
         waits = arguments.seconds("timeout", timeout) if timeout is not DEFAULT else timeout
@@ -487,20 +493,20 @@ class Connection:
         idle: float = 1.0,
         timeout: float | None = DEFAULT,
     ) -> Iterator[Message]:
-        """Look at the messages of a queue, and take none.
+        """Look at the messages of a queue, without taking any.
 
         Args:
             destination: the queue.
             selector: an SQL 92 condition on headers.
-            limit: how many messages at most; None for all.
-            idle: seconds without a message after which the end is assumed, if the broker does not mark it.
+            limit: the largest number of messages; None for all.
+            idle: seconds without a message after which to stop, if the broker does not mark the end.
             timeout: seconds to wait for a connection and the first message.
 
         Returns:
             the messages; closing the iterator ends the browsing.
 
         Raises:
-            ProtocolError: this broker cannot browse over STOMP; the message names it.
+            ProtocolError: this broker cannot browse over STOMP; the text names the broker.
         """
         from stomplistener.browse import browse  # rarely used
 
@@ -528,7 +534,7 @@ class Connection:
     ) -> None:
         destination = arguments.text("destination", destination)
         durable = arguments.optional_text("durable", durable)
-        # Where the id is a durable subscription's name, it is the same on every broker of the list.
+        # If the id is the name of a durable subscription, it is the same on every broker of the list.
         named = arguments.optional_text("id", id) or durable
         selector = arguments.optional_text("selector", selector)
         if prefetch is not None:
@@ -563,40 +569,42 @@ class Connection:
         timeout: float | None = DEFAULT,
         **options: Unpack[SendOptions],
     ) -> None:
-        """Send a message. Without a connection the call waits until it is restored.
+        """Send a message. Without a connection, the call waits until one is restored.
 
-        Without ``confirm`` the message may be lost with its connection, as TCP allows. With ``confirm`` it is resent
-        after every loss until the broker's receipt arrives: it arrives at least once, or this call raises.
+        Without ``confirm``, the message may be lost together with its connection, as TCP allows. With ``confirm``, the
+        client resends the message after every loss until the broker's receipt arrives. So the message arrives at least
+        once, or this call raises.
 
         Args:
-            destination: as the broker spells it.
+            destination: the destination as the broker spells it.
             body: bytes, or text, which is sent as UTF-8 with a matching content-type.
-            headers: more headers; they win over the arguments.
-            transaction: send as part of it.
+            headers: additional headers; they win over the arguments.
+            transaction: the transaction that the message is part of.
             confirm: wait for the broker's receipt.
-            timeout: seconds to wait, for a connection and the receipt together.
+            timeout: seconds to wait for a connection and the receipt together.
             content_type: the MIME type of the body.
-            json: the body, as JSON with its content-type, in place of ``body``.
-            auto_content_length: whether to send a content-length. None sends it, except with text for ActiveMQ and
-                Artemis: they make a JMS BytesMessage of a SEND with the header, and a TextMessage of one without.
-            persistent: whether the broker is to keep the message on disk; None leaves it to the broker's default.
+            json: a value that is sent as JSON, with its content-type, instead of ``body``.
+            auto_content_length: whether to send a content-length. None sends a content-length, except with text for
+                ActiveMQ and Artemis. These make a JMS BytesMessage of a SEND with the header, and a TextMessage of one
+                without it.
+            persistent: whether the broker should keep the message on disk; None uses the broker's default.
             expires: seconds after which the broker no longer delivers it.
-            priority: 0 to 9, 9 first, if the broker's queue has priorities.
+            priority: 0 to 9, where 9 is the highest, if the broker's queue has priorities.
             delay: seconds before the broker delivers it.
             duplicate_id: a permanent name of the message, such as a UUID. A broker that detects duplicates stores only
-                the first of several messages with the same name, so a confirmed message is stored exactly once.
+                the first of several messages with the same name. So a confirmed message is stored exactly once.
 
         Raises:
-            TypeError: an argument is of the wrong kind, or the option does not exist; nothing was sent.
-            ValueError: an argument is out of range; ``confirm`` was given with ``transaction``, whose COMMIT confirms.
-            TimedOut: no connection within the time: nothing was written, and nothing will be. Or, with ``confirm`` on a
+            TypeError: an argument is of the wrong kind, or an option does not exist; nothing was sent.
+            ValueError: an argument is out of range, or ``confirm`` was given with ``transaction``.
+            TimedOut: no connection within the time: nothing was written, and nothing will be. With ``confirm`` on a
                 live connection: no receipt arrived.
-            ConnectionLost: its transaction was lost; or the message was written, the connection was lost, and the time
+            ConnectionLost: the transaction was lost. Or the message was written, the connection was lost, and the time
                 is over.
-            BrokerError: with ``confirm``, the broker refused it.
-            NotConnected: there is no connection, nor is one being restored.
+            BrokerError: with ``confirm``, the broker refused the message.
+            NotConnected: the client is neither connected nor reconnecting.
             InvalidHeader: a header cannot be written in the STOMP version in use.
-            ProtocolError: this broker cannot do what an option asks.
+            ProtocolError: this broker does not support an option.
         """
         sender = self._engine.sender
         seconds = self._send_timeout if timeout is DEFAULT else self._shortened(timeout)
@@ -643,23 +651,24 @@ class Connection:
         timeout: float | None = DEFAULT,
         **options: Unpack[SendOptions],
     ) -> Future[Frame]:
-        """Send a confirmed message without waiting for its receipt. Without a connection it is kept for the next one.
+        """Send a confirmed message without waiting for its receipt. Without a connection, the client keeps the message.
 
-        The call waits only while as many messages are unconfirmed as ``Limits`` allow, and for the few seconds that a
-        move to a preferred broker may take.
+        The call waits only while the number of unconfirmed messages is at the bound of ``Limits``, and for the few
+        seconds of a move to a preferred broker.
 
         Args:
-            timeout: seconds to wait for room among the unconfirmed messages. The others are as for ``send``.
+            timeout: seconds to wait for room among the unconfirmed messages. The other arguments are those of ``send``.
 
         Returns:
-            a future: the RECEIPT frame, or the exception. Its callbacks run in the dispatcher thread. If you cancel it
-            before the answer, the message is not sent or resent; if it was written already, it may arrive.
+            a future: the RECEIPT frame, or the exception. Its callbacks run in the dispatcher thread. If you cancel the
+            future before the answer, the message is not sent or resent any more; if it was written already, it may
+            arrive.
 
         Raises:
             TimedOut: there was no room; nothing was written, and nothing will be.
-            NotConnected: there is no connection, nor is one being restored.
+            NotConnected: the client is neither connected nor reconnecting.
             InvalidHeader: a header cannot be written in the STOMP version in use.
-            ProtocolError: this broker cannot do what an option asks.
+            ProtocolError: this broker does not support an option.
         """
         engine = self._engine
         seconds = self._config.seconds(timeout)
@@ -679,20 +688,21 @@ class Connection:
     ) -> Message:
         """Send a message and wait for its answer, which arrives on a temporary queue of this connection.
 
-        The other program sends the answer to the message's ``reply-to`` with its ``correlation-id``, as
+        The other program sends the answer to the message's ``reply-to``, with its ``correlation-id``, as
         ``Message.reply`` does. Many threads may wait at once, including listeners.
 
         Args:
-            timeout: seconds to wait for a connection and the answer together. The others are as for ``send``.
+            timeout: seconds to wait for a connection and the answer together. The other arguments are those of
+            ``send``.
 
         Returns:
             the answer.
 
         Raises:
             TimedOut: no answer arrived.
-            ConnectionLost: the connection was lost, and the queue for the answer with it; send the request again.
-            NotConnected: there is no connection, nor is one being restored.
-            ProtocolError: the broker does not say what it is: see ``broker``.
+            ConnectionLost: the connection and the queue for the answer were lost; send the request again.
+            NotConnected: the client is neither connected nor reconnecting.
+            ProtocolError: the broker does not name itself; set ``broker``.
         """
         deadline = Deadline(self._config.seconds(timeout))
         make = self._maker(destination, body, headers, deadline.timeout, options)
@@ -711,16 +721,16 @@ class Connection:
 
         Args:
             timeout: seconds to wait until the request is sent; the first request of a connection also waits for the
-                queue for answers. The others are as for ``request``.
+                queue for answers. The other arguments are those of ``request``.
 
         Returns:
-            a future: the answer, or ``ConnectionLost``. Its callbacks run in the dispatcher thread. Cancel it when the
-            answer is no longer needed.
+            a future: the answer, or ``ConnectionLost``. Its callbacks run in the dispatcher thread. Cancel the future
+            when you no longer need the answer.
 
         Raises:
             TimedOut: there was no connection; nothing was written, and nothing will be.
-            NotConnected: there is no connection, nor is one being restored.
-            ProtocolError: the broker does not say what it is: see ``broker``.
+            NotConnected: the client is neither connected nor reconnecting.
+            ProtocolError: the broker does not name itself; set ``broker``.
         """
         deadline = Deadline(self._config.seconds(timeout))
         make = self._maker(destination, body, headers, deadline.timeout, options)
@@ -744,28 +754,28 @@ class Connection:
         timeout: float | None = DEFAULT,
         **options: Unpack[SendOptions],
     ) -> None:
-        """Answer a request over this connection: see :meth:`Message.reply`.
+        """Answer a request over this connection; see :meth:`Message.reply`.
 
         Args:
-            message: the request, of this or another connection.
+            message: the request, from this connection or another one.
         """
         self._engine.sender.reply(message, body, headers, self._config.seconds(timeout), options)
 
     def wait_ready(self, timeout: float | None = DEFAULT) -> None:
-        """Wait until a message can be sent without waiting: for callers that use ``timeout=0``, such as event loops.
+        """Wait until a message can be sent without waiting; for callers with ``timeout=0``, such as event loops.
 
         Args:
             timeout: seconds to wait for a connection, room among the unconfirmed messages, and a broker that reads.
 
         Raises:
             TimedOut: the time is over.
-            NotConnected: there is no connection, nor is one being restored.
+            NotConnected: the client is neither connected nor reconnecting.
         """
         self._engine.sender.wait_ready(Deadline(self._config.seconds(timeout)))
 
     @property
     def is_full(self) -> bool:
-        """Whether too many bytes wait to be written, because the broker does not read. See ``flush``."""
+        """Whether too many bytes wait to be written, because the broker does not read; see ``flush``."""
         return self._engine.writer.is_full
 
     def batch(self) -> Batch:
@@ -786,11 +796,11 @@ class Connection:
             raise TimedOut(f"flush() timed out after {deadline.timeout} s: the broker takes no more bytes")
 
     def transaction(self, headers: StrHeaders = None, *, id: str | None = None, retry: int = 0) -> Transaction:
-        """A transaction, to use in a ``with`` statement.
+        """Make a transaction, to use in a ``with`` statement.
 
         Args:
-            headers: more headers for BEGIN.
-            id: its name; made up if None.
+            headers: additional headers for BEGIN.
+            id: the name of the transaction; None generates one.
             retry: how often ``Transaction.run`` runs its function again when the connection is lost.
         """
         return Transaction(self._engine, headers, id=id, retry=retry)
@@ -804,7 +814,7 @@ class Connection:
         try:
             return self.connect()
         except BaseException:
-            # Also a connection that is there, when one of its subscriptions was refused.
+            # A rejected subscription makes connect() raise, even if the connection is ready.
             self.disconnect()
             raise
 
@@ -820,7 +830,7 @@ class Connection:
         raise TypeError("a Connection has threads and a socket and cannot be pickled: make one in each process")
 
     def _after_fork(self) -> None:
-        """In the child: leave the parent's socket alone, and begin as a new connection with the same listeners."""
+        """Become a new connection with the same listeners, in the child of a fork. Send nothing to the broker."""
         self._listeners.renew_lock()
         parents = self._engine
         if parents.context.state is ConnectionState.NEW:
@@ -831,7 +841,7 @@ class Connection:
 
 
 class Batch:
-    """What ``Connection.batch()`` returns."""
+    """The context manager of ``Connection.batch()``."""
 
     __slots__ = ("_writer",)
 
@@ -862,7 +872,7 @@ def _exceptions(what: str, kinds: Any) -> tuple[type[BaseException], ...]:
 
 
 def _warn_of_repetition(context: Context, destination: str, listener: AnyListener | None) -> None:
-    """In ``on_connected`` a subscription is often made again each time, though the connection restores it."""
+    """Warn of a second subscription, such as in ``on_connected``: the client restores the first one."""
     if listener is None:
         return
     with context.lock:

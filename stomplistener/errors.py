@@ -6,7 +6,7 @@
     ├── ProtocolError       a frame breaks the specification, ours or the broker's
     ├── BrokerError         the broker answered ERROR
     ├── ConnectFailed       no broker could be reached, or each refused
-    ├── NotConnected        the call needs a connection and none is there, nor coming
+    ├── NotConnected        the call needs a connection, and there is none
     │   └── ClosedAfterFork the connection belongs to the parent process
     ├── ConnectionLost      the connection that an operation depends on is gone
     ├── TimedOut            a deadline passed                        (also TimeoutError)
@@ -29,7 +29,8 @@ class StompError(Exception):
     """Base of all exceptions of the library. Can be pickled and copied."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        # An exception is made again from its args alone, which are the message, and most of ours need more than that.
+        # By default, an exception is rebuilt from its args, that is from its text alone. Most exceptions of the library
+        # need more than the text.
         return _made_again, (type(self), self.args, vars(self))
 
 
@@ -44,10 +45,10 @@ class ProtocolError(StompError):
     """A frame breaks the STOMP specification or a limit.
 
     Attributes:
-        offence: what is broken, without the bytes: two frames that break the same rule have the same offence.
-        frame: the frame, if the bytes could be read as one.
+        offence: the violated rule, without the bytes: frames that violate the same rule have the same offence.
+        frame: the frame, if the bytes were readable as one.
         data: the offending bytes, shortened.
-        frames: the good frames that came before the bad bytes in the same chunk.
+        frames: the good frames before the bad bytes in the same chunk.
     """
 
     def __init__(self, message: str, *, frame: Frame | None = None, data: bytes | None = None) -> None:
@@ -79,18 +80,18 @@ class ConnectFailed(StompError):
 
 
 class NotConnected(StompError):
-    """The call needs a connection. There is none, and none is being made."""
+    """The call needs a connection, but the client is neither connected nor connecting."""
 
 
 class ClosedAfterFork(NotConnected):
-    """The process forked, and this connection belongs to the parent: call ``connect()`` to make a new one."""
+    """The process was forked, and this connection belongs to the parent: call ``connect()`` to make a new one."""
 
 
 class ConnectionLost(StompError):
     """The connection that the operation depends on is gone, and the operation cannot be repeated safely.
 
     Attributes:
-        outcome_unknown: True if the operation may have taken effect, because it was written and not answered.
+        outcome_unknown: True if the operation may have taken effect: it was written, but no answer arrived.
     """
 
     def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:
@@ -103,8 +104,8 @@ class TimedOut(StompError, TimeoutError):
 
 
 class InvalidURI(StompError, ValueError):
-    """The text is not a broker URI; the message names the place and the nearest valid name."""
+    """The text is not a broker URI. The exception has the position, and may propose the nearest valid name."""
 
 
 class InvalidHeader(StompError, ValueError):
-    """A header cannot be sent: the STOMP version in use has no way to write it."""
+    """A header cannot be sent: the STOMP version in use cannot express it."""

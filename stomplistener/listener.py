@@ -1,7 +1,7 @@
-"""Listeners: the hooks that an application can have, and which listener is called for which event.
+"""Listeners: the hooks of an application, and the listeners that are called for an event.
 
-Hooks are called by the connection's dispatcher thread, in the order of the wire, never under a lock; they may block,
-and call anything of the library. ``Listener`` names the exceptions.
+The connection's dispatcher thread calls the hooks in the order of the wire, without holding a lock. Hooks may block and
+may call any function of the library. ``Listener`` names the hooks that other threads call.
 """
 
 from __future__ import annotations
@@ -19,37 +19,39 @@ from stomplistener.protocol.frame import Frame
 
 
 class Listener:
-    """Override the methods that you need; by default each does nothing. An object with some of them works, too.
+    """The base class of listeners. Override the methods that you need; all other methods do nothing.
 
-    The connection's dispatcher thread calls all of them, one after the other, in the order of the wire, with two
-    exceptions: ``on_send`` is called in the thread that sends; ``on_message`` and ``on_listener_error`` of a
-    subscription with ``workers`` are called in its worker threads. No lock is held: a method may block, and call
-    anything of the library.
+    An object with some of these methods works, too.
+
+    The connection's dispatcher thread calls the methods one at a time, in the order of the wire. Two calls come from
+    other threads. The thread that sends a frame calls ``on_send``. The worker threads of a subscription with
+    ``workers`` call ``on_message`` and ``on_listener_error``. No lock is held: a method may block, and may call any
+    function of the library.
     """
 
     def on_connecting(self, host_and_port: tuple[str, int]) -> None:
         """An attempt to connect to this broker begins."""
 
     def on_connected(self, frame: Frame) -> None:
-        """The connection is ready, its subscriptions restored; ``frame`` is CONNECTED.
+        """The connection is ready, and its subscriptions are restored. ``frame`` is CONNECTED.
 
-        A message that the broker delivers while they are restored comes before this call.
+        A message that arrives while subscriptions are restored is delivered before this call.
         """
 
     def on_disconnecting(self) -> None:
         """``disconnect()`` was called; messages can still be acknowledged."""
 
     def on_connection_lost(self, error: Exception) -> None:
-        """A connection that was ready was lost, for this reason; called before ``on_disconnected``.
+        """A ready connection was lost for the reason ``error``. Called before ``on_disconnected``.
 
-        Not called when the program itself ended it by ``disconnect()`` or ``close()``.
+        Not called when the program ends the connection with ``disconnect()`` or ``close()``.
         """
 
     def on_disconnected(self) -> None:
-        """A connection that was ready has ended. Called once for each, before the first attempt to restore it."""
+        """A ready connection has ended. Called once for each, before the first attempt to reconnect."""
 
     def on_reconnecting(self, attempt: int, delay: float) -> None:
-        """The ``attempt``-th pass over the brokers since the loss begins in ``delay`` seconds."""
+        """Pass number ``attempt`` over the brokers since the loss begins in ``delay`` seconds."""
 
     def on_heartbeat_timeout(self) -> None:
         """The broker was silent for too long; the client will end the connection and reconnect."""
@@ -58,23 +60,23 @@ class Listener:
         """A heartbeat arrived."""
 
     def on_send(self, frame: Frame) -> None:
-        """A frame is about to be written; called in the thread that sends it.
+        """A frame is about to be written. The thread that sends the frame calls this method.
 
-        CONNECT and the frames that restore a connection belong to the library: the dispatcher reports them, and they
-        may already be written.
+        The library sends CONNECT and the frames that restore a connection. The dispatcher reports such frames, perhaps
+        after they were written.
         """
 
     def on_message(self, message: Message) -> None:
         """A message arrived."""
 
     def on_receipt(self, frame: Frame) -> None:
-        """A RECEIPT arrived that the application asked for with a ``receipt`` header of its own."""
+        """A RECEIPT arrived that the application had requested with its own ``receipt`` header."""
 
     def on_error(self, frame: Frame) -> None:
         """An ERROR arrived."""
 
     def on_listener_error(self, message: Message, exception: Exception) -> None:
-        """A listener raised an exception on this message; it may be any BaseException."""
+        """A listener raised ``exception``, which may be any BaseException, while it handled this message."""
 
 
 HOOKS = tuple(name for name in vars(Listener) if name.startswith("on_"))
@@ -89,10 +91,10 @@ _ARGUMENTS = {name: getattr(Listener, name).__code__.co_argcount - 1 for name in
 
 
 def hooks_of(listener: AnyListener) -> dict[str, Hook]:
-    """The hooks that a listener has; what it inherits from Listener untouched does not count.
+    """Return the hooks of a listener, without those that it only inherits from Listener.
 
     Raises:
-        TypeError: it cannot work as a listener; the message says why.
+        TypeError: the object cannot work as a listener; the text has the reason.
     """
     if isinstance(listener, type):
         raise TypeError(f"{listener.__name__} is a class: give an instance of it as the listener")
@@ -134,15 +136,15 @@ def _hint_for_camel_case(listener: AnyListener) -> str:
 def _refuse_unfit(name: str, hook: Hook) -> None:
     refuse_unrun(hook)
     if not code_flags(hook):
-        # Written in C. To read its signature Python parses a text, which threads must not do at the same time: up to
-        # 3.12 one of them gets a SystemError (CPython issue 106905).
+        # The hook is written in C. To read its signature, Python parses a text. Up to Python 3.12, two threads must not
+        # parse at the same time: one thread would get a SystemError (CPython issue 106905).
         return
-    import inspect  # only here: it takes longer to import than all of this package's protocol layer
+    import inspect  # slow: its import takes longer than that of the whole protocol layer
 
     try:
         signature = inspect.signature(hook)
     except (TypeError, ValueError):
-        return  # it does not say
+        return  # it has no signature
     try:
         signature.bind(*[None] * _ARGUMENTS[name])
     except TypeError:
@@ -161,19 +163,19 @@ def is_same(one: AnyListener, other: AnyListener) -> bool:
 
 
 class Listeners:
-    """The listeners of a connection in order of registration. Thread-safe; a call sees the listeners of its start."""
+    """The listeners of a connection, in order of registration. Thread-safe: a call uses the listeners at its start."""
 
     def __init__(self) -> None:
         self._lock = ReentrantLock()
         self._listeners: dict[str, AnyListener] = {}
         self._hooks: dict[str, tuple[Hook, ...]] = {}
         self.report: Report
-        """Logs what a hook raised; the connection in use sets it."""
+        """Logs the exception of a hook; the connection in use sets it."""
         self.on_message: tuple[Hook, ...] = ()
         self.on_send: tuple[Hook, ...] = ()
 
     def add(self, listener: AnyListener, name: str | None = None) -> str:
-        """Register, or put in the place of the one with that name; returns the name."""
+        """Register a listener, or replace the one with that name. Return the name."""
         hooks_of(listener)
         with self._lock:
             if name is None:
@@ -183,11 +185,11 @@ class Listeners:
         return name
 
     def get(self, name: str) -> AnyListener | None:
-        """The listener of that name, or None."""
+        """Return the listener of that name, or None."""
         return self._listeners.get(name)
 
     def remove(self, name_or_listener: AnyListener) -> None:
-        """Forget a listener, named or as the object; one that is not there is no error."""
+        """Remove a listener, given by name or as the object. An unknown listener is ignored."""
         with self._lock:
             self._listeners = self._without(name_or_listener)
             self._collect()
@@ -203,19 +205,19 @@ class Listeners:
         return iter(tuple(self._listeners.values()))
 
     def hear(self, hook: str) -> bool:
-        """Whether a listener has this hook."""
+        """Whether any listener has this hook."""
         return hook in self._hooks
 
     def call(self, hook: str, *args: object) -> None:
-        """Call a hook of all; what one raises is logged and the next one is called."""
+        """Call a hook of all listeners. If one raises, the exception is logged, and the next one is called."""
         call_all(self._hooks.get(hook, ()), *args, report=self.report)
 
     def renew_lock(self) -> None:
-        """In the child of a fork: a thread of the parent may have held it."""
+        """Replace the lock in the child of a fork: a thread of the parent may have held it."""
         self._lock = ReentrantLock()
 
     def _collect(self) -> None:
-        # Replaced as a whole, never changed: a thread that is calling goes on with what it saw.
+        # The tuples are replaced as a whole and never changed: a thread that calls hooks keeps its tuple.
         hooks: dict[str, tuple[Hook, ...]] = {}
         for listener in self._listeners.values():
             for name, method in hooks_of(listener).items():
@@ -226,15 +228,15 @@ class Listeners:
 
 
 def call_all(hooks: tuple[Hook, ...], *args: object, report: Report) -> None:
-    """Call hooks one after the other; what one raises is logged, whatever it is, and the next one is called.
+    """Call hooks in order. If one raises any exception, the exception is logged, and the next hook is called.
 
     Args:
-        hooks: to call.
-        args: for each of them.
-        report: logs what one raised.
+        hooks: the hooks to call.
+        args: the arguments of each call.
+        report: logs an exception.
 
     Raises:
-        KeyboardInterrupt: in the main thread, where it is most likely the user's.
+        KeyboardInterrupt: in the main thread, where it probably comes from the user.
     """
     interrupt: KeyboardInterrupt | None = None
     for hook in hooks:

@@ -1,4 +1,4 @@
-"""A received message, as a listener holds it."""
+"""A received message, as a listener gets it."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ OF_A_DELIVERY = DELIVERY_COUNTS | frozenset(
     (
         *("destination", "destination-type", "message-id", "subscription", "ack", "content-length", "redelivered"),
         *("transaction", "receipt", "receipt-id"),
-        # A delay that is over would begin again.
+        # If a copy kept these headers, its delay would begin again.
         *("AMQ_SCHEDULED_DELAY", "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON"),
         *("scheduledJobId", "_AMQ_SCHED_DELIVERY"),
     )
 )
-"""Headers that speak of one frame or delivery and not of the message: a copy that is sent on has its own, or none."""
+"""Headers that belong to one frame or delivery, and not to the message. A copy gets its own values, or none."""
 
 OF_A_DUPLICATE = frozenset(("duplicate-id", "_AMQ_DUPL_ID"))
-"""Headers by which Artemis takes a copy to the same address for a duplicate: it drops the copy, and confirms it."""
+"""Headers by which Artemis takes a copy to the same address for a duplicate: it confirms the copy, but drops it."""
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s";]+)', re.IGNORECASE)
 
 
 class InTransaction(Protocol):
-    """A transaction, as a message needs it: ``Transaction`` is one."""
+    """The part of a transaction that a message needs: ``Transaction`` is one."""
 
     @property
     def entry(self) -> TransactionEntry: ...
 
 
 class Settler(Protocol):
-    """What a message needs of its connection."""
+    """The part of a connection that a message needs."""
 
     def settle(
         self,
@@ -50,7 +50,7 @@ class Settler(Protocol):
         negative: bool,
         timeout: float | None,
     ) -> bool:
-        """Send ACK or NACK; False if the message's connection is gone."""
+        """Send ACK or NACK; False if the connection of the message was lost."""
 
     def reply(
         self,
@@ -64,15 +64,15 @@ class Settler(Protocol):
 
 
 class Message:
-    """A message that a broker delivered. Its values never change; all methods are thread-safe.
+    """A message that a broker delivered. The values never change; all methods are thread-safe.
 
     Attributes:
         frame: the MESSAGE frame.
         subscription: its ``Subscription``; None if the broker named an unknown one.
-        epoch: which connection brought it, counted from 1.
-        attempts: how often listeners have failed on it on this connection.
-        postponed: how often listeners have put it off on this connection, by raising ``TryAgain``.
-        state: what was sent to the broker about it.
+        epoch: the number of the connection on which the message arrived, counted from 1.
+        attempts: how often listeners have failed on the message on this connection.
+        postponed: how often listeners have postponed the message on this connection, by raising ``TryAgain``.
+        state: what the client has sent to the broker about the message.
     """
 
     __slots__ = ("_settler", "attempts", "epoch", "frame", "postponed", "state", "subscription")
@@ -93,12 +93,12 @@ class Message:
 
     @property
     def body(self) -> bytes:
-        """The body as it was received."""
+        """The received body, unchanged."""
         return self.frame.body
 
     @property
     def headers(self) -> Headers:
-        """The headers, a mapping in which the first of repeated ones counts (STOMP 1.2, Repeated Header Entries)."""
+        """The headers: a mapping in which the first of repeated headers counts (STOMP 1.2, Repeated Header Entries)."""
         return self.frame.headers
 
     @property
@@ -113,14 +113,14 @@ class Message:
         return self.frame.body.decode(charset[1] if charset else "utf-8")
 
     def json(self) -> Any:
-        """The body, parsed as JSON; ValueError if it is not JSON."""
+        """Return the body, parsed as JSON; ValueError if it is not JSON."""
         import json
 
         return json.loads(self.frame.body)
 
     @property
     def destination(self) -> str:
-        """Where the message was sent to, as the broker spells it; the sender may have spelled it differently."""
+        """The destination of the message in the broker's form, which may differ from the sender's form."""
         return self.frame.headers.get("destination", "")
 
     @property
@@ -130,12 +130,12 @@ class Message:
 
     @property
     def reply_to(self) -> str | None:
-        """Where to send the answer, as this broker spells it; None if no answer is wanted."""
+        """The destination for the answer, in this broker's form; None if the sender expects no answer."""
         return self.frame.headers.get("reply-to")
 
     @property
     def redelivered(self) -> bool:
-        """Whether the broker says that it delivered this message before; not every broker says so."""
+        """Whether the broker marked the message as delivered before; not every broker does."""
         return self.frame.headers.get("redelivered", "").lower() == "true"
 
     def ack(
@@ -145,18 +145,19 @@ class Message:
         *,
         timeout: float | None = DEFAULT,
     ) -> bool:
-        """Acknowledge the message; with ack mode ``client`` also all earlier messages of its subscription.
+        """Acknowledge the message; in ack mode ``client``, also all earlier messages of its subscription.
 
         Args:
             transaction: acknowledge when this transaction commits.
-            headers: more headers for the frame.
-            timeout: seconds to wait if the broker takes no more bytes; bytes that are not written by then are written
-                later.
+            headers: additional headers for the frame.
+            timeout: seconds to wait if the broker takes no more bytes. Bytes that are not written by the end of
+                ``timeout`` are written later.
 
         Returns:
-            whether the message is acknowledged. False if the connection that brought the message is gone. Then nothing
-            is sent, since the broker will deliver the message again, and an old acknowledgement could hit another one.
-            False also if the message was rejected before. True without sending anything if it was acknowledged before.
+            whether the message is acknowledged. False if the connection of the message was lost. Nothing is sent in
+            that case, since the broker will deliver the message again, and an old acknowledgement could apply to another
+            one. The result is also False if the message was rejected before. It is True, without sending anything, if
+            the message was acknowledged before.
 
         Raises:
             ConnectionLost: the transaction ended with its connection.
@@ -174,11 +175,11 @@ class Message:
     ) -> bool:
         """Reject the message. The broker's configuration decides what follows: redelivery, dead letter, or discarding.
 
-        RabbitMQ would deliver the message again at once, forever. Therefore the client sends ``requeue:false`` there,
-        and the message goes to the queue's dead-letter exchange, if it has one. ``headers={"requeue": "true"}``
-        requeues it.
+        RabbitMQ would deliver the message again at once, forever. So the client sends ``requeue:false`` to RabbitMQ,
+        and the message goes to the queue's dead-letter exchange, if it has one. ``headers={"requeue": "true"}`` puts
+        the message back into the queue.
 
-        Arguments, returns and raises as :meth:`ack`; ProtocolError in STOMP 1.0, which has no NACK.
+        Arguments, return value and exceptions are those of :meth:`ack`. ProtocolError in STOMP 1.0, which has no NACK.
         """
         entry = transaction.entry if transaction is not None else None
         return self._settler.settle(self, entry, headers, negative=True, timeout=timeout)
@@ -194,15 +195,15 @@ class Message:
         """Answer a request: send to its ``reply-to``, with its ``correlation-id``.
 
         Args:
-            body: as for ``Connection.send``.
-            headers: more headers.
+            body: as in ``Connection.send``.
+            headers: additional headers.
             timeout: seconds to wait for a connection.
-            options: ``json=`` and the others of ``Connection.send``.
+            options: ``json=`` and the other options of ``Connection.send``.
 
         Raises:
             ValueError: the message has no ``reply-to``.
             TimedOut: there was no connection; nothing was written, and nothing will be.
-            NotConnected: there is no connection, nor is one being restored.
+            NotConnected: the client is neither connected nor reconnecting.
         """
         self._settler.reply(self, body, headers, timeout, options)
 
@@ -212,5 +213,5 @@ class Message:
         )
 
     def __repr__(self) -> str:
-        # Without the body: this is what log lines about a message show, and they outlive the message.
+        # This repr has no body: log lines about a message show it, and logs are kept longer than messages.
         return f"<Message {self.frame.heading}>"

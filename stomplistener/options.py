@@ -1,4 +1,4 @@
-"""What a connection was made with: checked once, never changed."""
+"""The arguments of a connection: checked once, never changed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class ConnectOptions:
-    """One attempt to connect, as ``before_connect`` may change it.
+    """The values of one attempt to connect, which ``before_connect`` may change.
 
     Attributes:
-        broker: which one, without secrets; to look at only.
+        broker: the broker of this attempt, without secrets; read-only.
         attempt: the number of the attempt since the start or the loss, from 1.
         login: the login for CONNECT; None sends none.
-        passcode: likewise.
+        passcode: the passcode for CONNECT; None sends none.
         host: the virtual host.
-        headers: more headers for CONNECT.
-        http_headers: more headers for the HTTP request of a WebSocket.
+        headers: additional headers for CONNECT.
+        http_headers: additional headers for the HTTP request of a WebSocket.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ConnectOptions:
         headers: Mapping[str, str],
         attempt: int = 1,
     ) -> ConnectOptions:
-        """The values for one broker: what its URI says goes before the others."""
+        """Return the values for one broker: the values of its URI win over the others."""
         chosen: str | None = broker.virtual_host or host
         return cls(
             broker=str(broker),
@@ -74,16 +74,16 @@ class ConnectOptions:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The secrets that no text may show, even if the broker quotes them. The longest come first."""
+        """The secrets that no text may show, even if the broker quotes them; the longest come first."""
         own = {"passcode": self.passcode} if self.passcode is not None and self.passcode != self.login else {}
         found = secrets_in(own) | secrets_in(self.headers) | secrets_in(self.http_headers)
         return tuple(sorted(found, key=len, reverse=True))
 
     def check(self) -> None:
-        """Refuse what ``before_connect`` must not have written.
+        """Refuse invalid values from ``before_connect``.
 
         Raises:
-            TypeError: a value is of the wrong kind; the message names it, and shows no secret.
+            TypeError: a value is of the wrong kind; the text names the value, and shows no secret.
         """
         self.login = arguments.optional_text("ConnectOptions.login", self.login)
         self.passcode = arguments.optional_secret("ConnectOptions.passcode", self.passcode)
@@ -136,11 +136,11 @@ class Config(Record):
         duplicate_header: Any,
         **others: Any,
     ) -> Config:
-        """What an application gave, checked.
+        """Check the arguments of an application.
 
         Raises:
             InvalidURI: the URI is malformed.
-            TypeError: another argument is of the wrong kind; the message names it and shows no secret.
+            TypeError: another argument is of the wrong kind; the text names the argument, and shows no secret.
             ValueError: another argument is out of range, or two contradict each other.
         """
         parsed = uri if isinstance(uri, BrokerURI) else parse(uri)
@@ -160,7 +160,7 @@ class Config(Record):
             heartbeat=_checked_heartbeat(heartbeat, headers, warnings),
             headers=headers,
             limits=limits or Limits(),
-            # What before_connect adds shows only then: the broker says if it misses a client-id.
+            # The headers from before_connect are not known yet: if a client-id is missing, the broker reports it.
             dialect=Dialect(
                 arguments.optional_text("broker", broker),
                 headers.get("client-id", "" if others["before_connect"] else None),
@@ -172,7 +172,7 @@ class Config(Record):
 
     @property
     def restores(self) -> bool:
-        """Whether a lost connection is restored at all."""
+        """Whether the client reconnects after a connection loss at all."""
         return self.reconnect and self.uri.options.max_reconnect_attempts != 0
 
     @property
@@ -186,20 +186,20 @@ class Config(Record):
         return self.limits.max_unconfirmed_bytes
 
     def connect_options(self, broker: Broker, attempt: int) -> ConnectOptions:
-        """The values for one attempt at one broker."""
+        """Return the values for one attempt at one broker."""
         return ConnectOptions.of(broker, self.login, self.passcode, self.host, self.headers, attempt)
 
     def guessed_host(self, broker: Broker) -> str | None:
-        """The virtual host that the client guesses from the broker's host name; None if the application gave one."""
+        """Return the virtual host guessed from the broker's host name; None if the application gave one."""
         given = broker.virtual_host or self.host
         return None if given else broker.host or "localhost"
 
     def seconds(self, timeout: Any) -> float | None:
-        """A call's timeout, checked, or the connection's where the call left it open."""
+        """Check and return the timeout of a call, or the timeout of the connection if the call has none."""
         return self.timeout if timeout is DEFAULT else arguments.seconds("timeout", timeout)
 
     def check_ack(self, mode: str, *, settle: bool) -> None:
-        """Raise ValueError unless a subscription can have this ack mode in a version that is offered."""
+        """Raise ValueError unless one of the offered STOMP versions has this ack mode."""
         arguments.one_of("ack", mode, ACK_MODES)
         if not any(mode in version_rules(version).ack_modes for version in self.versions):
             raise ValueError(f"ack={mode!r} exists in no STOMP version that is offered: {self.versions}")
@@ -261,7 +261,7 @@ def _checked_heartbeat(heartbeat: Any, headers: Mapping[str, str], warnings: lis
 
 
 LONGEST_HEARTBEAT = 600.0
-"""Seconds above which a heartbeat interval looks like milliseconds."""
+"""Above this number of seconds, a heartbeat interval looks like milliseconds."""
 
 
 AckMode = Literal["auto", "client", "client-individual"]
@@ -271,15 +271,15 @@ ACK_MODES: tuple[AckMode, ...] = ("auto", "client", "client-individual")
 
 
 class BrokerOptions(TypedDict, total=False):
-    """What a SEND may ask of its broker, whatever that broker calls it.
+    """The options of a SEND whose headers differ from broker to broker.
 
     Attributes:
-        persistent: whether the broker is to keep the message on disk; None leaves it to the broker's default.
+        persistent: whether the broker should keep the message on disk; None uses the broker's default.
         expires: seconds after which the broker no longer delivers it.
-        priority: 0 to 9, 9 first, if the broker's queue has priorities.
+        priority: 0 to 9, where 9 is the highest, if the broker's queue has priorities.
         delay: seconds before the broker delivers it.
         duplicate_id: a permanent name of the message, such as a UUID. A broker that detects duplicates stores only the
-            first of several with the same one, so that a confirmed message is there exactly once.
+            first of several messages with the same name. So a confirmed message is stored exactly once.
     """
 
     persistent: bool | None
@@ -290,13 +290,14 @@ class BrokerOptions(TypedDict, total=False):
 
 
 class SendOptions(BrokerOptions, total=False):
-    """The options of every call that sends a message: the one list, by keyword.
+    """The options of every call that sends a message, by keyword.
 
     Attributes:
         content_type: the MIME type of the body.
-        auto_content_length: whether there is a content-length. Where None, all have one but the texts for ActiveMQ and
-            Artemis: these make a JMS BytesMessage of what has one, and a TextMessage of what has none.
-        json: the body, as JSON with its content-type, in place of ``body``.
+        auto_content_length: whether to send a content-length. None sends a content-length, except with text for
+            ActiveMQ and Artemis. These make a JMS BytesMessage of a SEND with the header, and a TextMessage of one
+            without it.
+        json: a value that is sent as JSON, with its content-type, instead of ``body``.
     """
 
     content_type: str | None
@@ -316,11 +317,11 @@ def refuse_unknown(options: SendOptions) -> None:
 
 
 def json_body(value: Any) -> bytes:
-    """A value as JSON.
+    """Return a value as JSON.
 
     Raises:
-        TypeError: it cannot be written as JSON.
-        ValueError: it holds NaN or an infinity, which JSON does not have.
+        TypeError: JSON cannot express the value.
+        ValueError: the value contains NaN or an infinity, which JSON does not have.
     """
     import json
 
@@ -333,13 +334,13 @@ class _Default:
 
 
 DEFAULT: Any = _Default()
-"""The timeout of a call that leaves it to the connection."""
+"""The timeout of a call that uses the connection's timeout."""
 
 
 def with_persistence(headers: Mapping[str, str] | None, persistent: bool) -> dict[str, str]:
-    """Return a copy of the headers that asks the broker to keep the message on disk, unless they say otherwise.
+    """Return a copy of the headers that requests storage on disk, unless they already have that header.
 
-    All supported brokers spell it ``persistent:true``, and others ignore the header. The option of the same name of
-    ``Connection.send`` would refuse a broker that the library does not know.
+    All supported brokers use ``persistent:true``, and others ignore the header. The option ``persistent`` of
+    ``Connection.send`` would raise for a broker that the library does not know.
     """
     return {"persistent": "true", **(headers or {})} if persistent else dict(headers or {})

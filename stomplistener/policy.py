@@ -1,4 +1,4 @@
-"""What becomes of a message when its listeners have ended."""
+"""Decide what becomes of a message after its listeners have returned or raised."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stomplistener.backoff import Backoff
 
 
 class Verdict(enum.StrEnum):
-    """What one attempt at a message means for the message."""
+    """The consequence of one attempt for the message."""
 
     ACKED = "acked"
     RETRIED = "retried"
@@ -18,16 +18,17 @@ class Verdict(enum.StrEnum):
 
 
 class SettlePolicy(Record):
-    """The settling of one subscription.
+    """The rules for settling the messages of one subscription.
 
     Attributes:
-        settle: acknowledge when the listeners return, and settle otherwise when they raise.
-        retries: how often a message is tried again.
-        backoff: how long to wait before each.
-        error_destination: where a message goes that is given up; None rejects it.
+        settle: acknowledge a message when the listeners return; retry, forward or reject it when one raises.
+        retries: how often the listeners get a message again.
+        backoff: the wait before each retry.
+        error_destination: the destination of a message that is given up; None rejects the message.
         dead_letter_on: exceptions that are not worth a retry.
         retry_on: the only exceptions that are worth a retry.
-        max_deliveries: how often the broker may have delivered a message before it is given up unread; None: any.
+        max_deliveries: how often the broker may deliver a message before it is given up without a listener; None: any
+        number.
     """
 
     settle: bool = False
@@ -39,11 +40,11 @@ class SettlePolicy(Record):
     max_deliveries: int | None = None
 
     def decide(self, attempts: int, error: BaseException | None) -> Verdict:
-        """Return what one attempt means.
+        """Return the consequence of one attempt.
 
         Args:
             attempts: how many attempts failed before this one.
-            error: what the listener raised; None if it returned.
+            error: the exception of the listener; None if it returned.
         """
         if error is None:
             return Verdict.ACKED
@@ -56,14 +57,14 @@ class SettlePolicy(Record):
 
 
 class TryAgain(Exception):
-    """Raise this in a listener to get the message again later, if the message is not to blame.
+    """Raise this in a listener to get the message again later, if the failure is not the message's fault.
 
-    With ``settle=True`` the message stays unacknowledged. That counts neither against ``retries`` nor as an error of
-    the listener. The client tries it again on this connection, or the broker delivers it again if the connection ends
-    first.
+    With ``settle=True``, the message stays unacknowledged. ``TryAgain`` counts neither as one of the ``retries`` nor as
+    an error of the listener. The listener gets the message again on this connection. If the connection ends first, the
+    broker delivers the message again.
 
     Args:
-        reason: for the log.
+        reason: the text for the log.
         delay: seconds to wait; other messages are handled meanwhile.
     """
 

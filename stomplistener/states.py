@@ -1,7 +1,7 @@
-"""Every state that exists, and the moves between states that are legal.
+"""All states, and the legal moves between them.
 
-One enum and one table for each thing that has states. A table gives the new state for a legal move and raises for any
-other, also under ``python -O``. The pictures in the manual are drawn from these tables.
+Each thing with states has one enum and one table. A table gives the new state for a legal move and raises for any
+other, also under ``python -O``. The diagrams in the manual are drawn from these tables.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TypeVar
 
 
 class State(enum.Enum):
-    """A state. Members are one object each, so they are hashed as objects: ``Enum`` does it in Python, at each look
-    into a table, of which a written frame needs two.
+    """A state. The members are hashed by identity, as objects.
+
+    ``Enum`` would compute the hash in Python. A written frame needs two look-ups in a table, and so two hashes.
     """
 
     __hash__ = object.__hash__
@@ -23,14 +24,14 @@ S = TypeVar("S", bound=State)
 
 
 class IllegalMove(RuntimeError):
-    """A state machine was asked for a move that its table does not have: a bug, please report it."""
+    """A state machine was asked for a move that is not in its table. Please report this as a bug."""
 
 
 class Moves(dict[tuple[S, S], S]):
     """The legal moves between states: ``moves[old, new]`` is the new state.
 
     Args:
-        moves: where one may go from each state.
+        moves: the possible next states for each state.
     """
 
     def __init__(self, moves: Mapping[S, Collection[S]]) -> None:
@@ -42,12 +43,12 @@ class Moves(dict[tuple[S, S], S]):
 
 
 class ConnectionState(State):
-    """What an application can know of its connection.
+    """The state of a connection for the application.
 
-    SUSPENDED: the connection is lost and is being restored. Calls that wait go on waiting.
-    MIGRATING: the client leaves this broker for a preferred one (``priorityBackup``). Open transactions may end here,
-    everything new waits for the other broker.
-    CLOSED: nothing goes on automatically; ``connect()`` starts again.
+    SUSPENDED: the connection was lost, and the client reconnects. Waiting calls go on waiting.
+    MIGRATING: the client leaves this broker for a preferred one (``priorityBackup``). Open transactions may end on this
+    broker; new frames wait for the other one.
+    CLOSED: the client does nothing automatically; ``connect()`` starts again.
     """
 
     NEW = "new"
@@ -62,7 +63,7 @@ class ConnectionState(State):
 CONNECTION_MOVES = Moves(
     {
         ConnectionState.NEW: {ConnectionState.CONNECTING, ConnectionState.CLOSED},
-        # To CLOSING where listeners may hold messages of a connection whose subscriptions are still being restored.
+        # CLOSING is possible here: listeners may hold messages of a connection that still restores its subscriptions.
         ConnectionState.CONNECTING: {ConnectionState.CONNECTED, ConnectionState.CLOSING, ConnectionState.CLOSED},
         ConnectionState.CONNECTED: {
             ConnectionState.SUSPENDED,
@@ -84,7 +85,7 @@ CONNECTION_MOVES = Moves(
 
 
 class SessionState(State):
-    """What the wire allows now; what an application can act on is :class:`ConnectionState`."""
+    """The state of the protocol on the wire; :class:`ConnectionState` is the state for the application."""
 
     DISCONNECTED = "disconnected"
     CONNECTING = "connecting"
@@ -94,7 +95,7 @@ class SessionState(State):
 
 
 SESSION_OPEN = (SessionState.REPLAYING, SessionState.CONNECTED)
-"""States in which a session may write, and in which the broker waits for acknowledgements."""
+"""The states in which a session may write, and in which the broker waits for acknowledgements."""
 
 SESSION_MOVES: Mapping[tuple[SessionState, str], SessionState] = {
     (SessionState.DISCONNECTED, "connect"): SessionState.CONNECTING,
@@ -111,11 +112,11 @@ SESSION_MOVES: Mapping[tuple[SessionState, str], SessionState] = {
 
 
 class SubscriptionState(State):
-    """Where a subscription stands.
+    """The state of a subscription.
 
-    PENDING: the broker has not confirmed it yet.
-    REPLAYING: its connection was lost; the broker has not confirmed it on the current connection yet.
-    REJECTED: the broker rejected it permanently; or this connection's version cannot express it, and the next one may.
+    PENDING: the broker has not confirmed the subscription yet. REPLAYING: the connection was lost, and the broker has
+    not confirmed the subscription on the new one yet. REJECTED: the broker rejected the subscription permanently. Or
+    this connection's STOMP version cannot express it, but the next connection's version may.
     """
 
     PENDING = "pending"
@@ -137,11 +138,11 @@ SUBSCRIPTION_MOVES = Moves(
 
 
 class TransactionState(State):
-    """Where a transaction stands.
+    """The state of a transaction.
 
-    COMMITTING: its COMMIT was handed out, and a receipt of the COMMIT or of one of its SENDs is awaited.
-    LOST: its connection ended before its COMMIT was handed out.
-    IN_DOUBT: its connection ended, or its caller stopped waiting, while it was COMMITTING.
+    COMMITTING: COMMIT was handed out, and the receipt of the COMMIT or of one of the SENDs is awaited. LOST: the
+    connection ended before COMMIT was handed out. IN_DOUBT: in state COMMITTING, the connection ended or the caller
+    stopped waiting.
     """
 
     OPEN = "open"
@@ -155,7 +156,7 @@ class TransactionState(State):
 TRANSACTION_MOVES = Moves(
     {
         TransactionState.OPEN: {TransactionState.COMMITTING, TransactionState.ABORTED, TransactionState.LOST},
-        # Back to OPEN where the COMMIT could not be written after all.
+        # The transaction is OPEN again if the COMMIT could not be written.
         TransactionState.COMMITTING: {
             TransactionState.OPEN,
             TransactionState.COMMITTED,
@@ -171,10 +172,10 @@ TRANSACTION_MOVES = Moves(
 
 
 class WriteState(State):
-    """What happens to the frames on their way to the socket.
+    """The state of the frames on their way to the socket.
 
-    DETACHED: there is no transport, frames wait. WRITING: one thread writes what it took. FAILED: a write failed, and
-    the receiver has not ended the connection yet.
+    DETACHED: there is no transport, and frames wait. WRITING: one thread writes the frames that it took. FAILED: a
+    write failed, and the receiver has not ended the connection yet.
     """
 
     DETACHED = "detached"
@@ -194,9 +195,10 @@ WRITE_MOVES = Moves(
 
 
 class WriterState(State):
-    """What the writer thread does: ABSENT before its first use, AWAKE from when it was told until all is written.
+    """The state of the writer thread.
 
-    LINGERING and NAPPING: what waits is not urgent, so the thread is to let more gather for a moment, and does so.
+    ABSENT: not started yet. AWAKE: from its wake-up until all frames are written. LINGERING: no urgent frame waits, so
+    the thread is about to let more gather. NAPPING: the thread lets frames gather.
     """
 
     ABSENT = "absent"
@@ -218,14 +220,18 @@ WRITER_MOVES = Moves(
 
 
 class QueueState(State):
-    """Whether the threads of a dispatch queue go on: STOPPED ones end when the queue is empty."""
+    """The state of a dispatch queue. When a queue is STOPPED, its threads end as soon as the queue is empty."""
 
     RUNNING = "running"
     STOPPED = "stopped"
 
 
 class SettlementState(State):
-    """Which messages are begun: RUNNING all, HELD none that has to be acknowledged, DRAINING none any more."""
+    """The messages whose listeners may begin.
+
+    RUNNING: all. HELD: only those of ack mode ``auto``; the others wait. DRAINING: only those of ack mode ``auto``; the
+    broker delivers the others again.
+    """
 
     RUNNING = "running"
     HELD = "held"
@@ -233,7 +239,11 @@ class SettlementState(State):
 
 
 class ErrandState(State):
-    """A message in another thread: GIVEN to it, BEGUN by it, OVER; LEFT if its dispatcher does not wait for it."""
+    """The state of a message that was handed to another thread.
+
+    GIVEN: the listener has not begun. BEGUN: the listener runs. OVER: the listener has returned, or never runs. LEFT:
+    the listener runs, but the dispatcher does not wait any more.
+    """
 
     GIVEN = "given"
     BEGUN = "begun"
@@ -242,7 +252,7 @@ class ErrandState(State):
 
 
 class MessageState(State):
-    """What was sent to the broker about a message: nothing yet, ACK, NACK, or one of them in a transaction."""
+    """The client's answer to the broker about a message: none yet, ACK, NACK, or one of them in a transaction."""
 
     UNSETTLED = "unsettled"
     ACKED = "acked"
@@ -251,7 +261,7 @@ class MessageState(State):
 
 
 class StandbyState(State):
-    """Whether a connection in reserve can be used: TAKEN and DEAD ones are looked at no more."""
+    """The state of a standby connection. TAKEN and DEAD connections are not checked any more."""
 
     ALIVE = "alive"
     TAKEN = "taken"

@@ -1,4 +1,4 @@
-"""What a connection has done so far, and where it stands."""
+"""The counts and the state of a connection."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class Statistics(Record):
     Attributes:
         messages_received: MESSAGE frames.
         messages_sent: SEND frames of the application; a resent frame counts once.
-        bytes_received: everything read, in bytes.
-        bytes_sent: everything written, in bytes.
-        pending: received messages and events whose listeners have not ended yet.
-        pending_bytes: the bytes of those messages, headers and bodies.
+        bytes_received: the number of bytes read.
+        bytes_sent: the number of bytes written.
+        pending: received messages and events whose listeners have not returned yet.
+        pending_bytes: the bytes of pending messages, headers and bodies.
         unconfirmed: the number of confirmed sends whose receipt has not arrived.
-        unconfirmed_bytes: the bytes of their bodies.
-        reconnects: connections restored.
-        listener_errors: exceptions that listeners raised on messages.
+        unconfirmed_bytes: the size of the bodies of unconfirmed sends in bytes.
+        reconnects: the number of restored connections.
+        listener_errors: the number of exceptions that listeners raised on messages.
         last_received: ``time.monotonic()`` of the last byte read; 0 before the first.
-        last_sent: the same of the last byte written.
+        last_sent: ``time.monotonic()`` of the last byte written; 0 before the first.
     """
 
     messages_received: int
@@ -39,17 +39,17 @@ class Statistics(Record):
 
 
 class SessionSnapshot(Record):
-    """What was negotiated and what is registered, at one moment.
+    """The negotiated values and the subscriptions at one moment.
 
     Attributes:
         state: the state of the protocol on the wire.
-        epoch: how many connections were begun.
-        version: the STOMP version, None before the first CONNECTED.
-        server: the broker's name for itself, empty if it hides it.
-        id: the broker's name for the session, likewise.
-        heartbeat: seconds between beats that we send, and that we await; 0 for none.
-        subscriptions: ids in order of creation.
-        transactions: ids of the open ones.
+        epoch: the number of connections that were begun.
+        version: the STOMP version; None before the first CONNECTED.
+        server: the ``server`` header of CONNECTED; empty if the broker does not send it.
+        id: the ``session`` header of CONNECTED; empty if the broker does not send it.
+        heartbeat: seconds between the heartbeats that the client sends and expects; 0 for none.
+        subscriptions: the ids of the subscriptions, in order of creation.
+        transactions: the ids of the open transactions.
         broker: the broker in use, ``tcp://mq1:61613``, without secrets; None before the first connection.
     """
 

@@ -1,4 +1,4 @@
-"""Subscriptions as an application holds them: a handle if listeners are called, a consumer if the application asks."""
+"""Subscriptions as an application uses them: a handle for listeners, a consumer for a thread that takes messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Subscription:
         self._ending_began = False
 
     def bind(self, entry: SubscriptionEntry) -> None:
-        """Connect the handle with what the session keeps of it."""
+        """Store the session's entry of this subscription."""
         self._entry = entry
         self._sent = time.monotonic()
         self.ack = entry.ack
@@ -56,12 +56,12 @@ class Subscription:
 
     @property
     def id(self) -> str:
-        """Its id on the wire, the same on every connection."""
+        """The id of the subscription on the wire, the same on every connection."""
         return self.entry.id
 
     @property
     def destination(self) -> str:
-        """What was subscribed to, as it was given to ``subscribe``."""
+        """The destination that was given to ``subscribe``."""
         return self.entry.destination
 
     @property
@@ -74,12 +74,12 @@ class Subscription:
         return self._ending_began or self.entry.state in (SubscriptionState.ENDED, SubscriptionState.REJECTED)
 
     def pause(self) -> None:
-        """Begin no further message until ``resume()``. A listener that runs goes on.
+        """Let no listener begin a message until ``resume()``. A running listener goes on.
 
-        Received messages wait, unacknowledged. More arrive until ``prefetch`` is reached. Without ``prefetch`` they
-        arrive until the connection's ``Limits`` are reached, and then the connection reads nothing at all. So give a
-        subscription that you pause a ``prefetch``. A pause survives reconnects. With ``ack="auto"`` the waiting
-        messages count as delivered at the broker.
+        Received messages wait, unacknowledged. More messages arrive until ``prefetch`` is reached. Without
+        ``prefetch``, messages arrive until the connection's ``Limits`` are reached; then the connection stops reading
+        completely. So give a subscription that you pause a ``prefetch``. A pause survives reconnects. With
+        ``ack="auto"``, the broker counts the waiting messages as delivered.
         """
         engine = self._engine
         with engine.context.lock:
@@ -90,7 +90,7 @@ class Subscription:
             self.queue = held
 
     def resume(self) -> None:
-        """Undo ``pause()``: the messages that arrived meanwhile are begun first, in their order."""
+        """Undo ``pause()``. The messages that arrived meanwhile come first, in their order."""
         with self._engine.context.lock:
             held = self.queue
             if not isinstance(held, HeldQueue):
@@ -101,11 +101,11 @@ class Subscription:
 
     @property
     def is_paused(self) -> bool:
-        """Whether ``pause()`` was called, and not yet ``resume()``."""
+        """Whether ``pause()`` was called, and ``resume()`` was not called since."""
         return isinstance(self.queue, HeldQueue)
 
     def hook(self, name: str) -> tuple[Hook, ...]:
-        """The hook of this subscription's own listener, as a tuple of one or none."""
+        """Return the hook of the subscription's listener in a tuple; empty if the listener does not have it."""
         return (self._hooks[name],) if name in self._hooks else ()
 
     def wait_active(self, timeout: float | None = DEFAULT) -> Subscription:
@@ -115,10 +115,10 @@ class Subscription:
             timeout: seconds to wait.
 
         Raises:
-            BrokerError: the broker refused it.
+            BrokerError: the broker rejected the subscription.
             NotConnected: the subscription was ended, or the connection was closed.
-            TimedOut: no receipt arrived. The message quotes an ERROR that arrived meanwhile and named no frame:
-                RabbitMQ refuses some subscriptions this way, and keeps the connection.
+            TimedOut: no receipt arrived. The text quotes an ERROR without receipt-id that arrived meanwhile: RabbitMQ
+                rejects some subscriptions this way, and keeps the connection.
         """
         engine, context = self._engine, self._engine.context
         deadline = Deadline(context.config.seconds(timeout))
@@ -144,9 +144,9 @@ class Subscription:
         )
 
     def _ending(self, headers: Mapping[str, str], *, keep: bool) -> list[Mapping[str, str]]:
-        """The headers of each UNSUBSCRIBE that is needed; what the application gives wins in the last.
+        """Return the headers of each necessary UNSUBSCRIBE. The application's headers win in the last UNSUBSCRIBE.
 
-        Every broker keeps a durable subscription that UNSUBSCRIBE does not name as one.
+        A broker keeps a durable subscription unless UNSUBSCRIBE has the headers that name it.
         """
         context = self._engine.context
         connected = context.session.connected_frame
@@ -162,21 +162,21 @@ class Subscription:
     def unsubscribe(
         self, confirm: bool = False, headers: Mapping[str, str] | None = None, timeout: float | None = DEFAULT
     ) -> None:
-        """End the subscription, and wait within the time until its listener has ended.
+        """End the subscription, and wait within the time until its listener has returned.
 
-        In its own listener the call does not wait: the subscription ends when the listener has ended. Unacknowledged
-        messages go back to the queue; RabbitMQ keeps them for this connection until it ends. The broker deletes a
-        durable subscription; ``disconnect()`` alone keeps it.
+        In a listener of this subscription, the call does not wait: the subscription ends when the listener has
+        returned. Unacknowledged messages go back to the queue; RabbitMQ keeps them for this connection until it ends.
+        The broker deletes a durable subscription; only ``disconnect()`` keeps it.
 
         Args:
             confirm: wait for the broker's receipt.
-            headers: more headers for UNSUBSCRIBE.
+            headers: additional headers for UNSUBSCRIBE.
             timeout: seconds to wait for the listener and the receipt together.
 
         Raises:
-            ConnectionLost: a durable subscription was to be deleted, and the connection was lost before the answer.
-            ProtocolError: this broker cannot delete it in this version.
-            TimedOut: no receipt came.
+            ConnectionLost: the connection was lost before the broker confirmed the end of a durable subscription.
+            ProtocolError: this broker cannot delete the durable subscription in this STOMP version.
+            TimedOut: no receipt arrived.
         """
         self.end(confirm, headers, timeout, keep=False)
 
@@ -188,26 +188,26 @@ class Subscription:
         *,
         keep: bool,
     ) -> None:
-        """Do the same as ``unsubscribe``, but with ``keep`` leave a durable subscription at the broker."""
+        """Do the same as ``unsubscribe``; with ``keep``, leave a durable subscription at the broker."""
         engine, entry, context = self._engine, self.entry, self._engine.context
         deadline = Deadline(context.config.seconds(timeout))
         receipt = engine.new_receipt() if confirm else None
         *before, last = self._ending(arguments.headers(headers), keep=keep)
-        # Brokers ignore what is acknowledged after UNSUBSCRIBE, and deliver it again. So no message is begun any more,
-        # and those that are begun end first.
+        # After UNSUBSCRIBE, brokers ignore acknowledgements and deliver the messages again. So before UNSUBSCRIBE, no
+        # listener begins any more, and running listeners finish.
         self._ending_began = True
         self.resume()
         with context.lock:
-            # A message that waits for another thread to begin it need not be waited for.
+            # Wake each thread that has handed over a message: if its listener has not begun, the thread gives up.
             context.changes.notify_all()
         if self.ack != "auto":
             self.queue.discard(lambda item: isinstance(item, Message) and item.subscription is self)
             later = partial(self._send, before, last, None)
             if engine.settlement.after_listener(self, later):
-                # Called in its own listener: the message is settled first.
+                # A listener of this subscription called end(): the listener's message is settled first.
                 return
         if not engine.settlement.wait_listeners(self, deadline):
-            context.log.warning("the listener of %s still runs; what it acknowledges comes too late", self.destination)
+            context.log.warning("the listener of %s still runs; its acknowledgements come too late", self.destination)
         sent = self._send(before, last, receipt)
         cut_off = context.state in (ConnectionState.SUSPENDED, ConnectionState.CONNECTING)
         if not sent and not keep and entry.durable is not None and cut_off:
@@ -216,7 +216,7 @@ class Subscription:
             engine.sender.await_receipt(receipt, deadline, f"UNSUBSCRIBE from {self.destination}")
 
     def _send(self, before: list[Mapping[str, str]], last: Mapping[str, str], receipt: Receipt | None) -> bool:
-        """UNSUBSCRIBE; whether the broker knew of the subscription."""
+        """Send UNSUBSCRIBE. Return whether the broker knew the subscription."""
         engine, entry = self._engine, self.entry
 
         def note(session: Session) -> Frame | None:
@@ -234,10 +234,10 @@ class Subscription:
 
 
 class Consumer:
-    """A subscription whose messages wait until the application asks for them.
+    """A subscription whose messages the application takes in its own threads.
 
-    A context manager that ends the subscription; iterating it blocks for one message after the other, and stops when
-    the connection is closed and not restored. Thread-safe: several threads share the messages.
+    A consumer is a context manager, which ends the subscription. Iterating over a consumer blocks for each message, and
+    stops when the connection is closed and will not be restored. Thread-safe: several threads share the messages.
     """
 
     def __init__(self, engine: Engine, subscription: Subscription) -> None:
@@ -251,8 +251,8 @@ class Consumer:
             timeout: seconds to wait; None waits until a message arrives or the connection is closed.
 
         Raises:
-            BrokerError: the broker refused the subscription.
-            ProtocolError: the STOMP version in use cannot express it.
+            BrokerError: the broker rejected the subscription.
+            ProtocolError: the STOMP version in use cannot express the subscription.
             ConnectionLost, ConnectFailed: the connection was lost and will not be restored.
         """
         engine, context = self._engine, self._engine.context
@@ -260,7 +260,7 @@ class Consumer:
             arguments.seconds("timeout", timeout)
         deadline = Deadline(context.config.seconds(timeout))
         while (item := self.subscription.queue.take(deadline)) is not None:
-            # A message of an older connection comes again; its acknowledgement would mean nothing.
+            # The broker delivers a message of an older connection again; an acknowledgement would have no effect.
             if isinstance(item, Message) and not engine.settlement.is_stale(item):
                 return item
         entry = self.subscription.entry
@@ -277,16 +277,16 @@ class Consumer:
         return self.subscription.has_ended or self.subscription.queue.is_over
 
     def __iter__(self) -> Iterator[Message]:
-        """One message after the other, until the subscription or the connection is ended by this program.
+        """Iterate over the messages until this program ends the subscription or the connection.
 
         Raises:
-            StompError: the connection was lost, and was not restored.
+            StompError: the connection was lost and not restored.
         """
         while (message := self.receive(None)) is not None:
             yield message
 
     def close(self) -> None:
-        """End the subscription. Unacknowledged messages go back to the queue, see ``unsubscribe``.
+        """End the subscription. Unacknowledged messages go back to the queue; see ``unsubscribe``.
 
         A durable subscription stays at the broker and collects messages; ``consumer.subscription.unsubscribe()``
         deletes it.
@@ -299,6 +299,6 @@ class Consumer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # In the child of a fork there is nothing to end.
+        # In the child of a fork, there is no subscription to end.
         with suppress(ClosedAfterFork):
             self.close()

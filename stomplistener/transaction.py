@@ -1,4 +1,4 @@
-"""A transaction as an application holds it."""
+"""A transaction as an application uses it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ T = TypeVar("T")
 class Transaction:
     """A context manager: BEGIN at its start, COMMIT at its end, ABORT if an exception passes through.
 
-    A transaction belongs to the connection on which it began. After a loss its next use raises ``ConnectionLost``, and
-    none of it took effect, unless COMMIT was on its way (``outcome_unknown``). Thread-safe.
+    A transaction belongs to the connection on which it began. After a connection loss, the next use of the transaction
+    raises ``ConnectionLost``. The transaction then had no effect, unless COMMIT was already written
+    (``outcome_unknown``). Thread-safe.
     """
 
     def __init__(
@@ -34,30 +35,30 @@ class Transaction:
         self._headers = arguments.headers(headers)
         self._id = arguments.optional_text("id", id)
         self._retry = arguments.count("retry", retry, 0)
-        # What the broker still has to answer of it, where the answer to COMMIT alone confirms nothing.
+        # The receipts of the SENDs, for a broker whose answer to COMMIT alone confirms nothing.
         self._receipts: list[Receipt] = []
         self._entry: TransactionEntry | None = None
 
     @property
     def entry(self) -> TransactionEntry:
-        """What the session knows of it; RuntimeError before it has begun."""
+        """The session's entry of the transaction; RuntimeError before it has begun."""
         if self._entry is None:
             raise RuntimeError("the transaction has not begun: use it in a with statement, or call begin()")
         return self._entry
 
     @property
     def id(self) -> str:
-        """Its name on the wire; RuntimeError before it has begun."""
+        """The name of the transaction on the wire; RuntimeError before it has begun."""
         return self.entry.id
 
     @property
     def state(self) -> TransactionState:
-        """Where it stands; RuntimeError before it has begun."""
+        """The state of the transaction; RuntimeError before it has begun."""
         return self.entry.state
 
     @property
     def outcome_unknown(self) -> bool:
-        """Whether COMMIT was written and the connection lost before its answer."""
+        """Whether COMMIT was written, and the connection was lost before its answer."""
         return self._entry is not None and self._entry.state is TransactionState.IN_DOUBT
 
     def begin(self, timeout: float | None = DEFAULT) -> Transaction:
@@ -68,8 +69,8 @@ class Transaction:
 
         Raises:
             TimedOut: no connection within the time; nothing was written.
-            NotConnected: there is no connection, nor is one being restored.
-            ValueError: a transaction of that id is open.
+            NotConnected: the client is neither connected nor reconnecting.
+            ValueError: a transaction with that id is open.
         """
 
         if self._entry is not None and self._entry.state is TransactionState.OPEN:
@@ -97,7 +98,7 @@ class Transaction:
         timeout: float | None = DEFAULT,
         **options: Unpack[SendOptions],
     ) -> None:
-        """SEND as part of this transaction; COMMIT alone confirms it. Arguments and errors as ``Connection.send``."""
+        """SEND as part of this transaction; only COMMIT confirms it. Arguments as in ``Connection.send``."""
         entry, seconds = self.entry, self._seconds(timeout)
         frame = self._engine.sender.make_send(destination, body, headers, entry.id, seconds, options)
         receipt = None if self._engine.context.commit_confirms else self._engine.new_receipt()
@@ -118,18 +119,18 @@ class Transaction:
 
         Args:
             timeout: seconds to wait.
-            headers: more headers for the frame.
+            headers: additional headers for the frame.
 
         Raises:
-            ConnectionLost: the transaction was lost with its connection; ``outcome_unknown`` says whether the broker
+            ConnectionLost: the transaction was lost with its connection; ``outcome_unknown`` tells whether the broker
                 may have committed it.
-            BrokerError: the broker refused; nothing took effect.
+            BrokerError: the broker refused the COMMIT; the transaction had no effect.
             TimedOut: no receipt arrived; the broker may have committed it.
         """
         deadline = Deadline(self._seconds(timeout))
         what = f"COMMIT of transaction {self.id}"
         self._engine.sender.await_receipt(self._commit(deadline.remaining(), headers), deadline, what)
-        # RabbitMQ answers COMMIT before the messages are stored, and each message when it is.
+        # RabbitMQ answers COMMIT before the messages are stored, but answers each SEND only afterwards.
         for receipt in self._receipts:
             self._engine.sender.await_receipt(receipt, deadline, what)
 
@@ -138,10 +139,11 @@ class Transaction:
 
         Args:
             timeout: seconds to wait for a broker that takes no more bytes.
-            headers: more headers for the frame.
+            headers: additional headers for the frame.
 
         Returns:
-            a future: the RECEIPT frame, or what ``commit`` would raise. Its callbacks run in the dispatcher thread.
+            a future: the RECEIPT frame, or the exception that ``commit`` would raise. Its callbacks run in the
+            dispatcher thread.
 
         Raises:
             ConnectionLost: the transaction was lost with its connection.
@@ -161,27 +163,27 @@ class Transaction:
         return receipt
 
     def abort(self, headers: Mapping[str, str] | None = None) -> None:
-        """ABORT. If the connection is gone, the broker has rolled back already, and nothing is written.
+        """ABORT. After a connection loss nothing is written: the broker has already rolled back.
 
         Args:
-            headers: more headers for the frame.
+            headers: additional headers for the frame.
         """
         entry, checked = self.entry, arguments.headers(headers)
         self._engine.sender.transmit_now(lambda session: session.abort(entry, checked))
 
     def run(self, function: Callable[[Transaction], T]) -> T:
-        """Begin, call ``function`` with this transaction, commit; run it all again if the connection is lost.
+        """Begin, call ``function`` with this transaction, and commit. Repeat everything after a connection loss.
 
-        It repeats as often as ``retry`` of ``Connection.transaction`` allows, and never if COMMIT may have taken
-        effect.
+        The call repeats these steps as often as ``retry`` of ``Connection.transaction`` allows, but never if COMMIT may
+        have taken effect.
 
         Returns:
-            what the function returned.
+            the result of the function.
 
         Raises:
-            ConnectionLost: the connection was lost more often than ``retry``, or COMMIT was on its way
+            ConnectionLost: the connection was lost more often than ``retry``, or COMMIT was already written
                 (``outcome_unknown``).
-            Exception: what the function raised, after ABORT; likewise what ``begin`` and ``commit`` raise.
+            Exception: the exception of the function, after ABORT; also exceptions of ``begin`` and ``commit``.
         """
         for remaining in range(self._retry, -1, -1):
             try:
@@ -203,12 +205,12 @@ class Transaction:
         if kind is None:
             self.commit()
             return
-        # What passes through must get through. Where ABORT cannot be sent, the end of the connection does it.
+        # The exception must reach the caller. If ABORT cannot be sent, the end of the connection has the same effect.
         with suppress(StompError):
             self.abort()
 
     def _check_open(self) -> None:
-        """Raise at once, and not only when a connection is back: waiting cannot bring this transaction back."""
+        """Raise at once, without waiting for a connection: no reconnect can restore this transaction."""
         with self._engine.context.lock:
             if self.entry.state is not TransactionState.OPEN:
                 self._engine.context.session.check_transaction(self.entry)
