@@ -585,8 +585,8 @@ class Connection:
             content_type: the MIME type of the body.
             json: a value that is sent as JSON, with its content-type, instead of ``body``.
             auto_content_length: whether to send a content-length. None sends a content-length, except with text for
-                ActiveMQ and Artemis. These make a JMS BytesMessage of a SEND with the header, and a TextMessage of one
-                without it.
+                ActiveMQ and Artemis. Both brokers make a JMS BytesMessage of a SEND with the header, and a TextMessage
+                of one without it.
             persistent: whether the broker should keep the message on disk; None uses the broker's default.
             expires: seconds after which the broker no longer delivers it.
             priority: 0 to 9, where 9 is the highest, if the broker's queue has priorities.
@@ -660,7 +660,7 @@ class Connection:
             timeout: seconds to wait for room among the unconfirmed messages. The other arguments are those of ``send``.
 
         Returns:
-            a future: the RECEIPT frame, or the exception. Its callbacks run in the dispatcher thread. If you cancel the
+            a future: the RECEIPT frame, or the exception. The callbacks run in the dispatcher thread. If you cancel the
             future before the answer, the message is not sent or resent any more; if it was written already, it may
             arrive.
 
@@ -724,7 +724,7 @@ class Connection:
                 queue for answers. The other arguments are those of ``request``.
 
         Returns:
-            a future: the answer, or ``ConnectionLost``. Its callbacks run in the dispatcher thread. Cancel the future
+            a future: the answer, or ``ConnectionLost``. The callbacks run in the dispatcher thread. Cancel the future
             when you no longer need the answer.
 
         Raises:

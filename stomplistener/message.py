@@ -155,9 +155,9 @@ class Message:
 
         Returns:
             whether the message is acknowledged. False if the connection of the message was lost. Nothing is sent in
-            that case, since the broker will deliver the message again, and an old acknowledgement could apply to another
-            one. The result is also False if the message was rejected before. It is True, without sending anything, if
-            the message was acknowledged before.
+            that case, since the broker will deliver the message again, and an old acknowledgement could apply to
+            another one. The result is also False if the message was rejected before. It is True, without sending
+            anything, if the message was acknowledged before.
 
         Raises:
             ConnectionLost: the transaction ended with its connection.

@@ -295,8 +295,8 @@ class SendOptions(BrokerOptions, total=False):
     Attributes:
         content_type: the MIME type of the body.
         auto_content_length: whether to send a content-length. None sends a content-length, except with text for
-            ActiveMQ and Artemis. These make a JMS BytesMessage of a SEND with the header, and a TextMessage of one
-            without it.
+            ActiveMQ and Artemis. Both brokers make a JMS BytesMessage of a SEND with the header, and a TextMessage of
+            one without it.
         json: a value that is sent as JSON, with its content-type, instead of ``body``.
     """
 

@@ -142,7 +142,7 @@ class Transaction:
             headers: additional headers for the frame.
 
         Returns:
-            a future: the RECEIPT frame, or the exception that ``commit`` would raise. Its callbacks run in the
+            a future: the RECEIPT frame, or the exception that ``commit`` would raise. The callbacks run in the
             dispatcher thread.
 
         Raises:

@@ -180,7 +180,7 @@ class Request:
         frame: the SEND to resend after a connection loss; None for a frame that is never repeated.
         size: the size of the body of a SEND that is resent, in bytes.
         epoch: the connection on which the frame was last handed out to be written; 0 for none.
-        own_receipt: whether the application chose the receipt. If so, the receipt of a SEND stays the same on all
+        own_receipt: whether the application chose the receipt. A receipt that it chose for a SEND stays the same on all
             connections.
         error: why the broker rejected the frame, or why it was given up.
         number: the position in the order in which requests were made.
