@@ -127,15 +127,18 @@ def cli() -> None:
     otherwise the default profile of the file that "listen --help" describes.
 
     \b
-      stomplistener ping tcp://localhost:61613     test a broker; explain a failure export
-      STOMP_URL=tcp://user@mq1:61613 STOMP_PASSCODE=... stomplistener listen /queue/orders           follow a queue
-      stomplistener send /queue/orders '{"id": 1}' send, wait for the receipt stomplistener browse /queue/orders
-      show a queue, remove nothing stomplistener move /queue/DLQ                put dead letters back stomplistener
-      worker shop.handlers:app       run an application's listeners
+      stomplistener ping tcp://localhost:61613     test a broker, explain failures
+      export STOMP_URL=tcp://user@mq1:61613 STOMP_PASSCODE=...
+      stomplistener listen /queue/orders           follow a queue
+      stomplistener send /queue/orders '{"id": 1}' send, wait for the receipt
+      stomplistener browse /queue/orders           show a queue, remove nothing
+      stomplistener move /queue/DLQ                put dead letters back
+      stomplistener worker shop.handlers:app       run an application's listeners
 
     \b
     Every option can come from the environment:
-      STOMPLISTENER_TIMEOUT=3          for all commands STOMPLISTENER_LISTEN_COUNT=10    for a single command
+      STOMPLISTENER_TIMEOUT=3          for all commands
+      STOMPLISTENER_LISTEN_COUNT=10    for a single command
 
     \b
     Exit codes:
@@ -144,7 +147,7 @@ def cli() -> None:
       2    wrong use: an option, a broker URI, a missing package
       3    no connection, or the connection was lost
       4    out of time
-      130  interrupted by Ctrl-C (past 128: a signal's number + 128)
+      130  interrupted by Ctrl-C (128 + n: ended by signal n)
     """
     # Exceptions report the failures. Without this, Python would print the library's warnings, too.
     logging.getLogger("stomplistener").addHandler(logging.NullHandler())

@@ -19,8 +19,10 @@ class BrokerHost(str):
 
 
 def passes(attempts_max: float, brokers: int) -> int:
-    """Return the number of passes over all brokers; -1 means forever. stomp.py counts attempts, but checks after a
-    pass."""
+    """Return the number of passes over all brokers; -1 means forever.
+
+    stomp.py counts attempts, but checks their number only after each pass.
+    """
     return -1 if attempts_max < 0 else max(1, math.ceil(attempts_max / brokers))
 
 
