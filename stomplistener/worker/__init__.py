@@ -16,7 +16,7 @@ In a test, the application listens inside the block ``with app.running(): ...``.
 
 ===================  =====================================================================
 ``application``      declares handlers, connections, and context managers around messages
-``declarations`` the records of these declarations
+``declarations``     the records of these declarations
 ``binding``          makes a handler's arguments from its signature; ``payload``, ``codecs``, ``replies``: their types
 ``handling``         makes one attempt at a message: calls the handler, measures, settles
 ``inbox``            handles repeated messages only once
