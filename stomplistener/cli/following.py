@@ -129,8 +129,8 @@ def follow(
     finally:
         follower.end()
         # Unsubscribe before the connection ends. Artemis counts messages that are unacknowledged at the end of a
-        # connection as failed deliveries, and makes them dead letters after ten. It does not count them at the end of a
-        # subscription.
+        # connection as failed deliveries, and makes them dead letters after ten. At the end of a subscription, Artemis
+        # does not count unacknowledged messages.
         for subscription in subscriptions:
             with suppress(StompError):
                 subscription.unsubscribe(confirm=True, timeout=GOODBYE)

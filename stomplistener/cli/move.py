@@ -125,7 +125,7 @@ def move(
     \b
     Examples:
       stomplistener move /queue/orders /queue/orders.old
-      stomplistener move /queue/ActiveMQ.DLQ     back to where they came from
+      stomplistener move /queue/ActiveMQ.DLQ     back to their queues
       stomplistener move /queue/DLQ /queue/orders --count 10 --rate 2
       stomplistener move /queue/a /queue/b --where "region = 'eu'"
 
@@ -145,6 +145,6 @@ def move(
                     mover.move(batch)
         finally:
             if not quiet or mover.left:
-                report(mover.moved, time.perf_counter() - began, destination or "where they came from", "moved")
+                report(mover.moved, time.perf_counter() - began, destination or "their original destinations", "moved")
             if mover.left:
                 say(f"{messages(mover.left)} without a header for the origin left in {source}; give a DST to move them")

@@ -83,6 +83,6 @@ def restore(target: Target, queue: str | None, file: IO[bytes], first: int, rate
             say(f"confirmed: {messages(tally.confirmed)}; continue with --from {line}")
             raise
     if not quiet:
-        report(tally.confirmed, time.perf_counter() - began, queue or "where they came from", "confirmed")
+        report(tally.confirmed, time.perf_counter() - began, queue or "their original destinations", "confirmed")
     if reader.bad:
         click.get_current_context().exit(1)

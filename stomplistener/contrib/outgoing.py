@@ -79,7 +79,7 @@ def checked_frame(
 
     Args:
         destination, body, headers, content_type, auto_content_length: as for ``Connection.send``.
-        **options: ``expires``, ``priority``, ``delay``, ``duplicate_id``. They are checked, but not put into the frame.
+        **options: ``expires``, ``priority``, ``delay``, ``duplicate_id``, which are checked but not put into the frame.
 
     Raises:
         ValueError: the destination is missing or an option is out of range.
