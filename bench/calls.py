@@ -1,7 +1,7 @@
 """``python -m bench.calls``: count the Python calls for one frame, and the files of the package with these calls.
 
-It counts all calls of functions of ``stomplistener``, in all threads, until no thread calls any function. Only one
-frame is sent at a time. The calls for a burst are divided by the number of its frames. Heartbeats are off.
+The module counts all calls of functions of ``stomplistener``, in all threads, until no thread calls any function. Only
+one frame is sent at a time. The calls for a burst are divided by the number of its frames. Heartbeats are off.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from stomplistener._util.locks import ReentrantLock
 _PACKAGE = Path(stomplistener.__file__).parent
 _PREFIX = f"{_PACKAGE}/"
 
-# On some platforms taking a lock is a Python function (see _util.locks). It is not counted, so that all give the same
-# number.
+# On some platforms, taking a lock is a Python function (see _util.locks). This function is not counted, so that all
+# platforms give the same number.
 _NO_STEP = getattr(ReentrantLock.__enter__, "__code__", None)
 
 _WARM_UP = 8

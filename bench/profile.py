@@ -1,9 +1,9 @@
 """``python -m bench.profile``: show the time of a message by stage and by function.
 
-The stages are public parts of the library: decoder, headers, command, encoder. They run one after the other in one
-thread. A whole call is measured on a connection, in CPU time of the process, so that all threads count. The rest of a
-whole call is the cost of the session, the threads and the system. pyinstrument then shows the functions of whole calls,
-in the thread that sends and in the thread that runs listeners.
+The stages are public parts of the library: decoder, headers, command, encoder. The stages run one after the other in
+one thread. A whole call is measured on a connection, in CPU time of the process, so that all threads count. The rest of
+a whole call is the cost of the session, the threads and the system. pyinstrument then shows the functions of whole
+calls, in the thread that sends and in the thread that runs listeners.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Meter:
 
     Attributes:
         rounds: the number of rounds of a stage.
-        messages: the number of messages for a whole call. Its threads need time to reach a steady state.
+        messages: the number of messages for a whole call, whose threads need time to reach a steady state.
     """
 
     rounds: int
@@ -152,7 +152,7 @@ def sending(meter: Meter, sampler: Sampler) -> list[Stage]:
 
 
 class _Functions:
-    """Samples the functions of the thread that enters it. It may be entered several times."""
+    """Samples the functions of the thread that enters it, once or several times."""
 
     def __init__(self) -> None:
         pyinstrument: Any = importlib.import_module("pyinstrument")

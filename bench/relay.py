@@ -23,8 +23,8 @@ def ours(uri: str, count: int) -> Figures:
 def theirs(uri: str, count: int, persistent: bool) -> Figures:
     """Measure django-outbox-pattern's ``publish``: the broker confirms no message, and all rows are in one transaction.
 
-    Its messages are lost when the broker restarts, unless the application sets the header that ``persistent`` sets
-    here.
+    The messages of the peer are lost when the broker restarts, unless the application sets the header that
+    ``persistent`` sets here.
     """
     return _emptied("theirs", "publish", uri, count, persistent)
 

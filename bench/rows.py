@@ -240,7 +240,7 @@ def _in_django(brokers: Mapping[str, str]) -> list[Experiment]:
     found: list[Experiment] = []
     for name in filter(brokers.__contains__, _DJANGO_BROKERS):
         load, few = {"uri": brokers[name], "count": 5000}, {"count": 1000}
-        # These counts take about the same time on both sides.
+        # With these counts, both sides take about the same time.
         less = {**load, "count": 2000}
         for key, text, persistent in (("", "as they are", False), ("-persistent", "both persistent", True)):
             peer = Side("django-outbox-pattern", "relay:theirs", {**less, "persistent": persistent}, few)

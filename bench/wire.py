@@ -1,4 +1,4 @@
-"""The bytes of the benchmarks, made before any measurement. This module does not use the measured library."""
+"""The bytes of the benchmarks, made before any measurement and without the measured library."""
 
 from __future__ import annotations
 

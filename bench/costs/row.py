@@ -16,8 +16,8 @@ class Side:
 
     Attributes:
         client: the client that runs the statement.
-        statement: what a program would write for one message. It sees ``c``, the connection or the raw socket; ``i``,
-            the number of the message; in a listener ``m``, the message; and the names of ``bench.costs.names``.
+        statement: what a program would write for one message. Its names are ``c``, the connection or the raw socket;
+            ``i``, the number of the message; in a listener ``m``, the message; and the names of ``bench.costs.names``.
         setup: statements that run before, on the connected client.
     """
 

@@ -1,4 +1,4 @@
-"""The table of the cost map. It has one line for each way of calling; add a line to measure another one.
+"""The table of the cost map, with one line for each way of calling; add a line to measure another one.
 
 A statement that works with both clients is written once. For send, stomp.py has no option except the content type, so
 its side passes the headers that our options set.

@@ -1,7 +1,7 @@
-"""The server of the cost map. It answers every receipt, and floods a subscription with messages on request.
+"""The server of the cost map, which answers every receipt and floods a subscription with messages on request.
 
-It serves any number of connections, each in a thread. It searches frames only with methods of ``bytes``, which run in
-C, so that the client limits the rate.
+The server has a thread for each connection. The server searches frames only with methods of ``bytes``, which run in C,
+so that the client limits the rate.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Conversation:
         self._size = size
         self._headers = headers
         self._back = back
-        # The flooding thread and the thread that sends receipts share the channel. Their frames must not mix.
+        # The frames of the flooding thread and of the thread that sends receipts must not mix on the channel.
         self._lock = threading.Lock()
         self.frames = 0
         self._subscription = ""
@@ -176,7 +176,7 @@ def answering(
 class _Prompt:
     """A socket that acknowledges each segment at once, if the system can (``TCP_QUICKACK``).
 
-    stomp.py does not switch off Nagle's algorithm. Its second small frame in a row would wait 40 ms for a delayed
+    stomp.py does not switch off Nagle's algorithm. So the second of two small frames would wait 40 ms for a delayed
     acknowledgement, and a round of transactions would take minutes. The benchmark does not compare this delay.
     """
 

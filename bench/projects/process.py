@@ -67,7 +67,7 @@ class Project:
 
     @contextmanager
     def running(self, *command: str) -> Iterator[subprocess.Popen[str]]:
-        """Run a Django command inside the block. Its stdout can be read."""
+        """Run a Django command inside the block, with a stdout that can be read."""
         arguments = [str(PYTHON), "-m", "django", *command]
         with subprocess.Popen(
             arguments,

@@ -3,8 +3,8 @@
     python examples/django/show.py          SQLite and an embedded broker
     STOMP_URL=tcp://mq1:61613 PGHOST=/run/postgresql python examples/django/show.py
 
-It starts the same processes as a deployment, ``manage.py stomp_worker`` and ``manage.py stomp_outbox``, and ends both
-with SIGTERM.
+The program starts the same processes as a deployment, ``manage.py stomp_worker`` and ``manage.py stomp_outbox``, and
+ends both with SIGTERM.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Feed:
 class Account:
     """An account at a provider.
 
-    It has only one connection, because providers allow no second one with the same client-id.
+    An account has only one connection, because providers allow no second one with the same client-id.
     """
 
     name: str

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 WAITING = 256
-"""The most events that wait for one page. A page that is further behind is closed. It reconnects automatically, and
-starts with the current state."""
+"""The most events that wait for one page. A page that is further behind is closed, reconnects automatically, and starts
+with the current state."""
 
 
 class Viewer:
-    """One open page. It gets events until it is too far behind or the board is closed."""
+    """One open page, which gets events until it is too far behind or the board is closed."""
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[tuple[str, Any] | None] = asyncio.Queue(WAITING + 1)

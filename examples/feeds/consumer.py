@@ -1,4 +1,4 @@
-"""The durable consumer of one account. It writes every message to the disk before it acknowledges it."""
+"""The durable consumer of one account, which writes every message to the disk before it acknowledges the message."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ async def serve(accounts: Sequence[Account], database: Path, page: socket.socket
 
 @contextlib.contextmanager
 def show(speed: float, up: float, directory: Path) -> Iterator[tuple[Account, ...]]:
-    """Yield the accounts of the demo show. Its provider is a player with an embedded broker."""
+    """Yield the accounts of the demo show, whose provider is a player with an embedded broker."""
     tape = directory / "recording.jsonl"
     recording.make(tape)
     with Broker() as broker:

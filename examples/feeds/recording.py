@@ -47,7 +47,7 @@ class Recorded(NamedTuple):
 
 
 def make(path: Path, seed: int = 1) -> None:
-    """Write the recording. It is always the same for the same seed."""
+    """Write the recording, which is always the same for the same seed."""
     dice = random.Random(seed)
     every = sorted((*_movements(dice), *_darwin(dice), *_frequency(dice)), key=lambda recorded: recorded.at)
     with path.open("w") as file:

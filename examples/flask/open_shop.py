@@ -1,6 +1,6 @@
 """Run the shop as in production: gunicorn with two workers, ``flask stomp worker``, and customers.
 
-It uses an embedded broker, unless FLASK_STOMP_URL names one.
+The program uses an embedded broker, unless FLASK_STOMP_URL names one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PATIENCE = 30.0
 
 @contextlib.contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Python program inside the block. It must end gracefully after SIGTERM."""
+    """Run a Python program inside the block, and check that SIGTERM ends it gracefully."""
     process = subprocess.Popen([sys.executable, "-m", *arguments], cwd=HERE)
     try:
         yield process

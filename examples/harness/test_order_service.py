@@ -81,7 +81,7 @@ def test_a_connection_lost_in_the_middle_of_an_order_costs_nothing(
         assert ledger.asked.wait(PATIENCE)
         stomp_proxy.cut()
         ledger.go_on.set()
-        # The broker delivers the order again, so it may be confirmed twice. It is booked only once.
+        # The broker delivers the order again, so the order may be confirmed twice, but is booked only once.
         stomp_inbox.expect(1, PATIENCE)
         stomp_proxy.wait_for(lambda: stomp_proxy.connections == 1, PATIENCE, "the restored connection")
     assert ledger.orders() == [Order("17", "lamp", 2)]

@@ -36,8 +36,8 @@ def broker(
 ) -> None:
     """Run a small STOMP broker in the foreground, until Ctrl-C.
 
-    It keeps its messages in memory and is not a broker for production: use it to learn, and to try a client.
-    The first line of output is its URI.
+    This broker keeps its messages in memory and is not for production: use it to learn, and to try a client. The first
+    line of output is its URI.
 
     \b
     Examples:

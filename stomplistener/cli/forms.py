@@ -50,7 +50,7 @@ def _safe(text: str) -> str:
 
 
 def by_template(text: str) -> Form:
-    """Return the form that a template describes. It counts the messages that it shows."""
+    """Return the form that a template describes, which counts the messages that it shows."""
     text = templates.unescaped(text)
     numbers = itertools.count(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 BLOCKS = " ▏▎▍▌▋▊▉█"
-"""Characters for bars with a resolution of an eighth. They need a terminal with Unicode."""
+"""Characters for bars with a resolution of an eighth, for a terminal with Unicode."""
 PLAIN = " #"
 """Characters for bars without Unicode."""
 

@@ -30,7 +30,7 @@ class Interpreter(Listener):
     A method ``do_name`` is the command ``name``. The first line of its docstring is its usage.
 
     Args:
-        write: shows a text. It must be thread-safe.
+        write: a thread-safe function that shows a text.
     """
 
     def __init__(self, connection: Connection, target: Target, write: Callable[[str], object]) -> None:

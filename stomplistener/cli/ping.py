@@ -25,8 +25,8 @@ from stomplistener.worker.exits import Exit, exit_of
 def ping(target: Target, as_json: bool) -> None:
     """Test whether a broker answers. If it does not, show the cause and a remedy.
 
-    Run this command first when nothing works. It connects to the broker, or to each broker of a failover URI. It logs
-    in and measures round trips, but sends no message.
+    Run this command first when nothing works. The command connects to the broker, or to each broker of a failover URI,
+    logs in and measures round trips, but sends no message.
 
     \b
     Examples:

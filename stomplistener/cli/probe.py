@@ -1,4 +1,4 @@
-"""Connect to one broker step by step, for ``ping``. It uses the parts of the library, so that it can time each step."""
+"""Connect to one broker step by step, for ``ping``, with the parts of the library, so that each step can be timed."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from stomplistener.cli.terminal import say
 
 
 class Reader:
-    """Reads messages from lines. It reports and counts the lines without a valid message."""
+    """Reads messages from lines, and reports and counts the lines without a valid message."""
 
     def __init__(self, source: IO[bytes], first: int) -> None:
         self._source = source

@@ -96,7 +96,7 @@ def _log(ctx: click.Context, _param: click.Parameter, verbose: int) -> None:
     if verbose:
         level = "DEBUG" if verbose > 1 else "INFO"
         logs.configure("text", level)
-        # This is the base configuration. A worker configures its log again by its own options.
+        # Configure the log for all commands. A worker configures its log again by its own options.
         default = {"log_level": level.lower()}
         ctx.default_map = {**(ctx.default_map or {}), **default, "worker": default}
 

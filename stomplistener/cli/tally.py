@@ -15,7 +15,7 @@ from stomplistener.cli import terminal
 class Tally:
     """The messages that wait for receipts, in order, and the number of confirmed ones. One thread sends and collects.
 
-    It checks the receipts from time to time, because a callback for each receipt would cost a context switch.
+    The thread checks the receipts from time to time, because a callback for each receipt would cost a context switch.
     """
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ from stomplistener.protocol import VERSIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One broker, or several of a failover URI, and the login. Its repr shows no secret."""
+    """One broker, or several of a failover URI, and the login. The repr shows no secret."""
 
     url: str = field(repr=False)
     login: str | None = None
@@ -74,7 +74,7 @@ def _complete_profile(_ctx: click.Context, _param: click.Parameter, incomplete: 
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    """Return an option that many commands share. One environment variable sets it for all of them."""
+    """Return an option that many commands share, and that one environment variable sets for all of them."""
     own = settings.pop("envvar", ())
     return click.option(*names, envvar=[environment_name(names[-1]), *own], **settings)
 

@@ -89,7 +89,7 @@ class AsyncConnection(LoopConnection):
 class AsyncMessages(LoopMessages):
     """The messages of one subscription, for ``async with`` and ``async for``; several tasks may share them.
 
-    The iteration continues after a reconnect. It stops after ``stop()``, or when the connection is closed and will not
+    The iteration continues after a reconnect, and stops after ``stop()`` or when the connection is closed and will not
     reconnect. The broker then delivers unacknowledged messages to other consumers.
     """
 

@@ -20,7 +20,7 @@ UNSET: Any = object()
 _OF_THE_FRAME = ("destination", "content-length")
 
 _KNOWS_ALL = Dialect("artemis")
-"""A profile with every option of SEND. It checks whether the values are in range, without a connection."""
+"""A profile with every option of SEND, which checks whether the values are in range without a connection."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class SentMessage:
 
 
 def with_json(body: Body, json: Any, content_type: str | None) -> tuple[Body, str | None]:
-    """Return the body and its content-type. Both are made from ``json`` if it is given.
+    """Return the body and its content-type, both made from ``json`` if it is given.
 
     Raises:
         ValueError: both a body and ``json`` are given.

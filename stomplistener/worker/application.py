@@ -79,7 +79,7 @@ class Application:
     Args:
         uri: the broker URI of the connection ``default``; None takes the environment variable ``STOMP_URL``.
         name: the name of the application in thread names and log lines.
-        inbox: remembers the messages that handlers with ``once`` have handled. It is a :class:`SQLiteInbox` or your own
+        inbox: remembers the messages that handlers with ``once`` have handled: a :class:`SQLiteInbox` or your own
             store.
         **options: as for ``Connection``: ``heartbeat=``, ``before_connect=``, ``ssl_context=``, …
     """
@@ -123,7 +123,7 @@ class Application:
     def add_codec(
         self, content_type: str, decode: Callable[[bytes], Any], encode: Callable[[Any], bytes] | None = None
     ) -> None:
-        """Add a codec for a content-type. It reads bodies for handlers with a typed payload, and writes their replies.
+        """Add a codec, which reads the bodies of a content-type for typed handlers and writes their replies.
 
         Args:
             content_type: such as ``application/msgpack``, without parameters. Content-types without a codec are read as
@@ -160,10 +160,11 @@ class Application:
     ) -> Callable[[H], H]:
         """Declare the decorated function as a handler.
 
-        The function takes the message, or its *payload*: the body, converted to the type of the first parameter. This
-        type is ``bytes``, ``str``, or one that is made from JSON and checked: a dataclass, a pydantic model, a msgspec
-        struct or a plain type. A message that does not fit the type is rejected without a retry. Further parameters are
-        annotated ``Message``, or declared with ``Header``. The return value is sent to the message's ``reply-to``, if
+        The function takes the message, or its *payload*: the body, converted to the type of the first parameter. The
+        type is ``bytes``, ``str``, or a type whose values are made from JSON and checked: a dataclass, a pydantic
+        model, a msgspec struct or a plain type. A message that does not fit the type is rejected without a retry.
+        Further parameters are annotated ``Message``, or declared with ``Header``. The return value is sent to the
+        message's ``reply-to``, if
         it has one: text and bytes unchanged, everything else as JSON.
 
         By default, each message is acknowledged when the handler returns, and rejected when it raises. Unlike
@@ -174,11 +175,11 @@ class Application:
             connection: the name of the connection to listen on.
             settle: whether the worker acknowledges or rejects after the handler. None means True with
                 ``ack="client-individual"``, otherwise False.
-            retry_by: with ``broker``, a retry is a copy that the broker delivers after ``retry_delay``. It survives the
-                end of this process. With ``worker``, or if the broker cannot delay, or for topics, the worker waits
+            retry_by: with ``broker``, a retry is a copy that the broker delivers after ``retry_delay``, even if this
+                process has ended. With ``worker``, or if the broker cannot delay, or for topics, the worker waits
                 instead.
-            time_limit: seconds after which a handler counts as hanging. Its stack is then logged, and the alive-file is
-                no longer touched. With several processes, this process is replaced.
+            time_limit: seconds after which a handler counts as hanging. The worker then logs the stack of the handler
+                and no longer touches the alive-file. With several processes, this process is replaced.
             once: whether to skip messages that the handler has handled before, with the help of the inbox. True
                 identifies a message by its ``outbox-id``; a string names another header. See ``worker.inbox`` for
                 messages without this header.

@@ -49,7 +49,7 @@ class Codecs:
         self._by_type: dict[str, Codec] = {}
 
     def add(self, codec: Codec) -> None:
-        """Add a codec. It replaces an earlier codec of the same content-type."""
+        """Add a codec, in place of an earlier codec of the same content-type."""
         self._by_type[_bare(codec.content_type)] = codec
 
     def of(self, message: Message) -> Codec:
@@ -68,7 +68,7 @@ class Codecs:
         except Exception as error:
             kind = message.headers.get("content-type", "not given")
             what = "JSON" if codec is JSON else codec.content_type
-            # The error text of another package may quote the body. Its line and column reveal no content.
+            # The error text of another package may quote the body. A line and a column reveal no content.
             where = f": {error}" if isinstance(error, json.JSONDecodeError) else f" ({type(error).__name__})"
             raise PayloadError(f"the body is not valid {what}{where}; its content-type is {kind}") from None
 

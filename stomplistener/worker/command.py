@@ -116,7 +116,7 @@ def with_log_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the worker and logging options to a command. It is called with ``options=``, a RunOptions."""
+    """Add the worker and logging options to a command, and call it with ``options=``, a RunOptions."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **values: Any) -> Any:

@@ -13,7 +13,7 @@ from stomplistener.worker.inbox import Inbox
 from stomplistener.worker.replies import Reply
 
 Handler = Callable[Concatenate[Any, ...], Reply]
-"""A handler. Its first parameter is the message or its payload. It returns None, or the reply for ``reply-to``."""
+"""A handler: a function whose first parameter is the message or its payload. The result is None, or the reply."""
 
 Around = Callable[[Message], AbstractContextManager[object]]
 """Makes the context manager inside which a message is handled."""

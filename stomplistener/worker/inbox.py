@@ -51,10 +51,10 @@ class Repeated(Exception):
 
 
 class Inbox(Protocol):
-    """A store of handled messages. It is safe for threads, and for processes that use the same store.
+    """A store of handled messages, safe for threads and for processes that use the same store.
 
-    To keep the inbox in the database of your handlers, write a class with this method. Both can then share a
-    transaction.
+    To keep the inbox in the database of your handlers, write a class with this method. Inbox and handler can then share
+    a transaction.
     """
 
     def handling(self, handler: str, identity: str) -> AbstractContextManager[object]:
@@ -142,7 +142,7 @@ class SQLiteInbox:
     before is then done twice. To prevent that, keep the inbox in the transaction of the handler.
 
     Args:
-        path: the file; it is created if necessary. Its directory must be on a local disk.
+        path: the file, in a directory on a local disk; it is created if necessary.
         keep: seconds to remember a handled message; a copy that arrives later is handled again. None remembers forever.
     """
 

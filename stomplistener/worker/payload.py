@@ -285,7 +285,7 @@ def _name(kind: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Convert a value that ``json.dumps`` cannot write to one that it can write. This is its ``default``.
+    """Convert a value that ``json.dumps`` cannot write to one that it can write: a function for its ``default``.
 
     Raises:
         TypeError: the value cannot be converted.

@@ -1,4 +1,4 @@
-"""One process of an application. It runs until a signal or a failure ends it, and returns an exit code."""
+"""One process of an application, which runs until a signal or a failure ends it, and returns an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The return types of a handler, for type checkers. They reject a coroutine, or a value that JSON cannot represent."""
+"""The return types of a handler. With them, type checkers reject a coroutine, or a value that JSON cannot represent."""
 
 from __future__ import annotations
 

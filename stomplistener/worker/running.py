@@ -88,7 +88,7 @@ class Running:
         self.connections[name] = Connection(parse(plan.uri, {"reconnect_delay_jitter": JITTER_SECONDS}), **options)
 
     def subscribe(self, declaration: Declaration, arounds: Sequence[Around]) -> None:
-        """Declare a subscription. It becomes active when its connection is made."""
+        """Declare a subscription, which becomes active when its connection is made."""
         connection = self.connections[declaration.connection]
         handling = self.handling(declaration, arounds)
         options = subscription_options(declaration)

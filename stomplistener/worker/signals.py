@@ -29,11 +29,11 @@ def handled(
     Outside the main thread do nothing, since Python delivers no signals there.
 
     Args:
-        first: called with the number of the first signal, between any two instructions of the main thread. It may only
-            put an item on a ``SimpleQueue``.
+        first: called with the number of the first signal, between any two instructions of the main thread; may only put
+            an item on a ``SimpleQueue``.
         at_once: called with the number of the second signal, before the process ends.
         insistent: whether a second signal ends the process at once.
-        others: functions to call at each other signal, by its name. They are limited as ``first`` is.
+        others: functions to call at each other signal, by its name; limited as ``first`` is.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,9 +1,9 @@
 """Supervise several processes of one application: start them, restart them when they end, and stop them.
 
-Each child runs this program's own command line. Its environment gives it a *slot*: a number, from 1, and a directory
-that it shares with the supervisor. The stdin of a child is a pipe from the supervisor. When the supervisor ends or
-dies, the pipe is closed and the child ends, too. Each child has its own process group. Ctrl-C on the terminal therefore
-reaches a child only through the supervisor, and does not count as two signals.
+Each child runs this program's own command line. The environment of a child gives it a *slot*: a number, from 1, and a
+directory that it shares with the supervisor. The stdin of a child is a pipe from the supervisor. When the supervisor
+ends or dies, the pipe is closed and the child ends, too. Each child has its own process group. Ctrl-C on the terminal
+therefore reaches a child only through the supervisor, and does not count as two signals.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ Event = Stop | Deploy | Dump | Exited | Changed
 
 
 class Supervisor:
-    """Supervises the children. It runs in the main thread of a process that does nothing more.
+    """Supervises the children, in the main thread of a process that does nothing more.
 
     Args:
         options: the settings of the run.

@@ -2,7 +2,7 @@
 
 Names follow OpenTelemetry's semantic conventions for messaging spans. The configured propagators write the context, one
 STOMP header for each of their fields: by default ``traceparent`` and ``tracestate`` of W3C Trace Context. The
-application chooses the exporter. It sets up the SDK, for example in ``on_start``.
+application sets up the SDK with an exporter, for example in ``on_start``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SYSTEM = "stomp"
 """``messaging.system`` if the broker is unknown."""
 
 processing: ContextVar[Message | None] = ContextVar("processing", default=None)
-"""The message for which the instrumentor has already made a span. It gets no second span."""
+"""The message for which the instrumentor has already made a span, so that it gets no second span."""
 
 
 class Tracing:
@@ -40,7 +40,7 @@ class Tracing:
 
     @contextmanager
     def process(self, message: Message) -> Iterator[None]:
-        """Make a CONSUMER span around the handling of a message. Its parent is the span in the message's headers.
+        """Make a CONSUMER span around the handling of a message, as the child of the span in the message's headers.
 
         If the handler raises, the exception is recorded, the span gets the status error, and the exception is passed
         on.

@@ -54,7 +54,7 @@ if "PGHOST" in os.environ:
             "NAME": os.environ.get("PGDATABASE", "postgres"),
             "USER": os.environ.get("PGUSER", "postgres"),
             "PASSWORD": os.environ.get("PGPASSWORD", ""),
-            # Keep connections open between messages. They become stale when the server restarts.
+            # Keep connections open between messages. Such connections become stale when the server restarts.
             "CONN_MAX_AGE": None,
         }
     }

@@ -13,7 +13,7 @@ class Order(models.Model):
 
 
 class Invoice(models.Model):
-    """An invoice. There is at most one for each order, however often its message arrives."""
+    """An invoice: at most one for each order, however often the order's message arrives."""
 
     order = models.OneToOneField(Order, on_delete=models.CASCADE)
     pid = models.PositiveIntegerField()

@@ -1,4 +1,4 @@
-"""Tests of the project itself: ``python manage.py test``. They need no broker."""
+"""Tests of the project itself: ``python manage.py test``. The tests need no broker."""
 
 import json
 

@@ -12,9 +12,9 @@ from store.orders import place
 @csrf_exempt
 @require_POST
 def order(request: HttpRequest) -> JsonResponse:
-    """Place an order. Its message is written in the same transaction."""
+    """Place an order, and write its message in the same transaction."""
     with transaction.atomic():
         placed = place(request.POST["article"])
-        # This message may be lost: it only shows the newest order on a screen.
+        # The next message may be lost: it only shows the newest order on a screen.
         publish_on_commit("/topic/screen", placed.article, robust=True)
     return JsonResponse({"order": placed.pk}, status=201)

@@ -58,10 +58,11 @@ __all__ = [
 ]
 
 restore = restore_by_default()
-"""Whether lost connections are restored. This is the default of connections that are made from now on.
+"""Whether lost connections are restored: the default of connections that are made from now on.
 
-It is False if the environment variable ``STOMPLISTENER_COMPAT_RESTORE`` is 0. The argument ``restore`` of a connection
-overrides it. If it is False, a lost connection stays lost until the program connects again, as in stomp.py.
+The environment variable ``STOMPLISTENER_COMPAT_RESTORE=0`` makes this False. The argument ``restore`` of a connection
+overrides this default. Without restoring, a lost connection stays lost until the program connects again, as in
+stomp.py.
 """
 
 __version__ = "9.0.0"

@@ -1,6 +1,6 @@
 """Arguments of connections that stomp.py 9 does not have: new ones, and those of stomp.py before 6.
 
-They are given by keyword, and do not appear in the signature, which is that of stomp.py 9.
+These arguments are given by keyword, and do not appear in the signature, which is that of stomp.py 9.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def warn_of(what: str, instead: str) -> None:
 def _new_names(old: dict[str, Any]) -> dict[str, Any]:
     named = {new: old[name] for name, new in _OLD_SSL.items() if old.get(name) is not None}
     version = named.get("ssl_version")
-    # Old programs name the protocol of a single TLS version. These are removed from Python, or refused by brokers.
+    # Old programs name the protocol of a single TLS version. Such protocols are removed from Python, or refused by
+    # brokers.
     if version is not None and not isinstance(version, ssl.SSLContext):
         del named["ssl_version"]
     # Without certificate authorities, these versions of stomp.py checked no certificate.

@@ -25,7 +25,7 @@ class BaseTransport(Publisher):
         is_eol_fc: has no effect.
 
     Attributes:
-        listeners: the listeners by name. They are called in the order of their names.
+        listeners: the listeners by name, which are called in the order of their names.
         current_host_and_port: the address of the broker that was reached last; None at first and after
             ``disconnect()``.
         create_thread_fc: starts the threads that call the listeners.
@@ -63,7 +63,7 @@ class BaseTransport(Publisher):
     # Listeners
 
     def set_listener(self, name: str, listener: Any) -> None:
-        """Register a listener under a name. It replaces an earlier listener of this name."""
+        """Register a listener under a name, in place of an earlier listener of this name."""
         if listener is None:
             raise AssertionError("'listener' is required")
         self._hooks.look_at(listener)

@@ -2,8 +2,8 @@
 
 Their arguments are those of stomp.py and have the same meaning, with three exceptions. ``timeout`` (30 s if None)
 limits each whole connection attempt. ``keepalive`` as a tuple only switches keepalive on. ``heart_beat_receive_scale``
-has no effect: a silence of two and a half intervals means a connection loss, whatever listeners do. There are three
-more keyword arguments. ``restore`` says whether a lost connection is restored; the default is ``stomp.restore``.
+has no effect: a silence of two and a half intervals means a connection loss, whatever listeners do. Three more
+arguments are keyword-only. ``restore`` says whether a lost connection is restored; the default is ``stomp.restore``.
 ``ssl_context`` and ``proxy`` are those of :class:`stomplistener.Connection` and its URIs.
 """
 
@@ -39,7 +39,8 @@ class BaseConnection(Publisher):
     def stomplistener(self) -> Connection:
         """The underlying :class:`stomplistener.Connection`, from ``connect()`` to ``disconnect()``.
 
-        It has methods that stomp.py does not have: ``request()``, ``consume()``, ``statistics()``. After a loss,
+        The object has methods that stomp.py does not have: ``request()``, ``consume()``, ``statistics()``. After a
+        loss,
         ``connect()`` of the program makes a new object.
 
         Raises:
@@ -72,7 +73,7 @@ class BaseConnection(Publisher):
         return self.transport.get_listener(name)
 
     def is_connected(self) -> bool:
-        """Whether the connection is ready now. It is False while the connection is being restored."""
+        """Whether the connection is ready now; False while the connection is being restored."""
         return bool(self.transport.is_connected())
 
     def set_receipt(self, receipt_id: str, value: Any) -> None:

@@ -57,7 +57,7 @@ class HookCaller:
         self._call_each(listeners, "connecting", (host_and_port,))
 
     def call_with(self, listeners: Iterable[tuple[str, Any]], name: str, frame: Frame | None) -> None:
-        """Call a hook that takes a frame on all listeners that have it. This runs for each frame of a program.
+        """Call a hook that takes a frame on all listeners that have it. A program calls this for each frame.
 
         Args:
             listeners: with their names, for the log.

@@ -44,7 +44,7 @@ class Link:
         is_ready: whether CONNECTED was received.
         is_announced: whether ``on_connecting`` was queued.
         is_told: set when ``on_connected`` has run, or will never run.
-        early: messages that arrived during the replay. They wait for ``on_connected``.
+        early: messages that arrived during the replay, and wait for ``on_connected``.
     """
 
     loop: ReceiverLoop
@@ -339,7 +339,7 @@ class Life:
             self._attempts += 1
             self._changed.notify_all()
             if not self._is_starting and self._is_exhausted():
-                # Programs abandon connections that they never used. These must not be restored forever.
+                # Programs abandon connections that they never used. Such connections must not be restored forever.
                 self._changed.wait_for(lambda: self.is_used or not self.is_alive)
         self._prepare(options)
 

@@ -17,10 +17,10 @@ HostAndPort = tuple[str, int]
 
 
 class Publisher:
-    """The interface for registering listeners. This base class ignores them."""
+    """The interface for registering listeners. The base class ignores all listeners."""
 
     def set_listener(self, name: str, listener: Any) -> None:
-        """Register a listener under a name. It replaces an earlier listener of this name."""
+        """Register a listener under a name, in place of an earlier listener of this name."""
 
     def remove_listener(self, name: str) -> None:
         """Remove the listener of this name."""
@@ -31,10 +31,10 @@ class Publisher:
 
 
 class ConnectionListener:
-    """The base class of listeners. Its methods do nothing; override those that you need.
+    """The base class of listeners, whose methods do nothing; override those that you need.
 
     One thread calls all hooks of a connection, in the order of the wire. Only ``on_send`` is called by the sending
-    thread. Each connection has its own thread for hooks. It starts when the thread of the previous connection has
+    thread. Each connection has its own thread for hooks, which starts when the thread of the previous connection has
     ended, or when ``connect()`` is called on a lost connection. So a hook in which ``connect()`` is called may wait for
     hooks of the next connection.
     """

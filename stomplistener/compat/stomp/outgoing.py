@@ -116,7 +116,7 @@ class Outgoing:
     # Messages
 
     def send_message(self, frame: Frame) -> None:
-        """Send a SEND frame. This is the hot path of most programs."""
+        """Send a SEND frame, which is the hot path of most programs."""
         headers, body = written(frame.headers, self._is_escaped), frame.body
         if type(body) is str:
             body = body.encode(self._encoding, "replace")
@@ -277,8 +277,8 @@ def written(headers: dict[str, Any], is_escaped: bool = False) -> Headers:
 
     Args:
         headers: the headers of a frame of the program.
-        is_escaped: whether the values are escaped. They are unescaped, because the session escapes them for the agreed
-            version.
+        is_escaped: whether the values are escaped. Escaped values are unescaped here, because the session escapes them
+            for the agreed version.
     """
     text: Headers = {}
     for key, value in headers.items():

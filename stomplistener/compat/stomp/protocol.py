@@ -1,4 +1,4 @@
-"""The commands of each version. They make frames of the calls of a program; ``outgoing`` sends the frames.
+"""The commands of each version make frames of the calls of a program; ``outgoing`` sends the frames.
 
 Any header may be given in ``headers`` or as a keyword. An argument that stomp.py requires raises AssertionError if it
 is None.

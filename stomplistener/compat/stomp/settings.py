@@ -15,7 +15,7 @@ _MOST = 2**31 - 1
 
 
 class BrokerHost(str):
-    """Marks that the virtual host is the host of the broker. It changes if the connection moves to another broker."""
+    """Marks that the virtual host is the host of the broker, and changes if the connection moves to another broker."""
 
 
 def passes(attempts_max: float, brokers: int) -> int:

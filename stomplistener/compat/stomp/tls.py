@@ -10,7 +10,7 @@ Validator = Callable[[Any, str], tuple[bool, str]]
 
 
 def context_of(settings: dict[str, Any]) -> ssl.SSLContext:
-    """Return the context for one attempt. It is made each time, so that a renewed file takes effect.
+    """Return a new context for one attempt, so that a renewed file takes effect.
 
     Args:
         settings: the result of ``get_ssl()``, which a program may change. A context in ``ssl_context`` or

@@ -1,4 +1,4 @@
-"""The replacement for stomp.py's transport. It has one :class:`stomplistener.Connection` after another."""
+"""The replacement for stomp.py's transport, which uses one :class:`stomplistener.Connection` after another."""
 
 from __future__ import annotations
 
@@ -49,12 +49,13 @@ except ImportError:
     LINUX_KEEPALIVE_AVAIL = False
 
 stomp = sys.modules["stomplistener.compat.stomp"]
-"""The package. Programs set its attribute ``restore``. It imports this module, so this module cannot import it."""
+"""The package, whose attribute ``restore`` programs set. The package imports this module, so this module cannot import
+it."""
 
 MAC_KEEPALIVE_AVAIL = True
 DEFAULT_SSL_VERSION = getattr(ssl, "PROTOCOL_TLS_CLIENT", None)
 
-# These headers of CONNECT have their own arguments.
+# The headers of CONNECT that have their own arguments.
 _OURS = {"accept-version", "heart-beat", "host", "login", "passcode"}
 _NOT_CONNECTED = "not connected: call connect()"
 # Seconds to wait before a listener that connects in a loop is ended, after the program has disconnected.
@@ -108,7 +109,8 @@ class Transport(BaseTransport):
         bind_host_port: HostAndPort | None = None,
     ) -> None:
         super().__init__(auto_decode, encoding, is_eol_fc)
-        # These have the names of stomp.py, because programs read and set them. They take effect at the next connect().
+        # The attributes have the names of stomp.py, because programs read and set them. A change takes effect at the
+        # next connect().
         self.__host_and_ports = ordered(host_and_ports, prefer_localhost, try_loopback_connect)
         self.__reconnect_sleep_initial = reconnect_sleep_initial
         self.__reconnect_sleep_increase = reconnect_sleep_increase
@@ -174,7 +176,7 @@ class Transport(BaseTransport):
         return self.__bind_host_port
 
     def is_connected(self) -> bool:
-        """Whether the connection is ready now. It is False while the connection is being restored.
+        """Whether the connection is ready now; False while the connection is being restored.
 
         In ``on_disconnected`` the first call returns False, even if the connection is ready again. Programs connect and
         subscribe in that hook while this is False, and may not have subscribed before the loss.
@@ -293,7 +295,7 @@ class Transport(BaseTransport):
         )
 
     def _is_over_for_hooks(self) -> bool:
-        """Whether a hook tries to connect after the program has disconnected. This would undo the disconnect."""
+        """Whether a hook tries to connect after the program has disconnected, which would undo the disconnect."""
         if not (self._is_called_off and self._is_in_hook):
             return False
         log.info("not connected by a listener: the program has called disconnect()")
@@ -375,8 +377,8 @@ class Transport(BaseTransport):
             key_file: the key of ``cert_file``, if that file does not contain it.
             cert_file: the client certificate.
             ca_certs: a file of certificate authorities to trust; None trusts those of the system.
-            cert_validator: called with the broker's certificate and host. It returns whether the certificate is valid,
-                and the reason if it is not.
+            cert_validator: called with the broker's certificate and host; returns whether the certificate is valid, and
+                the reason if it is not.
             ssl_version: a protocol of the ``ssl`` module, or an SSLContext, which is used unchanged.
             password: decrypts the key.
             verify: whether to check the certificate and, with PROTOCOL_TLS_CLIENT, the name in it.

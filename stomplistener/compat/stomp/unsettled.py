@@ -15,7 +15,7 @@ _NEEDED = ("ack", "message-id", "subscription")
 class Unsettled:
     """Finds the message for an ``ack(id)``, so that ACK has the right header and goes to the right connection.
 
-    It keeps each unacknowledged message, without its body; the broker keeps these messages, too. Thread-safe.
+    The object keeps each unacknowledged message, without its body; the broker keeps these messages, too. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Unsettled:
         """Note a message that has just arrived.
 
         Args:
-            message: the message. Its frame is replaced with one that has only the headers for an acknowledgement.
+            message: the message, whose frame is replaced with one that has only the headers for an acknowledgement.
             headers: the headers of the original frame.
         """
         if message.subscription is not None and message.subscription.ack == "auto":
@@ -48,7 +48,7 @@ class Unsettled:
             id: the ``ack`` header of the message, or its message-id.
             subscription: the id of its subscription; None for any.
             in_turn: subscriptions whose messages the program settles one by one, although the broker also settles all
-                earlier messages. There, a message waits until all earlier ones are settled.
+                earlier messages. In these subscriptions, a message waits until all earlier ones are settled.
             waits: whether the message may wait for its turn. If not, and it is not its turn, nothing is settled.
         """
         with self._lock:

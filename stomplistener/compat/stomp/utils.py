@@ -144,7 +144,7 @@ def default_create_thread(callback: Callable[[], object]) -> threading.Thread:
 
 
 def convert_frame(frame: Frame) -> list[bytes]:
-    """Return the pieces of an encoded frame. It escapes nothing, unlike ``stomplistener.protocol.encode``."""
+    """Return the pieces of an encoded frame, without escaping, unlike ``stomplistener.protocol.encode``."""
     body = encode(frame.body) if frame.body else b""
     headers = dict(frame.headers)
     if body and "content-length" in headers:

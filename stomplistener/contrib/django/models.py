@@ -42,7 +42,7 @@ class OutboxMessage(models.Model):
             models.Index(fields=["state", "id"], name="stomp_outbox_state"),
             models.Index(fields=["state", "destination", "key", "id"], name="stomp_outbox_order"),
             models.Index(fields=["state", "settled"], name="stomp_outbox_settled"),
-            # The relay claims rows by this index. It stays small, since published rows are not in it.
+            # The relay claims rows by this index. The index stays small, because it has no published rows.
             models.Index(fields=["connection", "id"], condition=models.Q(state="pending"), name="stomp_outbox_pending"),
         ]
 

@@ -9,8 +9,8 @@ Order: see ``claims``. The lock of a head protects its whole group from other la
 
 Failures: a message that the broker refuses is tried again after a growing delay, and after the last attempt its row is
 marked as failed. A connection loss is not a refusal: the row stays due, and it is sent again as soon as there is a
-connection. There is one exception. If a message was sent alone when the connection was lost, it may have made the
-broker close the connection. The relay skips that row for up to five seconds, so that the other rows are sent meanwhile.
+connection. But if a message was sent alone when the connection was lost, it may have made the broker close the
+connection. The relay skips such a row for up to five seconds, so that the other rows are sent meanwhile.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def arguments(row: OutboxMessage, now: datetime, with_id: bool) -> tuple[Body, d
     headers = with_persistence(row.headers, options.pop("persistent", True))
     headers["outbox-id"] = str(row.uuid)
     body = bytes(row.body).decode() if options.pop(TEXT, False) else bytes(row.body)
-    # Both count from the time when the row was written, so subtract the time that it waited in the outbox.
+    # ``expires`` and ``delay`` count from the time when the row was written, so subtract the wait in the outbox.
     waited = max((now - row.created).total_seconds(), 0.0)
     if (expires := options.get("expires")) is not None:
         options["expires"] = max(expires - waited, LEAST)

@@ -26,8 +26,8 @@ class Stomp:
 
     Args:
         app: the application. With an application factory, leave it out and call ``init_app`` later.
-        inbox: remembers the messages that listeners with ``once`` have handled. It is a
-            :class:`~stomplistener.worker.SQLiteInbox` or your own store, which is called in the application context of
+        inbox: remembers the messages that listeners with ``once`` have handled: a
+            :class:`~stomplistener.worker.SQLiteInbox`, or your own store, which is called in the application context of
             the listener.
     """
 
@@ -41,13 +41,13 @@ class Stomp:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Read and check the configuration, and add the command ``flask stomp``. This does not connect.
+        """Read and check the configuration, and add the command ``flask stomp``, without connecting.
 
         Args:
             app: the application, which must be configured already.
 
         Raises:
-            ValueError: the configuration is wrong. It is an InvalidURI if a broker URI is malformed.
+            ValueError: the configuration is wrong; if a broker URI is malformed, the subclass InvalidURI.
             RuntimeError: the application has the extension already.
         """
         if KEY in app.extensions:

@@ -2,7 +2,7 @@
 
 A lasting queue is a destination on the broker. Each program that declares it knows its exchange; programs with the same
 Celery configuration declare the same queues. A private queue (not durable, deleted with its consumer) is known only to
-its own process. That process subscribes to the topic that stands for the exchange.
+its own process, which subscribes to the topic that stands for the exchange.
 """
 
 from __future__ import annotations

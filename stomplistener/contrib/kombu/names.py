@@ -10,7 +10,7 @@ and ``?`` are special characters of ActiveMQ, and ``/`` is one of RabbitMQ."""
 
 
 def queue(name: str) -> str:
-    """Return the destination of a queue. It has the name of the queue, so that other programs find it."""
+    """Return the destination of a queue. The destination has the name of the queue, so that other programs find it."""
     return f"/queue/{quote(name, safe=_PLAIN)}"
 
 

@@ -24,8 +24,8 @@ class QueueSource:
 
     STOMP fixes the prefetch of a subscription when it is made, but kombu changes its prefetch: Celery raises it for
     each task that waits for its ETA. So a higher prefetch makes another subscription to the same queue, which at least
-    doubles the number of messages that the broker may send ahead. This number is never lowered, but the channel itself
-    keeps exactly to kombu's prefetch.
+    doubles the number of messages that the broker may send ahead. The prefetch on the broker is never lowered, but the
+    channel itself keeps exactly to kombu's prefetch.
 
     Args:
         connection: the connection.

@@ -73,7 +73,7 @@ class Transport(virtual.Transport):
         """
         loop = self._loop
         if self.channels:
-            # Kombu connects again without closing the lost connection. Its channels and their consumers have ended.
+            # Kombu connects again without closing the lost connection, whose channels and consumers have ended.
             self.close_connection(self)
         self._loss_told = False
         self.stomp = self.open()

@@ -4,8 +4,8 @@ The threads of :class:`stomplistener.Connection` do the work. The loop's thread 
 sends with ``timeout=0``, and takes messages with ``receive(0)``. Each call that may block runs in a separate thread
 until it ends. Threads post their results to the loop.
 
-So a busy loop delays only its own messages. They wait in the bounded queue of the connection, and heartbeats continue.
-A cancelled call leaves no thread behind. Only one thread, which all calls share, waits until messages can be sent.
+So a busy loop delays only its own messages, which wait in the bounded queue of the connection. Heartbeats continue. A
+cancelled call leaves no thread behind. Only one thread, which all calls share, waits until messages can be sent.
 """
 
 from stomplistener.contrib.loops.connection import LoopConnection

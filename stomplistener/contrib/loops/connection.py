@@ -33,8 +33,8 @@ class LoopConnection:
         timeout: seconds that a call waits when you pass no ``timeout`` to it; None waits forever.
 
     Attributes:
-        connection: the underlying threaded connection, for state, statistics and listeners. Its dispatcher thread calls
-            the listeners.
+        connection: the underlying threaded connection, for state, statistics and listeners. The dispatcher thread calls
+            these listeners.
     """
 
     def __init__(self, loop: Loop, uri: str, *, timeout: float | None = 30.0, **options: Any) -> None:

@@ -34,7 +34,10 @@ class TwistedConnection:
 
     @property
     def connection(self) -> Connection:
-        """The underlying connection, for state, statistics and listeners. Its dispatcher thread calls the listeners."""
+        """The underlying connection, whose dispatcher thread calls its listeners.
+
+        Use it for state and statistics, too.
+        """
         return self._loop.connection
 
     def connect(self, timeout: float | None = DEFAULT) -> Deferred[None]:
@@ -119,7 +122,7 @@ class TwistedConnection:
         Args:
             destination: the destination, in the syntax of the broker.
             listener: takes a message. The message is acknowledged when the listener returns, or when the Deferred that
-                it returned fires. It is rejected when the listener raises or the Deferred fails.
+                it returned fires. The message is rejected when the listener raises or the Deferred fails.
             concurrency: the number of messages that the listener handles at a time. Further messages wait until a
                 Deferred fires.
             ack: the ack mode. With ``auto``, messages are not settled.
