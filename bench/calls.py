@@ -209,7 +209,7 @@ def count(what: str) -> tuple[int, int]:
 
 
 def trace(what: str) -> list[Called]:
-    """Return the calls themselves in their order. Arguments and errors are those of :func:`count`."""
+    """Return the calls themselves in their order. Arguments and errors are the same as in :func:`count`."""
     way, recorder = WAYS[what], _Recorder()
     with recorder.installed(), _connected() as stage:
         way.prepare(stage)

@@ -1,6 +1,7 @@
 """Compare kombu, the transport of Celery, over STOMP and over AMQP on the same RabbitMQ.
 
-Tasks are published one by one, each confirmed. Then they are received and acknowledged, with the prefetch of Celery.
+Tasks are published one by one, each confirmed. Then the tasks are received and acknowledged, with the prefetch of
+Celery.
 """
 
 from __future__ import annotations

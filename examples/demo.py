@@ -1,8 +1,8 @@
 """Lose every connection several times, and lose no message.
 
-One process sends confirmed messages, and another one receives and acknowledges each. Proxies between them and the
-broker cut every connection again and again, and once they block the broker for two seconds. At the end, the demo checks
-that all confirmed messages were received.
+One process sends confirmed messages, and another one receives and acknowledges each. Proxies between these processes
+and the broker cut every connection again and again, and block the broker once for two seconds. At the end, the demo
+checks that all confirmed messages were received.
 
     python examples/demo.py                                        an embedded broker in a separate process
     python examples/demo.py --broker 'failover:(tcp://mq1:61613)'  any broker; login and passcode in the URI

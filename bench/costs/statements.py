@@ -15,7 +15,7 @@ _LISTENER = "def listener(m):\n{statement}"
 
 
 class Scope:
-    """The namespace of the statements of one side. Making it runs ``setup``.
+    """The namespace of the statements of one side. Making the namespace runs ``setup``.
 
     Args:
         more: more names, besides those of the client and of ``bench.costs.names``.

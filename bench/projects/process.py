@@ -80,7 +80,7 @@ class Project:
             try:
                 yield process
             finally:
-                # Terminate it first: after a kill, the broker may keep the connection for a while.
+                # Terminate the process first: after a kill, the broker may keep the connection for a while.
                 process.send_signal(signal.SIGTERM)
                 try:
                     process.wait(_GRACE)

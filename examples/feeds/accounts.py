@@ -21,7 +21,7 @@ class Feed:
     """A destination to record.
 
     Attributes:
-        name: its name in the database, on the page, and of its durable subscription.
+        name: the name of the feed in the database and on the page, and of its durable subscription.
         destination: the topic.
         format: a key of ``FORMATS``.
         quiet: seconds without a message after which the pause counts as a gap.

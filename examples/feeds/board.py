@@ -45,7 +45,10 @@ class Viewer:
 
 
 class Board:
-    """The state of each account's connection, and the open pages. Use it only in the thread of the event loop."""
+    """The state of each account's connection, and the open pages.
+
+    Use the board only in the thread of the event loop.
+    """
 
     def __init__(self) -> None:
         self.accounts: dict[str, dict[str, Any]] = {}

@@ -38,9 +38,9 @@ def dump(
     "stomplistener restore" sends the messages again, byte for byte. A body that is not text is written in Base64.
 
     Without --take the messages stay in the queue. Only Apollo can show whole queues. From other brokers, the command
-    receives the messages, acknowledges none, and gives them back at the end. Meanwhile other consumers do not get them,
-    and the broker counts a delivery for each. With --take the command acknowledges each message after it has written
-    the line. If you kill the command, run it again with >>: no message is lost.
+    receives the messages, acknowledges none, and gives them back at the end. Meanwhile other consumers do not get the
+    messages, and the broker counts a delivery for each. With --take the command acknowledges each message after it has
+    written the line. If you kill the command, run it again with >>: no message is lost.
 
     \b
     Examples:
@@ -107,7 +107,8 @@ def _given_back(
         transaction: Transaction | None = None
         if profile is not None and profile.settles_in_transactions:
             # ActiveMQ sends at most about a thousand messages ahead of acknowledgements, whatever the prefetch.
-            # Acknowledgements in a transaction let it continue, and have no effect when the transaction is aborted.
+            # Acknowledgements in a transaction let the broker continue, and have no effect when the transaction is
+            # aborted.
             transaction = connection.transaction().begin()
             stack.callback(transaction.abort)
         while given < most and (message := next_of(connection, consumer, target, idle)) is not None:

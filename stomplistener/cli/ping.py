@@ -23,7 +23,7 @@ from stomplistener.worker.exits import Exit, exit_of
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each broker.")
 @with_target
 def ping(target: Target, as_json: bool) -> None:
-    """Test whether a broker answers. If it does not, show the cause and a remedy.
+    """Test whether a broker answers. If a broker does not answer, show the cause and a remedy.
 
     Run this command first when nothing works. The command connects to the broker, or to each broker of a failover URI,
     logs in and measures round trips, but sends no message.

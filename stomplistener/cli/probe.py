@@ -49,7 +49,7 @@ class Findings:
 
 
 class Probe:
-    """Probes one broker. Use it once, from one thread."""
+    """Probes one broker, once, in one thread."""
 
     def __init__(self, broker: Broker, target: Target) -> None:
         self.findings = Findings()

@@ -38,7 +38,7 @@ class Target:
 
     @property
     def uri(self) -> BrokerURI:
-        """The parsed URL. Raises InvalidURI if it is malformed."""
+        """The parsed URL. Raises InvalidURI if the URL is malformed."""
         return parse(self.url)
 
     @property

@@ -55,7 +55,7 @@ class _EventLoop:
 
 
 class AsyncConnection(LoopConnection):
-    """A connection for ``async with``: connects, and disconnects gracefully. Create it in a coroutine.
+    """A connection for ``async with``: connects, and disconnects gracefully. Create the object in a coroutine.
 
     Args:
         uri: as for :class:`stomplistener.Connection`; give its other arguments by name.

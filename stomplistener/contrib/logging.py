@@ -35,8 +35,8 @@ class StompHandler(logging.Handler):
     Records of the loggers in ``ignore`` and of the sending thread are not published: each would cause another record.
 
     Args:
-        connection: the connection to send with; the caller connects and ends it. Preferably use it for nothing but
-            logs.
+        connection: the connection to send with; the caller connects and ends it. Preferably use a separate connection
+            for logs.
         destination: the destination to send to.
         headers: more headers of each message.
         capacity: how many records may wait.

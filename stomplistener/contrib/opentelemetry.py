@@ -4,7 +4,8 @@
 
     StomplistenerInstrumentor().instrument()
 
-While the instrumentation is on, it replaces functions of the library. While it is off, none of its code runs.
+While the instrumentation is on, it replaces functions of the library. While the instrumentation is off, none of its
+code runs.
 """
 
 from __future__ import annotations

@@ -247,7 +247,7 @@ class Application:
         return manager
 
     def on_start(self, hook: S) -> S:
-        """Declare a function that each process calls before it connects. If it raises, the process ends."""
+        """Declare a function that each process calls before it connects. If the function raises, the process ends."""
         self.start_hooks.append(hook)
         return hook
 
@@ -298,7 +298,7 @@ class Application:
         return self._running.connections[name]
 
     def wait_ending(self, timeout: float) -> bool:
-        """Wait until the application has to end. Use it in handlers that wait for an event that may never happen.
+        """Wait until the application has to end. Handlers need this when they wait for an event that may never happen.
 
         Args:
             timeout: seconds to wait.
@@ -401,7 +401,7 @@ class Application:
     def running(
         self, uris: Mapping[str, str] | None = None, *, timeout: float = 30.0, tracing: bool = False
     ) -> Iterator[Application]:
-        """Connect, listen inside the block, and end gracefully. Use it in tests, or beside other work of a process.
+        """Connect, listen inside the block, and end gracefully: for tests, or beside other work of a process.
 
         Hooks are called. Signals are not handled, and there is no alive-file and no metrics endpoint.
 

@@ -39,7 +39,9 @@ class HeaderParameter:
 
 
 def Header(name: str | None = None, *, default: Any = _MISSING) -> Any:  # noqa: N802 (it stands for a value)
-    """Declare that a handler's parameter takes a header of the message. Use it as default or in ``Annotated``.
+    """Declare that a handler's parameter takes a header of the message.
+
+    Write ``Header(...)`` as default or in ``Annotated``.
 
     Args:
         name: the name of the header; None takes the parameter's name with ``-`` for each ``_``.

@@ -19,7 +19,7 @@ class Codec:
 
     Attributes:
         content_type: the content-type, such as ``application/msgpack``.
-        decode: turns a body into JSON-like values. If it raises, the message becomes a dead letter.
+        decode: turns a body into JSON-like values. If ``decode`` raises, the message becomes a dead letter.
         encode: turns the return value of a handler into a body.
         reply_type: the content-type of the reply.
     """

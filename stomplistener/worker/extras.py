@@ -10,7 +10,9 @@ from stomplistener.transport import MissingExtra
 
 @contextmanager
 def needed_for(purpose: str, extra: str) -> Iterator[None]:
-    """Import a package inside this block. If it is missing, the error names its purpose and the command to install it.
+    """Import a package inside this block.
+
+    If a package is missing, the error names its purpose and the command to install it.
 
     Raises:
         MissingExtra: the package is not installed.

@@ -39,7 +39,8 @@ LONGEST = 255
 """The most characters of an identity. A longer identity is replaced by its digest."""
 
 LEASE = 30.0
-"""Seconds without a renewal of its notes after which a process counts as dead. Others may then handle its messages."""
+"""Seconds without a renewal of its notes after which a process counts as dead. Other processes may then handle its
+messages."""
 
 
 class NoIdentity(ValueError):

@@ -32,9 +32,9 @@ def handling(message: Message) -> Iterator[None]:
 class JSONFormatter(logging.Formatter):
     """Formats each record as one line of JSON.
 
-    The object has ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, ``process`` and ``thread``. If they
-    apply, it also has ``exception`` with its traceback, ``destination`` and ``message_id`` of the message that the
-    thread was handling, and the values of ``extra``.
+    The object has ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, ``process`` and ``thread``. A record of
+    a message or an exception also has ``exception`` with its traceback, ``destination`` and ``message_id`` of the
+    message that the thread was handling, and the values of ``extra``.
     """
 
     def format(self, record: logging.LogRecord) -> str:

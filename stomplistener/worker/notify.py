@@ -37,7 +37,7 @@ class Notifier:
         self._tell("STOPPING=1")
 
     def lives(self) -> None:
-        """Notify that the process is alive. Call it at least twice per ``WatchdogSec``, for example every second."""
+        """Notify that the process is alive. Call this at least twice per ``WatchdogSec``, for example every second."""
         if self._watches:
             self._tell("WATCHDOG=1")
 

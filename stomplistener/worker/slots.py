@@ -41,11 +41,11 @@ class Slot:
         return AliveFile(self.directory / f"{self.number}.alive")
 
     def write_port(self, port: int) -> None:
-        """Write the port of the child's metrics endpoint. Call it in the child."""
+        """Write the port of the child's metrics endpoint; called in the child."""
         self._port.write_text(str(port))
 
     def read_port(self) -> int | None:
-        """Return the port of the child's metrics endpoint, or None. Call it in the supervisor."""
+        """Return the port of the child's metrics endpoint, or None; called in the supervisor."""
         with suppress(OSError, ValueError):
             return int(self._port.read_text())
         return None
@@ -55,7 +55,7 @@ class Slot:
         return self.directory / f"{self.number}.port"
 
     def clear(self) -> None:
-        """Remove the files of a child that has ended. Call it in the supervisor."""
+        """Remove the files of a child that has ended; called in the supervisor."""
         self._port.unlink(missing_ok=True)
         self.alive.remove()
 

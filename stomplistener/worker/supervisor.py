@@ -198,7 +198,7 @@ class Supervisor:
             # Always send SIGTERM: on SIGINT, a child that is still importing would print a traceback.
             child.process.terminate()
         elif child.process.stdin is not None:
-            # On Windows, terminate() kills the child. Closing its stdin ends it gracefully.
+            # On Windows, terminate() would kill the child. Closing the stdin of the child ends it gracefully.
             child.process.stdin.close()
 
     def _kill_all(self, _number: int) -> None:

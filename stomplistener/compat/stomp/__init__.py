@@ -66,7 +66,7 @@ stomp.py.
 """
 
 __version__ = "9.0.0"
-"""The version of stomp.py that this package imitates. Programs compare with it."""
+"""The version of stomp.py that this package imitates, and with which programs compare."""
 
 Connection10 = StompConnection10
 Connection11 = StompConnection11

@@ -1,4 +1,4 @@
-"""The colours of stomp.py's command line. Programs may import them; this library does not use them."""
+"""The colours of stomp.py's command line. Programs may import these names; this library does not use them."""
 
 import platform
 

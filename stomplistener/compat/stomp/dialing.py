@@ -21,7 +21,7 @@ def dial(broker: Broker, source: tuple[str, int] | None, context: ssl.SSLContext
 
     Args:
         broker: the broker to connect to.
-        source: the local address; None for any. As in stomp.py, it applies to TCP and TLS, not to WebSocket.
+        source: the local address; None for any. As in stomp.py, the address applies to TCP and TLS, not to WebSocket.
         context: the TLS context; None for no TLS.
         arguments: the arguments of ``stomplistener.transport.connect``.
     """

@@ -347,8 +347,8 @@ class Life:
         self.bytes = connected = WatchedTransport(self._dial(broker, **arguments), lambda: self.tell("heartbeat"))
         link = self._open_link() if self._is_starting else None
         if link is not None:
-            # Call on_connecting now only for the first link. For later ones, which the program did not ask for, it is
-            # called when they are ready.
+            # Call on_connecting now only for the first link. For later links, which the program did not request,
+            # on_connecting is called when the link is ready.
             self._announce(link)
         return cast(Bytes, connected)
 

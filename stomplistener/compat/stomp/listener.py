@@ -86,8 +86,8 @@ class HeartbeatListener(ConnectionListener):
 
     Attributes:
         heartbeats: the requested intervals; after CONNECTED, the agreed ones.
-        received_heartbeat: the time of the last data from the broker, by ``time.monotonic()``. Right after CONNECTED it
-            is a little later. None without heartbeats.
+        received_heartbeat: the time of the last data from the broker, by ``time.monotonic()``. Right after CONNECTED,
+            this time is a little later. None without heartbeats.
         heartbeat_thread: None unless heartbeats are active.
         running, disconnecting, heartbeat_terminate_event, next_outbound_heartbeat, send_sleep, receive_sleep: as in
             stomp.py, read-only.

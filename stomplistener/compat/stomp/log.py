@@ -1,4 +1,4 @@
-"""stomp.py's logger, ``stomp.py``. Programs configure it, or its parent ``stomp``.
+"""stomp.py's logger, ``stomp.py``. Programs configure this logger, or its parent ``stomp``.
 
 Records of the underlying connections go to this logger, too, and not to ``stomplistener``.
 """

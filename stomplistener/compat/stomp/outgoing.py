@@ -177,8 +177,8 @@ class Outgoing:
         destination, ack, id = headers.pop("destination"), headers.pop("ack", "auto"), headers.pop("id", None)
         receipt = headers.pop("receipt", None)
         key = destination if id is None else id
-        # STOMP 1.0 has no client-individual mode, although some brokers have it. In its place, an acknowledgement waits
-        # until all messages before it are acknowledged.
+        # STOMP 1.0 has no client-individual mode, although some brokers have it. To imitate the mode, an
+        # acknowledgement waits until all earlier messages are acknowledged.
         in_turn = ack == "client-individual" and not self._is_escaped
         if in_turn:
             ack = "client"

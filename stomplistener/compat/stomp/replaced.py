@@ -1,8 +1,9 @@
 """End lost connections that a program has replaced with new ones without ending them.
 
-In stomp.py, a lost connection stays lost. Here it would be restored beside the new one, and receive messages whose
-acknowledgements the program sends on the new connection. A connection counts as replaced if the program registers its
-listener with another connection, and subscribes there to the same destination of the same brokers.
+In stomp.py, a lost connection stays lost. In this library, a lost connection would be restored beside the new one, and
+receive messages whose acknowledgements the program sends on the new connection. A connection counts as replaced if the
+program registers its listener with another connection, and subscribes there to the same destination of the same
+brokers.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class Transport(BaseTransport):
 
     @property
     def socket(self) -> Any:
-        """The socket in use; None without a connection. Only inspect it: do not read from it or write to it."""
+        """The socket in use; None without a connection. Only inspect the socket: do not read from it or write to it."""
         return None if self._life is None else socket_of(self._life.bytes)
 
     @property
@@ -202,7 +202,7 @@ class Transport(BaseTransport):
     def _is_wanted(self, life: Life) -> None:
         """Note that the program uses this connection.
 
-        If it is ready again, another connection no longer replaces it.
+        If the connection is ready again, another one no longer replaces it.
         """
         life.use()
         if life.is_missed and life.is_connected:
@@ -404,7 +404,7 @@ class Transport(BaseTransport):
     # Sending
 
     def transmit(self, frame: Frame) -> None:
-        """Send a frame. Listeners may change it in ``on_send``."""
+        """Send a frame, which listeners may change in ``on_send``."""
         if frame.cmd == "SUBSCRIBE" and self._is_called_off and self._is_in_hook:
             return
         self._hooks.call_with(self._calling, "send", frame)

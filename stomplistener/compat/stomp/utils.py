@@ -105,7 +105,7 @@ def length(s: Sequence[Any] | None) -> int:
 
 
 def merge_headers(header_map_list: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
-    """Merge the mappings. Later ones override earlier ones."""
+    """Merge the mappings. Later mappings override earlier ones."""
     merged: dict[str, Any] = {}
     for headers in header_map_list:
         merged.update(headers or {})

@@ -52,7 +52,9 @@ class Seen(NamedTuple):
 
 
 class Claims:
-    """Claims rows of one database and connection. Use it from one thread; if the database has locks, in a transaction.
+    """Claims rows of one database and connection.
+
+    One thread uses a Claims; if the database has locks, in a transaction.
 
     Args:
         using: the database.

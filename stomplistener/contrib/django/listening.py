@@ -40,7 +40,9 @@ def listener(
     around: Sequence[Around] = (),
     **options: Any,
 ) -> Callable[[H], H]:
-    """Declare the decorated function, which takes a Message, as a handler. Use it in an app's ``listeners.py``.
+    """Declare the decorated function, which takes a Message, as a handler.
+
+    Declare handlers in an app's ``listeners.py``.
 
     Each message is acknowledged when the handler has returned and its transaction is committed. If the handler raises,
     the message is rejected. If a lost database connection made the handler raise, the message is tried again instead.

@@ -11,7 +11,7 @@
             [message] = outbox
             self.assertEqual(message.json(), {"article": "a chair"})
 
-Django's test runner and pytest-django replace the e-mail backend. If it is replaced, ``publish`` and
+Django's test runner and pytest-django replace the e-mail backend. While this backend is replaced, ``publish`` and
 ``publish_on_commit`` keep messages, too. The setting ``BACKEND`` overrides this: ``"broker"`` sends even in tests,
 ``"locmem"`` never sends.
 """

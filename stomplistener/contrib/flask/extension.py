@@ -56,7 +56,9 @@ class Stomp:
         app.cli.add_command(stomp_commands)
 
     def connection(self, name: str = DEFAULT, timeout: float | None = DEFAULT_TIMEOUT) -> Connection:
-        """Return the connection of this process, or of its worker; connect if necessary. Do not disconnect it.
+        """Return the connection of this process, or of its worker; connect if necessary.
+
+        Do not disconnect the connection.
 
         Needs an application context.
 
@@ -120,7 +122,7 @@ class Stomp:
 
     @contextmanager
     def running(self, app: Flask, *, timeout: float = 30.0) -> Iterator[Application]:
-        """Run the listeners in this process while the ``with`` block runs. Use it in tests.
+        """Run the listeners in this process while the ``with`` block runs; for tests.
 
         Args:
             app: the application whose listeners run.

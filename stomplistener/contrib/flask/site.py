@@ -54,7 +54,10 @@ class Site:
         config.suppresses_send(app.config)
 
     def worker(self) -> Application:
-        """Make a worker with all declared listeners, each in an application context. Sends now use its connections."""
+        """Make a worker with all declared listeners, each in an application context.
+
+        From now on, sends use the connections of the worker.
+        """
         worker = Application(name=self._app.name)
         for name, each in self.configs.items():
             worker.add_connection(name, each.uri, **each.options)

@@ -26,7 +26,7 @@ class Bell:
         if self._rung:
             return
         self._rung = True
-        # If the socket is full, the waiting thread wakes anyway. If it is closed, no thread waits.
+        # If the socket is full, the waiting thread wakes anyway. If the socket is closed, no thread waits.
         with suppress(OSError):
             self._strike.send(b"!")
 

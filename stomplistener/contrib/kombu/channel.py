@@ -341,7 +341,10 @@ class Channel(virtual.Channel):
         return message
 
     def _get_alone(self, queue: str) -> Received | None:
-        """Take one message over a separate connection. At its end the broker takes back any other message."""
+        """Take one message over a separate connection.
+
+        When the connection ends, the broker takes back any other message.
+        """
         stomp = self.connection.open()
         consumer = stomp.consume(names.queue(queue), headers=self._queue_headers(queue), prefetch=1)
         received = consumer.receive(GET_SECONDS)

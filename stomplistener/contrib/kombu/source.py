@@ -16,16 +16,16 @@ from stomplistener.subscription import Consumer, Subscription
 _log = library_logger("stomplistener.kombu")
 
 MAILBOX_MESSAGES = 10_000
-"""The number of unread broadcasts that a process keeps. Beyond it, the oldest are dropped."""
+"""The number of unread broadcasts that a process keeps. Further broadcasts replace the oldest ones."""
 
 
 class QueueSource:
     """The subscriptions of one channel to one queue.
 
-    STOMP fixes the prefetch of a subscription when it is made, but kombu changes its prefetch: Celery raises it for
-    each task that waits for its ETA. So a higher prefetch makes another subscription to the same queue, which at least
-    doubles the number of messages that the broker may send ahead. The prefetch on the broker is never lowered, but the
-    channel itself keeps exactly to kombu's prefetch.
+    STOMP fixes the prefetch of a subscription when it is made, but kombu changes its prefetch: Celery raises the
+    prefetch for each task that waits for its ETA. So a higher prefetch makes another subscription to the same queue,
+    which at least doubles the number of messages that the broker may send ahead. The prefetch on the broker is never
+    lowered, but the channel itself keeps exactly to kombu's prefetch.
 
     Args:
         connection: the connection.

@@ -106,7 +106,7 @@ class Transport(virtual.Transport):
         """Disconnect. The broker delivers unacknowledged messages again."""
         self.unregister_from_event_loop(connection, self._loop)
         super().close_connection(connection)
-        # Declarations belong to the connection. Kombu declares them again on the next one.
+        # Declarations belong to the connection. Kombu declares queues and exchanges again on the next connection.
         self.state = virtual.BrokerState()
         self.queues.clear()
         self.mailboxes.clear()

@@ -25,7 +25,7 @@ _log = library_logger(__name__)
 
 
 class LoopConnection:
-    """A connection whose calls are coroutines. Use it only in the thread of the loop.
+    """A connection whose calls are coroutines. Call them only in the thread of the loop.
 
     Args:
         loop: the event loop of the framework.
@@ -87,8 +87,8 @@ class LoopConnection:
         The call waits while there is no connection or the broker does not read.
 
         Arguments and errors are those of :meth:`stomplistener.Connection.send`. With ``confirm``, the message is resent
-        after every connection loss until the receipt arrives. After cancelling, the message is not sent or resent. If
-        it was already written, it may arrive.
+        after every connection loss until the receipt arrives. After cancelling, the message is not sent or resent. A
+        message that was already written may arrive.
         """
         deadline = self.deadline(timeout)
         send = self.connection.send_async if confirm else self.connection.send

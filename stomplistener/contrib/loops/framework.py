@@ -14,7 +14,7 @@ _numbers = itertools.count(1)
 
 
 class Turn(Protocol):
-    """A lock of the framework. Tasks get it in the order of their requests."""
+    """A lock of the framework. Tasks get the lock in the order of their requests."""
 
     def acquire(self) -> Awaitable[Any]: ...
     def release(self) -> Any: ...
@@ -57,7 +57,7 @@ def in_thread(function: Callable[[], T]) -> Future[T]:
 
 
 class Gate:
-    """A gate at which coroutines wait. ``open`` lets all waiting ones pass. Use it in the loop's thread."""
+    """A gate at which coroutines wait. ``open``, called in the loop's thread, lets all waiting coroutines pass."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop

@@ -45,7 +45,7 @@ class LoopMessages:
             await self._connection.blocking(self._consumer.close)
 
     def stop(self) -> None:
-        """Return no further message, and end every wait for one. Call it in the loop's thread."""
+        """Return no further message, and end every wait for one. Call this method in the loop's thread."""
         self._stopped = True
         self._arrived.open()
 

@@ -93,8 +93,8 @@ class TwistedConnection:
 
         With ``confirm``, the Deferred fires with the receipt.
 
-        Without a connection, the call waits. After cancelling, the message is not sent or resent. If it was already
-        written, it may arrive.
+        Without a connection, the call waits. After cancelling, the message is not sent or resent. A message that was
+        already written may arrive.
         """
         return Deferred.fromCoroutine(self._loop.send(destination, body, headers, confirm=confirm, **options))
 

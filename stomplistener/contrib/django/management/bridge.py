@@ -1,4 +1,4 @@
-"""Run commands of click under ``manage.py``. Django's parser lists their options, and click checks them."""
+"""Run commands of click under ``manage.py``. Django's parser lists the options of a command, and click checks them."""
 
 from __future__ import annotations
 
