@@ -42,12 +42,12 @@ class Follower(Listener):
         try:
             self._handle(message)
         except Exception as error:
-            # The command reports it. As an error of a listener it would leave the command waiting.
+            # The command reports the error and ends. If the listener raised it, the command would wait forever.
             self.end(error)
             return
         finally:
-            # Keep this order: otherwise a check between the two lines would take the time of the handling for an idle
-            # time.
+            # Set the time before the flag. Otherwise a check between the two lines would count the time of the handling
+            # as idle.
             self._quiet_since = time.monotonic()
             self._busy = False
         if self._left is not None:

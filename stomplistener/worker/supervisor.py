@@ -210,7 +210,7 @@ class Supervisor:
 
     def _next(self) -> Event | None:
         waits = [child.due - time.monotonic() for child in self._children if not child.process and child.due]
-        # The file of a new child shows that it listens. No event announces this, so look often.
+        # The file of a new child shows that the child listens. No event announces the file, so check often.
         tick = QUICK_TICK if self._replaced is not None or not self._notifier.is_ready else TICK
         try:
             return self._events.get(timeout=max(0.0, min([tick, *waits])))
@@ -280,14 +280,15 @@ class Supervisor:
             _log.warning("process %d ended: %s; another one starts in %g s", slot, how, delay)
 
     def _count_death(self, child: Child, code: int, *, wanted: bool) -> None:
-        """Count the messages that a child handled when it died, unless it was told to end: one may have killed it."""
+        """Count the messages that a child handled when it died, unless it was told to end. One of them may be the
+        cause."""
         if wanted or code == Exit.DONE:
             self._deaths.forget(child.slot.number)
         else:
             self._deaths.count(child.slot.number)
 
     def _look(self) -> None:
-        """What is to be done now and then."""
+        """Do the periodic work."""
         for child in self._children:
             if child.process is not None and child.ending is not None and child.ending.expired:
                 _log.error(

@@ -1,4 +1,4 @@
-"""Care for database connections around each message: close stale ones before it and broken ones after it.
+"""Close stale database connections before each message, and broken ones after each message.
 
 Django does this around each request, but a worker has no requests. A handler that fails because a database connection
 was lost says nothing about its message. The thread therefore waits until the database answers again, and then the
@@ -23,10 +23,10 @@ from stomplistener.worker.backoff import BackOff
 _log = library_logger("stomplistener.django")
 
 MOST_LOSSES = 10
-"""The number of lost database connections after which a message counts as failed: some make the server disconnect."""
+"""A message that loses its database connection more often counts as failed: it may make the server disconnect."""
 
 NOT_HERE = 3600.0
-"""Delay in seconds that a worker sets when it is ending: the broker then gives the message to another consumer."""
+"""The retry delay, in seconds, in a worker that is ending: the broker gives the message to another consumer sooner."""
 
 
 class DatabaseCare:
