@@ -75,7 +75,7 @@ def raw(count: int, size: int) -> Figures:
 
 
 def many(count: int, size: int, subscriptions: int) -> Figures:
-    """Measure our client with many subscriptions, and consecutive messages for different ones."""
+    """Measure our client with many subscriptions; consecutive messages belong to different subscriptions."""
     with serving("flood", count=count, size=size, subscriptions=subscriptions) as server:
         finish = clients.Finish()
 

@@ -12,8 +12,8 @@ from typing import Any
 from bench.measure import Result
 
 _INK, _BAR = "#010203", "#2a9d8f"
-"""Lines and text take the colour of the page's text. Matplotlib has no such colour, so the first one is replaced
-later."""
+"""Lines and text take the colour of the page's text. Matplotlib cannot express that, so the first of these colours is
+replaced later."""
 _WIDTH, _TEXT = 3.9, 9.5
 """The width of a picture in inches and the size of its text in points. A phone shows the whole picture with readable
 text."""

@@ -44,7 +44,7 @@ class Row:
         at_most: if true, our figure divided by the peer's must be at most ``must``. Otherwise our side must be at least
             ``must`` times better.
         count: the number of messages in a round.
-        per: the number of messages that one run of the statement sends.
+        per: the number of messages for each run of the statement.
         threads: the number of threads that run the statement.
         inside: whether to run the statement inside a listener.
         ack: the ack mode of the subscription.

@@ -1,4 +1,4 @@
-"""Run the project: place orders, roll some back, and check that exactly the committed ones are billed.
+"""Run the project: place orders, roll some back, and check that exactly the committed orders are billed.
 
     python examples/django/show.py          SQLite and an embedded broker
     STOMP_URL=tcp://mq1:61613 PGHOST=/run/postgresql python examples/django/show.py

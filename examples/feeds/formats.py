@@ -72,8 +72,8 @@ FORMATS: dict[str, Callable[[Mapping[str, str], bytes], Content]] = {
 def read(format: str, headers: Mapping[str, str], body: bytes) -> tuple[Content, str | None]:
     """Return the content of a message, and the error in it, if any.
 
-    A message that cannot be read is recorded unchanged. Otherwise the broker would deliver it again and again, and the
-    feed would stop.
+    A message that cannot be read is recorded unchanged. Otherwise the broker would deliver the message again and again,
+    and the feed would stop.
     """
     try:
         return FORMATS[format](headers, body), None

@@ -1,4 +1,4 @@
-"""Make a recording of three invented feeds, with the faults of real ones, and play it.
+"""Make a recording of three invented feeds, with the faults of real feeds, and play the recording.
 
 A recording has one message per line, as JSON: ``at`` (seconds from the beginning), ``destination``, ``headers``, and
 ``body`` in Base64.

@@ -1,4 +1,4 @@
-"""Tests of the order service on an embedded broker, on real ones, and on bad connections."""
+"""Tests of the order service on an embedded broker, on real brokers, and on bad connections."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def test_orders_come_again_after_a_restart_of_the_broker(
     assert ledger.orders() == [Order("17", "lamp", 2)]
 
 
-# On the embedded broker: the test takes milliseconds, inspects the broker, and causes faults that real ones cannot.
+# On the embedded broker: the test takes milliseconds, inspects the broker, and causes faults that real brokers cannot
+# cause.
 
 
 class BusyLedger(Ledger):

@@ -22,7 +22,7 @@ from stomplistener.cli.target import Target, with_target
 SILENCE = 1.0
 """Seconds without a message after which a queue counts as empty."""
 BATCH = 500
-"""The number of messages after which to wait for all receipts: fewer than a connection may have unconfirmed."""
+"""The number of messages after which to wait for all receipts: less than the limit of unconfirmed messages."""
 
 
 @dataclass(frozen=True, kw_only=True)

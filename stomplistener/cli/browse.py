@@ -24,9 +24,9 @@ from stomplistener.cli.terminal import show as write
 def browse(target: Target, queue: str, show: Form, count: int | None, where: str | None, idle: float) -> None:
     """Show the messages that wait in a queue, without removing them, and end.
 
-    Apollo can show its queues, and ActiveMQ Classic the first 400 messages of each. Artemis and RabbitMQ cannot. With
-    these, use "listen --keep" or "dump", which receive the messages and give them back. The broker counts a delivery
-    for each.
+    Apollo can show its queues, and ActiveMQ Classic the first 400 messages of each. Artemis and RabbitMQ cannot show a
+    queue. With these brokers, use "listen --keep" or "dump", which receive the messages and give them back. The broker
+    counts a delivery for each.
 
     \b
     Examples:

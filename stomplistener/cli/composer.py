@@ -28,7 +28,7 @@ class Composer:
         content_type: the MIME type; None derives it from the body.
         as_json: whether the body must be JSON.
         as_bytes: whether to send the body as bytes even if it is text.
-        expand: whether to fill in fields in braces; None does so only in texts on the command line.
+        expand: whether to fill in fields in braces; with None, only texts on the command line are filled in.
     """
 
     message: str | None

@@ -115,8 +115,8 @@ def move(
 ) -> None:
     """Move all messages of a queue to another destination, then end.
 
-    Without DST, each dead letter goes back to the queue that its headers name; without such a header it stays. Bodies
-    and headers do not change, except the headers of a delivery, such as message-id.
+    Without DST, each dead letter goes back to the queue that its headers name; without this header, the dead letter
+    stays. Bodies and headers do not change, except the headers of a delivery, such as message-id.
 
     No message is lost if you kill the command or the connection is lost. On ActiveMQ Classic, messages move in
     transactions. On other brokers, the command acknowledges a message after the broker has confirmed the copy. If you

@@ -77,7 +77,7 @@ class Root(click.Group):
                 option.envvar = [environment_name(option.opts[-1], cmd.name or ""), *_listed(option.envvar)]
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
-        """Return the commands in the order in which they were added: the one that users need first is the first."""
+        """Return the commands in the order in which they were added: users need the first command first."""
         return list(self.commands)
 
 

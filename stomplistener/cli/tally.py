@@ -13,7 +13,9 @@ from stomplistener.cli import terminal
 
 
 class Tally:
-    """The messages that wait for receipts, in order, and the number of confirmed ones. One thread sends and collects.
+    """The messages that wait for receipts, in order, and the number of confirmed messages.
+
+    One thread sends and collects.
 
     The thread checks the receipts from time to time, because a callback for each receipt would cost a context switch.
     """
@@ -23,7 +25,7 @@ class Tally:
         self.confirmed = 0
 
     def add(self, answer: Future[Frame]) -> None:
-        """Add a sent message. If a message was not confirmed, raise the exception of the first such message."""
+        """Add a sent message. If messages were not confirmed, raise the exception of the first of them."""
         self._waiting.append(answer)
         while self._waiting and self._waiting[0].done():
             self._take(0)

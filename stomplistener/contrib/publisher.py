@@ -17,7 +17,8 @@ from stomplistener.states import ConnectionState
 __all__ = ["Publisher"]
 
 GOODBYE = 5.0
-"""Seconds that the end of a process waits for the broker's answer to DISCONNECT. Confirmed sends are done by then."""
+"""Seconds that the end of a process waits for the broker's answer to DISCONNECT. Confirmed sends have their receipts by
+then."""
 
 
 class Publisher:

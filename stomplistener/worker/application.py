@@ -355,8 +355,8 @@ class Application:
     ) -> None:
         """Listen until SIGTERM or SIGINT. Then let running handlers end, disconnect, and return.
 
-        SIGHUP does the same with one process; it replaces several processes one after the other. SIGUSR2 writes the
-        stacks of all threads to stderr.
+        SIGHUP ends a single process in the same way; with several processes, SIGHUP replaces them one after the other.
+        SIGUSR2 writes the stacks of all threads to stderr.
 
         After the signal no further message is begun, and the broker delivers unfinished messages again. A second signal
         ends the process at once. Call ``run()`` in the main thread; in another thread it handles no signals, and only

@@ -139,7 +139,7 @@ def _read(hands: Path) -> list[str]:
 
 
 def key_of(message: Message) -> str:
-    """Return a key that is the same in each redelivery. The message id is no such key: RabbitMQ changes it."""
+    """Return a key that is the same in each redelivery. The message id would not do: RabbitMQ changes the id."""
     if "outbox-id" in message.headers:
         return hashlib.sha256(message.headers["outbox-id"].encode(errors="surrogateescape")).hexdigest()
     digest = hashlib.sha256(message.body)

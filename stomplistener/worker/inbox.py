@@ -139,8 +139,8 @@ class SQLiteInbox:
     """An inbox in a file, for all processes on one machine. Thread-safe.
 
     The inbox notes a message before its handler begins, and marks the note when the handler has ended. If the process
-    dies in between, its note expires after 30 seconds, and the message is handled again. The work that the handler did
-    before is then done twice. To prevent that, keep the inbox in the transaction of the handler.
+    dies in between, its note expires after 30 seconds, and the message is handled again. The handler then repeats its
+    earlier work. To prevent that, keep the inbox in the transaction of the handler.
 
     Args:
         path: the file, in a directory on a local disk; it is created if necessary.

@@ -22,7 +22,7 @@ def load(target: str) -> Application:
         target: ``package.module:name``; without a name it is ``app``.
 
     Raises:
-        LoadError: there is no such module, no such name in it, or the object is no application. Exceptions that the
+        LoadError: the module or the name does not exist, or the object is not an Application. Exceptions that the
             module raises during the import are passed on.
     """
     module_name, _, path = target.partition(":")

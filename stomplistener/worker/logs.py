@@ -67,7 +67,7 @@ def configure(form: str, level: str = "INFO") -> None:
         level: the lowest level to show, such as ``INFO``.
 
     Raises:
-        ValueError: there is no such form or level.
+        ValueError: the form or the level does not exist.
     """
     if form not in ("json", "text"):
         raise ValueError(f"the log format must be json or text, not {form!r}")

@@ -280,8 +280,10 @@ class Supervisor:
             _log.warning("process %d ended: %s; another one starts in %g s", slot, how, delay)
 
     def _count_death(self, child: Child, code: int, *, wanted: bool) -> None:
-        """Count the messages that a child handled when it died, unless it was told to end. One of them may be the
-        cause."""
+        """Count the messages that a child handled when it died, unless it was told to end.
+
+        One of these messages may be the cause.
+        """
         if wanted or code == Exit.DONE:
             self._deaths.forget(child.slot.number)
         else:

@@ -1,4 +1,4 @@
-"""Arguments of connections that stomp.py 9 does not have: new ones, and those of stomp.py before 6.
+"""Arguments of connections that stomp.py 9 does not have: new arguments, and those of stomp.py before 6.
 
 These arguments are given by keyword, and do not appear in the signature, which is that of stomp.py 9.
 """

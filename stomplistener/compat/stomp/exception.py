@@ -16,8 +16,8 @@ class NotConnectedException(StompException):
 class ConnectionClosedException(NotConnectedException):
     """The transaction of the call was lost with its connection.
 
-    In stomp.py, such a call raises NotConnectedException or OSError. Programs catch these, so this class is derived
-    from NotConnectedException.
+    In stomp.py, a call in a lost transaction raises NotConnectedException or OSError. Programs catch these exceptions,
+    so this class is derived from NotConnectedException.
     """
 
 

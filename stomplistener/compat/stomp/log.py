@@ -13,7 +13,7 @@ DEBUG = logging.DEBUG
 INFO = logging.INFO
 
 verbose = False
-"""Whether to log a traceback with those failures that are otherwise logged without one."""
+"""Whether to log a traceback with all failures."""
 
 _logger = logging.getLogger("stomp.py")
 

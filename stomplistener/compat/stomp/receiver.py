@@ -22,8 +22,8 @@ class ReceiverLoop:
     """Calls the hooks of one connection in order, and ends with that connection.
 
     The loop of the next connection starts when this one has ended or is *passed*, which means that ``connect()`` was
-    called while one of its hooks ran. In stomp.py such a call starts a second receiver thread, so programs wait in a
-    hook of the first connection for hooks of the second one.
+    called while one of its hooks ran. In stomp.py, this ``connect()`` starts a second receiver thread, so programs wait
+    in a hook of the first connection for hooks of the second one.
 
     Args:
         create: takes a function, and runs it in a new thread, a task of an executor or a greenlet.
@@ -79,7 +79,7 @@ class ReceiverLoop:
             self._changed.notify_all()
 
     def let_pass(self) -> None:
-        """Let the loop of the next connection run beside this one."""
+        """Let the loop of the next connection run beside this loop."""
         with self._changed:
             self._is_passed = True
             followers, self._next = self._next, []

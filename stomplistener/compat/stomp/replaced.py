@@ -1,4 +1,4 @@
-"""End lost connections that a program has replaced with new ones without ending them.
+"""End the lost connections that a program has replaced with new connections.
 
 In stomp.py, a lost connection stays lost. In this library, a lost connection would be restored beside the new one, and
 receive messages whose acknowledgements the program sends on the new connection. A connection counts as replaced if the

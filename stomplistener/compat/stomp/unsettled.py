@@ -40,7 +40,7 @@ class Unsettled:
     def take(
         self, id: str, subscription: str | None, in_turn: Container[str] = (), waits: bool = True
     ) -> list[Message]:
-        """Remove and return, in order, the messages that settling this one settles on the broker.
+        """Remove and return, in order, the messages that an ACK of this message settles on the broker.
 
         The list is empty if the message is unknown or from an older connection, or if it waits for its turn.
 

@@ -78,7 +78,7 @@ def encode(char_data: str | bytes, encoding: str = "utf-8") -> bytes:
 
 
 def decode(byte_data: bytes | None, encoding: str = "utf-8") -> str | None:
-    """Decode bytes, with U+FFFD for invalid ones."""
+    """Decode bytes, with U+FFFD for invalid bytes."""
     return None if byte_data is None else byte_data.decode(encoding, errors="replace")
 
 

@@ -39,7 +39,7 @@ LEFT_OUT = 100
 """The most keys that a query excludes, those with the most rows. Rows of other known keys are skipped one by one."""
 
 REST = 1.0
-"""Seconds without further queries after further queries that found nothing."""
+"""Seconds during which a claim makes only its first query, after further queries found no rows."""
 
 
 class Seen(NamedTuple):
@@ -125,8 +125,8 @@ class Claims:
     def _add_followers(
         self, groups: dict[int, Group], followers: dict[int, list[int]], most: int, now: datetime
     ) -> None:
-        # Lock all second rows first, then all third ones. The groups are sent in parallel, and a long group must not
-        # take the room of the others.
+        # Lock the second row of each group first, then the third rows. Groups are sent in parallel, and a long group
+        # must not exclude other groups.
         wanted = sorted((depth, pk) for pks in followers.values() for depth, pk in enumerate(pks))[: max(most, 0)]
         if not wanted:
             return

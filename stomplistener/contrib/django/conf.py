@@ -59,7 +59,7 @@ class OutboxSettings:
         batch: the number of rows that are published together.
         poll: the pause when no row is due.
         timeout: how long a row may wait for its receipt.
-        attempts: how often the broker may refuse a row before it is parked as failed.
+        attempts: the number of refusals by the broker after which a row is marked as failed.
         first_delay: the pause after the first refusal of a row; it doubles with each further refusal.
         most_delay: the longest pause after a refusal.
         keep: how long published rows are kept; None keeps them forever.

@@ -48,7 +48,7 @@ def listener(
     the message is rejected. If a lost database connection made the handler raise, the message is tried again instead.
 
     Args:
-        destination: as the broker spells it, such as ``/queue/orders``.
+        destination: the destination, in the syntax of the broker, such as ``/queue/orders``.
         atomic: whether to run the handler in ``transaction.atomic``; None takes the setting ``ATOMIC``.
         using: the database of that transaction; None takes the default database.
         once: whether to call the handler only once for a message that arrives several times. True identifies the
@@ -58,7 +58,7 @@ def listener(
         **options: as for ``Application.listener``: ``workers=``, ``retries=``, ``error_destination=``, …
 
     Raises:
-        ValueError: there is no such database, or the arguments do not fit together.
+        ValueError: the database does not exist, or the arguments contradict each other.
     """
     if using is not None and using not in connections:
         raise ValueError(f"there is no database {using!r} in DATABASES, which has {', '.join(connections)}")

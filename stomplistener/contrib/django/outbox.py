@@ -67,7 +67,7 @@ def enqueue(
         the row.
 
     Raises:
-        ImproperlyConfigured: there is no such connection.
+        ImproperlyConfigured: the settings have no connection of this name.
         ValueError: the destination is missing, the destination or the key is too long, or an option is out of range.
         InvalidHeader: a header cannot be sent in STOMP.
         TypeError: the body is neither bytes nor text, or a header is not text.

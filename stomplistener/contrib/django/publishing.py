@@ -64,7 +64,7 @@ def publish(
     Raises:
         StompError: the broker did not confirm the message; the subclasses are those of ``Connection.connect`` and
             ``Connection.send``.
-        ImproperlyConfigured: there is no such connection, or it has no URI.
+        ImproperlyConfigured: the settings have no connection of this name, or the connection has no URI.
     """
     settings = stomp_settings()
     settings.connection(connection)

@@ -115,8 +115,8 @@ class Stomp:
     def close(self) -> None:
         """Disconnect the publishers of this process; the next use connects again. Needs an application context.
 
-        A process that ends normally does not need this call. A process that ends with ``os._exit`` needs it, such as a
-        child of ``multiprocessing``.
+        A process that ends normally does not need this call. A process that ends with ``os._exit``, such as a child of
+        ``multiprocessing``, must call this method.
         """
         current_site().close()
 

@@ -257,7 +257,7 @@ class Channel(virtual.Channel):
         self._put(queue, payload)
 
     def _queue_headers(self, queue: str) -> dict[str, str]:
-        """Return the headers by which RabbitMQ declares a queue; each SEND and SUBSCRIBE must have the same."""
+        """Return the headers by which RabbitMQ declares a queue; each SEND and SUBSCRIBE must have the same headers."""
         arguments = self._flags(queue).arguments or {}
         own = self.connection.broker_name == RABBITMQ
         declared = {key: _text(value) for key, value in arguments.items()} if own else {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from urllib.parse import quote
 
 _PLAIN = "@:"
-"""Characters that are not quoted in a name, besides letters, digits and ``_.-~``. In destinations ``*``, ``>``, ``,``
-and ``?`` are special characters of ActiveMQ, and ``/`` is one of RabbitMQ."""
+"""Characters that are not quoted in a name, besides letters, digits and ``_.-~``. In destinations, ActiveMQ gives
+``*``, ``>``, ``,`` and ``?`` a special meaning, and RabbitMQ gives ``/`` one."""
 
 
 def queue(name: str) -> str:
