@@ -210,7 +210,7 @@ class Transport(BaseTransport):
             note_use(self)
 
     def is_replaced_by(self, other: Transport, destination: str) -> bool:
-        """If another connection has the same brokers, listener and subscription, end this one silently and return True."""
+        """End silently, and return True, if another connection has the same brokers, listener and subscription."""
         life = self._life
         if life is None or not life.is_missed or destination not in life.outgoing.destinations:
             return False
