@@ -117,7 +117,7 @@ class Once:
 
     @contextmanager
     def unless_repeated(self, message: Message) -> Iterator[None]:
-        """Acknowledge a message that was handled before. Enter this outside ``noted``."""
+        """Acknowledge a message that was handled before. This context manager goes around ``noted``."""
         try:
             yield
         except Repeated:
@@ -139,7 +139,7 @@ class SQLiteInbox:
     """An inbox in a file, for all processes on one machine. Thread-safe.
 
     The inbox notes a message before its handler begins, and marks the note when the handler has ended. If the process
-    dies in between, its note expires after 30 seconds, and the message is handled again. The handler then repeats its
+    dies in between, the note expires after 30 seconds, and the message is handled again. The handler then repeats its
     earlier work. To prevent that, keep the inbox in the transaction of the handler.
 
     Args:

@@ -1,4 +1,4 @@
-"""The settings that the READMEs of both packages name. All others have their defaults."""
+"""The settings that the READMEs of both packages name. All other settings have their defaults."""
 
 import os
 from urllib.parse import unquote, urlsplit

@@ -114,7 +114,7 @@ def publish_on_commit(
 
 
 def close() -> None:
-    """Disconnect the connections of this process. All sends are confirmed already; the next one connects again."""
+    """Disconnect the connections of this process. All sends are confirmed already, and the next send connects again."""
     _publisher.cache_clear()
     while _made:
         _made.pop().close(GOODBYE)
