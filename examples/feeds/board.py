@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 WAITING = 256
-"""The most events that wait for one page. A page that is further behind is closed, reconnects automatically, and starts
+"""The largest number of events that wait for one page. A page that is further behind is closed, reconnects
+automatically, and starts
 with the current state."""
 
 

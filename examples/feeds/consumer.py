@@ -15,7 +15,7 @@ from stomplistener import Frame, Listener, Message
 from stomplistener.contrib.asyncio import AsyncConnection, AsyncMessages
 
 BATCH = 100
-"""The most messages in one transaction of the database."""
+"""The largest number of messages in one transaction of the database."""
 PREFETCH = 500
 GOODBYE = 5.0
 """Seconds to wait for the broker at the end."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 MOST_UNPACKED = 32 * 1024 * 1024
-"""The most bytes of an unpacked body. A few kilobytes of gzip can unpack to gigabytes."""
+"""The size limit, in bytes, of an unpacked body. A few kilobytes of gzip can unpack to gigabytes."""
 
 
 class Content(NamedTuple):

@@ -12,7 +12,7 @@ from stomplistener import Message
 
 _TABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
 MAX_INFLATED = 16 * 1024 * 1024
-"""The most bytes to which a body is uncompressed, against decompression bombs. A larger body is shown as it arrived."""
+"""The largest size, in bytes, to which a body is uncompressed. A larger body, maybe a bomb, is shown as it arrived."""
 
 
 def printable(text: str) -> str:

@@ -40,7 +40,7 @@ class Root(click.Group):
     """A group of commands that reports a failure as one line on stderr and an exit code. Only bugs show a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the command, and report a failure."""
         if os.environ.get("NO_COLOR"):
             ctx.color = False
         for stream in (sys.stdout, sys.stderr):

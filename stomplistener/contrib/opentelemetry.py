@@ -51,7 +51,7 @@ SENDS = (
 """The calls that send a message."""
 
 MOST_LINKS = 128
-"""The most links of the span of a batch; they lead to its last messages. OpenTelemetry has the same default limit."""
+"""The largest number of links of a batch span, to its last messages. OpenTelemetry has the same default limit."""
 
 _sending: ContextVar[bool] = ContextVar("sending", default=False)
 

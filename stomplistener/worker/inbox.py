@@ -36,7 +36,7 @@ KEEPS_IDS = "activemq/"
 """The prefix of the ``server`` header of ActiveMQ, the only broker whose message ids identify a message."""
 
 LONGEST = 255
-"""The most characters of an identity. A longer identity is replaced by its digest."""
+"""The largest number of characters in an identity. The digest of a longer identity replaces it."""
 
 LEASE = 30.0
 """Seconds without a renewal of its notes after which a process counts as dead. Other processes may then handle its
@@ -140,7 +140,7 @@ class SQLiteInbox:
 
     The inbox notes a message before its handler begins, and marks the note when the handler has ended. If the process
     dies in between, the note expires after 30 seconds, and the message is handled again. The handler then repeats its
-    earlier work. To prevent that, keep the inbox in the transaction of the handler.
+    earlier work. To prevent a repetition, keep the inbox in the transaction of the handler.
 
     Args:
         path: the file, in a directory on a local disk; it is created if necessary.

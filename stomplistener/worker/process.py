@@ -207,7 +207,7 @@ class Process:
         self._events.put(Closed(name, running.wait_closed(name)))
 
     def _serve(self, running: Running) -> StompError | None:
-        """Serve until the process has to end; return the reason if no signal asked for the end."""
+        """Serve until the process has to end. Return the error that ends the process; None after a signal."""
         while True:
             event = self._next(TICK if self._is_live else QUICK_TICK)
             if isinstance(event, Stop):

@@ -13,7 +13,7 @@ _log = library_logger("stomplistener.worker")
 
 
 class Watcher:
-    """Watches Python files in a thread, if the options ask for it.
+    """Watches Python files in a thread, if the options switch reloading on.
 
     Args:
         changed: called in that thread with the changed paths.

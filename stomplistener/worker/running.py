@@ -19,7 +19,7 @@ from stomplistener.worker.declarations import Around, ConnectionPlan, Declaratio
 from stomplistener.worker.handling import ALWAYS_DEAD, Handling, Tasks
 
 JITTER_SECONDS = 1.0
-"""The most seconds by which a worker randomly delays each reconnect, unless its URI has a ``reconnectDelayJitter``.
+"""The upper limit, in seconds, of the random delay of a reconnect, unless the URI has a ``reconnectDelayJitter``.
 
 When a broker restarts, all its workers lose their connections at the same time. Without the delay, all would reconnect
 at the same time.

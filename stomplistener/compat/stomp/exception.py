@@ -26,7 +26,7 @@ class ConnectFailedException(StompException):
 
 
 class InterruptedException(StompException):
-    """Never raised: a read that is interrupted goes on automatically."""
+    """Never raised: an interrupted read continues automatically."""
 
 
 _KINDS: tuple[tuple[type[StompError], type[StompException]], ...] = (

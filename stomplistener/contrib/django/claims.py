@@ -36,7 +36,8 @@ LOOKS = 10
 """The number of queries of one claim that has already found rows."""
 
 LEFT_OUT = 100
-"""The most keys that a query excludes, those with the most rows. Rows of other known keys are skipped one by one."""
+"""The number of known keys that a query excludes at most: the keys with the most rows. Other rows are skipped
+singly."""
 
 REST = 1.0
 """Seconds during which a claim makes only its first query, after further queries found no rows."""

@@ -38,11 +38,11 @@ class DirectExchange(_ToQueuesElseBroadcast, virtual.DirectExchange):
     """Routes by equal routing keys. Each key has its own topic."""
 
     def topic_key(self, routing_key: str) -> str | None:
-        """What of the routing key is in the name of the topic."""
+        """Return the part of the routing key that is in the name of the topic."""
         return routing_key
 
     def wanted(self, pattern: str | None) -> str | None:
-        """The regular expression that a subscriber filters routing keys by."""
+        """Return the regular expression by which a subscriber filters routing keys."""
         return None
 
 
@@ -50,11 +50,11 @@ class TopicExchange(_ToQueuesElseBroadcast, virtual.TopicExchange):
     """Routes by patterns. All keys share one topic, whose subscribers filter by the key."""
 
     def topic_key(self, routing_key: str) -> str | None:
-        """What of the routing key is in the name of the topic."""
+        """Return the part of the routing key that is in the name of the topic."""
         return None
 
     def wanted(self, pattern: str | None) -> str | None:
-        """The regular expression by which a subscriber filters."""
+        """Return the regular expression by which a subscriber filters routing keys."""
         return pattern
 
 
@@ -70,11 +70,11 @@ class FanoutExchange(virtual.FanoutExchange):
         self.channel.broadcast(exchange, message, routing_key)
 
     def topic_key(self, routing_key: str) -> str | None:
-        """What of the routing key is in the name of the topic."""
+        """Return the part of the routing key that is in the name of the topic."""
         return None
 
     def wanted(self, pattern: str | None) -> str | None:
-        """The regular expression by which a subscriber filters."""
+        """Return the regular expression by which a subscriber filters routing keys."""
         return None
 
 

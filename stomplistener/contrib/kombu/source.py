@@ -143,7 +143,7 @@ class Mailbox:
         """Receive the broadcasts to a destination. Return when the broker has confirmed the subscription.
 
         Args:
-            pattern: a regular expression for the routing keys that are wanted; None for all.
+            pattern: a regular expression for the routing keys to receive; None for all.
         """
         key = (destination, pattern or "")
         if key in self._subscriptions:
