@@ -99,9 +99,9 @@ def suppresses_send(config: Mapping[str, Any]) -> bool:
 def read(config: Mapping[str, Any]) -> dict[str, ConnectionConfig]:
     """Return the connections of the configuration, by name.
 
-    ``STOMP_URL`` and the other keys make ``default``; ``STOMP_CONNECTIONS`` maps the names of more connections to
-    mappings with the same keys without the prefix. If a key is missing, the environment variable of that name is used,
-    such as ``STOMP_URL`` or ``STOMP_LOGIN``, as for any worker.
+    ``STOMP_URL`` and the other keys make the connection ``default``. ``STOMP_CONNECTIONS`` maps names of more
+    connections to mappings, which have the same keys without the prefix. If a key is missing, the environment variable
+    of that name is used, such as ``STOMP_URL`` or ``STOMP_LOGIN``, as for any worker.
 
     Args:
         config: ``app.config``.
