@@ -86,7 +86,7 @@ def _begin_line() -> None:
 
 
 def _write(batch: list[Message]) -> None:
-    """Write lines to the operating system. Only then may the broker forget their messages."""
+    """Write lines to the operating system. The broker may forget a message only after that."""
     sys.stdout.write("".join(f"{to_line(message)}\n" for message in batch))
     sys.stdout.flush()
 

@@ -49,8 +49,8 @@ class Unsettled:
             subscription: the id of its subscription; None for any.
             in_turn: subscriptions whose messages the program settles one by one, although the broker also settles all
                 earlier messages. In these subscriptions, a message waits until all earlier ones are settled.
-            waits: whether the message may wait for its turn. If it may not wait and it is not its turn, no message is
-                settled.
+            waits: whether the message may wait for its turn. Otherwise nothing is settled before the turn of the
+                message.
         """
         with self._lock:
             names = list(self._lines) if subscription is None else [subscription]
