@@ -17,7 +17,7 @@ def ours(count: int, window: int) -> Figures:
         connection = clients.ours(server.port, limits=Limits(max_unconfirmed_messages=window))
         connection.send(wire.START)
         clock = Clock()
-        # Keep only as many futures as a program does. A list of all would measure Python's garbage collector.
+        # Keep only as many futures as a program does. A list of all futures would measure Python's garbage collector.
         futures: deque[Future[Frame]] = deque()
         for _ in range(count):
             futures.append(connection.send_async(wire.DESTINATION, wire.BODY))

@@ -35,7 +35,7 @@ that child is alive and handles an equal message."""
 
 
 class TooManyDeaths(Exception):
-    """As many processes died while they handled a message as ``max_deliveries`` allows."""
+    """``max_deliveries`` processes have died while they handled the message."""
 
 
 class Casualties:

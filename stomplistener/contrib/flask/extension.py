@@ -25,7 +25,7 @@ class Stomp:
     applications may share one object.
 
     Args:
-        app: the application. With an application factory, leave it out and call ``init_app`` later.
+        app: the application. With an application factory, pass None and call ``init_app`` later.
         inbox: remembers the messages that listeners with ``once`` have handled: a
             :class:`~stomplistener.worker.SQLiteInbox`, or your own store, which is called in the application context of
             the listener.

@@ -193,7 +193,7 @@ class Channel(virtual.Channel):
         return flags.is_private or (flags.auto_delete and self._is_fanout(exchange))
 
     def queue_delete(self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any) -> None:
-        """Forget a queue. A queue on the broker is emptied, because STOMP cannot delete it."""
+        """Forget a queue. A queue on the broker is emptied, because STOMP cannot delete queues."""
         mailbox = self.connection.mailboxes.pop(queue, None)
         if mailbox is not None:
             mailbox.close()
