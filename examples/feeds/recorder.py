@@ -78,8 +78,8 @@ class Gap:
         kind: ``missing`` numbers, a ``silence``, or ``renumbered``: the provider restarted its numbers, so missing
             messages are unknown.
         noticed: the time when it was noticed, in seconds since 1970.
-        first, last: for ``missing``, the first and the last missing position; for a ``silence``, its begin and end in
-            seconds since 1970; for ``renumbered``, the last position before and the first position after.
+        first, last: for ``missing``, the first and the last missing position. For a ``silence``, its begin and end in
+            seconds since 1970. For ``renumbered``, the last position before and the first position after.
     """
 
     feed: str

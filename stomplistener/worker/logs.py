@@ -33,8 +33,8 @@ class JSONFormatter(logging.Formatter):
     """Formats each record as one line of JSON.
 
     The object has ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, ``process`` and ``thread``. A record of
-    a message or an exception also has ``exception`` with its traceback, ``destination`` and ``message_id`` of the
-    message that the thread was handling, and the values of ``extra``.
+    an exception has ``exception`` with the traceback. A record during the handling of a message has its ``destination``
+    and ``message_id``. The object also has the values of ``extra``.
     """
 
     def format(self, record: logging.LogRecord) -> str:

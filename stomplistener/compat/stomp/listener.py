@@ -34,7 +34,7 @@ class ConnectionListener:
     """The base class of listeners, whose methods do nothing; override those that you need.
 
     One thread calls all hooks of a connection, in the order of the wire. Only ``on_send`` is called by the sending
-    thread. Each connection has its own thread for hooks, which starts when the thread of the previous connection has
+    thread. Each connection has its own thread for hooks. The thread starts when that of the previous connection has
     ended, or when ``connect()`` is called on a lost connection. So a hook in which ``connect()`` is called may wait for
     hooks of the next connection.
     """
@@ -49,7 +49,10 @@ class ConnectionListener:
         """Called after a call of ``disconnect()``."""
 
     def on_disconnected(self) -> None:
-        """Called when a ready connection has ended. Unless ``disconnect()`` ended it, it is being restored."""
+        """Called when a ready connection has ended.
+
+        The connection is being restored, unless ``disconnect()`` ended it.
+        """
 
     def on_heartbeat(self) -> None:
         """Called when a heartbeat was received."""

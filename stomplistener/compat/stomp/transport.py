@@ -58,7 +58,8 @@ DEFAULT_SSL_VERSION = getattr(ssl, "PROTOCOL_TLS_CLIENT", None)
 # The headers of CONNECT that have their own arguments.
 _OURS = {"accept-version", "heart-beat", "host", "login", "passcode"}
 _NOT_CONNECTED = "not connected: call connect()"
-# Seconds to wait before a listener that connects in a loop is ended, after the program has disconnected.
+# After the program has disconnected, a listener may still connect in a loop. Its second attempt waits this number of
+# seconds, and then ends the listener.
 _PATIENCE_IN_LOOPS = 0.5
 
 

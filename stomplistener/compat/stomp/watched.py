@@ -14,9 +14,9 @@ _SPACED = re.compile(rb"\nheart-beat: *(\d+) *, *(\d+) *(?=\r?\n)")
 class WatchedTransport:
     """A transport that differs from the library in two points, as stomp.py does.
 
-    The transport repairs the first answer of a broker: an ERROR without an empty line ends at its NUL, and spaces
-    between the numbers of the ``heart-beat`` header are removed. The transport counts each line end that arrives alone
-    as a heartbeat, even directly after a frame.
+    The transport repairs the first answer of a broker. An ERROR without an empty line ends at its NUL, and spaces in
+    the ``heart-beat`` header are removed. The transport counts each line end that arrives alone as a heartbeat, even
+    directly after a frame.
 
     Args:
         inner: the transport that does all the work except ``receive``.
