@@ -26,7 +26,10 @@ MOST_AHEAD = 1000
 
 
 def _watch_pipe(gone: Callable[[], object]) -> None:
-    """Call ``gone`` when the reader of the output ends. Without this, only the next message would reveal it."""
+    """Call ``gone`` when the reader of the output ends.
+
+    Otherwise the command would notice the end only at the next message.
+    """
     with suppress(OSError, ValueError):
         output = sys.stdout.fileno()
         if not hasattr(select, "poll") or not stat.S_ISFIFO(os.fstat(output).st_mode):

@@ -322,7 +322,8 @@ class Application:
         """Send a message as ``Connection.send`` does, with the context of the current trace in its headers.
 
         Args:
-            connection: the name of the connection to send on. persistent: whether the broker keeps the message on disk.
+            connection: the name of the connection to send on.
+            persistent: whether the broker keeps the message on disk.
             **options: as for ``Connection.send``: ``confirm=``, ``content_type=``, ``timeout=``, …
         """
         sender, headers = self.connection(connection), with_persistence(headers, persistent)

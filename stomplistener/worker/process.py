@@ -94,7 +94,9 @@ def execute(load: Callable[[], Executable], options: RunOptions) -> int:
 
     Args:
         load: returns the application.
-        options: the settings of the run. Returns:
+        options: the settings of the run.
+
+    Returns:
         the exit code: see :class:`Exit`.
     """
     slot = Slot.of_this_process()

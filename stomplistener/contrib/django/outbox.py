@@ -51,8 +51,8 @@ def enqueue(
         body: bytes, or text, which is sent as UTF-8.
         headers: more headers; they override the arguments.
         key: messages with the same connection, destination and key are published in the order of their rows, each after
-            the broker has confirmed the one before. Messages without a key wait for no other message. At most 255
-            characters.
+            the broker has confirmed the message before it. Messages without a key wait for no other message. At most
+            255 characters.
         connection: the name of the connection in the settings.
         persistent: whether the broker keeps the message on disk.
         expires: seconds from now after which the broker no longer delivers the message. If the relay sends it later,
@@ -63,7 +63,9 @@ def enqueue(
         json: a value to send as JSON in place of ``body``.
         content_type: the MIME type of the body.
         auto_content_length: as for ``Connection.send``.
-        using: the database; None takes the one to which Django writes models. Returns:
+        using: the database; None takes the one to which Django writes models.
+
+    Returns:
         the row.
 
     Raises:
@@ -97,7 +99,7 @@ def enqueue(
 
 
 def requeue(ids: Iterable[int], using: str | None = None) -> int:
-    """Make failed rows and rows that wait for another attempt due now, and return their number.
+    """Try again now the rows that failed or that wait for another attempt, and return their number.
 
     Args:
         ids: primary keys; published rows among them are left alone.

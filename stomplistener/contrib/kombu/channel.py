@@ -94,7 +94,10 @@ class QoS(virtual.QoS):
         self._settle(delivery_tag, lambda message: message.ack())
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Reject a message: put it back into its queue, or let the broker drop it or make it a dead letter."""
+        """Reject a message.
+
+        With ``requeue``, put it back into its queue; otherwise the broker drops it or keeps a dead letter.
+        """
         if not requeue:
             self._settle(delivery_tag, lambda message: message.nack())
         elif self.channel.connection.broker_name == RABBITMQ:
