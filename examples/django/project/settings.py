@@ -1,4 +1,4 @@
-"""Settings of the example: SQLite, or the PostgreSQL that libpq's variables (PGHOST, PGPORT, PGUSER, ...) name."""
+"""Settings of the example: SQLite, or PostgreSQL if libpq's variables (PGHOST, PGPORT, PGUSER, ...) are set."""
 
 import os
 from pathlib import Path

@@ -158,7 +158,7 @@ class Relay:
             the number of rows that were tried.
 
         Raises:
-            StompError: the broker cannot be reached. The rows that were confirmed before are marked.
+            StompError: the broker cannot be reached. Rows that the broker had already confirmed are marked.
             Error: the database cannot be reached. Rows that are not marked as published are published again.
         """
         return self._publish_from(self._claims)
