@@ -290,7 +290,7 @@ class Life:
 
         Args:
             headers: the headers of DISCONNECT; None ends at once, without DISCONNECT.
-            in_hook: whether a hook makes this call. The hooks for the end then run after it.
+            in_hook: whether a hook makes this call. The hooks for the end of the connection then run after that hook.
         """
         was_connected = self.is_connected
         self._is_ending = True
