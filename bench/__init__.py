@@ -1,1 +1,1 @@
-"""Speed, measured against the peers and the wire: ``make bench``, or ``python -m bench --help``."""
+"""Benchmarks against other clients and plain sockets: ``make bench``, or ``python -m bench --help``."""

@@ -31,7 +31,10 @@ def main() -> int:
         _list(arguments.only)
         return 0
     machine = describe()
-    print(f"{machine}\nMedians of {arguments.runs} runs, the sides in turn; the noise is in brackets.\n", flush=True)
+    print(
+        f"{machine}\nMedians of {arguments.runs} runs; the sides run alternately. The noise is in brackets.\n",
+        flush=True,
+    )
     answering = brokers.answering(arguments.broker)
     measured, failures = _costs(arguments, answering)
     results, more_failures = _experiments(arguments, answering)
@@ -100,7 +103,7 @@ def _publish(arguments: argparse.Namespace, machine: str, measured: Sequence[Cos
 
 
 def _missed(measured: Sequence[Cost], results: Sequence[Result]) -> list[str]:
-    """The keys of the rows that missed their must, which are printed as a summary."""
+    """Print a summary, and return the keys of the rows that missed their must."""
     missed = [f"{cost.key} ({cost.condition})" for cost in measured if cost.verdict == "MISSED"]
     missed += [result.key for result in results if result.verdict == "MISSED"]
     asked = sum(bool(cost.verdict) for cost in measured) + sum(bool(result.verdict) for result in results)
@@ -112,10 +115,13 @@ def _missed(measured: Sequence[Cost], results: Sequence[Result]) -> list[str]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=costs.__doc__)
-    parser.add_argument("--runs", type=int, help="how often each side runs (5; with --quick 3)")
-    parser.add_argument("--quick", action="store_true", help="less to do in each run")
+    parser.add_argument("--runs", type=int, help="the number of runs of each side (5; with --quick 3)")
+    parser.add_argument("--quick", action="store_true", help="fewer messages in each run")
     parser.add_argument(
-        "--only", nargs="+", metavar="PATTERN", help="only the rows whose key begins so, or matches it (*, ?)"
+        "--only",
+        nargs="+",
+        metavar="PATTERN",
+        help="only the rows whose key begins with this text, or matches this pattern (*, ?)",
     )
     parser.add_argument("--list", action="store_true", help="print the keys")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a must is missed")
@@ -123,16 +129,16 @@ def _arguments() -> argparse.Namespace:
         "--conditions",
         nargs="+",
         choices=CONDITIONS,
-        help="what goes on beside the cost map (all; with --quick only quiet)",
+        help="the conditions for the cost map (all; with --quick only quiet)",
     )
     parser.add_argument(
         "--broker",
         action="append",
         metavar="NAME=URI",
         default=os.environ.get("BENCH_BROKERS", "").split(),
-        help="a real broker, also in BENCH_BROKERS; without any, those of docker-compose.yml that answer",
+        help="a real broker, also from BENCH_BROKERS; the default: the brokers of docker-compose.yml that answer",
     )
-    parser.add_argument("--publish", type=Path, metavar="DIRECTORY", help="copy the results there")
+    parser.add_argument("--publish", type=Path, metavar="DIRECTORY", help="copy the results to this directory")
     arguments = parser.parse_args()
     arguments.runs = arguments.runs or (3 if arguments.quick else 5)
     arguments.conditions = arguments.conditions or (["quiet"] if arguments.quick else list(CONDITIONS))
@@ -144,7 +150,7 @@ def _is_wanted(key: str, only: Sequence[str] | None) -> bool:
 
 
 def _show(cost: Cost) -> None:
-    """A line on a row at once: all of them take long, and their table comes at the end."""
+    """Print a line for a row at once, because the table of all rows comes only at the end."""
     _progress("")
     name, *figures = costs_table.cells(cost)
     print(f"{cost.condition}: {name}: {'  '.join(figures)}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""One large body, received: how long it takes, and the memory at its highest."""
+"""Receive one large body: measure the time and the peak memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEGABYTE = 1 << 20
 
 
 def ours(size: int) -> Figures:
-    """Our client. ``over`` is what the process took at its highest beyond what it had before, less the body itself."""
+    """Measure our client. ``over`` is the growth of the peak memory, minus the size of the body."""
     with serving("one", size=size) as server:
         finish = clients.Finish()
         lengths: list[int] = []
@@ -33,7 +33,7 @@ def ours(size: int) -> Figures:
 
 
 def raw(size: int) -> Figures:
-    """``recv_into`` a buffer of the right size, from a socket."""
+    """Measure ``recv_into`` from a socket into a buffer of the right size."""
     with serving("one", size=size) as server:
         sock = clients.raw(server.port)
         before = memory()

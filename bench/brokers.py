@@ -1,7 +1,7 @@
-"""On real brokers: what is left of their rate, and what a message costs.
+"""Measure the rate and the cost of a message on real brokers.
 
-A queue is filled first, then emptied by one subscription with auto ack. Where the broker is the limit, the processor
-time of the client says more than its rate.
+A queue is filled first, and then emptied by one subscription with auto ack. If the broker limits the rate, the CPU time
+of the client is the better measure.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _COMPOSE = ROOT / "docker-compose.yml"
 
 
 def answering(uris: Sequence[str]) -> dict[str, str]:
-    """The URIs of brokers by name: those given as ``NAME=URI``, else those of docker-compose.yml; only who answers."""
+    """Return the URIs of brokers that answer, by name: from ``NAME=URI``, otherwise from docker-compose.yml."""
     wanted = dict(uri.split("=", 1) for uri in uris) or _composed(_COMPOSE)
     found = {}
     for name, uri in wanted.items():
         try:
             Target(uri).raw().close()
         except (OSError, BenchError) as error:
-            print(f"{name} is left out, since it does not answer ({error}): `make brokers` starts it.")
+            print(f"{name} is left out, because it does not answer ({error}): start it with `make brokers`.")
         else:
             found[name] = uri
     return found
 
 
 def amqp(uri: str) -> str | None:
-    """The AMQP URI of the same broker of docker-compose.yml; None if the broker is another one, or has no such port."""
+    """Return the AMQP URI of a broker of docker-compose.yml; None if it has no AMQP port or is not in that file."""
     target = Target(uri)
     for service in _services(_COMPOSE):
         port = re.search(r"127\.0\.0\.1:(\d+):5672\b", service)
@@ -47,7 +47,7 @@ def amqp(uri: str) -> str | None:
 
 
 def _services(path: Path) -> list[str]:
-    """The services of the compose file, read by its own conventions and no YAML library: one block each."""
+    """Return the text block of each service in the compose file, without a YAML library."""
     if not path.exists():
         return []
     text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda match: os.environ.get(match[1], match[2]), path.read_text())
@@ -55,7 +55,7 @@ def _services(path: Path) -> list[str]:
 
 
 def _composed(path: Path) -> dict[str, str]:
-    """The URIs of the brokers of the compose file."""
+    """Return the URIs of the brokers in the compose file."""
     found = {}
     for service in _services(path):
         stomp = re.search(r"x-stomp: \{tcp: (\d+),.*login: ([^,]+), passcode: ([^,]+)", service)
@@ -68,7 +68,7 @@ def _composed(path: Path) -> dict[str, str]:
 
 
 class Target:
-    """A broker's address and login, from a URI."""
+    """The address and login of a broker, from a URI."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -78,7 +78,7 @@ class Target:
         self.passcode = unquote(parts.password or "")
 
     def raw(self) -> socket.socket:
-        """A plain socket that is logged in."""
+        """Return a plain socket that is logged in."""
         sock = socket.create_connection(self.address, timeout=clients.LONG)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         login = f"login:{self.login}\npasscode:{self.passcode}\n" if self.login else ""
@@ -92,14 +92,14 @@ class Target:
 def fill(
     target: Target, destination: str, count: int, body: bytes = wire.BODY, headers: Mapping[str, str] | None = None
 ) -> None:
-    """Put messages into a queue: thousands of them, and one whose receipt says that all are there.
+    """Put messages into a queue, in thousands, and one more with a receipt, which confirms all of them.
 
     Args:
         target: the broker.
-        destination: of the messages.
-        count: how many, rounded down to thousands; one more is put there.
-        body: of each.
-        headers: more headers of each.
+        destination: the destination of the messages.
+        count: the number of messages, rounded down to thousands; one more is sent.
+        body: the body of each message.
+        headers: more headers of each message.
     """
     sock = target.raw()
     more = "".join(f"{name}:{value}\n" for name, value in (headers or {}).items())
@@ -118,7 +118,7 @@ def fill(
 
 
 def ours(uri: str, count: int) -> Figures:
-    """Our client."""
+    """Measure our client."""
     target, destination = Target(uri), new_queue()
     fill(target, destination, count)
     finish, left = clients.Finish(), count + 1
@@ -139,7 +139,7 @@ def ours(uri: str, count: int) -> Figures:
 
 
 def stomp_py(uri: str, count: int) -> Figures:
-    """stomp.py."""
+    """Measure stomp.py."""
     target, destination = Target(uri), new_queue()
     fill(target, destination, count)
     finish, left = clients.Finish(), count + 1
@@ -160,7 +160,7 @@ def stomp_py(uri: str, count: int) -> Figures:
 
 
 def raw(uri: str, count: int) -> Figures:
-    """A socket that takes the same bytes and counts frames."""
+    """Measure a socket that receives the same bytes and counts frames."""
     target, destination = Target(uri), new_queue()
     fill(target, destination, count)
     sock = target.raw()
@@ -177,5 +177,5 @@ def raw(uri: str, count: int) -> Figures:
 
 
 def new_queue() -> str:
-    """The name of a queue that nobody else uses."""
+    """Return a queue name that nothing uses yet."""
     return f"/queue/bench-{uuid.uuid4().hex[:8]}"

@@ -1,7 +1,7 @@
-"""``python -m bench.calls``: how many Python calls, in how many files of the package, the way of a frame takes.
+"""``python -m bench.calls``: count the Python calls for one frame, and the files of the package with these calls.
 
-Counted are the calls of functions whose code is in ``stomplistener``, in all threads, until nothing is called any more.
-A single frame is on its way at a time; a burst is divided by the number of its frames. Heart-beats are off.
+The module counts all calls of functions of ``stomplistener``, in all threads, until no thread calls any function. Only
+one frame is sent at a time. The calls for a burst are divided by the number of its frames. Heartbeats are off.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from stomplistener._util.locks import ReentrantLock
 _PACKAGE = Path(stomplistener.__file__).parent
 _PREFIX = f"{_PACKAGE}/"
 
-# Where taking a lock is a function in Python (see _util.locks), it is no more a step of the way than elsewhere.
+# On some platforms, taking a lock is a Python function (see _util.locks). This function is not counted, so that all
+# platforms give the same number.
 _NO_STEP = getattr(ReentrantLock.__enter__, "__code__", None)
 
 _WARM_UP = 8
@@ -38,12 +39,12 @@ _SAMPLES = 5
 _QUIET_SECONDS = 0.02
 _DEADLINE_SECONDS = 10.0
 BURST = 100
-"""Frames of a burst."""
+"""The number of frames in a burst."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Called:
-    """A call, and the thread that made it."""
+    """A function call, and the thread that made it."""
 
     thread: str
     code: CodeType
@@ -57,7 +58,7 @@ class Called:
 
 
 class _Recorder:
-    """A profile function for all threads that are started in the block of ``installed``, and for its own."""
+    """A profile function for the current thread and for all threads that start inside the block ``installed``."""
 
     def __init__(self) -> None:
         self.calls: list[Called] = []
@@ -79,7 +80,7 @@ class _Recorder:
             threading.setprofile(None)
 
     def wait_until_quiet(self) -> None:
-        """Return when no thread has called anything for a while."""
+        """Wait until no thread has called a function for a while."""
         deadline = time.monotonic() + _DEADLINE_SECONDS
         before = -1
         while before != len(self.calls):
@@ -90,7 +91,7 @@ class _Recorder:
 
 
 class _Stage:
-    """A connection to a server in a thread of this process, on which one frame at a time is on its way."""
+    """A connection to a server in a thread of this process, for one frame at a time."""
 
     def __init__(self, connection: Connection, conversation: Conversation) -> None:
         self.connection = connection
@@ -100,7 +101,7 @@ class _Stage:
 
     @property
     def arrived(self) -> int:
-        """Frames that arrived at the server, and messages that arrived at the listener."""
+        """The number of frames that arrived at the server plus messages that arrived at the listener."""
         return self.conversation.frames + len(self._heard)
 
     def subscribe(self, **arguments: Any) -> None:
@@ -116,14 +117,14 @@ class Way:
     """The way of a frame.
 
     Attributes:
-        name: what it is.
+        name: a description of the frame.
         act: sends the frame, or lets the server send one.
-        prepare: called once before.
-        arrivals: frames at the server, and messages at the listener, that are there when it is over.
-        frames: what the calls are divided by.
+        prepare: called once before the measurement.
+        arrivals: the number of frames at the server plus messages at the listener at its end.
+        frames: the number of frames by which the calls are divided.
         pause: seconds before each try.
-        most_calls: how many Python calls it may take.
-        most_files: in how many files.
+        most_calls: the largest allowed number of Python calls.
+        most_files: the largest allowed number of files.
     """
 
     name: str
@@ -198,7 +199,7 @@ def count(what: str) -> tuple[int, int]:
         what: a key of ``WAYS``.
 
     Returns:
-        Python calls for each frame, rounded up, and files; of several tries the middle one.
+        the number of Python calls for each frame, rounded up, and the number of files; the median of several tries.
 
     Raises:
         BenchError: the frame did not arrive.
@@ -208,7 +209,7 @@ def count(what: str) -> tuple[int, int]:
 
 
 def trace(what: str) -> list[Called]:
-    """The calls themselves, in their order; arguments and errors as for :func:`count`."""
+    """Return the calls themselves in their order. Arguments and errors are the same as in :func:`count`."""
     way, recorder = WAYS[what], _Recorder()
     with recorder.installed(), _connected() as stage:
         way.prepare(stage)
@@ -254,9 +255,9 @@ def _connected() -> Iterator[_Stage]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.calls", description=__doc__.partition("\n")[0])
-    parser.add_argument("what", nargs="*", help=f"one of {', '.join(WAYS)}; all without any")
+    parser.add_argument("what", nargs="*", help=f"one of {', '.join(WAYS)}; the default: all")
     parser.add_argument("--show", action="store_true", help="print each call")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if one takes more than it may")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a limit is exceeded")
     arguments = parser.parse_args()
     over = False
     for what in arguments.what or WAYS:

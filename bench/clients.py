@@ -1,4 +1,4 @@
-"""The clients of the comparison, connected in the same way, and what their listeners have in common."""
+"""The compared clients, all connected in the same way, and the common part of their listeners."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ LONG = 60.0
 
 
 def ours(port: int, **arguments: Any) -> Connection:
-    """Our connection, connected."""
+    """Return our connection, connected."""
     arguments.setdefault("heartbeat", (0.0, 0.0))
     return Connection(f"tcp://127.0.0.1:{port}", **arguments).connect()
 
 
 def stomp() -> Any:
-    """The package stomp.py, which has no types."""
+    """Return the package stomp.py, which has no types."""
     return importlib.import_module("stomp")
 
 
 def stomp_py(port: int, heartbeats: tuple[int, int] = (0, 0), listener: object = None) -> Any:
-    """A connection of stomp.py, connected."""
+    """Return a connection of stomp.py, connected."""
     connection = stomp().Connection12([("127.0.0.1", port)], heartbeats=heartbeats)
     if listener is not None:
         connection.set_listener("bench", listener)
@@ -37,7 +37,7 @@ def stomp_py(port: int, heartbeats: tuple[int, int] = (0, 0), listener: object =
 
 
 def raw(port: int) -> socket.socket:
-    """A plain socket that has said CONNECT."""
+    """Return a plain socket that has sent CONNECT."""
     sock = socket.create_connection(("127.0.0.1", port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(b"CONNECT\naccept-version:1.2\nhost:bench\n\n\0")
@@ -47,17 +47,17 @@ def raw(port: int) -> socket.socket:
 
 
 def raw_start(sock: socket.socket) -> None:
-    """End the set-up of a raw connection."""
+    """End the setup of a raw connection."""
     sock.sendall(b"SEND\ndestination:%b\n\n\0" % wire.START.encode())
 
 
 def leave() -> None:
-    """End this process with no goodbye: a client's threads have nothing more to say, and a peer's may never end."""
+    """End this process at once: the threads of a peer may never end."""
     os._exit(0)
 
 
 class Finish:
-    """Lets the main thread wait for the message that a server writes last."""
+    """Lets the main thread wait for the last message of a server."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -69,7 +69,7 @@ class Finish:
 
 
 class StompPyListener:
-    """A listener for stomp.py, which calls every method that a frame has a name for."""
+    """A listener for stomp.py, which calls a method for every kind of frame."""
 
     def __init__(self, on_message: Callable[[Any], object]) -> None:
         self.on_message = on_message

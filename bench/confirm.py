@@ -1,4 +1,4 @@
-"""Confirmed sends with the window full: as many unconfirmed as may be, and each receipt makes room for the next."""
+"""Confirmed sends with a full window: each receipt makes room for the next send."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from stomplistener.protocol import commands, encode
 
 
 def ours(count: int, window: int) -> Figures:
-    """``send_async``, and the result of every future asked for."""
+    """Measure ``send_async``, with the result of every future."""
     with serving("confirm", count=count) as server:
         connection = clients.ours(server.port, limits=Limits(max_unconfirmed_messages=window))
         connection.send(wire.START)
         clock = Clock()
-        # No more futures are kept than a program would keep: a list of all would measure Python's garbage collector.
+        # Keep only as many futures as a program does. A list of all futures would measure Python's garbage collector.
         futures: deque[Future[Frame]] = deque()
         for _ in range(count):
             futures.append(connection.send_async(wire.DESTINATION, wire.BODY))
@@ -29,7 +29,7 @@ def ours(count: int, window: int) -> Figures:
 
 
 def raw(count: int, window: int) -> Figures:
-    """A socket that keeps as many unconfirmed, writes each frame by itself and counts the receipts."""
+    """Measure a socket with the same window that writes each frame separately and counts the receipts."""
     frames = [
         encode(commands.send(wire.DESTINATION, wire.BODY, receipt=str(number)), "1.2") for number in range(1, count + 1)
     ]

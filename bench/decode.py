@@ -1,4 +1,4 @@
-"""Decoding alone: chunks of whole and cut frames as a socket gives them, without a socket."""
+"""Decoding only: chunks of whole and cut frames as from a socket, but without a socket."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ours(rounds: int, size: int, escapes: bool = False) -> Figures:
 
 
 def ours_read(rounds: int, size: int, escapes: bool = False) -> Figures:
-    """The same with every header looked at."""
+    """Measure the same, and read every header."""
     chunks = _chunks(size, escapes)
     decoder = Decoder("1.2")
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""From the cut of one connection to the first message on the next broker."""
+"""Measure the time from the cut of a connection to the first message of the next broker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stomplistener import Connection, Listener, Message
 
 
 class _Listener(Listener):
-    """Notes the delays that were waited, and when the first message of the second broker came."""
+    """Notes the reconnect delays, and the time of the first message from the second broker."""
 
     def __init__(self) -> None:
         self.finish = clients.Finish()
@@ -27,7 +27,7 @@ class _Listener(Listener):
 
 
 def ours(subscriptions: int) -> Figures:
-    """Both brokers run; the set delay is taken off."""
+    """Measure with both brokers running. The reconnect delay of the settings is subtracted."""
     with serving("cut", after=1.2) as first, serving("welcome", subscriptions=subscriptions) as second:
         brokers = f"tcp://127.0.0.1:{first.port},tcp://127.0.0.1:{second.port}"
         connection = Connection(f"failover:({brokers})?randomize=false", heartbeat=(0.0, 0.0))

@@ -1,4 +1,4 @@
-"""Costs that must not grow: a byte of a frame that comes one byte at a time, whatever its size."""
+"""Costs that must not grow with the size of a frame: the time per byte when it arrives byte by byte."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from stomplistener.protocol import Decoder
 
 
 def body(size: int, rounds: int) -> Figures:
-    """A body of so many bytes, with its length in the head."""
+    """Measure a body of ``size`` bytes with a content-length."""
     return _feed(b"MESSAGE\nmessage-id:1\ncontent-length:%d\n\n" % size + b"x" * size + b"\0", rounds)
 
 
 def unlimited_body(size: int, rounds: int) -> Figures:
-    """The same, ended by its NUL alone."""
+    """Measure the same body without a content-length."""
     return _feed(b"MESSAGE\nmessage-id:1\n\n" + b"x" * size + b"\0", rounds)
 
 
 def head(size: int, rounds: int) -> Figures:
-    """Header lines of so many bytes together."""
+    """Measure header lines of ``size`` bytes in total."""
     line = b"\nname-of-header:" + b"x" * 240
     return _feed(b"MESSAGE" + line * (size // len(line)) + b"\n\n\0", rounds)
 

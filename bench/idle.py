@@ -1,4 +1,4 @@
-"""Many connections that only beat: what each costs."""
+"""Measure the cost of connections that send only heartbeats."""
 
 from __future__ import annotations
 

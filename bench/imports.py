@@ -1,4 +1,4 @@
-"""How long an import takes, in a fresh interpreter with its bytecode compiled."""
+"""Measure the time of an import, in a new interpreter with compiled bytecode."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _CODE = "import time; began = time.perf_counter(); import {}; print(time.perf_co
 
 
 def package(name: str, times: int) -> Figures:
-    """The shortest of some: what disturbs an import only makes it longer."""
+    """Return the shortest of several imports, since noise only makes an import longer."""
     command = [sys.executable, "-c", _CODE.format(name)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     took = [float(subprocess.check_output(command, cwd=ROOT, env=environment, text=True)) for _ in range(times + 1)]
-    # The first one may have had to compile.
+    # The first import may have compiled the bytecode.
     return {"took": min(took[1:]) * 1e3}

@@ -1,6 +1,7 @@
-"""What Celery sends its tasks through: kombu over STOMP and over AMQP, on the same RabbitMQ.
+"""Compare kombu, the transport of Celery, over STOMP and over AMQP on the same RabbitMQ.
 
-Tasks are published one by one, each of them confirmed, and then taken and acknowledged, with a prefetch as Celery's.
+Tasks are published one by one, each confirmed. Then the tasks are received and acknowledged, with the prefetch of
+Celery.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ _PREFETCH = 16
 
 
 def stomp(uri: str, count: int) -> Figures:
-    """Our transport."""
+    """Measure our transport."""
     return _rates(f"stomp+{uri}", count, {})
 
 
 def amqp(uri: str, count: int) -> Figures:
-    """Kombu's own, which waits for a confirmation only if it is asked to."""
+    """Measure kombu's AMQP transport, which waits for a confirmation only if it is configured to."""
     return _rates(uri, count, {"confirm_publish": True})
 
 
@@ -37,7 +38,7 @@ def _rates(url: str, count: int, options: dict[str, Any]) -> Figures:
 
 
 def _publish(connection: Any, queue: Any, count: int) -> float:
-    """Publish so many tasks; how many a second."""
+    """Publish ``count`` tasks, and return the rate per second."""
     clock = Clock()
     with connection.Producer() as producer:
         for number in range(count):
@@ -46,7 +47,7 @@ def _publish(connection: Any, queue: Any, count: int) -> float:
 
 
 def _take(connection: Any, queue: Any, count: int) -> float:
-    """Take so many tasks and acknowledge each; how many a second."""
+    """Receive and acknowledge ``count`` tasks, and return the rate per second."""
     left = count
 
     def done(_body: object, message: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the figures were measured on, in one line."""
+"""Describe the machine of a measurement in one line."""
 
 from __future__ import annotations
 

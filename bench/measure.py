@@ -1,4 +1,4 @@
-"""What is measured, how two sides are compared, and what a ratio must be."""
+"""The definitions of a benchmark: measures, sides, and the ratios that must hold."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bench.process import Figures, run_side
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two that are compared: a function that a fresh process calls, and what it is called with.
+    """One of the two compared sides: a function that a new process calls, with its arguments.
 
     Attributes:
-        label: as the table names it.
+        label: the name in the table.
         function: ``module:function`` in this package.
-        arguments: for a whole run.
-        quick: arguments that differ in a small one.
+        arguments: the arguments for a full run.
+        quick: the arguments that differ in a quick run.
     """
 
     label: str
@@ -35,13 +35,13 @@ class Measure:
     """One row of the table.
 
     Attributes:
-        name: what the table says of it.
-        figure: which of the figures of a side.
-        unit: of that figure.
-        more_is_better: whether the ratio must be at least, or at most, what is asked.
-        must: the ratio that must hold; None where the row only informs.
-        aim: the one to hope for.
-        absolute: compare our figure itself with ``must`` and ``aim``, not its ratio to the peer's.
+        name: the name of the row.
+        figure: the name of the figure in the results of a side.
+        unit: the unit of that figure.
+        more_is_better: whether the ratio must be at least ``must``; otherwise at most.
+        must: the ratio that must hold; None for a row that only informs.
+        aim: the desired ratio.
+        absolute: whether to compare our figure itself with ``must`` and ``aim``, and not the ratio.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Two sides that run alternately, and the rows that come of it.
+    """Two sides that run alternately, and the rows that result.
 
     Attributes:
         key: for ``--only``.
-        peer: None if there is nothing to compare with.
-        note: what a reader has to know of the method.
-        problem: says why it cannot run here, and what to do about it; None if it can.
+        peer: the other side; None if there is nothing to compare with.
+        note: information for readers about the method.
+        problem: returns why the experiment cannot run here and the remedy; None if it can run.
     """
 
     key: str
@@ -74,7 +74,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle of some values, and how far the machine's noise drives them apart."""
+    """The median of values, and their spread by the noise of the machine."""
 
     median: float
     least: float
@@ -87,7 +87,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A row that was measured."""
+    """A measured row."""
 
     key: str
     measure: Measure
@@ -99,7 +99,7 @@ class Result:
 
     @property
     def value(self) -> float:
-        """What is compared with ``must`` and ``aim``."""
+        """The value that is compared with ``must`` and ``aim``."""
         return self.ours.median if self.ratio is None else self.ratio.median
 
     @property
@@ -119,7 +119,7 @@ class Result:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Result:
-        """What ``as_json`` gave."""
+        """Read the result of ``as_json``."""
         given: dict[str, Any] = {name: written[name] for name in ("key", "our_label", "peer_label")}
         for side in ("ours", "peer", "ratio"):
             given[side] = written[side] and Spread(**written[side])
@@ -127,7 +127,7 @@ class Result:
 
 
 def run(experiment: Experiment, *, runs: int, quick: bool, tell: Callable[[str], object]) -> list[Result]:
-    """Run both sides in turn, so that what disturbs the machine disturbs both.
+    """Run both sides alternately, so that noise of the machine affects both.
 
     Raises:
         BenchError: a side failed.
@@ -145,7 +145,7 @@ def run(experiment: Experiment, *, runs: int, quick: bool, tell: Callable[[str],
 def _result(experiment: Experiment, measure: Measure, ours: list[Figures], peers: list[Figures]) -> Result:
     mine = [figures[measure.figure] for figures in ours]
     theirs = [figures[measure.figure] for figures in peers if measure.figure in figures]
-    # Of the two that ran one after the other: what changes slowly on the machine then falls out.
+    # Compare runs that ran one after the other, so that slow changes of the machine cancel out.
     ratios = [one / other for one, other in zip(mine, theirs, strict=False)]
     return Result(
         key=experiment.key,

@@ -1,4 +1,4 @@
-"""A PostgreSQL of a side's own, made by the script that makes those of the tests."""
+"""A PostgreSQL server for one side. The script of the tests makes it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _SCRIPT = ROOT / "tests" / "integration" / "postgres.sh"
 
 
 def problem() -> str | None:
-    """Why there is no PostgreSQL, with what to do about it; None if there is one, which may have been installed now."""
+    """Return why there is no PostgreSQL and the remedy; None if there is one. The call may install PostgreSQL."""
     done = subprocess.run([_SCRIPT, "install"], capture_output=True, text=True, timeout=600, check=False)
     return done.stderr.strip() if done.returncode else None
 
 
 @contextmanager
 def postgres() -> Iterator[dict[str, str]]:
-    """Run a server as long as the block, and give libpq's variables for it.
+    """Run a server inside the block, and yield the libpq variables for it.
 
-    It writes to the disk at each commit, as servers do: the tests' do not.
+    Unlike the servers of the tests, it writes to the disk at each commit, as real servers do.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

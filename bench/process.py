@@ -1,4 +1,4 @@
-"""Servers and sides in processes of their own, so that no two of them share an interpreter's lock or its memory."""
+"""Run servers and sides in separate processes, so that no two share an interpreter lock or memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Figures = dict[str, float]
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 300.0
-"""Seconds after which a side that hangs counts as failed."""
+"""Seconds after which a hanging side counts as failed."""
 
 
 class BenchError(Exception):
-    """A benchmark itself failed; a slow result is none."""
+    """A benchmark failed to run. A slow result is not a failure."""
 
 
 class Server:
@@ -32,14 +32,14 @@ class Server:
         self.port = port
 
     def line(self) -> str:
-        """The next line that it prints."""
+        """Return the next line that it prints."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
 
 @contextmanager
 def serving(name: str, **arguments: object) -> Iterator[Server]:
-    """Run a server as long as the block."""
+    """Run a server inside the block."""
     command = [sys.executable, "-m", "bench.servers", name, json.dumps(arguments)]
     with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
@@ -50,40 +50,40 @@ def serving(name: str, **arguments: object) -> Iterator[Server]:
 
 
 def run_side(function: str, arguments: Mapping[str, object]) -> Figures:
-    """Call ``module:function`` of this package in a fresh process, and return its figures.
+    """Call ``module:function`` of this package in a new process, and return its figures.
 
     Raises:
-        BenchError: it raised, hung or printed no figures; the text has its last line.
+        BenchError: the process failed, hung or printed no figures. The text has its last line of output.
     """
     command = [sys.executable, "-m", "bench.process", function, json.dumps(arguments)]
     try:
         done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
-        raise BenchError(f"{function} hung for {PATIENCE:.0f} s") from None
+        raise BenchError(f"{function} gave no result within {PATIENCE:.0f} s") from None
     if done.returncode:
-        *_, why = done.stderr.strip().splitlines() or ["it says nothing"]
+        *_, why = done.stderr.strip().splitlines() or ["it printed nothing"]
         raise BenchError(f"{function} failed: {why}")
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
 def memory(field: str = "VmRSS") -> float:
-    """The resident memory of this process in MB, now (``VmRSS``) or at its highest so far (``VmHWM``)."""
+    """Return the resident memory of this process in MB: now (``VmRSS``) or the peak (``VmHWM``)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
-    raise BenchError(f"this system tells no {field}")
+    raise BenchError(f"this system does not provide {field}")
 
 
 class Clock:
-    """Wall and processor time since it was made."""
+    """Measures wall and CPU time since its creation."""
 
     def __init__(self) -> None:
         self._wall = time.perf_counter()
         self._cpu = time.process_time()
 
     def figures(self, count: int) -> Figures:
-        """Things a second, and processor time a thing in microseconds."""
+        """Return the rate per second, and the CPU time per item in microseconds."""
         wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
         return {"rate": count / wall, "cpu": cpu / count * 1e6}
 
@@ -93,7 +93,7 @@ def main() -> None:
     side: Any = getattr(importlib.import_module(f"bench.{module}"), function)
     figures: Figures = side(**json.loads(sys.argv[2]))
     print(json.dumps(figures), flush=True)
-    # No goodbye: a client's threads have nothing to say any more, and a peer's may never end.
+    # End at once: the threads of a peer may never end.
     os._exit(0)
 
 

@@ -1,9 +1,9 @@
-"""``python -m bench.profile``: where the time of a message goes, stage by stage and function by function.
+"""``python -m bench.profile``: show the time of a message by stage and by function.
 
-The stages are public parts, run one after the other in one thread: decoder, headers, command, encoder. A whole call is
-measured on a connection, in CPU time of the process, so that all threads count. What a whole call costs beyond the
-stages is the session, the threads and the system. pyinstrument then shows the functions of the
-whole calls, in the thread that an application sees: the one that sends, and the one that runs listeners.
+The stages are public parts of the library: decoder, headers, command, encoder. The stages run one after the other in
+one thread. A whole call is measured on a connection, in CPU time of the process, so that all threads count. The rest of
+a whole call is the cost of the session, the threads and the system. pyinstrument then shows the functions of whole
+calls, in the thread that sends and in the thread that runs listeners.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ Sampler = AbstractContextManager[object]
 
 @dataclass(frozen=True)
 class Meter:
-    """Measures costs of a message in µs.
+    """Measures the costs of a message in µs.
 
     Attributes:
-        rounds: of a stage.
-        messages: of a whole call, whose threads need time to settle into a rhythm.
+        rounds: the number of rounds of a stage.
+        messages: the number of messages for a whole call, whose threads need time to reach a steady state.
     """
 
     rounds: int
     messages: int
 
     def stage(self, work: Callable[[], object]) -> float:
-        """Of work on a block of messages, in CPU time of the round that was disturbed least."""
+        """Return the cost of work on a block of messages, in CPU time of the fastest round."""
         least = float("inf")
         for _ in range(self.rounds):
             began = time.process_time()
@@ -55,7 +55,7 @@ class Meter:
         return least / wire.BLOCK * 1e6
 
     def whole(self, play: Callable[[], object]) -> float:
-        """Of whole calls, in CPU time of all threads. The first round is not measured."""
+        """Return the cost of whole calls, in CPU time of all threads. The first round is not measured."""
         play()
         began = time.process_time()
         play()
@@ -66,7 +66,7 @@ _THOROUGH, _QUICK = Meter(rounds=20, messages=20 * wire.BLOCK), Meter(rounds=2, 
 
 
 def receiving(meter: Meter, sampler: Sampler) -> list[Stage]:
-    """In µs a message of 100 bytes with nine headers: decode it, read its headers, and a whole receive."""
+    """Return the costs, in µs, of a 100-byte message with nine headers: decode, read headers, whole receive."""
     data = wire.block(len(wire.BODY))
     chunks = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
     decoder = Decoder("1.2")
@@ -76,7 +76,7 @@ def receiving(meter: Meter, sampler: Sampler) -> list[Stage]:
         frames[:] = [frame for chunk in chunks for frame in decoder.feed(chunk)]
 
     def read() -> None:
-        # Headers are split once for a frame, so these have to be new ones.
+        # A frame splits its headers only once, so use new frames.
         decode()
         for frame in frames:
             dict(frame.headers)
@@ -90,7 +90,7 @@ def receiving(meter: Meter, sampler: Sampler) -> list[Stage]:
 
 
 def _receive_whole(meter: Meter, sampler: Sampler) -> float:
-    """From the socket to a listener that reads all headers, in CPU time of the process."""
+    """Return the CPU time of the process from the socket to a listener that reads all headers."""
     row = next(row for row in rows() if row.key == "receive-9-all")
     with serving("answering") as server:
         client, end = Ours(row, Address(server.port)), End()
@@ -119,7 +119,7 @@ def _receive_whole(meter: Meter, sampler: Sampler) -> float:
 
 
 def sending(meter: Meter, sampler: Sampler) -> list[Stage]:
-    """In µs a message of 100 bytes with five headers: make the command, encode it, and a whole send."""
+    """Return the costs, in µs, of a 100-byte message with five headers: make the command, encode, whole send."""
     headers = NAMES["FIVE"]
     frame = commands.send(wire.DESTINATION, wire.BODY, headers)
 
@@ -152,7 +152,7 @@ def sending(meter: Meter, sampler: Sampler) -> list[Stage]:
 
 
 class _Functions:
-    """Samples the functions of the thread that enters it; once or several times."""
+    """Samples the functions of the thread that enters it, once or several times."""
 
     def __init__(self) -> None:
         pyinstrument: Any = importlib.import_module("pyinstrument")
@@ -171,11 +171,13 @@ class _Functions:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__.partition("\n")[0])
     parser.add_argument("--stages", action="store_true", help="only the stages, not their functions")
-    parser.add_argument("--quick", action="store_true", help="few messages: only to see that it runs")
-    parser.add_argument("--publish", type=Path, metavar="DIRECTORY", help="write the stages there, for the manual")
+    parser.add_argument("--quick", action="store_true", help="few messages, only for a test run")
+    parser.add_argument(
+        "--publish", type=Path, metavar="DIRECTORY", help="write the stages to this file, for the manual"
+    )
     arguments = parser.parse_args()
     machine, meter = describe(), _QUICK if arguments.quick else _THOROUGH
-    # The figures come first, since sampling costs time.
+    # Measure the figures first, because sampling costs time.
     profile = {"receive": receiving(meter, nullcontext()), "send": sending(meter, nullcontext())}
     if not arguments.stages:
         for measure in (receiving, sending):

@@ -1,4 +1,4 @@
-"""Receiving: from the first byte of the backlog to the last message in the listener."""
+"""Receiving: measure from the first byte of the backlog to the last message in the listener."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stomplistener import Message
 
 
 def ours(count: int, size: int, acks: bool = False, read: bool = False, escapes: bool = False) -> Figures:
-    """Our client: a callable as listener; with ``read`` it looks at the headers of every message."""
+    """Measure our client with a callable as listener. With ``read``, it reads the headers of every message."""
     with serving("flood", count=count, size=size, acks=acks, escapes=escapes) as server:
         finish = clients.Finish()
 
@@ -39,7 +39,7 @@ def ours(count: int, size: int, acks: bool = False, read: bool = False, escapes:
 
 
 def stomp_py(count: int, size: int, acks: bool = False, escapes: bool = False) -> Figures:
-    """The same with stomp.py."""
+    """Measure the same with stomp.py."""
     with serving("flood", count=count, size=size, acks=acks, escapes=escapes) as server:
         finish = clients.Finish()
 
@@ -62,7 +62,7 @@ def stomp_py(count: int, size: int, acks: bool = False, escapes: bool = False) -
 
 
 def raw(count: int, size: int) -> Figures:
-    """A socket that takes the same bytes and counts frames."""
+    """Measure a socket that receives the same bytes and counts frames."""
     with serving("flood", count=count, size=size) as server:
         sock = clients.raw(server.port)
         buffer = bytearray(65536)
@@ -75,7 +75,7 @@ def raw(count: int, size: int) -> Figures:
 
 
 def many(count: int, size: int, subscriptions: int) -> Figures:
-    """Our client with so many subscriptions, each message to another one."""
+    """Measure our client with many subscriptions; consecutive messages belong to different subscriptions."""
     with serving("flood", count=count, size=size, subscriptions=subscriptions) as server:
         finish = clients.Finish()
 

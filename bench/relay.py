@@ -1,7 +1,7 @@
-"""An outbox that is full leaves: from its first row at a subscriber to its last one.
+"""Publish a full outbox: measure from the first row to the last one at a subscriber.
 
-The rows are written by each package's own call, and the relay is each package's own command. The subscriber is a bare
-socket. The time of the start, of the login and of the last commit is not in the figures.
+Each package writes the rows with its own call, and publishes them with its own command. The subscriber is a plain
+socket. The figures do not include the start, the login and the last commit.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from bench.projects.process import Project, Stopwatch
 
 
 def ours(uri: str, count: int) -> Figures:
-    """``stomp_outbox``: persistent messages that the broker confirms, a commit for each batch."""
+    """Measure ``stomp_outbox``: persistent messages that the broker confirms, with a commit for each batch."""
     return _emptied("ours", "stomp_outbox", uri, count, persistent=True)
 
 
 def theirs(uri: str, count: int, persistent: bool) -> Figures:
-    """django-outbox-pattern's ``publish``: the broker confirms nothing, and all rows are in one transaction.
+    """Measure django-outbox-pattern's ``publish``: the broker confirms no message, and all rows are in one transaction.
 
-    Its messages are lost when the broker restarts, unless the application gives them the header that ``persistent``
-    gives them.
+    The messages of the peer are lost when the broker restarts, unless the application sets the header that
+    ``persistent`` sets here.
     """
     return _emptied("theirs", "publish", uri, count, persistent)
 
@@ -52,7 +52,7 @@ def _emptied(name: str, command: str, uri: str, count: int, persistent: bool) ->
 
 
 def _messages(subscriber: socket.socket) -> int:
-    """How many messages came in one read, at least one."""
+    """Return the number of messages in one read, at least one."""
     subscriber.settimeout(clients.LONG)
     while True:
         data = subscriber.recv(65536)

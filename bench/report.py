@@ -1,4 +1,4 @@
-"""The results as JSON, and as plots that can be read on a light and on a dark page."""
+"""Write the results as JSON, and as plots that are readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from typing import Any
 from bench.measure import Result
 
 _INK, _BAR = "#010203", "#2a9d8f"
-"""Lines and text take the colour of the page's text. Matplotlib knows no such colour: the first one stands for it."""
+"""Lines and text take the colour of the page's text. Matplotlib cannot express that, so the first of these colours is
+replaced later."""
 _WIDTH, _TEXT = 3.9, 9.5
-"""The width of a picture in inches and its text in points: a phone shows it whole, and its text can be read there."""
+"""The width of a picture in inches and the size of its text in points. A phone shows the whole picture with readable
+text."""
 _ROW = 0.62
 """Inches for a bar and the label above it."""
 _LABEL = 46
-"""Letters in a line of a label."""
+"""The number of letters in a line of a label."""
 
 
 def write_json(path: Path, results: Sequence[Result], machine: str, runs: int) -> Path:
@@ -28,7 +30,7 @@ def write_json(path: Path, results: Sequence[Result], machine: str, runs: int) -
 
 
 def plots(directory: Path, results: Sequence[Result]) -> list[Path]:
-    """One picture for the ratios that should be large, one for those that should be small."""
+    """Make one picture for the ratios that should be large, and one for those that should be small."""
     ratios = [result for result in results if result.ratio is not None and result.measure.must is not None]
     pictures = {
         "faster.svg": ("times the other one's rate: more is better", [r for r in ratios if r.measure.more_is_better]),
@@ -48,7 +50,7 @@ def _plot(path: Path, title: str, results: Sequence[Result]) -> Path:
         assert ratio is not None
         axes.barh(row, ratio.median, color=_BAR, height=0.3)
         axes.plot([ratio.least, ratio.most], [row, row], color=_INK, linewidth=2)
-        # Above its bar a label takes no width from the bars.
+        # Put the label above its bar, so that it does not reduce the width of the bars.
         label = textwrap.fill(f"{result.measure.name.strip()}, against {result.peer_label}", _LABEL)
         axes.annotate(label, (0, row + 0.2), xytext=(2, 0), textcoords="offset points", verticalalignment="bottom")
         axes.plot([1, 1], [row - 0.2, row + 0.2], color=_INK, linewidth=1)
@@ -58,7 +60,7 @@ def _plot(path: Path, title: str, results: Sequence[Result]) -> Path:
     axes.set_title(title, fontsize=11)
     figure.savefig(path, transparent=True, metadata={"Date": None})
     pyplot.close(figure)
-    # Without what comes before its first element it can be a part of a page.
+    # Without the lines before its first element, the picture can be part of a page.
     drawn = path.read_text().replace(_INK, "currentColor")
     path.write_text(drawn[drawn.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1))
     return path

@@ -1,4 +1,4 @@
-"""There and back: from ``send`` to the listener, one message at a time, through a server that answers each at once."""
+"""Round trips from ``send`` to the listener, one message at a time, through a server that answers each at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ours(count: int, pause: float) -> Figures:
 
 
 def stomp_py(count: int, pause: float) -> Figures:
-    """The same with stomp.py."""
+    """Measure the same with stomp.py."""
     with serving("echo", size=len(wire.BODY)) as server:
         arrived: queue.SimpleQueue[float] = queue.SimpleQueue()
 
@@ -49,7 +49,7 @@ def _measure(send: Callable[[], object], arrived: queue.SimpleQueue[float], coun
         began = time.perf_counter()
         send()
         at = arrived.get(timeout=clients.LONG)
-        # The first ones start threads.
+        # The first round trips start threads.
         if number >= 100:
             took.append(at - began)
     took.sort()

@@ -1,6 +1,6 @@
-"""Every row of the table: which sides, with how much to do, and what their ratio must be.
+"""The rows of the table: their sides, their amount of work, and the required ratios.
 
-What each way of calling costs is not here, but in the cost map (``bench.costs``).
+The cost map (``bench.costs``) has the costs of the ways of calling.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from bench.projects import process as projects
 
 _PER_MESSAGE = "µs CPU"
 
-# What "flat" means where the machine's noise is a tenth: a cost that grew with the size would be ten times as high.
+# The limit for "flat". The noise of the machine is a tenth, and a cost that grows with the size would be ten times as
+# high.
 _FLAT, _VERY_FLAT = 1.5, 1.2
 
 
@@ -226,7 +227,7 @@ def _celery(brokers: Mapping[str, str]) -> list[Experiment]:
 
 
 _DJANGO_BROKERS = ("activemq", "rabbitmq")
-"""Those that both packages are made for."""
+"""The brokers for which both packages are made."""
 
 
 def _in_django(brokers: Mapping[str, str]) -> list[Experiment]:
@@ -239,7 +240,7 @@ def _in_django(brokers: Mapping[str, str]) -> list[Experiment]:
     found: list[Experiment] = []
     for name in filter(brokers.__contains__, _DJANGO_BROKERS):
         load, few = {"uri": brokers[name], "count": 5000}, {"count": 1000}
-        # They take as long for this as ours for that.
+        # With these counts, both sides take about the same time.
         less = {**load, "count": 2000}
         for key, text, persistent in (("", "as they are", False), ("-persistent", "both persistent", True)):
             peer = Side("django-outbox-pattern", "relay:theirs", {**less, "persistent": persistent}, few)

@@ -1,8 +1,8 @@
-"""Raw servers that write prepared bytes, each in a process of its own, so that the client alone is the limit.
+"""Plain servers that write prepared bytes, each in its own process, so that only the client limits the rate.
 
-``python -m bench.servers NAME '{"argument": …}'`` prints its port and serves; it ends with its standard input. A
-connection begins with a set-up in which CONNECT and every frame with a receipt are answered; a SEND to ``wire.START``
-ends it. All counting is of NULs, at the speed of C.
+``python -m bench.servers NAME '{"argument": …}'`` prints its port and serves until its stdin ends. A connection begins
+with a setup in which CONNECT and every frame with a receipt are answered. A SEND to ``wire.START`` ends the setup. The
+servers count frames by their NULs, in C.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _WHOLE = 1 << 20
 Server = Callable[..., None]
 
 _open: list[socket.socket] = []
-"""Connections stay open when a server has nothing more to do: their clients may still be reading."""
+"""Connections that stay open after the work of a server, because their clients may still be reading."""
 
 
 class Peer:
-    """The client's end of a connection, set up and ready to be measured."""
+    """A connection to the client that is set up and ready for a measurement."""
 
     def __init__(self, connection: socket.socket, heart_beat: str = "0,0") -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -57,7 +57,7 @@ class Peer:
                 return (rest + b"\0" + data).partition(b"\0")[2]
 
     def count(self) -> int:
-        """Receive, and say how many frames ended; -1 at the end of the connection."""
+        """Receive data, and return the number of frames that ended in it; -1 at the end of the connection."""
         if self.rest:
             rest, self.rest = self.rest, b""
             if frames := rest.count(b"\0"):
@@ -80,7 +80,7 @@ class Peer:
 def flood(
     listening: socket.socket, count: int, size: int, subscriptions: int = 1, escapes: bool = False, acks: bool = False
 ) -> None:
-    """Write so many messages as fast as they are taken; with ``acks`` the end comes when all are acknowledged."""
+    """Write ``count`` messages as fast as the client reads. With ``acks``, wait until all are acknowledged."""
     names = [str(number) for number in range(1, subscriptions + 1)]
     many = [
         wire.block(size, names[start : start + wire.BLOCK], escapes=escapes)
@@ -103,7 +103,7 @@ def flood(
 
 
 def confirm(listening: socket.socket, count: int) -> None:
-    """Answer every frame with its receipt; their ids are 1, 2, 3 … from wherever the first one begins."""
+    """Answer every frame with its receipt. The ids are consecutive numbers that may start at any number."""
     answers, offsets = wire.receipts(count + 1000)
     peer = Peer(listening.accept()[0])
     while (first := _RECEIPT.search(peer.rest)) is None:
@@ -117,7 +117,7 @@ def confirm(listening: socket.socket, count: int) -> None:
 
 
 def echo(listening: socket.socket, size: int) -> None:
-    """Answer every frame with a message, the same one each time."""
+    """Answer every frame with the same message."""
     answer = wire.message(1, size)
     peer = Peer(listening.accept()[0])
     while (frames := peer.count()) >= 0:
@@ -125,7 +125,7 @@ def echo(listening: socket.socket, size: int) -> None:
 
 
 def one(listening: socket.socket, size: int) -> None:
-    """Write one message with a body of so many bytes."""
+    """Write one message with a body of ``size`` bytes."""
     peer = Peer(listening.accept()[0])
     piece = bytes(_WHOLE)
     head = b"MESSAGE\nack:1\nmessage-id:1\ndestination:/end\nsubscription:1\ncontent-length:%d\n\n" % size
@@ -134,7 +134,7 @@ def one(listening: socket.socket, size: int) -> None:
 
 
 def beats(listening: socket.socket, interval: float) -> None:
-    """Serve any number of idle connections: a heart-beat each, every ``interval`` seconds."""
+    """Serve any number of idle connections, with a heartbeat to each every ``interval`` seconds."""
     milliseconds = round(interval * 1000)
     welcome = wire.connected(f"{milliseconds},{milliseconds}")
     with selectors.DefaultSelector() as selector:
@@ -164,7 +164,7 @@ def beats(listening: socket.socket, interval: float) -> None:
 
 
 def cut(listening: socket.socket, after: float) -> None:
-    """Break the connection some time after its set-up, and print when."""
+    """Break the connection ``after`` seconds after its setup, and print the time."""
     peer = Peer(listening.accept()[0])
     time.sleep(after)
     now = time.monotonic()
@@ -173,7 +173,7 @@ def cut(listening: socket.socket, after: float) -> None:
 
 
 def welcome(listening: socket.socket, subscriptions: int) -> None:
-    """Answer CONNECT and so many SUBSCRIBE frames as they come, and write a message behind the last receipt."""
+    """Answer CONNECT and the SUBSCRIBE frames, and write a message after the last receipt."""
     client = listening.accept()[0]
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     data, connected, missing = b"", False, subscriptions

@@ -1,4 +1,4 @@
-"""The table of the results, as plain text."""
+"""Print the table of results as plain text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def columns(header: Sequence[str], lines_of_cells: Iterable[Sequence[str]]) -> str:
-    """Rows of cells, set in columns under their header."""
+    """Return rows of cells, aligned in columns under their header."""
     rows = [header, *lines_of_cells]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -22,7 +22,7 @@ def columns(header: Sequence[str], lines_of_cells: Iterable[Sequence[str]]) -> s
 
 
 def cells(result: Result) -> tuple[str, ...]:
-    """One row, in the order of HEADER."""
+    """Return one row, in the order of HEADER."""
     measure = result.measure
     peer = f"{result.peer_label} {_value(result.peer, measure)}" if result.peer else ""
     return (
@@ -54,7 +54,7 @@ def _wanted(value: float | None, measure: Measure) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that matter, or all before the point."""
+    """Return a number with three significant digits, or all digits before the point."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

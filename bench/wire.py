@@ -1,27 +1,27 @@
-"""The bytes of the benchmarks, made before anything is timed. Nothing here uses the library that is measured."""
+"""The bytes of the benchmarks, made before any measurement and without the measured library."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 BLOCK = 1000
-"""Messages in a prepared block: enough different ones that no cache of a client holds them all by accident."""
+"""The number of different messages in a prepared block, more than any cache of a client holds."""
 
 START = "/start"
-"""A SEND to this destination ends the set-up of a connection and begins what is measured."""
+"""A SEND to this destination ends the setup of a connection and starts the measurement."""
 
 DESTINATION = "/queue/bench"
 
 END_BODY = b"the end"
 
 END_ID = "end"
-"""The subscription that the cost map's server writes the last message to."""
+"""The subscription that gets the last message of the cost map's server."""
 
 FLOOD = "/flood/"
-"""A SEND to this destination and a number asks the cost map's server for so many messages."""
+"""A SEND to this destination plus a number requests this number of messages from the cost map's server."""
 
 BODY = b"x" * 100
-"""Of a message whose size does not matter."""
+"""The body of a message whose size does not matter."""
 
 
 def connected(heart_beat: str = "0,0") -> bytes:
@@ -29,13 +29,13 @@ def connected(heart_beat: str = "0,0") -> bytes:
 
 
 def message(number: int, size: int, subscription: str = "1", *, escapes: bool = False) -> bytes:
-    """A MESSAGE with nine headers, as a broker of today writes it.
+    """Return a MESSAGE with nine headers, as current brokers write it.
 
     Args:
-        number: makes its ids differ from the others'.
-        size: of the body in bytes.
+        number: makes the ids of the message unique.
+        size: the size of the body in bytes.
         subscription: the id of the subscription.
-        escapes: ids with colons, as ActiveMQ's have, which are escaped on the wire.
+        escapes: whether the ids have colons, as in ActiveMQ, which are escaped on the wire.
     """
     colon = r"\c" if escapes else "-"
     id = f"ID{colon}broker.example.org-39281-1700000000000-3{colon}2{colon}-1{colon}1{colon}{number}"
@@ -47,7 +47,7 @@ def message(number: int, size: int, subscription: str = "1", *, escapes: bool = 
 
 
 def message_of(number: int, size: int, headers: int, subscription: str) -> bytes:
-    """A MESSAGE with so many headers: 3, or 9 and more, of which the tenth and later ones are an application's."""
+    """Return a MESSAGE with 3 headers, or with 9 or more. The tenth and later ones are application headers."""
     if headers == 3:
         head = f"MESSAGE\nmessage-id:m-{number}\ndestination:{DESTINATION}\nsubscription:{subscription}\n\n"
         return head.encode() + b"x" * size + b"\0\n"
@@ -56,14 +56,14 @@ def message_of(number: int, size: int, headers: int, subscription: str) -> bytes
 
 
 def block(size: int, subscriptions: Sequence[str] = ("1",), *, escapes: bool = False) -> bytes:
-    """``BLOCK`` messages, spread over the subscriptions."""
+    """Return ``BLOCK`` messages, spread over the subscriptions."""
     return b"".join(
         message(number, size, subscriptions[number % len(subscriptions)], escapes=escapes) for number in range(BLOCK)
     )
 
 
 def end(subscription: str = "1") -> bytes:
-    """The MESSAGE that tells a client that the server has written, or has seen, all."""
+    """Return the MESSAGE that tells a client that the server has written or read everything."""
     return b"MESSAGE\nack:end\nmessage-id:end\ndestination:/end\nsubscription:%b\ncontent-length:%d\n\n%b\0\n" % (
         subscription.encode(),
         len(END_BODY),
@@ -72,7 +72,7 @@ def end(subscription: str = "1") -> bytes:
 
 
 def receipts(most: int) -> tuple[bytes, list[int]]:
-    """RECEIPT frames for the ids 1, 2, 3 … in one piece, and where each begins (and the last one ends)."""
+    """Return the RECEIPT frames for the ids 1, 2, 3 … as one piece, with the start of each and the end of the last."""
     frames = [b"RECEIPT\nreceipt-id:%d\n\n\0\n" % number for number in range(1, most + 1)]
     return b"".join(frames), list(_offsets(frames))
 

@@ -1,6 +1,6 @@
-"""A queue that is full is handled by a Django worker: from its first message to its last one.
+"""Handle a full queue with a Django worker: measure from the first message to the last one.
 
-Both workers have the same number of threads and the same handler. With ``writes`` it inserts a row.
+Both workers have the same number of threads and the same handler. With ``writes``, the handler inserts a row.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _BODY = json.dumps({"number": 1, "text": "x" * 80}).encode()
 
 
 def ours(uri: str, count: int, threads: int, writes: bool) -> Figures:
-    """``stomp_worker``."""
+    """Measure ``stomp_worker``."""
     destination = new_queue()
     fill(Target(uri), destination, count, _BODY, {"persistent": "true"})
     return _handled("ours", ("stomp_worker",), uri, destination, count, threads, writes)
 
 
 def theirs(uri: str, count: int, threads: int, writes: bool) -> Figures:
-    """django-stomp's ``pubsub``, with the headers that its publisher sends: queues of RabbitMQ are declared by them."""
+    """Measure django-stomp's ``pubsub``, with the headers of its publisher, by which RabbitMQ declares queues."""
     destination = new_queue()
     headers = {
         "persistent": "true",

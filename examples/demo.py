@@ -1,10 +1,10 @@
 """Lose every connection several times, and lose no message.
 
-One process sends confirmed messages, another listens and acknowledges each; between them and the broker stand proxies
-that cut every connection again and again, and once keep the broker away for two seconds. At the end the books are
-compared: what was confirmed must have been received.
+One process sends confirmed messages, and another one receives and acknowledges each. Proxies between these processes
+and the broker cut every connection again and again, and block the broker once for two seconds. At the end, the demo
+checks that all confirmed messages were received.
 
-    python examples/demo.py                                        an embedded broker, a process of its own
+    python examples/demo.py                                        an embedded broker in a separate process
     python examples/demo.py --broker 'failover:(tcp://mq1:61613)'  any broker; login and passcode in the URI
 """
 
@@ -42,12 +42,12 @@ class Reconnects(Listener):
 
 
 def report(**values: object) -> None:
-    """Tell the parent process, one JSON object a line."""
+    """Report values to the parent process, as one line of JSON."""
     print(json.dumps(values), flush=True)
 
 
 def produce(uri: str, destination: str, messages: int) -> None:
-    """Send confirmed messages, evenly, so that the cuts fall among them; then tell which ids were confirmed."""
+    """Send confirmed messages at a steady rate, so that the cuts hit them. Then report the confirmed ids."""
     confirmed: set[int] = set()
     pace = 15.0 / messages
 
@@ -72,7 +72,7 @@ def produce(uri: str, destination: str, messages: int) -> None:
 
 
 def consume(uri: str, destination: str, messages: int) -> None:
-    """Acknowledge every message by itself; end when all have come, or none for a minute."""
+    """Acknowledge each message individually. End when all have arrived, or when none arrives for a minute."""
     seen: set[int] = set()
     received = longest = 0.0
     last = time.monotonic()
@@ -134,7 +134,7 @@ class Worker:
 
 @contextlib.contextmanager
 def embedded_broker() -> Iterator[str]:
-    """The URI of an embedded broker that runs as a process of its own."""
+    """Run an embedded broker in a separate process, and yield its URI."""
     command = [sys.executable, "-m", "stomplistener.testing", "--port", "0"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -147,7 +147,7 @@ def embedded_broker() -> Iterator[str]:
 
 @contextlib.contextmanager
 def proxied(uri: str) -> Iterator[tuple[str, list[FaultProxy]]]:
-    """The same brokers behind proxies, in the order of the list."""
+    """Put a proxy before each broker, and yield the URI of the proxies in the same order."""
     with contextlib.ExitStack() as stack:
         proxies = []
         for broker in parse(uri).brokers:
@@ -162,7 +162,7 @@ def proxied(uri: str) -> Iterator[tuple[str, list[FaultProxy]]]:
 
 
 def cut_now_and_then(proxies: list[FaultProxy], done: threading.Event) -> None:
-    """Cut everything several times, and once let nobody in for a while."""
+    """Cut all connections several times, and once refuse new connections for a while."""
     for number in range(CUTS):
         if done.wait(2.0):
             return

@@ -1,4 +1,4 @@
-"""The clients of the cost map, connected in the same way, and the same few things to do with each."""
+"""The clients of the cost map, connected in the same way, with a common interface."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from stomplistener.protocol import commands, encode
 from stomplistener.transport import connect as connect_transport
 
 DONE = "/queue/bench-done"
-"""A SEND to it, with a receipt, is the last frame of a round."""
+"""The destination of the last frame of a round, a SEND with a receipt."""
 
 
 class Address:
-    """Where a client connects.
+    """The address to which a client connects.
 
     Args:
-        port: of the server on this machine; 0 with a real broker.
-        ca: the path of the certificate that TLS trusts.
+        port: the port of the server on this machine; 0 with a real broker.
+        ca: the path of the CA certificate for TLS.
     """
 
     def __init__(self, port: int, ca: str = "") -> None:
@@ -41,10 +41,10 @@ class CostClient(Protocol):
     connection: Any
 
     def names(self) -> dict[str, Any]:
-        """What the statements see besides ``bench.costs.names``."""
+        """The names for statements besides those of ``bench.costs.names``."""
 
     def subscribe(self, row: Row, on_message: Callable[[Any], object], on_end: Callable[[], object]) -> None:
-        """Subscribe as the row says; ``on_end`` is called after the last message of a flood."""
+        """Subscribe as the row requires. ``on_end`` is called after the last message of a flood."""
 
     def flood(self, count: int) -> None:
         """Ask the server for messages."""
@@ -53,7 +53,7 @@ class CostClient(Protocol):
         """Wait until the server has read everything that was sent."""
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Close the client and release its resources."""
 
 
 class Ours:
@@ -90,7 +90,7 @@ class Ours:
 
 
 class _Listener:
-    """A listener for stomp.py, which calls every method that a frame has a name for."""
+    """A listener for stomp.py, which calls a method for every kind of frame."""
 
     def __init__(self, receipts: queue.SimpleQueue[str]) -> None:
         self.on_end: Callable[[], object] = lambda: None
@@ -113,7 +113,7 @@ class _Listener:
 
 
 class StompPy:
-    """stomp.py, or our package of the same API."""
+    """stomp.py, or our package with the same API."""
 
     package = "stomp"
 

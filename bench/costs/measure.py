@@ -1,4 +1,4 @@
-"""Run the sides of a row in turn, and compare them."""
+"""Run the sides of a row alternately, and compare them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from bench.measure import Spread
 from bench.process import PATIENCE, ROOT, BenchError, Figures, serving
 
 _WARM_UP = 4
-"""A round that is not measured has this part of the messages."""
+"""The divisor of the number of messages for a round that is not measured."""
 _QUICK = 10
-"""So has a round that is to be quick."""
+"""The divisor of the number of messages for a quick round."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What goes on beside a row.
+    """A condition under which a row is measured.
 
     Attributes:
-        name: as the table has it.
-        text: for readers.
-        busy: processes that compute all the time.
-        switch_interval: for ``sys.setswitchinterval`` on both sides, in seconds; None leaves Python's own.
-        allowance: the factor by which a must is weaker.
+        name: the name in the table.
+        text: the description for readers.
+        busy: the number of processes that keep the CPUs busy.
+        switch_interval: for ``sys.setswitchinterval`` on both sides, in seconds; None keeps Python's default.
+        allowance: the factor by which a must is weakened.
     """
 
     name: str
@@ -52,15 +52,15 @@ CONDITIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """A row that was measured.
+    """A measured row.
 
     Attributes:
-        unit_ours: CPU time of our client for each message in µs, or the time that a send took if ``figure`` says so.
-        unit_peer: the peer's.
-        rate_ours: messages a second; None if the row has no rate.
-        rate_peer: the peer's.
-        ratio: what is compared with ``must``.
-        must: with the condition's allowance.
+        unit_ours: CPU time of our client for each message in µs, or the time of a send if ``figure`` is ``took``.
+        unit_peer: the same for the peer.
+        rate_ours: messages per second; None if the row has no rate.
+        rate_peer: the same for the peer.
+        ratio: the value that is compared with ``must``.
+        must: the required ratio, with the allowance of the condition.
     """
 
     key: str
@@ -86,7 +86,7 @@ class Cost:
 
     @property
     def margin(self) -> float:
-        """How many times better than its must the row is; less than 1 is a miss."""
+        """The factor by which the row is better than its must. Less than 1 is a miss."""
         if self.must is None:
             return self.ratio.median
         return self.must / self.ratio.median if self.at_most else self.ratio.median / self.must
@@ -96,13 +96,13 @@ class Cost:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Cost:
-        """What ``as_json`` gave."""
+        """Read the result of ``as_json``."""
         given = {name: value for name, value in written.items() if name != "verdict"}
         return cls(**{**given, "ratio": Spread(**written["ratio"])})
 
 
 def measure(row: Row, condition: Condition, *, runs: int, quick: bool, brokers: Mapping[str, str]) -> Cost:
-    """Run both sides in turn, so that what disturbs the machine disturbs both.
+    """Run both sides alternately, so that noise of the machine affects both.
 
     Raises:
         BenchError: a side failed.
@@ -125,12 +125,12 @@ def measure(row: Row, condition: Condition, *, runs: int, quick: bool, brokers: 
 
 
 def quick_count(row: Row) -> int:
-    """The messages of a small round."""
+    """Return the number of messages in a quick round."""
     return _part(row, row.count, _QUICK)
 
 
 def least_count(row: Row) -> int:
-    """The fewest messages that run all of a row: two statements in each thread."""
+    """Return the smallest number of messages for a row: two statements in each thread."""
     return 2 * row.step
 
 
@@ -139,7 +139,7 @@ def _part(row: Row, count: int, divisor: int) -> int:
 
 
 def _pair(figures: Sequence[Figures]) -> tuple[Figures, Figures]:
-    """The figures of both sides, of which the second may have been measured by the first."""
+    """Return the figures of both sides. The first side may have measured the second one, too."""
     if len(figures) == 2:
         return figures[0], figures[1]
     both = figures[0]
@@ -147,7 +147,7 @@ def _pair(figures: Sequence[Figures]) -> tuple[Figures, Figures]:
 
 
 def compare(row: Row, condition: Condition, rounds: Sequence[tuple[Figures, Figures]]) -> Cost:
-    """What came of the rounds."""
+    """Compare the rounds."""
 
     def median(number: int, figure: str) -> float:
         return Spread.of([both[number][figure] for both in rounds]).median
@@ -167,14 +167,14 @@ def compare(row: Row, condition: Condition, rounds: Sequence[tuple[Figures, Figu
         unit_peer=median(1, unit),
         rate_ours=median(0, "rate") if has_rate else None,
         rate_peer=median(1, "rate") if has_rate else None,
-        # Of two rounds that ran one after the other: what changes slowly on the machine then falls out.
+        # Compare rounds that ran one after the other, so that slow changes of the machine cancel out.
         ratio=Spread.of([row.ratio(ours[row.figure], peer[row.figure]) for ours, peer in rounds]),
         must=row.must_hold(condition.allowance),
     )
 
 
 class _RunningSide:
-    """A side in a process of its own."""
+    """A side in its own process."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -194,7 +194,7 @@ class _RunningSide:
         finally:
             hung.cancel()
         if not line:
-            *_, why = self._process.stderr.read().strip().splitlines() or [f"it hung for {PATIENCE:.0f} s"]
+            *_, why = self._process.stderr.read().strip().splitlines() or [f"no result after {PATIENCE:.0f} s"]
             raise BenchError(why)
         figures: Figures = json.loads(line)
         return figures
@@ -213,7 +213,7 @@ def _running(arguments: Sequence[object]) -> Iterator[_RunningSide]:
 
 @contextlib.contextmanager
 def under(condition: Condition) -> Iterator[None]:
-    """Let a condition's busy processes run as long as the block."""
+    """Run the busy processes of a condition inside the block."""
     command = [sys.executable, "-c", "while True: pass"]
     processes = [subprocess.Popen(command) for _ in range(condition.busy)]
     try:

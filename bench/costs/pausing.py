@@ -1,6 +1,6 @@
-"""Single sends, each after a pause, until the bytes are in the socket; in turn with a raw socket in the same process.
+"""Single sends after pauses, timed until the bytes are in the socket, alternating with a raw socket.
 
-Two processes differ by more than the sides, because what this measures most of all is where their memory lies.
+Both sides run in one process, because CPU cache misses dominate the time and differ between processes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PAUSE_SECONDS = 0.002
 
 
 class Stopwatch:
-    """A transport or socket that notes when each send returned. Both sides make the same Python calls."""
+    """A transport or socket that notes the time at which each send returned. Both sides make the same Python calls."""
 
     def __init__(self, watched: Any, times: list[float]) -> None:
         self._watched = watched
@@ -51,7 +51,7 @@ class Stopwatch:
 
 @contextmanager
 def preparing(row: Row, side: Side, address: Address) -> Iterator[Callable[[int, int], Figures]]:
-    """A round of the row: ``took`` is ours in µs, ``peer_took`` the raw socket's."""
+    """Prepare a round of the row. ``took`` is our time in µs, ``peer_took`` that of the raw socket."""
     times: list[float] = []
 
     def watched(*arguments: Any, **keywords: Any) -> Any:
@@ -66,7 +66,7 @@ def preparing(row: Row, side: Side, address: Address) -> Iterator[Callable[[int,
     def ours(number: int) -> None:
         loop(number, number + 1)
         if not times:
-            # The writer thread has it.
+            # The writer thread sends the frame.
             client.connection.flush()
 
     def raw(_number: int) -> None:

@@ -1,4 +1,4 @@
-"""Rows of programs that take messages in a thread of their own: from a consumer, or from an inbox behind a listener."""
+"""Rows of programs whose own thread takes messages: from a consumer, or from a queue that a listener fills."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.costs.statements import Scope
 
 
 def prepare(row: Row, side: Side, client: CostClient) -> Round:
-    """A round of the row. The statement takes one message; ``subscribe`` is for the setup, if it wants a listener."""
+    """Prepare a round of the row. The statement takes one message, and the setup may call ``subscribe``."""
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def subscribe() -> None:

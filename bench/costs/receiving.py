@@ -1,7 +1,7 @@
-"""Rows that receive: the statement in a listener, until the server's last message has come.
+"""Rows that receive: a listener runs the statement until the last message of the server has arrived.
 
-The server sends its last message after it has read all frames that the listener sends for a message (``back``), so that
-acknowledgements are part of what is measured.
+The listener may send frames for each message (``back``). The server reads all of them before it sends its last message,
+so that acknowledgements are part of the measurement.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bench.costs.statements import Scope
 
 
 def prepare(row: Row, side: Side, client: CostClient) -> Round:
-    """A round of the row."""
+    """Prepare a round of the row."""
     end = End()
     client.subscribe(row, Scope(row, side, client).listener(), end.set)
 

@@ -1,4 +1,4 @@
-"""What a row of the cost map is."""
+"""The definition of a row of the cost map."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Client = Literal["ours", "compat", "stomp.py", "raw sendall"]
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of the two that a row compares.
+    """One of the two sides that a row compares.
 
     Attributes:
-        client: which client runs the statement.
-        statement: what a program would write for one message. It sees ``c``, the connection or the raw socket; ``i``,
-            the number of the message; in a listener ``m``, the message; and the names of ``bench.costs.names``.
+        client: the client that runs the statement.
+        statement: what a program would write for one message. Its names are ``c``, the connection or the raw socket;
+            ``i``, the number of the message; in a listener ``m``, the message; and the names of ``bench.costs.names``.
         setup: statements that run before, on the connected client.
     """
 
@@ -28,10 +28,10 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One way of calling, against a peer that does the same.
+    """One way of calling, compared with the same call of a peer.
 
     Attributes:
-        key: for ``--only``.
+        key: the name for ``--only``.
         group: the rows that the table shows together.
         name: the way of calling, in words.
         ours: our side.
@@ -39,19 +39,20 @@ class Row:
         against: the name of the other side.
         run: the module of this package that runs the statements.
         must: the ratio that must hold; None for a row that only informs.
-        figure: what is compared: ``cpu`` (µs a message), ``rate`` (messages a second) or ``took`` (µs a message).
-        at_most: our figure over the peer's must be at most ``must``. Otherwise our side must be at least ``must``
-            times better.
-        count: messages of a round.
-        per: messages that one run of the statement sends.
-        threads: how many threads run the statement together.
-        inside: run the statement inside a listener.
+        figure: the figure to compare: ``cpu`` (µs per message), ``rate`` (messages per second) or ``took`` (µs per
+            message).
+        at_most: if true, our figure divided by the peer's must be at most ``must``. Otherwise our side must be at least
+            ``must`` times better.
+        count: the number of messages in a round.
+        per: the number of messages for each run of the statement.
+        threads: the number of threads that run the statement.
+        inside: whether to run the statement inside a listener.
         ack: the ack mode of the subscription.
         subscribe: more arguments for our ``subscribe``.
         connect: more arguments for our ``Connection``.
         uri: the URI that our side connects to. ``{port}`` stands for the port of the server.
         version: the only STOMP version that is offered.
-        serve: arguments of the server.
+        serve: the arguments of the server.
         broker: the URI of a real broker, in place of the server.
     """
 
@@ -89,16 +90,16 @@ class Row:
 
     @property
     def step(self) -> int:
-        """The fewest messages that can be sent: one statement in each thread."""
+        """The smallest number of messages: one statement in each thread."""
         return self.per * self.threads
 
     def ratio(self, ours: float, peer: float) -> float:
-        """How the two figures compare, in the direction of ``must``."""
+        """Return the ratio of the two figures, in the direction of ``must``."""
         is_cost = self.figure != "rate"
         return peer / ours if is_cost and not self.at_most else ours / peer
 
     def must_hold(self, allowance: float) -> float | None:
-        """``must``, which a condition weakens by a factor."""
+        """Return ``must``, weakened by the factor of a condition."""
         if self.must is None:
             return None
         return self.must * allowance if self.at_most else self.must / allowance

@@ -1,7 +1,7 @@
-"""The table of the cost map. A way of calling is one line; a new one is measured by adding its line.
+"""The table of the cost map, with one line for each way of calling; add a line to measure another one.
 
-A statement that both clients understand is written once. stomp.py has no options for a send beside the content type:
-its side gives the headers that our options become.
+A statement that works with both clients is written once. For send, stomp.py has no option except the content type, so
+its side passes the headers that our options set.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _row(
     against: Any = "stomp.py",
     **more: Any,
 ) -> Row:
-    """A row; without ``peer`` or ``peer_setup`` the peer runs what ours does."""
+    """Make a row. Without ``peer`` or ``peer_setup``, the peer runs the same as our side."""
     return Row(
         group=group,
         key=key,
@@ -67,7 +67,7 @@ def rows(brokers: Mapping[str, str] | None = None) -> list[Row]:
     """All rows.
 
     Args:
-        brokers: URIs of real brokers by name, for the rows that run there, too.
+        brokers: URIs of real brokers by name, for rows that also run on real brokers.
     """
     return [
         *_headers(),
@@ -175,7 +175,7 @@ def _texts(brokers: Mapping[str, str]) -> list[Row]:
         _send("send-text-5", "text, 5 headers", five),
     ]
     for name, serve in (("ActiveMQ", _ACTIVEMQ), ("Artemis", _ARTEMIS)):
-        # As a program for these brokers sets up stomp.py: texts without content-length.
+        # Programs set up stomp.py in this way for these brokers: text without content-length.
         found += [
             _send(f"send-text-{name.lower()}", f"text for {name}", text, peer_setup=bare, serve=serve),
             _send(f"send-text-5-{name.lower()}", f"text for {name}, 5 headers", five, peer_setup=bare, serve=serve),
@@ -381,7 +381,7 @@ def _compat() -> list[Row]:
 
 
 def _raw() -> list[Row]:
-    """Against a frame that is encoded already, written by one thread with ``sendall``."""
+    """Return the rows whose peer is one thread that writes an encoded frame with ``sendall``."""
 
     def raw(key: str, name: str, must: float, headers: str, *, batch: bool = False, **more: Any) -> Row:
         send = f"c.send(DESTINATION, BODY, headers={headers})" if headers else _BARE

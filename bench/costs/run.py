@@ -1,4 +1,4 @@
-"""The rows that are wanted, under each condition, one after the other."""
+"""Measure the selected rows under each condition, one after the other."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def run(
 
     Args:
         conditions: names of ``CONDITIONS``.
-        runs: rounds of each side.
-        quick: few messages in a round.
+        runs: the number of rounds of each side.
+        quick: whether a round has only few messages.
         brokers: URIs of real brokers by name.
-        tell: called with what is measured next.
-        show: called with each row that was measured.
+        tell: called with the name of each row before it is measured.
+        show: called with each measured row.
 
     Returns:
-        the rows that were measured, and a line for each row that failed.
+        the measured rows, and a line for each row that failed.
     """
     costs: list[Cost] = []
     failures: list[str] = []

@@ -1,4 +1,4 @@
-"""Rows that send: the statement in a loop, until the server has read everything."""
+"""Rows that send: a loop runs the statement until the server has read everything."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from bench.costs.row import Row, Side
 from bench.costs.statements import Scope
 
 Round = Callable[[int, int], object]
-"""Sends the messages from one number to another, and returns when the server has read them."""
+"""Sends the messages with the numbers of a range, and returns when the server has read them."""
 
 
 def prepare(row: Row, side: Side, client: CostClient) -> Round:
-    """A round of the row."""
+    """Prepare a round of the row."""
     loop = Scope(row, side, client).loop()
     work = _inside(row, client, loop) if row.inside else _together(row.threads, loop)
 
@@ -44,7 +44,7 @@ def _together(threads: int, loop: Round) -> Round:
 
 
 def _inside(row: Row, client: CostClient, loop: Round) -> Round:
-    """The loop in a listener, which one message starts."""
+    """Return a function that runs the loop in a listener, which one message starts."""
     end = End()
     bounds = (0, 0)
     client.subscribe(row, lambda _message: loop(*bounds), end.set)

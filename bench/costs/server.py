@@ -1,7 +1,7 @@
-"""The server of the cost map: it answers every receipt, and floods a subscription with messages when it is asked to.
+"""The server of the cost map, which answers every receipt and floods a subscription with messages on request.
 
-It serves any number of connections, each in a thread. All searching is done by ``bytes``, at the speed of C, so that
-the client is the limit.
+The server has a thread for each connection. The server searches frames only with methods of ``bytes``, which run in C,
+so that the client limits the rate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WHOLE = 1 << 20
 
 
 class Channel(Protocol):
-    """What a conversation needs of a socket."""
+    """The part of a socket that a conversation uses."""
 
     def recv(self, size: int, /) -> bytes: ...
 
@@ -37,12 +37,13 @@ class Conversation:
 
     Args:
         server: the name that CONNECTED gives.
-        size: of the bodies of messages, in bytes.
-        headers: of each message.
-        back: frames that the client sends for each message of a flood. The flood ends when all of them arrived.
+        size: the size of message bodies in bytes.
+        headers: the number of headers of each message.
+        back: the number of frames that the client sends for each message of a flood. The flood ends when all have
+            arrived.
 
     Attributes:
-        frames: how many frames arrived after CONNECT.
+        frames: the number of frames that arrived after CONNECT.
     """
 
     def __init__(self, channel: Channel, server: str, size: int, headers: int, back: int) -> None:
@@ -51,7 +52,7 @@ class Conversation:
         self._size = size
         self._headers = headers
         self._back = back
-        # The flooding thread and the answers to receipts share the channel; their frames must not mix.
+        # The frames of the flooding thread and of the thread that sends receipts must not mix on the channel.
         self._lock = threading.Lock()
         self.frames = 0
         self._subscription = ""
@@ -63,7 +64,7 @@ class Conversation:
         """Serve until the client sends DISCONNECT or closes the connection."""
         connect, received = self._connect()
         self._send(self._connected(connect))
-        # Only new bytes are searched for a NUL, and a large body is joined once.
+        # Search only new bytes for a NUL, and join a large body only once.
         rest = bytearray()
         while True:
             whole, nul, received = received.rpartition(b"\0")
@@ -100,7 +101,7 @@ class Conversation:
         if self._missing:
             self._missing -= new
             self._end_if_done()
-        # ``in`` goes first: it is ten times as quick as a regular expression that finds nothing.
+        # Test with ``in`` first: it is ten times as fast as a regular expression without a match.
         if not self._subscription and b"SUBSCRIBE\n" in whole and (subscribed := _SUBSCRIBE.search(whole)):
             self._subscription = subscribed[1].decode()
             messages = (
@@ -122,7 +123,7 @@ class Conversation:
             self._send(wire.end(wire.END_ID))
 
     def deliver(self, count: int) -> None:
-        """Send so many messages to the subscription."""
+        """Send ``count`` messages to the subscription."""
         block = b"".join(self._messages)
         for _ in range(count // wire.BLOCK):
             self._send(block)
@@ -147,17 +148,17 @@ def answering(
     back: int = 0,
     transport: str = "tcp",
 ) -> None:
-    """Serve the cost map; the arguments are those of :class:`Conversation`.
+    """Serve the cost map. The other arguments are those of :class:`Conversation`.
 
     Args:
-        transport: ``tcp``; ``ssl``, where the next line of output is the path of the CA certificate; or ``ws``.
+        transport: ``tcp``, ``ssl`` or ``ws``. With ``ssl``, the next line of output is the path of the CA certificate.
     """
 
     def serve(channel: Any) -> None:
         with suppress(OSError):
             Conversation(channel, server, size, headers, back).run()
             if isinstance(channel, ssl.SSLSocket):
-                # stomp.py waits for this, and prints an error without it.
+                # stomp.py waits for this line end, and prints an error without it.
                 channel.unwrap()
         channel.close()
 
@@ -175,8 +176,8 @@ def answering(
 class _Prompt:
     """A socket that acknowledges each segment at once, if the system can (``TCP_QUICKACK``).
 
-    stomp.py leaves Nagle's algorithm on. Its second small frame in a row would wait 40 ms for a delayed
-    acknowledgement, and a round of transactions would take minutes. It is not what is compared.
+    stomp.py does not switch off Nagle's algorithm. So the second of two small frames would wait 40 ms for a delayed
+    acknowledgement, and a round of transactions would take minutes. The benchmark does not compare this delay.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -186,7 +187,7 @@ class _Prompt:
     def recv(self, size: int) -> bytes:
         data = self._connection.recv(size)
         if hasattr(socket, "TCP_QUICKACK"):
-            # The system turns it off again from time to time.
+            # The system turns this option off from time to time, so set it again.
             self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return data
 
@@ -203,7 +204,7 @@ def _tls() -> ssl.SSLContext:
 
 
 class _WebSocketChannel:
-    """Messages of a WebSocket as bytes, whichever kind they are."""
+    """A WebSocket as a channel: it returns text and binary messages as bytes."""
 
     def __init__(self, websocket: Any) -> None:
         self._websocket = websocket
@@ -233,7 +234,7 @@ def _serve_websocket(listening: socket.socket, serve: Any) -> None:
         sock=listening,
         compression=None,
         max_size=None,
-        # stomp.py offers none.
+        # stomp.py offers no subprotocol.
         select_subprotocol=lambda _websocket, offered: offered[0] if offered else None,
     ) as running:
         running.serve_forever()

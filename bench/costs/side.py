@@ -1,6 +1,6 @@
-"""``python -m bench.costs.side``: one side of a row, in a process that stays for all rounds.
+"""``python -m bench.costs.side``: one side of a row, in a process that runs all rounds.
 
-Each line of input is the number of messages of a round; its figures come as a line of JSON.
+Each line of input is the number of messages of a round. The process prints the figures of the round as a line of JSON.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from bench.costs.row import Row, Which
 from bench.process import Clock, Figures
 
 Play = Callable[[int], Figures]
-"""Runs a round of so many messages."""
+"""Runs a round of this number of messages."""
 
 
 @contextmanager
 def prepared(row: Row, which: Which, address: Address) -> Iterator[Play]:
-    """A side that is connected and ready, as long as the block."""
+    """Yield a side that is connected and ready inside the block."""
     side = row.side(which)
     done = 0
     if row.run == "pausing":
@@ -35,7 +35,7 @@ def prepared(row: Row, which: Which, address: Address) -> Iterator[Play]:
     round: Any = importlib.import_module(f"bench.costs.{row.run}").prepare(row, side, client)
 
     def play(count: int) -> Figures:
-        # Numbers go on from round to round, so that no two messages of a side are the same.
+        # Continue the numbers from round to round, so that no two messages of a side are the same.
         nonlocal done
         clock = Clock()
         round(done, done + count)
@@ -59,7 +59,7 @@ def main() -> None:
     with prepared(row, which, Address(port, ca)) as play:
         for line in sys.stdin:
             print(json.dumps(play(int(line))), flush=True)
-        # A client's threads have nothing more to do, and a peer's may never end.
+        # Do not wait for threads: those of a peer may never end.
         os._exit(0)
 
 

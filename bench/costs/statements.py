@@ -1,4 +1,4 @@
-"""Statements of the table as functions, in the way of ``timeit``: a loop, or a listener, costs no call of its own."""
+"""Compile statements of the table to functions, as ``timeit`` does, so that no statement costs an extra call."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LISTENER = "def listener(m):\n{statement}"
 
 
 class Scope:
-    """The names that the statements of one side share. ``setup`` runs when it is made.
+    """The namespace of the statements of one side. Making the namespace runs ``setup``.
 
     Args:
-        more: names besides those of the client and of ``bench.costs.names``.
+        more: more names, besides those of the client and of ``bench.costs.names``.
     """
 
     def __init__(self, row: Row, side: Side, client: CostClient, **more: Any) -> None:
@@ -28,15 +28,15 @@ class Scope:
         self._run(side.setup, "setup")
 
     def loop(self) -> Callable[[int, int], object]:
-        """A function that runs the statement for each number in a range."""
+        """Return a function that runs the statement for each number in a range."""
         return self._function("loop", _LOOP, " " * 8)
 
     def listener(self) -> Callable[[Any], object]:
-        """A function that runs the statement for a message."""
+        """Return a function that runs the statement for a message."""
         return self._function("listener", _LISTENER, " " * 4)
 
     def value(self, name: str) -> Any:
-        """What a name stands for, after the setup."""
+        """Return the value of a name after the setup."""
         return self._names[name]
 
     def _function(self, name: str, template: str, indent: str) -> Callable[..., object]:

@@ -1,4 +1,4 @@
-"""The cost map as text: each condition by itself, the rows that are nearest to their must first."""
+"""Print the cost map: one table for each condition, with the rows nearest to their must first."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ HEADER = ("call", "ours µs", "peer µs", "ratio (min..max)", "must", "ours /s",
 
 
 def table(costs: Sequence[Cost]) -> str:
-    """All rows, a table for each condition."""
+    """Return all rows, in one table for each condition."""
     parts = [f"{CONDITIONS[name].text}:\n\n{columns(HEADER, map(cells, some))}\n" for name, some in by_condition(costs)]
     return "\n".join(parts)
 
 
 def by_condition(costs: Iterable[Cost]) -> list[tuple[str, list[Cost]]]:
-    """The rows of each condition, slow ones first."""
+    """Return the rows of each condition, slow ones first."""
     costs = sorted(costs, key=lambda cost: cost.margin)
     parts = [(name, [cost for cost in costs if cost.condition == name]) for name in CONDITIONS]
     return [(name, some) for name, some in parts if some]
 
 
 def cells(cost: Cost) -> tuple[str, ...]:
-    """One row, in the order of HEADER."""
+    """Return one row, in the order of HEADER."""
     ratio = cost.ratio
     return (
         f"{cost.group}: {cost.name}",

@@ -1,4 +1,4 @@
-"""What both projects have in common: the database, and what their handlers do with a message."""
+"""The common part of both projects: the database, and the work of their handlers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNT = int(os.environ.get("BENCH_COUNT", "0"))
 DESTINATION = os.environ.get("BENCH_DESTINATION", "")
 THREADS = int(os.environ.get("BENCH_THREADS", "1"))
 FIGURES = "figures: "
-"""Begins the line of a worker that has the figures."""
+"""The prefix of the line with the figures of a worker."""
 
 DATABASES = {
     "default": {
@@ -22,16 +22,16 @@ DATABASES = {
         "PORT": os.environ.get("PGPORT", ""),
         "NAME": os.environ.get("PGDATABASE", ""),
         "USER": os.environ.get("PGUSER", ""),
-        # Connections stay open between messages. By default, each message would open one.
+        # Keep connections open between messages. By default, each message would open a connection.
         "CONN_MAX_AGE": None,
     }
 }
 
 
 class Work:
-    """What a handler does: it counts the message, and writes a row if it is told to. Thread-safe.
+    """The work of a handler: it counts the message, and writes a row if ``BENCH_WRITES`` is set. Thread-safe.
 
-    The clock runs from the first call to the last one, so that neither the start of Django nor the login is in it.
+    The time runs from the first call to the last one, so it includes neither the start of Django nor the login.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Work:
         with self._lock:
             self._done += 1
             if self._done == COUNT:
-                # The first message is not in the time between.
+                # The first message starts the clock, so do not count it.
                 print(FIGURES + json.dumps(self._clock.figures(COUNT - 1)), flush=True)
 
     def _prepare(self) -> None:
@@ -59,7 +59,7 @@ class Work:
 
 
 def _execute(statement: str, *values: object) -> None:
-    # Django is there only in the processes of the projects.
+    # Django is installed only for the processes of the projects.
     from django.db import connection
 
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Runs the commands of a project in processes of their own."""
+"""Run the commands of a project in separate processes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @functools.cache
 def problem() -> str | None:
-    """Why no project can run, with what to do about it; None if they can."""
+    """Return why no project can run and the remedy; None if they can run."""
     return postgres.problem() if PYTHON.exists() else "there is no .venv-bench-django: `make bench` makes it"
 
 
 class Project:
-    """One of the two projects, and what it works on.
+    """One of the two projects, with its settings.
 
     Args:
-        name: its package in this one.
-        variables: of the environment, besides this process's.
+        name: the name of its package inside this package.
+        variables: environment variables, besides those of this process.
     """
 
     def __init__(self, name: str, variables: Mapping[str, str]) -> None:
@@ -62,12 +62,12 @@ class Project:
             check=False,
         )
         if done.returncode:
-            *_, why = done.stderr.strip().splitlines() or ["it says nothing"]
+            *_, why = done.stderr.strip().splitlines() or ["it printed nothing"]
             raise BenchError(f"{' '.join(arguments)} failed: {why}")
 
     @contextmanager
     def running(self, *command: str) -> Iterator[subprocess.Popen[str]]:
-        """Run a command of Django as long as the block; its standard output can be read."""
+        """Run a Django command inside the block, with a stdout that can be read."""
         arguments = [str(PYTHON), "-m", "django", *command]
         with subprocess.Popen(
             arguments,
@@ -80,7 +80,7 @@ class Project:
             try:
                 yield process
             finally:
-                # Asked first: a broker that is left without a word may keep the connection for a while.
+                # Terminate the process first: after a kill, the broker may keep the connection for a while.
                 process.send_signal(signal.SIGTERM)
                 try:
                     process.wait(_GRACE)
@@ -89,19 +89,19 @@ class Project:
 
 
 def cpu_seconds(pid: int) -> float:
-    """The processor time that a process has taken, with all its threads."""
+    """Return the CPU time of a process with all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 class Stopwatch:
-    """Wall time, and processor time of another process, since it was made."""
+    """Measures wall time, and CPU time of another process, since its creation."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._wall, self._cpu = time.perf_counter(), cpu_seconds(pid)
 
     def figures(self, count: int) -> dict[str, float]:
-        """Things a second, and processor time a thing in microseconds."""
+        """Return the rate per second, and the CPU time per item in microseconds."""
         wall, cpu = time.perf_counter() - self._wall, cpu_seconds(self._pid) - self._cpu
         return {"rate": count / wall, "cpu": cpu / count * 1e6}

@@ -1,4 +1,4 @@
-"""A kitchen on asyncio: orders are confirmed, four cooks at a time work them off, SIGTERM lets them finish.
+"""A kitchen on asyncio: orders are confirmed, four cooks work in parallel, and SIGTERM lets them finish.
 
 python examples/asyncio/kitchen.py                    an embedded broker, 40 orders, then the end
 python examples/asyncio/kitchen.py tcp://mq1:61613    your broker; stays open until SIGTERM or SIGINT
@@ -19,7 +19,7 @@ COOKS = 4
 
 
 async def order(connection: AsyncConnection, count: int) -> None:
-    """All at once; each send waits for its own receipt."""
+    """Send all orders at once. Each send waits for its own receipt."""
     async with asyncio.TaskGroup() as group:
         for number in range(count):
             group.create_task(connection.send(ORDERS, f"pizza {number}", {"persistent": "true"}, confirm=True))

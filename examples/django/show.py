@@ -1,9 +1,10 @@
-"""Run the project: place orders, roll some back, and see that each that was committed is billed, and no other.
+"""Run the project: place orders, roll some back, and check that exactly the committed orders are billed.
 
     python examples/django/show.py          SQLite and an embedded broker
     STOMP_URL=tcp://mq1:61613 PGHOST=/run/postgresql python examples/django/show.py
 
-It starts what a deployment runs: ``manage.py stomp_worker`` and ``manage.py stomp_outbox``, and ends both by SIGTERM.
+The program starts the same processes as a deployment, ``manage.py stomp_worker`` and ``manage.py stomp_outbox``, and
+ends both with SIGTERM.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PATIENCE = 30.0
 
 @contextmanager
 def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that is told to end, and killed if it does not."""
+    """Run a process inside the block. At the end it gets a signal, and is killed if it does not end."""
     started = subprocess.Popen(
         [sys.executable, *arguments], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -36,13 +37,16 @@ def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             started.wait(PATIENCE)
         finally:
             started.kill()
-    # The embedded broker ends by its signal with 0, too.
+    # The embedded broker also ends with exit code 0 after its signal.
     if started.returncode:
         raise SystemExit(f"{' '.join(arguments)} ended with {started.returncode}")
 
 
 def place_orders(count: int) -> int:
-    """Place orders by the view, every fifth by a transaction that is rolled back; how many were committed."""
+    """Place orders with the view, every fifth in a transaction that rolls back.
+
+    Return the number of committed orders.
+    """
     from django.db import transaction
     from django.test import Client
 
@@ -61,16 +65,16 @@ def place_orders(count: int) -> int:
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Wait for what other processes do."""
+    """Wait until other processes have made the condition true."""
     end = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > end:
-            raise SystemExit(f"not within {PATIENCE} s: {what}")
+            raise SystemExit(f"did not happen within {PATIENCE} s: {what}")
         time.sleep(0.05)
 
 
 def main() -> None:
-    """Run it."""
+    """Run the project."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--orders", type=int, default=100)
     orders = parser.parse_args().orders

@@ -1,4 +1,4 @@
-"""Accounts and their feeds, as a TOML file lists them."""
+"""Read accounts and their feeds from a TOML file."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 from formats import FORMATS
 
 RECONNECT = "initialReconnectDelay=1000&maxReconnectDelay=60000&reconnectDelayJitter=5000"
-"""Doubling waits of 1 s up to a minute, each with up to 5 s more by chance: a provider that restarts loses all its
-clients at once, and must not get them back at once."""
+"""Wait 1 s before a reconnect, and double the wait up to a minute, with up to 5 s of random jitter. A provider that
+restarts loses all its clients at once, and not all of them should reconnect at once."""
 
 
 @dataclass(frozen=True)
 class Feed:
-    """A destination to be recorded.
+    """A destination to record.
 
     Attributes:
-        name: its name in the database, on the page, and of its durable subscription.
-        destination: a topic.
+        name: the name of the feed in the database and on the page, and of its durable subscription.
+        destination: the topic.
         format: a key of ``FORMATS``.
-        quiet: seconds without a message that count as a gap.
+        quiet: seconds without a message after which the pause counts as a gap.
         sequence: the header with the provider's own number of the message; None if the feed has none.
-        modulus: how many numbers there are before they begin again at 0.
+        modulus: the number at which the sequence starts again at 0.
     """
 
     name: str
@@ -38,14 +38,17 @@ class Feed:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise ValueError(f"feed {self.name}: format {self.format!r} is none of {', '.join(FORMATS)}")
+            raise ValueError(f"feed {self.name}: format {self.format!r} is not one of {', '.join(FORMATS)}")
         if (self.sequence is None) != (self.modulus == 0):
             raise ValueError(f"feed {self.name}: sequence and modulus need each other")
 
 
 @dataclass(frozen=True)
 class Account:
-    """An account at a provider. It has one connection, since providers allow no second one with the same client-id."""
+    """An account at a provider.
+
+    An account has only one connection, because providers allow no second one with the same client-id.
+    """
 
     name: str
     client_id: str
@@ -56,24 +59,24 @@ class Account:
 
     @property
     def uri(self) -> str:
-        """Where to connect, and how to come back after a loss."""
+        """The broker URI, with the options for reconnects."""
         return f"failover:({','.join(self.brokers)})?{RECONNECT}"
 
 
 def load(path: Path, brokers: Sequence[str] = ()) -> tuple[Account, ...]:
-    """The accounts of a file.
+    """Return the accounts in a file.
 
     Args:
         path: the TOML file.
-        brokers: URIs that take the place of those in the file.
+        brokers: URIs that replace those in the file.
 
     Raises:
-        ValueError: the file names something twice, a format that does not exist, or no broker.
+        ValueError: a name occurs twice, a format does not exist, or a broker is missing.
     """
     accounts = tuple(_account(table, brokers) for table in tomllib.loads(path.read_text())["accounts"])
     for names in ([each.client_id for each in accounts], [feed.name for each in accounts for feed in each.feeds]):
         if len(set(names)) < len(names):
-            raise ValueError(f"{path}: a name is there twice: {', '.join(names)}")
+            raise ValueError(f"{path}: a name occurs twice: {', '.join(names)}")
     return accounts
 
 
@@ -87,7 +90,7 @@ def _account(table: dict[str, Any], brokers: Sequence[str]) -> Account:
 
 
 def _secret(table: dict[str, Any], key: str) -> str | None:
-    """What an environment variable holds: a file in a repository is no place for it."""
+    """Return a secret from an environment variable, since a file in a repository must not contain secrets."""
     variable = table.get(key)
     if variable is None:
         return None

@@ -1,4 +1,4 @@
-"""What goes on, for those who look: each event goes to every page that is open."""
+"""The board: it passes each event to every open page."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 WAITING = 256
-"""Events that wait for one page. A page that is further behind is closed; it comes back by itself, and begins with the
-state of the moment."""
+"""The largest number of events that wait for one page. A page that is further behind is closed, reconnects
+automatically, and starts
+with the current state."""
 
 
 class Viewer:
-    """One open page: its events, until it falls too far behind or the board is closed."""
+    """One open page, which gets events until it is too far behind or the board is closed."""
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[tuple[str, Any] | None] = asyncio.Queue(WAITING + 1)
@@ -31,7 +32,7 @@ class Viewer:
             self._events.put_nowait(None)
 
     async def events(self, idle: float) -> AsyncIterator[tuple[str, Any] | None]:
-        """The events; None after ``idle`` seconds without one."""
+        """Yield the events, and None after ``idle`` seconds without an event."""
         while True:
             try:
                 async with asyncio.timeout(idle):
@@ -45,7 +46,10 @@ class Viewer:
 
 
 class Board:
-    """The state of each account's connection, and the open pages. It belongs to the loop's thread."""
+    """The state of each account's connection, and the open pages.
+
+    Use the board only in the thread of the event loop.
+    """
 
     def __init__(self) -> None:
         self.accounts: dict[str, dict[str, Any]] = {}
@@ -53,18 +57,18 @@ class Board:
         self._closed = False
 
     def set_account(self, name: str, state: str, detail: str = "") -> None:
-        """An account's connection has changed."""
+        """Note and publish the state of an account's connection."""
         self.accounts[name] = {"account": name, "state": state, "detail": detail}
         self.publish("account", self.accounts[name])
 
     def publish(self, kind: str, data: Any) -> None:
-        """Tell every page."""
+        """Pass an event to every page."""
         for viewer in self._viewers:
             viewer.tell((kind, data))
 
     @contextmanager
     def viewer(self) -> Iterator[Viewer]:
-        """A page for as long as it is open."""
+        """Yield a viewer for a page, inside the block."""
         viewer = Viewer()
         self._viewers.add(viewer)
         if self._closed:
@@ -75,7 +79,7 @@ class Board:
             self._viewers.discard(viewer)
 
     def close(self) -> None:
-        """End every page's events."""
+        """End the events of every page."""
         self._closed = True
         for viewer in self._viewers:
             viewer.end()

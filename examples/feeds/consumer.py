@@ -1,4 +1,4 @@
-"""The durable consumer of one account: every message is on the disk before it is acknowledged."""
+"""The durable consumer of one account, which writes every message to the disk before it acknowledges the message."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from stomplistener import Frame, Listener, Message
 from stomplistener.contrib.asyncio import AsyncConnection, AsyncMessages
 
 BATCH = 100
-"""Messages in one transaction of the database, at most."""
+"""The largest number of messages in one transaction of the database."""
 PREFETCH = 500
 GOODBYE = 5.0
-"""Seconds that the end waits for a broker."""
+"""Seconds to wait for the broker at the end."""
 SHOWN = 5
-"""Messages of a batch that the page shows."""
+"""The number of messages of a batch that the page shows."""
 GAPS = 12
-"""Gaps that it shows."""
+"""The number of gaps that the page shows."""
 
 
 class _Watch(Listener):
-    """Tells the board of the connection. Its hooks are called in threads of the connection."""
+    """Reports the state of the connection to the board. Threads of the connection call its hooks."""
 
     def __init__(self, account: Account, connection: AsyncConnection, board: Board) -> None:
         self._account, self._connection, self._board = account, connection, board
@@ -45,7 +45,7 @@ class _Watch(Listener):
 
 
 def entry_of(feed: Feed, message: Message, received: float) -> Entry:
-    """A message as it is recorded."""
+    """Return the record of a message."""
     content, error = formats.read(feed.format, message.headers, message.body)
     number = _whole(message.headers.get(feed.sequence)) if feed.sequence is not None else None
     timestamp = _whole(message.headers.get("timestamp"))
@@ -63,7 +63,7 @@ async def follow(account: Account, recorder: Recorder, board: Board) -> None:
     Raises:
         ConnectFailed: the broker refused the login.
         BrokerError: the broker refused a subscription.
-        sqlite3.Error: the record cannot be written. What was not acknowledged comes again.
+        sqlite3.Error: the record cannot be written. The broker delivers unacknowledged messages again.
     """
     connection = AsyncConnection(
         account.uri,
@@ -71,7 +71,7 @@ async def follow(account: Account, recorder: Recorder, board: Board) -> None:
         passcode=account.passcode,
         headers={"client-id": account.client_id},
         heartbeat=(15.0, 15.0),
-        # A broker may be away for hours: everything waits for it.
+        # Wait without a timeout, because a broker may be down for hours.
         timeout=None,
         name=account.name,
     )
@@ -93,7 +93,7 @@ async def _record(connection: AsyncConnection, feed: Feed, recorder: Recorder, b
             try:
                 await asyncio.shield(kept)
             except asyncio.CancelledError:
-                # What is being written is acknowledged before the end.
+                # Acknowledge the messages of the current write before the end.
                 await kept
                 raise
 
@@ -105,7 +105,8 @@ async def _keep(
     entries = [entry_of(feed, message, received) for message in batch]
     recorded = await asyncio.to_thread(recorder.record, feed, entries)
     for message in batch:
-        # False if the connection was lost meanwhile: the message comes again, and the recorder knows it.
+        # False if the connection was lost meanwhile. The message is then delivered again, and the recorder recognizes
+        # it.
         await connection.ack(message)
     latest = [_shown(feed, entry) for entry in recorded.entries[-SHOWN:]]
     count = len(recorded.entries)
@@ -120,7 +121,7 @@ def _shown(feed: Feed, entry: Entry) -> dict[str, object]:
 
 
 async def _batch(stream: AsyncMessages) -> Sequence[Message]:
-    """The next message and those that are here already; none at the end."""
+    """Return the next message and those that have arrived already; an empty list at the end."""
     first = await stream.receive()
     if first is None:
         return ()

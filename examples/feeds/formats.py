@@ -1,4 +1,4 @@
-"""What is in a message of each format: its kind, and a line about it."""
+"""Read messages of each format: their kind, and a summary line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 MOST_UNPACKED = 32 * 1024 * 1024
-"""Bytes. A few kilobytes of gzip can unpack to gigabytes."""
+"""The size limit, in bytes, of an unpacked body. A few kilobytes of gzip can unpack to gigabytes."""
 
 
 class Content(NamedTuple):
-    """A message for people, and its body as it is kept."""
+    """The readable content of a message, and its body as it is stored."""
 
     kind: str
     summary: str
@@ -24,7 +24,7 @@ def unpack(body: bytes) -> bytes:
     """Decompress gzip.
 
     Raises:
-        ValueError: it is no gzip, it is cut off, or it is larger than ``MOST_UNPACKED``.
+        ValueError: the body is not gzip, is cut off, or unpacks to more than ``MOST_UNPACKED`` bytes.
     """
     gzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
@@ -39,7 +39,7 @@ def unpack(body: bytes) -> bytes:
 
 
 def movements(headers: Mapping[str, str], body: bytes) -> Content:
-    """Train movements in the manner of Network Rail: a JSON list of up to 32 of them."""
+    """Read train movements as from Network Rail: a JSON list of up to 32 events."""
     events = json.loads(body)
     first = events[0]["body"]
     kinds = sorted({event["header"]["msg_type"] for event in events})
@@ -48,7 +48,7 @@ def movements(headers: Mapping[str, str], body: bytes) -> Content:
 
 
 def darwin(headers: Mapping[str, str], body: bytes) -> Content:
-    """A message of Darwin's push port: XML in gzip."""
+    """Read a message as from Darwin's push port: XML in gzip."""
     unpacked = unpack(body)
     train = next((each for each in ElementTree.fromstring(unpacked).iter() if "rid" in each.attrib), None)
     summary = "no train" if train is None else f"train {train.get('uid')} of {train.get('ssd')}"
@@ -56,7 +56,7 @@ def darwin(headers: Mapping[str, str], body: bytes) -> Content:
 
 
 def elexon(headers: Mapping[str, str], body: bytes) -> Content:
-    """A measurement of the electricity market in the manner of Elexon: XML with a subject, and fields."""
+    """Read a measurement of the electricity market as from Elexon: XML with a subject and fields."""
     root = ElementTree.fromstring(body)
     fields = ", ".join(f"{each.tag} {each.text}" for each in root if each.tag != "subject")
     return Content(root.findtext("subject", "?"), fields, body)
@@ -70,10 +70,10 @@ FORMATS: dict[str, Callable[[Mapping[str, str], bytes], Content]] = {
 
 
 def read(format: str, headers: Mapping[str, str], body: bytes) -> tuple[Content, str | None]:
-    """A message's content, and what is wrong with it.
+    """Return the content of a message, and the error in it, if any.
 
-    A message that cannot be read is recorded as it came: the broker would deliver it again and again otherwise, and
-    the feed would stand still.
+    A message that cannot be read is recorded unchanged. Otherwise the broker would deliver the message again and again,
+    and the feed would stop.
     """
     try:
         return FORMATS[format](headers, body), None

@@ -1,4 +1,4 @@
-"""Public feeds, recorded and shown live.
+"""Record public feeds, and show them live.
 
 python examples/feeds/live.py                            made-up feeds on an embedded broker
 python examples/feeds/live.py --accounts accounts.toml   your accounts at the providers
@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 
 
 class Server(uvicorn.Server):
-    """Leaves the signals to the program, which has more to end than the page."""
+    """A web server that leaves signals to the program, because the program must end more than the page."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -61,7 +61,7 @@ async def serve(accounts: Sequence[Account], database: Path, page: socket.socket
 
 @contextlib.contextmanager
 def show(speed: float, up: float, directory: Path) -> Iterator[tuple[Account, ...]]:
-    """The accounts of the show, whose providers are a player and an embedded broker."""
+    """Yield the accounts of the demo show, whose provider is a player with an embedded broker."""
     tape = directory / "recording.jsonl"
     recording.make(tape)
     with Broker() as broker:
@@ -74,11 +74,17 @@ def show(speed: float, up: float, directory: Path) -> Iterator[tuple[Account, ..
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Public feeds, recorded and shown live.")
-    parser.add_argument("--accounts", type=Path, help="a file of accounts; without one a show on an embedded broker")
-    parser.add_argument("--database", type=Path, help="a file; feeds.db, or for the show a temporary one")
-    parser.add_argument("--port", type=int, default=8023, help="of the page; 0 lets the system choose")
-    parser.add_argument("--speed", type=float, default=1.0, help="how much faster than recorded the show is")
+    parser = argparse.ArgumentParser(description="Record public feeds, and show them live.")
+    parser.add_argument(
+        "--accounts", type=Path, help="a file of accounts; without it, a demo show on an embedded broker"
+    )
+    parser.add_argument(
+        "--database", type=Path, help="the database file; the default: feeds.db, or a temporary file for the show"
+    )
+    parser.add_argument("--port", type=int, default=8023, help="the port of the page; with 0 the system chooses one")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="the factor by which the show is faster than the recording"
+    )
     parser.add_argument("--up", type=float, default=50.0, help="seconds between two restarts of the show's broker")
     options = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(message)s")
@@ -89,7 +95,9 @@ def main() -> None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             database = options.database or directory / "feeds.db"
             if database.exists():
-                parser.error("a show's broker numbers its messages from 1: give it a database that does not exist yet")
+                parser.error(
+                    "the broker of the show numbers its messages from 1, so use a database that does not exist yet"
+                )
             accounts = stack.enter_context(show(options.speed, options.up, directory))
         else:
             database = options.database or Path("feeds.db")

@@ -1,4 +1,4 @@
-"""The record of all feeds in SQLite: their messages, and the gaps in them."""
+"""Record all feeds in SQLite: their messages, and the gaps in them."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ CREATE TABLE IF NOT EXISTS feeds (
 
 @dataclass(frozen=True)
 class Entry:
-    """A message to be recorded.
+    """A message to record.
 
     Attributes:
-        message_id: the broker's.
-        received: when it came, in seconds since 1970.
-        sent: when it was sent, likewise. A silence is measured by this: what the broker kept while this program was cut
-            off comes late, and was not missed.
-        number: the provider's own, if the feed has one.
-        kind, summary: for people.
-        body: as it is kept.
-        error: why it could not be read; None if it could.
+        message_id: the message id of the broker.
+        received: the time when it arrived, in seconds since 1970.
+        sent: the time when it was sent, in seconds since 1970. Silences are measured by this time, because messages
+            that the broker kept for this program arrive late, but are not missing.
+        number: the number from the provider, if the feed has one.
+        kind, summary: for readers of the page.
+        body: the body as it is stored.
+        error: the reason why it could not be read; None if it could be read.
     """
 
     message_id: str
@@ -71,15 +71,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Gap:
-    """Something that a feed did not bring.
+    """A gap in a feed.
 
     Attributes:
         feed: its name.
-        kind: ``missing`` numbers, a ``silence``, or ``renumbered``: the provider began to count again, and nobody knows
-            what is missing.
-        noticed: seconds since 1970.
-        first, last: the missing positions; begin and end of the silence in seconds since 1970; the last position
-            before, and the first one after the renumbering.
+        kind: ``missing`` numbers, a ``silence``, or ``renumbered``: the provider restarted its numbers, so missing
+            messages are unknown.
+        noticed: the time when it was noticed, in seconds since 1970.
+        first, last: for ``missing``, the first and the last missing position. For a ``silence``, its begin and end in
+            seconds since 1970. For ``renumbered``, the last position before and the first position after.
     """
 
     feed: str
@@ -91,7 +91,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What was new in a batch. ``filled``: how many of its messages came late, and filled a gap."""
+    """The new messages and gaps of a batch. ``filled`` is the number of late messages that filled a gap."""
 
     entries: Sequence[Entry]
     gaps: Sequence[Gap]
@@ -99,9 +99,9 @@ class Recorded:
 
 
 def position_of(number: int, last: int | None, modulus: int) -> int:
-    """A number as a position that only rises: of all positions with this number, the one nearest to the last.
+    """Return the position of a number: of all positions with this number, the one nearest to the last position.
 
-    ``position % modulus`` is the number again.
+    Positions only rise, while numbers start again at 0. ``position % modulus`` is the number.
     """
     if last is None:
         return number
@@ -112,8 +112,8 @@ def position_of(number: int, last: int | None, modulus: int) -> int:
 class Recorder:
     """The database. Thread-safe; a context manager that closes it.
 
-    What ``record`` has returned is on the disk, so that the broker may forget it. A message that comes a second time,
-    because the first acknowledgement was lost, is not recorded twice.
+    When ``record`` returns, the messages are on the disk, and the broker may forget them. If an acknowledgement is
+    lost, the broker delivers the message again, but it is not recorded twice.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,7 +125,7 @@ class Recorder:
         self._database.executescript(SCHEMA)
 
     def record(self, feed: Feed, entries: Iterable[Entry]) -> Recorded:
-        """Record a batch and the gaps that it shows, in one transaction."""
+        """Record a batch and the gaps before its messages, in one transaction."""
         with self._lock, self._database:
             batch = _Batch(self._database, feed)
             for entry in entries:
@@ -133,16 +133,16 @@ class Recorder:
             return batch.end()
 
     def totals(self) -> list[dict[str, Any]]:
-        """For each feed its name, the number of its messages, and when the last one came."""
+        """Return, for each feed, its name, the number of its messages, and the time of the last one."""
         return self._rows("SELECT feed, total, received FROM feeds")
 
     def latest(self, count: int) -> list[dict[str, Any]]:
-        """The last messages of all feeds, the newest first, without their bodies."""
+        """Return the last messages of all feeds, newest first, without their bodies."""
         columns = "feed, received, kind, summary, error"
         return self._rows(f"SELECT {columns} FROM messages ORDER BY id DESC LIMIT ?", count)
 
     def gaps(self, count: int) -> list[dict[str, Any]]:
-        """The last gaps of all feeds, the newest first."""
+        """Return the last gaps of all feeds, newest first."""
         return self._rows("SELECT feed, kind, noticed, first, last FROM gaps ORDER BY id DESC LIMIT ?", count)
 
     def _rows(self, query: str, *arguments: object) -> list[dict[str, Any]]:
@@ -163,12 +163,12 @@ class Recorder:
 
 
 class _Batch:
-    """Messages of one feed, inside of a transaction."""
+    """Records the messages of one feed inside a transaction."""
 
     def __init__(self, database: sqlite3.Connection, feed: Feed) -> None:
         self._database = database
         self._feed = feed
-        # Kept in the database, so that what is missed while this program does not run shows, too.
+        # Read this from the database, so that a gap while the program does not run is noticed, too.
         stands = database.execute(
             "SELECT received, sent, position, total FROM feeds WHERE feed = ?", (feed.name,)
         ).fetchone()
@@ -182,7 +182,7 @@ class _Batch:
         self._filled = 0
 
     def add(self, entry: Entry) -> None:
-        """Record a message, unless it is there."""
+        """Record a message, unless it is recorded already."""
         position = None
         if entry.number is not None:
             position = position_of(entry.number, self._position, self._feed.modulus)
@@ -221,7 +221,7 @@ class _Batch:
         self._gaps.append(gap)
 
     def _fill(self, position: int) -> bool:
-        """Take a position that came late out of its gap; whether there was one."""
+        """Remove a late position from its gap, and return whether there was a gap."""
         gap = self._database.execute(
             "SELECT id, noticed, first, last FROM gaps "
             "WHERE feed = ? AND kind = 'missing' AND ? BETWEEN first AND last ORDER BY id DESC",
@@ -241,7 +241,7 @@ class _Batch:
         return True
 
     def end(self) -> Recorded:
-        """Note where the feed stands."""
+        """Store the last position of the feed."""
         if self._received is not None:
             self._database.execute(
                 "INSERT OR REPLACE INTO feeds (feed, received, sent, position, total) VALUES (?, ?, ?, ?, ?)",

@@ -1,7 +1,7 @@
-"""A recorded stream of the three feeds, made up, with everything that goes wrong in real ones; and its player.
+"""Make a recording of three invented feeds, with the faults of real feeds, and play the recording.
 
-A recording has one message a line, as JSON: ``at`` (seconds from its begin), ``destination``, ``headers``, and ``body``
-in Base64.
+A recording has one message per line, as JSON: ``at`` (seconds from the beginning), ``destination``, ``headers``, and
+``body`` in Base64.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from stomplistener.testing import Broker
 
 MODULUS = 10_000_000
 FIRST = MODULUS - 40
-"""Darwin's number at the begin of the recording, soon to begin at 0 again."""
+"""Darwin's first number in the recording. The numbers soon start again at 0."""
 LOST = range(FIRST + 80, FIRST + 83)
-"""Numbers that Darwin counted and never sent."""
+"""Numbers that Darwin skips."""
 SWAPPED = FIRST + 120
-"""This one comes after the next."""
+"""The number of a message that arrives after the next one."""
 DAMAGED = FIRST + 60
-"""The body of this one is cut off."""
+"""The number of a message whose body is cut off."""
 SILENCE = (30.0, 42.0)
-"""From when to when Elexon sends nothing, in seconds of the recording."""
+"""The begin and end of the time in which Elexon sends nothing, in seconds of the recording."""
 LENGTH = 300.0
-"""Seconds of the recording."""
+"""The length of the recording in seconds."""
 OUTAGE = 3.0
-"""Seconds that the broker stays away when it restarts."""
+"""Seconds that a restart of the broker takes."""
 STATIONS = {"52701": "VIC", "87701": "CLJ", "72410": "EUS", "31510": "MAN", "11271": "EDB"}
 
 
 class Recorded(NamedTuple):
-    """A message of the recording. ``at``: seconds from its begin."""
+    """A message of the recording. ``at`` is its time in seconds from the beginning."""
 
     at: float
     destination: str
@@ -47,7 +47,7 @@ class Recorded(NamedTuple):
 
 
 def make(path: Path, seed: int = 1) -> None:
-    """Write the recording: always the same for a seed."""
+    """Write the recording, which is always the same for the same seed."""
     dice = random.Random(seed)
     every = sorted((*_movements(dice), *_darwin(dice), *_frequency(dice)), key=lambda recorded: recorded.at)
     with path.open("w") as file:
@@ -57,7 +57,7 @@ def make(path: Path, seed: int = 1) -> None:
 
 
 def load(path: Path) -> Iterator[Recorded]:
-    """Its messages, in order."""
+    """Return the messages of a recording, in order."""
     with path.open() as file:
         for line in file:
             fields: dict[str, Any] = json.loads(line)
@@ -65,7 +65,7 @@ def load(path: Path) -> Iterator[Recorded]:
 
 
 def _times(dice: random.Random, rate: float) -> Iterator[float]:
-    """Instants by chance, so many a second."""
+    """Yield random times at this rate per second."""
     at = dice.expovariate(rate)
     while at < LENGTH:
         yield round(at, 3)
@@ -120,12 +120,12 @@ def _frequency(dice: random.Random) -> Iterator[Recorded]:
 
 
 class Player(threading.Thread):
-    """The providers: sends the recording in its time, again and again, and restarts the broker now and then.
+    """Plays the recording again and again, as the providers would, and sometimes restarts the broker.
 
     Args:
-        broker: the embedded one.
-        recording: the file.
-        speed: how much faster than recorded.
+        broker: the embedded broker.
+        recording: the file of the recording.
+        speed: the factor by which to play faster.
         up: seconds between two restarts of the broker.
     """
 
@@ -157,6 +157,6 @@ class Player(threading.Thread):
             connection.send(destination, body, {**headers, "timestamp": timestamp, "persistent": "true"})
 
     def stop(self) -> None:
-        """End it, and wait until it has ended."""
+        """Stop playing, and wait for the end of the thread."""
         self._ending.set()
         self.join()

@@ -1,4 +1,4 @@
-"""The page, and its events as server-sent events."""
+"""Serve the page, and its events as server-sent events."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from recorder import Recorder
 
 PAGE = Path(__file__).with_name("page.html")
 LATEST = 12
-"""Messages that it shows at first."""
+"""The number of messages that the page shows at first."""
 IDLE = 15.0
-"""Seconds without an event after which a comment is sent: proxies end a connection that is silent."""
+"""Seconds without an event after which a comment is sent, because proxies close silent connections."""
 
 
 def application(accounts: Sequence[Account], recorder: Recorder, board: Board) -> Starlette:
-    """The web application: ``/`` is the page, ``/events`` what it shows."""
+    """Return the web application. ``/`` is the page, and ``/events`` sends its events."""
 
     def snapshot() -> dict[str, Any]:
         feeds = [
@@ -42,7 +42,7 @@ def application(accounts: Sequence[Account], recorder: Recorder, board: Board) -
         }
 
     async def stream() -> AsyncIterator[str]:
-        # The viewer first: what happens while the snapshot is read may be shown twice, but is not missed.
+        # Make the viewer first: an event during the reading of the snapshot may be shown twice, but is not missed.
         with board.viewer() as viewer:
             stored = await asyncio.to_thread(snapshot)
             yield _event("snapshot", {**stored, "accounts": list(board.accounts.values())})

@@ -1,6 +1,6 @@
-"""The shop as it runs in production, for a moment: gunicorn with two workers, ``flask stomp worker``, and customers.
+"""Run the shop as in production: gunicorn with two workers, ``flask stomp worker``, and customers.
 
-An embedded broker stands in for yours, or FLASK_STOMP_URL names one.
+The program uses an embedded broker, unless FLASK_STOMP_URL names one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PATIENCE = 30.0
 
 @contextlib.contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python program, ended by SIGTERM; it has to end gracefully."""
+    """Run a Python program inside the block, and check that SIGTERM ends it gracefully."""
     process = subprocess.Popen([sys.executable, "-m", *arguments], cwd=HERE)
     try:
         yield process
@@ -44,7 +44,7 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def call(url: str, item: str | None = None) -> Any:
-    """POST an order, or GET those that are booked."""
+    """POST an order, or GET the booked orders."""
     data = None if item is None else json.dumps({"item": item}).encode()
     wanted = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(wanted, timeout=PATIENCE) as response:
@@ -52,23 +52,23 @@ def call(url: str, item: str | None = None) -> Any:
 
 
 def eventually(condition: Any, what: str) -> None:
-    """Wait for what other processes do."""
+    """Wait until other processes have made the condition true."""
     end = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > end:
-            raise SystemExit(f"not within {PATIENCE:g} s: {what}")
+            raise SystemExit(f"did not happen within {PATIENCE:g} s: {what}")
         time.sleep(0.1)
 
 
 def answers(port: int) -> bool:
-    """Whether a server listens there."""
+    """Whether a server listens on the port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False
 
 
 def serve() -> None:
-    """Run both halves of the shop, order, and see everything booked."""
+    """Run web server and worker, place orders, and check that all are booked."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     url = f"http://127.0.0.1:{port}/orders"
@@ -87,7 +87,7 @@ def serve() -> None:
 
 
 def main() -> None:
-    """With a database and, unless one is named, a broker for the time of the run."""
+    """Run the shop with a temporary database and, unless a broker is named, an embedded broker."""
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         os.environ["FLASK_SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{directory}/shop.db"
         if "FLASK_STOMP_URL" not in os.environ:

@@ -1,4 +1,4 @@
-"""A shop: POST /orders publishes an order, confirmed; the worker books it; GET /orders shows what is booked.
+"""A shop. POST /orders publishes an order, the worker books it, and GET /orders shows the booked orders.
 
 FLASK_STOMP_URL=tcp://localhost:61613 gunicorn --workers 2 "shop:create_app()"
 FLASK_STOMP_URL=tcp://localhost:61613 flask --app shop stomp worker
@@ -25,7 +25,7 @@ stomp = Stomp()
 
 
 class Order(db.Model):  # type: ignore[name-defined, misc]
-    """An order that is booked."""
+    """A booked order."""
 
     id: Mapped[str] = mapped_column(primary_key=True)
     item: Mapped[str]
@@ -33,7 +33,7 @@ class Order(db.Model):  # type: ignore[name-defined, misc]
 
 @stomp.listener(ORDERS, retries=3, error_destination=f"{ORDERS}.failed")
 def book(message: Message) -> None:
-    """Book an order once, though its message may come twice: so it is after a connection was lost."""
+    """Book an order once, although its message may arrive twice, for example after a connection loss."""
     order = message.json()
     if db.session.get(Order, order["id"]) is None:
         db.session.add(Order(id=order["id"], item=order["item"]))
@@ -41,7 +41,7 @@ def book(message: Message) -> None:
 
 
 def create_app() -> Flask:
-    """Configured by the environment: FLASK_STOMP_URL, FLASK_SQLALCHEMY_DATABASE_URI."""
+    """Make the application. The environment configures it: FLASK_STOMP_URL, FLASK_SQLALCHEMY_DATABASE_URI."""
     app = Flask(__name__)
     app.config.from_mapping(STOMP_URL="tcp://localhost:61613", SQLALCHEMY_DATABASE_URI="sqlite:///shop.db")
     app.config.from_prefixed_env()
@@ -60,7 +60,7 @@ def create_app() -> Flask:
 
     @app.errorhandler(StompError)
     def not_now(_error: StompError) -> tuple[dict[str, str], int]:
-        return {"error": "orders cannot be taken now: please try again"}, 503
+        return {"error": "we cannot take orders at the moment: please try again"}, 503
 
     @app.cli.command("create-tables")
     def create_tables() -> Any:

@@ -1,10 +1,10 @@
-"""An order service: it books orders that come by a queue, and confirms each by another.
+"""An order service: it books orders from one queue, and sends a confirmation for each to another.
 
     STOMP_URL=tcp://localhost:61613 stomplistener worker production:app
 
-An order is JSON: ``{"id": "17", "item": "lamp", "pieces": 2}``. What cannot be booked is tried again, and then goes to
-a queue of errors with the reason in its headers. A broker may deliver an order twice (its acknowledgement was lost,
-say), so the ledger takes each id once.
+An order is JSON: ``{"id": "17", "item": "lamp", "pieces": 2}``. An order that cannot be booked is tried again, and then
+goes to a queue for failed orders, with the reason in its headers. A broker may deliver an order twice, for example if
+an acknowledgement was lost. So the ledger books each id once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stomplistener.worker import Application
 
 
 class Order(NamedTuple):
-    """What somebody wants."""
+    """An order of a customer."""
 
     id: str
     item: str
@@ -29,7 +29,7 @@ class Order(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """ValueError says what is wrong with the text."""
+        """Read an order. A ValueError says what is wrong with the text."""
         fields = json.loads(text)
         try:
             order = cls(str(fields["id"]), str(fields["item"]), int(fields["pieces"]))
@@ -41,7 +41,7 @@ class Order(NamedTuple):
 
 
 class Ledger:
-    """The orders that were booked, in a file; each thread may use it."""
+    """The booked orders, in a file. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -49,12 +49,12 @@ class Ledger:
             database.execute("CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, item TEXT, pieces INTEGER)")
 
     def book(self, order: Order) -> None:
-        """Write an order down, unless one with its id is there."""
+        """Book an order, unless one with its id is booked already."""
         with self._open() as database:
             database.execute("INSERT OR IGNORE INTO orders VALUES (?, ?, ?)", order)
 
     def orders(self) -> list[Order]:
-        """All of them."""
+        """Return all booked orders."""
         with self._open() as database:
             return [Order(*row) for row in database.execute("SELECT id, item, pieces FROM orders ORDER BY id")]
 
@@ -67,7 +67,7 @@ class Ledger:
 def order_service(
     ledger: Ledger, uri: str | None = None, queue: str = "/queue/orders", *, retry_delay: float = 1.0
 ) -> Application:
-    """The service on a queue; confirmations go to ``QUEUE-confirmed``, what cannot be booked to ``QUEUE-failed``."""
+    """Make the service for a queue. Confirmations go to ``QUEUE-confirmed``, failed orders to ``QUEUE-failed``."""
     app = Application(uri, name="orders")
 
     @app.listener(queue, retries=2, retry_delay=retry_delay, error_destination=f"{queue}-failed")

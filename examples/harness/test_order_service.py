@@ -1,4 +1,4 @@
-"""The order service on an embedded broker, on real ones, and on bad connections."""
+"""Tests of the order service on an embedded broker, on real brokers, and on bad connections."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from stomplistener import Connection
 from stomplistener.testing import AnyBroker, Broker, FaultProxy, Inbox
 
 LAMPS = '{"id": "17", "item": "lamp", "pieces": 2}'
-PATIENCE = 30.0  # seconds, for a machine that has more to do
+PATIENCE = 30.0  # seconds, enough for a busy machine
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    """An empty one."""
+    """An empty ledger."""
     return Ledger(tmp_path / "orders.db")
 
 
-# On any broker: the test looks at the service from outside, as its customers do.
+# On any broker: the test uses only the queues, as customers do.
 
 
 @pytest.mark.stomp_brokers
@@ -57,7 +57,7 @@ def test_what_is_no_order_goes_to_the_errors_with_the_reason(
 
 
 class SlowLedger(Ledger):
-    """One that takes the first order when it is told to."""
+    """A ledger that waits with the first order until the test releases it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -81,7 +81,7 @@ def test_a_connection_lost_in_the_middle_of_an_order_costs_nothing(
         assert ledger.asked.wait(PATIENCE)
         stomp_proxy.cut()
         ledger.go_on.set()
-        # The broker delivers the order again, so it may be confirmed twice; it is booked once.
+        # The broker delivers the order again, so the order may be confirmed twice, but is booked only once.
         stomp_inbox.expect(1, PATIENCE)
         stomp_proxy.wait_for(lambda: stomp_proxy.connections == 1, PATIENCE, "the restored connection")
     assert ledger.orders() == [Order("17", "lamp", 2)]
@@ -101,11 +101,12 @@ def test_orders_come_again_after_a_restart_of_the_broker(
     assert ledger.orders() == [Order("17", "lamp", 2)]
 
 
-# On the embedded broker: in milliseconds, with a look inside it, and with faults that no real one has on request.
+# On the embedded broker: the test takes milliseconds, inspects the broker, and causes faults that real brokers cannot
+# cause.
 
 
 class BusyLedger(Ledger):
-    """One whose file another process has locked, so many times."""
+    """A ledger whose file is locked by another process for a number of attempts."""
 
     def __init__(self, path: Path, times: int) -> None:
         super().__init__(path)

@@ -1,4 +1,4 @@
-"""The same broker and inbox for those who write unittest: ``python -m unittest`` runs this without pytest."""
+"""The same broker and inbox in unittest: ``python -m unittest`` runs this without pytest."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One shop on any broker: switching the URI is all that it takes to move it.
+"""A shop that runs on any broker: to move it, change only the URI.
 
-Orders come to a topic with a durable subscription, one at a time (prefetch): none is missed while the shop is closed.
-For each the stock is asked (request and reply) and an invoice written in the same transaction as the acknowledgement.
-What cannot be handled goes to a queue of dead letters, with the reason.
+A durable subscription to a topic delivers the orders one at a time (prefetch), so no order is missed while the shop is
+closed. For each order, the shop asks for the stock (request and reply) and sends an invoice in the same transaction as
+the acknowledgement. An order that cannot be handled goes to a dead-letter queue with the reason.
 
     python examples/portable/orders.py tcp://app:app-secret@localhost:61613
 
@@ -18,7 +18,7 @@ from stomplistener import Connection, Message
 
 
 def run(uri: str) -> list[str]:
-    """Open the shop twice, with orders in between; what happened, line by line."""
+    """Open the shop twice, with orders in between, and return the events as lines."""
     place = uuid.uuid4().hex[:8]
     orders, stock, invoices, dead = (
         f"/topic/orders-{place}",
@@ -35,7 +35,7 @@ def run(uri: str) -> list[str]:
         warehouse.reply(message, "0" if message.text == "unicorn" else "7")
 
     def handle(message: Message) -> None:
-        """An order; what this raises makes it a dead letter."""
+        """Handle an order. An exception makes the order a dead letter."""
         left = int(shop.request(stock, message.text, timeout=10).text)
         if not left:
             raise LookupError(f"no {message.text} in stock")
@@ -72,7 +72,7 @@ def run(uri: str) -> list[str]:
 
 
 def taken(message: Message | None) -> Message:
-    """Acknowledge a message that has to be there."""
+    """Return a message, which must not be None, and acknowledge it."""
     if message is None:
         raise TimeoutError("no message came")
     message.ack()

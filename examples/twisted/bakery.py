@@ -1,4 +1,4 @@
-"""A bakery on Twisted: orders are confirmed, the listener's Deferreds say when a message is done, SIGTERM ends it.
+"""A bakery on Twisted: orders are confirmed, Deferreds tell when messages are done, and SIGTERM ends it.
 
 python examples/twisted/bakery.py                    an embedded broker, 40 orders, then the end
 python examples/twisted/bakery.py tcp://mq1:61613    your broker; stays open until SIGTERM or SIGINT
@@ -39,7 +39,7 @@ async def bakery(reactor: Any, uri: str, *, stay: bool) -> None:
     orders = [connection.send(ORDERS, f"bread {n}", {"persistent": "true"}, confirm=True) for n in range(COUNT)]
     await gatherResults(orders)
     print(f"{COUNT} orders were confirmed", flush=True)
-    # The reactor's shutdown ends the connection gracefully: nothing more is to be done here.
+    # The shutdown of the reactor ends the connection gracefully.
     reactor.addSystemEventTrigger("after", "shutdown", lambda: print(f"{len(baked)} orders are baked", flush=True))
     await done
 

@@ -1,7 +1,6 @@
-"""``stomplistener`` on the command line: one module for each of its commands.
+"""The command line ``stomplistener``: one module for each command.
 
-``main`` needs nothing that is not installed with the library, to be able to say what is missing; the rest needs the
-extra ``cli``.
+``main`` needs only the library itself, so that it can name missing packages. The other modules need the extra ``cli``.
 """
 
 from __future__ import annotations

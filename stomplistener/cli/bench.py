@@ -1,4 +1,4 @@
-"""``stomplistener bench``: rates and latencies of a broker, from here."""
+"""``stomplistener bench``: measure rates and latencies between this machine and a broker."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from stomplistener.cli.target import Target, with_target
 SILENCE = 1.0
 """Seconds without a message after which a queue counts as empty."""
 BATCH = 500
-"""Messages whose answers are waited for together: fewer than may be unconfirmed."""
+"""The number of messages after which to wait for all receipts: less than the limit of unconfirmed messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """How fast something went: so many messages of ``size`` bytes, in seconds."""
+    """A measured rate: ``count`` messages of ``size`` bytes in ``seconds``."""
 
     name: str
     count: int
@@ -41,45 +41,47 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True)
 class Latencies:
-    """How long something took each time, in seconds."""
+    """Measured latencies in seconds."""
 
     name: str
     seconds: list[float]
 
     def at(self, percent: float) -> float:
-        """The time that so many per cent stay below."""
+        """Return this percentile, in seconds."""
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 class Receiver:
-    """Counts what comes. One subscription calls it, one thread waits."""
+    """Counts messages as they arrive. One subscription calls it, and one thread waits."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._count = 0
 
     def on_message(self, _message: Message) -> None:
-        """One more."""
+        """Count a message."""
         with self._changed:
             self._count += 1
             self._changed.notify_all()
 
     def wait(self, count: int, timeout: float) -> None:
-        """Wait for so many; TimedOut if none came for ``timeout`` seconds."""
+        """Wait for this number of messages. Raises TimedOut if none arrives for ``timeout`` seconds."""
         with self._changed:
             while self._count < count:
                 if not in_pieces(self._changed.wait, timeout):
-                    raise TimedOut(f"{self._count:,} of {count:,} messages came back, and none for {timeout:g} s")
+                    raise TimedOut(
+                        f"received {self._count:,} of {count:,} messages, and no further one within {timeout:g} s"
+                    )
 
 
 class Bench:
-    """The measurements, on a destination of their own, which each leaves empty. One thread uses it.
+    """Measures with a separate queue, which is empty after each measurement. One thread uses it.
 
     Args:
-        messages: how many to send for a rate.
-        samples: how many for a latency.
-        body: of each.
+        messages: the number of messages for a rate.
+        samples: the number of samples for a latency.
+        body: the body of each message.
         timeout: seconds to wait for the next message or receipt.
     """
 
@@ -94,7 +96,7 @@ class Bench:
         self._timeout = timeout
 
     def rates(self) -> list[Rate]:
-        """The rates of confirmed SENDs, which do not wait for each other, of their delivery, and of plain SENDs."""
+        """Measure the rates of confirmed SENDs without waits in between, of their delivery, and of plain SENDs."""
         confirmed = self._rate("send, confirmed", self._send_confirmed)
         received = self._rate("receive", self._receive)
         unconfirmed = self._rate("send, unconfirmed", self._send_unconfirmed)
@@ -102,7 +104,7 @@ class Bench:
         return [confirmed, unconfirmed, received]
 
     def latencies(self) -> list[Latencies]:
-        """From a SEND to its receipt, and from a SEND to the listener, one after the other."""
+        """Measure the latencies from a SEND to its receipt and to the listener, one message after the other."""
         receiver = Receiver()
         subscription = self._connection.subscribe(self._destination, receiver, confirm=True)
         receipts, deliveries = [], []
@@ -136,7 +138,7 @@ class Bench:
     def _send_unconfirmed(self) -> None:
         for _ in range(self._messages - 1):
             self._connection.send(self._destination, self._body)
-        # The receipt of the last one says that the broker has taken all before it.
+        # The receipt of the last message shows that the broker has processed all messages before it.
         self._connection.send(self._destination, self._body, confirm=True)
 
     def _receive(self) -> None:
@@ -148,23 +150,36 @@ class Bench:
 
 @click.command()
 @click.argument("uri", required=False)
-@click.option("-n", "--messages", type=click.IntRange(min=1), default=10_000, show_default=True, help="For each rate.")
-@click.option("--samples", type=click.IntRange(min=1), default=500, show_default=True, help="For each latency.")
+@click.option(
+    "-n",
+    "--messages",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="The number of messages for each rate.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="The number of samples for each latency.",
+)
 @click.option("--size", metavar="BYTES", type=click.IntRange(min=0), default=1024, show_default=True)
 @click.option("--destination", help="A queue to use. [default: a new name]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object with all numbers.")
+@click.option("--json", "as_json", is_flag=True, help="Print all numbers as one JSON object.")
 @with_target
 def bench(target: Target, messages: int, samples: int, size: int, destination: str | None, as_json: bool) -> None:
-    """Measure how fast a broker is from here: rates of sending and receiving, and latencies with their distribution.
+    """Measure the rates of sending and receiving between here and a broker, and the latencies with their distribution.
 
-    It fills a queue of its own and empties it again.
+    The command fills a new queue and empties it again.
 
     \b
     Examples:
       stomplistener bench tcp://localhost:61613
       stomplistener bench --profile production --messages 50000 --size 200
 
-    Exit codes: 0 measured; 1 the broker refused; 2 wrong use; 3 no connection; 4 something did not come in time.
+    Exit codes: 0 measured; 1 the broker refused; 2 wrong use; 3 no connection; 4 a message or receipt came too late.
     """
     queue = destination or f"/queue/stomplistener-bench-{secrets.token_hex(4)}"
     connection = target.connection(name="bench").connect()
@@ -190,7 +205,7 @@ def bench(target: Target, messages: int, samples: int, size: int, destination: s
 
 
 def _empty(target: Target, queue: str) -> None:
-    """Take back what an interrupted run has left in its queue; a second Ctrl-C ends that, too."""
+    """Remove the messages that an interrupted run left in its queue. A second Ctrl-C ends this, too."""
     terminal.say(f"emptying {queue} …")
     with suppress(StompError), target.connection(name="bench-end") as connection:
         with connection.consume(queue, ack="auto") as consumer:

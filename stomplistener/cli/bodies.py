@@ -1,4 +1,4 @@
-"""Message bodies for people and for programs."""
+"""Show message bodies to people and write them for programs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from stomplistener import Message
 
 _TABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
 MAX_INFLATED = 16 * 1024 * 1024
-"""A compressed body may be a bomb; what is larger than this, in bytes, is shown as it came."""
+"""The largest size, in bytes, to which a body is uncompressed. A larger body, maybe a bomb, is shown as it arrived."""
 
 
 def printable(text: str) -> str:
-    """The text without control characters: a stranger's message must not steer the terminal."""
+    """Return the text without control characters, because a message from elsewhere must not control the terminal."""
     return text.translate(_TABLE)
 
 
 def content(message: Message) -> bytes:
-    """The body, uncompressed where its ``content-encoding`` is gzip or deflate."""
+    """Return the body, uncompressed if its ``content-encoding`` is gzip or deflate."""
     encoding = message.headers.get("content-encoding", "").lower()
     if encoding not in ("gzip", "deflate"):
         return message.body
@@ -34,7 +34,7 @@ def content(message: Message) -> bytes:
 
 
 def decoded(message: Message) -> str | None:
-    """The body as text; None if it is none."""
+    """Return the body as text; None if it is not text."""
     body = content(message)
     try:
         text = message.text if body is message.body else body.decode()
@@ -44,7 +44,7 @@ def decoded(message: Message) -> str | None:
 
 
 def pretty(message: Message) -> str:
-    """The body for a person: text, indented JSON, or a dump of bytes."""
+    """Return the body in a readable form: text, indented JSON, or a dump of bytes."""
     text = decoded(message)
     if text is None:
         return dump(content(message))
@@ -55,7 +55,7 @@ def pretty(message: Message) -> str:
 
 
 def dump(data: bytes, most: int = 256) -> str:
-    """Bytes in hexadecimal and in ASCII, 16 a line."""
+    """Return bytes in hexadecimal and in ASCII, 16 per line."""
     lines = []
     for start in range(0, min(len(data), most), 16):
         row = data[start : start + 16]
@@ -67,7 +67,7 @@ def dump(data: bytes, most: int = 256) -> str:
 
 
 def as_json(message: Message) -> str:
-    """One JSON object on one line: destination, id, redelivered, headers, and body as text or in Base64."""
+    """Return one JSON object on one line: destination, id, redelivered, headers, and the body as text or in Base64."""
     line: dict[str, Any] = {
         "destination": message.destination,
         "id": message.id,

@@ -1,4 +1,4 @@
-"""``stomplistener broker``: the embedded broker, for first steps and for trying things out."""
+"""``stomplistener broker``: run the embedded broker, for first steps and experiments."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from stomplistener.worker import signals
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=61613, show_default=True, help="0 takes a free port.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=61613, show_default=True, help="The port; 0 takes a free one."
+)
 @click.option("--login", metavar="NAME", help="Require this name, and the passcode, from clients.")
 @click.option(
     "--passcode-file",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Its first line is the passcode.",
+    help="A file whose first line is the passcode.",
 )
 @click.option(
-    "--version", "versions", type=click.Choice(["1.0", "1.1", "1.2"]), multiple=True, help="Speak only these versions."
+    "--version",
+    "versions",
+    type=click.Choice(["1.0", "1.1", "1.2"]),
+    multiple=True,
+    help="Accept only these versions of STOMP.",
 )
 @click.option("--heartbeat", metavar="SECONDS", type=click.FloatRange(min=0), default=10.0, show_default=True)
 def broker(
@@ -30,8 +36,8 @@ def broker(
 ) -> None:
     """Run a small STOMP broker in the foreground, until Ctrl-C.
 
-    It keeps its messages in memory and is not a broker for production: use it to learn, and to try a client.
-    The first line of output is its URI.
+    This broker keeps its messages in memory and is not for production: use it to learn, and to try a client. The first
+    line of output is its URI.
 
     \b
     Examples:
@@ -45,7 +51,7 @@ def broker(
 
     Exit codes: 0 ended by a signal; 1 the port is taken; 2 wrong use.
     """
-    # Not at the top: it is no part of what the other commands need.
+    # Imported here, because the other commands do not need it.
     from stomplistener.testing import Broker
 
     passcode = read_passcode(passcode_file) if passcode_file is not None else None
@@ -66,7 +72,7 @@ def broker(
         try:
             at = f"[{host}]" if ":" in host else host
             click.echo(f"tcp://{at}:{embedded.port}")
-            click.echo("listening; Ctrl-C ends it, and its messages with it", err=True)
+            click.echo("listening; Ctrl-C ends the broker and drops its messages", err=True)
             stopped.get()
         finally:
             embedded.close()

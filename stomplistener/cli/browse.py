@@ -1,4 +1,4 @@
-"""``stomplistener browse``: look at a queue."""
+"""``stomplistener browse``: show the messages in a queue."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from stomplistener.cli.terminal import show as write
 @idle_option(1.0)
 @with_target
 def browse(target: Target, queue: str, show: Form, count: int | None, where: str | None, idle: float) -> None:
-    """Show the messages that wait in a queue, take none of them, and end.
+    """Show the messages that wait in a queue, without removing them, and end.
 
-    Apollo can show its queues, and ActiveMQ Classic the first 400 messages of each; Artemis and RabbitMQ cannot. There
-    "listen --keep" and "dump" receive the messages and give them back, which the broker counts as a delivery.
+    Apollo can show its queues, and ActiveMQ Classic the first 400 messages of each. Artemis and RabbitMQ cannot show a
+    queue. With these brokers, use "listen --keep" or "dump", which receive the messages and give them back. The broker
+    counts a delivery for each.
 
     \b
     Examples:
@@ -34,8 +35,8 @@ def browse(target: Target, queue: str, show: Form, count: int | None, where: str
       stomplistener browse /queue/DLQ --format '{id} {original-destination}'
       stomplistener browse /queue/orders --json | jq -r .headers.type | sort
 
-    Exit codes: 0 all are shown; 1 the broker refused; 2 wrong use, or the broker cannot; 3 no connection, or it was
-    lost while browsing; 4 no answer in time; 130 Ctrl-C.
+    Exit codes: 0 all are shown; 1 the broker refused; 2 wrong use, or the broker cannot browse; 3 no connection, or it
+    was lost while browsing; 4 no answer in time; 130 Ctrl-C.
     """
     with target.connection(name="browse") as connection:
         shown = 0
@@ -50,7 +51,7 @@ def browse(target: Target, queue: str, show: Form, count: int | None, where: str
 def open_browser(
     connection: Connection, target: Target, queue: str, *, where: str | None, count: int | None, idle: float
 ) -> Iterator[Message]:
-    """The messages of a queue; CannotDo if the broker cannot show them."""
+    """Return the messages of a queue. Raises CannotDo if the broker cannot show them."""
     try:
         return connection.browse(queue, selector=where, limit=count, idle=idle, timeout=target.timeout)
     except ProtocolError as error:

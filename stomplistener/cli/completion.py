@@ -1,4 +1,4 @@
-"""Completion for shells, by what click has for it."""
+"""Completion for shells, made by click."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the script that teaches a shell to complete commands, options and profiles.
+    """Print the script with which a shell completes commands, options and profiles.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Bodies and headers of messages that commands send, from arguments, files and stdin."""
+"""Make the bodies and headers of messages to send, from arguments, files and stdin."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from stomplistener.cli.terminal import say
 
 @dataclass(frozen=True, kw_only=True)
 class Composer:
-    """What a command was given to send, and how.
+    """The body, headers and options that a command got for sending.
 
     Attributes:
-        message: the body as an argument; None where it comes from ``file`` or stdin.
-        file: where it comes from instead of stdin.
-        headers: pairs.
-        content_type: the MIME type; None goes by the body.
-        as_json: whether the body has to be JSON.
-        as_bytes: whether it goes as bytes though it is text.
-        expand: whether fields in braces are filled in; None does so in what stands on the command line alone.
+        message: the body as an argument; None if it comes from ``file`` or stdin.
+        file: the file to read the body from; None reads stdin.
+        headers: pairs of name and value.
+        content_type: the MIME type; None derives it from the body.
+        as_json: whether the body must be JSON.
+        as_bytes: whether to send the body as bytes even if it is text.
+        expand: whether to fill in fields in braces; with None, only texts on the command line are filled in.
     """
 
     message: str | None
@@ -40,31 +40,31 @@ class Composer:
     expand: bool | None
 
     def source(self, *, lines: bool = False) -> IO[bytes]:
-        """The file, or stdin; says on a terminal that it waits for a person."""
+        """Return the file, or stdin. If stdin is a terminal, print how to end the input."""
         if self.file is not None:
             return self.file
         if sys.stdin.isatty():
             what = "each line is a message" if lines else "the body"
-            say(f"reading from the terminal ({what}); Ctrl-D at the start of a line ends it, Ctrl-C gives up")
+            say(f"reading from the terminal ({what}); Ctrl-D at the start of a line ends the input, Ctrl-C cancels")
         return sys.stdin.buffer
 
     def body(self) -> bytes:
-        """The whole body, as it was given."""
-        # What is not text in this locale comes back as the bytes that were typed.
+        """Return the whole body, as it was given."""
+        # Bytes that are not text in this locale are restored as they were typed.
         return self.source().read() if self.message is None else _encoded(self.message)
 
     def compose(self, data: bytes, number: int) -> tuple[bytes | str, dict[str, Any]]:
-        """One message.
+        """Make one message.
 
         Args:
-            data: its body, as it was given.
-            number: of the message, from 1.
+            data: the body, as it was given.
+            number: the number of the message, from 1.
 
         Returns:
             the body, and the headers and the content-type as keywords for ``Connection.send`` and similar calls.
 
         Raises:
-            UsageError: the body is to be JSON, and is not.
+            UsageError: the body must be JSON, but is not.
         """
         value_of = templates.outgoing(number)
         body: bytes | str = data
@@ -99,13 +99,13 @@ def _check_json(body: bytes | str, number: int) -> None:
 
 
 def lines_of(source: IO[bytes]) -> Iterator[bytes]:
-    """The lines without their ends."""
+    """Yield the lines without their line ends."""
     for line in source:
         yield line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def count_of(source: IO[bytes]) -> int | None:
-    """How many lines a file has; None where it can be read only once."""
+    """Return the number of lines of a file; None if it can be read only once."""
     if not source.seekable():
         return None
     start = source.tell()
@@ -115,13 +115,13 @@ def count_of(source: IO[bytes]) -> int | None:
 
 
 def with_composer(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of what is sent, and call it with ``composer=``. It has an argument ``message``."""
+    """Add the options for sending to a command with an argument ``message``, and call it with ``composer=``."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **values: Any) -> Any:
         composer = Composer(**{name: values.pop(name) for name in Composer.__dataclass_fields__})
         if composer.message is not None and composer.file is not None:
-            raise click.UsageError("MESSAGE is the body already: leave out --file")
+            raise click.UsageError("give MESSAGE or --file, not both")
         if composer.as_json and composer.as_bytes:
             raise click.UsageError("JSON is text: give --json or --bytes, not both")
         return command(*args, composer=composer, **values)
@@ -133,18 +133,18 @@ def with_composer(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _told(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
     if given:
-        say("--text is what happens anyway now; leave it out")
+        say("--text is the default now; leave it out")
 
 
 _OPTIONS = (
-    click.option("-f", "--file", type=click.File("rb"), help="Take the body from a file; - is stdin."),
+    click.option("-f", "--file", type=click.File("rb"), help="Read the body from a file; - is stdin."),
     header_option("A header; may be repeated."),
     click.option("-t", "--content-type", metavar="TYPE", help="The MIME type of the body."),
     click.option("--json", "as_json", is_flag=True, help="The body is JSON: check it, and set its content-type."),
     click.option("--bytes", "as_bytes", is_flag=True, help="Send the body as bytes, even if it is text."),
     click.option(
         "--template/--no-template", "expand", default=None,
-        help="Fill in {n}, {uuid} and {now} in a file and stdin, too, or nowhere. By default in MESSAGE and headers.",
+        help="Fill in {n}, {uuid} and {now} in a file and stdin, too, or nowhere. The default: in MESSAGE and headers.",
     ),
     click.option("--text", is_flag=True, hidden=True, expose_value=False, callback=_told),
 )  # fmt: skip

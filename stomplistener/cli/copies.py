@@ -1,4 +1,4 @@
-"""Messages that are sent on: which headers belong to the message, and which to its delivery."""
+"""Copies of messages: keep the headers of the message, and drop the headers of its delivery."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from stomplistener import Message
 from stomplistener.brokers import Profile
 from stomplistener.message import OF_A_DELIVERY, OF_A_DUPLICATE
 
-# Besides those, what was tried with it before.
+# A copy also drops the headers of earlier attempts.
 _NOT_SENT_ON = OF_A_DELIVERY | OF_A_DUPLICATE | {"x-death"}
 ORIGIN = "original-destination"
 
 
 class Copy(NamedTuple):
-    """A message to be sent as it came.
+    """A message to send as it arrived.
 
     Attributes:
-        destination: where it came from.
-        body: as it came.
-        headers: of the message, without those of its delivery.
-        counted: whether it had a content-length: without one JMS brokers make a text of it.
+        destination: the destination that it came from.
+        body: the body as it arrived.
+        headers: the headers of the message, without those of its delivery.
+        counted: whether it had a content-length. Without one, JMS brokers make a text message of it.
     """
 
     destination: str
@@ -33,14 +33,14 @@ class Copy(NamedTuple):
 
 
 def copy_of(destination: str, body: bytes, headers: Mapping[str, str]) -> Copy:
-    """The copy of a message with these headers."""
+    """Return the copy of a message with these headers."""
     kept = {name: value for name, value in headers.items() if name not in _NOT_SENT_ON}
-    # A body with a NUL cannot be written without its length.
+    # A body with a NUL needs a content-length.
     return Copy(destination, body, kept, "content-length" in headers or b"\0" in body)
 
 
 def origin_of(message: Message, profile: Profile | None) -> str | None:
-    """Where a dead letter was before it became one; None where it does not say so."""
+    """Return the original destination of a dead letter; None if its headers do not name one."""
     if origin := message.headers.get(ORIGIN):
         return origin
     for name, template in (profile.origin if profile is not None else {}).items():
@@ -50,7 +50,7 @@ def origin_of(message: Message, profile: Profile | None) -> str | None:
 
 
 def to_line(message: Message) -> str:
-    """A message as one line of JSON in ASCII, from which ``from_line`` makes it again, byte for byte."""
+    """Write a message as one line of JSON in ASCII. ``from_line`` restores it byte for byte."""
     line: dict[str, Any] = {"destination": message.destination, "id": message.id, "headers": dict(message.headers)}
     try:
         line["body"] = message.body.decode()
@@ -60,7 +60,7 @@ def to_line(message: Message) -> str:
 
 
 def from_line(text: bytes) -> Copy:
-    """The message of a line.
+    """Return the message in a line.
 
     Raises:
         ValueError: the line holds no message; the text says why.

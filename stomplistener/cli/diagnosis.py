@@ -1,4 +1,4 @@
-"""What a failure of ``ping`` means, and what helps: a cause and a cure for each."""
+"""Explain each failure of ``ping``: its cause and its remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stomplistener.transport import MissingExtra
 
 
 class Diagnosis(NamedTuple):
-    """One failure, explained to a person."""
+    """The explanation of one failure."""
 
     cause: str
     cure: str
@@ -22,7 +22,7 @@ class Diagnosis(NamedTuple):
 
 _PORTS = "STOMP's usual ports: 61613, with TLS 61614, over WebSocket 61614 (ActiveMQ) or 15674/ws (RabbitMQ)"
 
-# What strangers say first, or in answer to CONNECT.
+# The first bytes that servers of other protocols send at once, or as answer to CONNECT.
 _STRANGERS: tuple[tuple[bytes, str, str], ...] = (
     (b"HTTP/", "an HTTP server answered", "use the broker's STOMP port; STOMP over WebSocket is ws://host:port/path"),
     (b"<", "it answered in HTML or XML, as an HTTP server does", "use the broker's STOMP port"),
@@ -38,8 +38,8 @@ def diagnose(findings: Findings, broker: Broker) -> Diagnosis:
     """Explain a failure.
 
     Args:
-        findings: with a failure among them.
-        broker: that was asked.
+        findings: the findings of a probe that failed.
+        broker: the broker that was probed.
     """
     error = findings.failure
     assert error is not None
@@ -54,16 +54,16 @@ def diagnose(findings: Findings, broker: Broker) -> Diagnosis:
         return _refused(error, broker)
     if isinstance(error, TimedOut) and not findings.heard:
         return Diagnosis(
-            f"the connection was accepted, and then came nothing: {error}",
-            f"is it a STOMP port, or one that wants TLS (ssl://)? Or does the broker hang? {_PORTS}",
+            f"the connection was accepted, but no data arrived: {error}",
+            f"is it a STOMP port, or does it need TLS (ssl://)? Or does the broker hang? {_PORTS}",
         )
     if not findings.heard:
         return Diagnosis(
             f"connected, but no answer to CONNECT: {error}",
-            "it may be the port of another protocol, or want TLS (ssl://), or the broker refuses this address: see its "
-            f"log. {_PORTS}",
+            "the port may have another protocol or need TLS (ssl://), or the broker refuses this address: see its log. "
+            f"{_PORTS}",
         )
-    return Diagnosis(str(error), "what answered is not a STOMP broker, or a broken one: check the port. " + _PORTS)
+    return Diagnosis(str(error), "the server is not a STOMP broker, or is a broken one: check the port. " + _PORTS)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

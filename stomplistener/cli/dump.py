@@ -1,4 +1,4 @@
-"""``stomplistener dump``: the messages of a queue as lines of JSON."""
+"""``stomplistener dump``: write the messages of a queue as lines of JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stomplistener.cli.target import Target, with_target
 from stomplistener.cli.terminal import say
 
 AHEAD = 1_000_000
-"""Messages that the broker may send though none is acknowledged: more than one dump gives back."""
+"""The prefetch: more messages than one dump receives without an acknowledgement."""
 
 
 @click.command()
@@ -33,14 +33,14 @@ AHEAD = 1_000_000
 def dump(
     target: Target, queue: str, take: bool, count: int | None, where: str | None, idle: float, quiet: bool
 ) -> None:
-    """Write all messages of a queue to stdout, and end: one JSON object a line, with every header.
+    """Write all messages of a queue to stdout, one JSON object per line with every header, and end.
 
-    "stomplistener restore" sends the messages again, byte for byte. A body of bytes is in Base64.
+    "stomplistener restore" sends the messages again, byte for byte. A body that is not text is written in Base64.
 
-    Without --take the messages stay in the queue. If the broker does not show whole queues (only Apollo does), the
-    command receives the messages, acknowledges none, and gives them back at the end: other consumers do not get them
-    meanwhile, and the broker counts a delivery. With --take the command acknowledges a message after it has written the
-    line. If you kill the command, run it again with >>: no message is lost.
+    Without --take the messages stay in the queue. Only Apollo can show whole queues. From other brokers, the command
+    receives the messages, acknowledges none, and gives them back at the end. Meanwhile other consumers do not get the
+    messages, and the broker counts a delivery for each. With --take the command acknowledges each message after it has
+    written the line. If you kill the command, run it again with >>: no message is lost.
 
     \b
     Examples:
@@ -78,7 +78,7 @@ def dump(
 
 
 def _begin_line() -> None:
-    """What a dump that was killed left of its last line must not become a part of our first."""
+    """Begin a new line if a killed dump left a partial last line."""
     with suppress(OSError, ValueError):
         about = os.fstat(sys.stdout.fileno())
         if stat.S_ISREG(about.st_mode) and about.st_size:
@@ -86,7 +86,7 @@ def _begin_line() -> None:
 
 
 def _write(batch: list[Message]) -> None:
-    """Hand lines to the operating system: only then may the broker forget their messages."""
+    """Write lines to the operating system. The broker may forget a message only after that."""
     sys.stdout.write("".join(f"{to_line(message)}\n" for message in batch))
     sys.stdout.flush()
 
@@ -94,10 +94,10 @@ def _write(batch: list[Message]) -> None:
 def _given_back(
     connection: Connection, target: Target, queue: str, *, where: str | None, count: int | None, idle: float
 ) -> Iterator[Message]:
-    """The messages of a queue, none of them acknowledged.
+    """Yield the messages of a queue without acknowledging them.
 
     Raises:
-        ConnectionLost: the connection was lost; what came would come again.
+        ConnectionLost: the connection was lost. The broker would deliver the same messages again.
     """
     profile = target.profile(connection)
     most = AHEAD if count is None else count
@@ -106,8 +106,9 @@ def _given_back(
         consumer = stack.enter_context(taking(connection, target, queue, where=where, ahead=most))
         transaction: Transaction | None = None
         if profile is not None and profile.settles_in_transactions:
-            # ActiveMQ stops about a thousand messages ahead of the acknowledgements, whatever the prefetch. Those of a
-            # transaction let it go on, and count for nothing when that is aborted.
+            # ActiveMQ sends at most about a thousand messages ahead of acknowledgements, whatever the prefetch.
+            # Acknowledgements in a transaction let the broker continue, and have no effect when the transaction is
+            # aborted.
             transaction = connection.transaction().begin()
             stack.callback(transaction.abort)
         while given < most and (message := next_of(connection, consumer, target, idle)) is not None:

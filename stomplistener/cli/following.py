@@ -1,4 +1,4 @@
-"""Listening until something ends it: a count, a time, silence, a signal, the end of the connection."""
+"""Listen until a count, a time, a pause in the messages, a signal or the end of the connection."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from stomplistener._util.signals import EndingSignals
 from stomplistener.cli.terminal import say
 
 GOODBYE = 5.0
-"""Seconds that the graceful end may take."""
+"""Seconds within which the connection may end gracefully."""
 
 
 class Follower(Listener):
-    """Has messages handled, in the dispatcher thread, until its end.
+    """Handles messages in the dispatcher thread, until the listening ends.
 
     Args:
         handle: called with each message.
-        count: how many; None for all.
+        count: the number of messages to handle; None for all.
     """
 
     def __init__(self, handle: Callable[[Message], object], *, count: int | None = None) -> None:
@@ -35,17 +35,19 @@ class Follower(Listener):
         self.failure: BaseException | None = None
 
     def on_message(self, message: Message) -> None:
-        """Handle it, if any more are wanted."""
+        """Handle the message, unless the count is reached."""
         if self.ended.is_set():
             return
         self._busy = True
         try:
             self._handle(message)
-        except Exception as error:  # Told by the command: as a listener's error it would leave the command waiting.
+        except Exception as error:
+            # The command reports the error and ends. If the listener raised it, the command would wait forever.
             self.end(error)
             return
         finally:
-            # In this order: a look between the two sees it busy, never idle for as long as the handling took.
+            # Set the time before the flag. Otherwise a check between the two lines would count the time of the handling
+            # as idle.
             self._quiet_since = time.monotonic()
             self._busy = False
         if self._left is not None:
@@ -54,25 +56,25 @@ class Follower(Listener):
                 self.ended.set()
 
     def on_reconnecting(self, attempt: int, delay: float) -> None:  # noqa: ARG002 (the hook's signature)
-        """Tell once for each loss."""
+        """Report each connection loss once."""
         if attempt == 1:
             say("connection lost; connecting again …")
 
     def end(self, failure: BaseException | None = None) -> None:
-        """Handle no more. What fails after the end was reached is no failure of the listening."""
+        """Stop handling messages. A failure after the first call is ignored."""
         if not self.ended.is_set():
             self.failure = failure
         self.ended.set()
 
     def wait(self, seconds: float | None, idle: float | None) -> int:
-        """Have it go on until its end.
+        """Wait until the listening ends.
 
         Args:
-            seconds: after which to end; None forever.
-            idle: seconds without a message after which to end; None forever.
+            seconds: end after this time; None for no limit.
+            idle: end after this number of seconds without a message; None for no limit.
 
         Returns:
-            the number of the signal that ended it, or 0.
+            the number of the signal that ended the listening, or 0.
         """
         deadline = Deadline(seconds)
         self._quiet_since = time.monotonic()
@@ -108,15 +110,15 @@ def follow(
     seconds: float | None,
     idle: float | None,
 ) -> None:
-    """Subscribe, let the follower have the messages until its end, and leave the broker as it should be.
+    """Subscribe, pass messages to the follower until it ends, then unsubscribe and disconnect.
 
     Args:
-        connection: one that is connected.
-        subscribe: makes the subscriptions, and says that they are made.
+        connection: a connected connection.
+        subscribe: makes the subscriptions, and reports that they are made.
 
     Raises:
-        Exit: a signal ended it.
-        StompError: the connection was lost and is not restored, or the broker refused.
+        Exit: a signal ended the listening.
+        StompError: the connection was lost for good, or the broker refused a frame.
     """
     subscriptions: list[Subscription] = []
     try:
@@ -126,8 +128,9 @@ def follow(
         number = follower.wait(seconds, idle)
     finally:
         follower.end()
-        # Before the connection ends: Artemis counts what is unacknowledged at the end of a connection, and not at the
-        # end of a subscription, as a failed delivery, and makes it a dead letter after ten of them.
+        # Unsubscribe before the connection ends. Artemis counts messages that are unacknowledged at the end of a
+        # connection as failed deliveries, and makes them dead letters after ten. At the end of a subscription, Artemis
+        # does not count unacknowledged messages.
         for subscription in subscriptions:
             with suppress(StompError):
                 subscription.unsubscribe(confirm=True, timeout=GOODBYE)
@@ -139,7 +142,7 @@ def follow(
 
 
 def _keep(connection: Connection, follower: Follower) -> None:
-    """Tell the follower when the connection is closed for good, and why."""
+    """End the follower when the connection is closed for good, with the reason."""
     try:
         connection.run_forever()
     except StompError as error:

@@ -1,4 +1,4 @@
-"""The forms in which commands show messages, and the options that choose one."""
+"""The output forms of messages, and the options that choose one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN_ELSEWHERE = frozenset(
 
 
 def pretty(message: Message) -> str:
-    """A message for a person: a line about it, its headers, its body."""
+    """Return a message in a readable form: a summary line, its headers and its body."""
     lines = [click.style(_headline(message), bold=True, fg="cyan")]
     for name, value in message.headers.items():
         if name not in _SHOWN_ELSEWHERE:
@@ -39,18 +39,18 @@ def _headline(message: Message) -> str:
 
 
 def bare(message: Message) -> str:
-    """Nothing but the body, as text where it is text."""
+    """Return only the body, as text if it is text."""
     text = bodies.decoded(message)
     return _safe(bodies.content(message).hex() if text is None else text)
 
 
 def _safe(text: str) -> str:
-    """What goes to a terminal must not steer it; a pipe gets every character."""
+    """Remove control characters from output to a terminal. A pipe gets every character."""
     return bodies.printable(text) if sys.stdout.isatty() else text
 
 
 def by_template(text: str) -> Form:
-    """The form that a template describes; it counts the messages that it has shown."""
+    """Return the form that a template describes, which counts the messages that it shows."""
     text = templates.unescaped(text)
     numbers = itertools.count(1)
 
@@ -62,7 +62,7 @@ def by_template(text: str) -> Form:
 
 
 def _value(message: Message, name: str, number: int) -> str:
-    """The value of a field; a name that is none of ours is a header's."""
+    """Return the value of a field. Any other name is the name of a header."""
     if name == "body":
         return bare(message)
     if name == "headers":
@@ -79,18 +79,18 @@ def _value(message: Message, name: str, number: int) -> str:
 
 
 def form_options(json_option: str = "--json") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of forms, and call it with ``show=``.
+    """Add the options for output forms to a command, and call it with ``show=``.
 
     Args:
-        json_option: the name of the option for JSON, where ``--json`` means something else.
+        json_option: the name of the option for JSON, if ``--json`` has another meaning in the command.
     """
     options = (
-        click.option(json_option, "as_json_lines", is_flag=True, help="Show one JSON object a line."),
-        click.option("--body", "as_body", is_flag=True, help="Show only the bodies, one a line."),
+        click.option(json_option, "as_json_lines", is_flag=True, help="Show each message as one line of JSON."),
+        click.option("--body", "as_body", is_flag=True, help="Show only the bodies, one per line."),
         click.option(
             "--format", "template", metavar="TEMPLATE",
-            help=r"Show what you write here, with {body}, {id}, {destination}, {headers}, {size}, {n}, {now}, and "
-            r"{NAME} for the header NAME; \n and \t as usual.",
+            help=r"Show each message by this template. Its fields are {body}, {id}, {destination}, {headers}, {size}, "
+            r"{n}, {now}, and {NAME} for the header NAME; \n and \t as usual.",
         ),
     )  # fmt: skip
 

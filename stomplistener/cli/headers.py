@@ -9,20 +9,20 @@ import click
 
 
 class HeaderType(click.ParamType[tuple[str, str]]):
-    """``name:value``, as a frame has it."""
+    """A header written ``name:value``, as in a frame."""
 
     name = "name:value"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """A pair of the two."""
+        """Return the pair of name and value."""
         if isinstance(value, tuple):
             return value
         name, colon, rest = value.partition(":")
         if not (name and colon):
-            self.fail(f"{value!r} is no header: write name:value", param, ctx)
+            self.fail(f"{value!r} is not a header: write name:value", param, ctx)
         return name, rest.strip()
 
 
 def header_option(text: str) -> Callable[[Any], Any]:
-    """The option ``-H``, with its help."""
+    """Return the option ``-H`` with this help text."""
     return click.option("-H", "--header", "headers", type=HeaderType(), multiple=True, help=text)

@@ -1,28 +1,28 @@
-"""Distributions in a terminal."""
+"""Show distributions in a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 BLOCKS = " ▏▎▍▌▋▊▉█"
-"""Bars in eighths of a character; needs a terminal with Unicode."""
+"""Characters for bars with a resolution of an eighth, for a terminal with Unicode."""
 PLAIN = " #"
-"""Bars in whole characters."""
+"""Characters for bars without Unicode."""
 
 
 def histogram(
     values: Sequence[float], *, rows: int = 10, width: int = 40, bars: str = BLOCKS
 ) -> list[tuple[float, float, int, str]]:
-    """Sort values into classes of equal width; what lies past the 99th per cent goes into the last one.
+    """Sort values into classes of equal width. Values above the 99th percentile go into the last class.
 
     Args:
-        values: at least one.
-        rows: how many classes.
-        width: of the longest bar, in characters.
-        bars: the characters for the parts of a bar, from none to a whole one.
+        values: the values, at least one.
+        rows: the number of classes.
+        width: the width of the longest bar, in characters.
+        bars: the characters for the fractions of a character, from empty to full.
 
     Returns:
-        for each class its lower and upper end, its count, its bar.
+        for each class its lower and upper end, its count and its bar.
     """
     ordered = sorted(values)
     least, most = ordered[0], ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]

@@ -1,4 +1,4 @@
-"""What the lines of ``stomplistener shell`` mean."""
+"""Run the lines of ``stomplistener shell``."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from stomplistener.cli.target import Target
 _HEADER = re.compile(r"-H\s+([^\s:]+):(\S*)\s*")
 _ACKS = ("auto", "client", "client-individual")
 _NOT_SETTLED = 1000
-"""Messages that are remembered for ``ack`` and ``nack``."""
+"""The number of messages that are remembered for ``ack`` and ``nack``."""
 
 
 class Mistake(Exception):
-    """A line that means nothing; the text says what would."""
+    """The line is not valid. The text of the error says what to write instead."""
 
 
 class Interpreter(Listener):
-    """Does what lines ask for, on one connection. One thread gives it lines; messages come in another.
+    """Runs lines on one connection. One thread passes lines, and another one delivers messages.
 
     A method ``do_name`` is the command ``name``. The first line of its docstring is its usage.
 
     Args:
-        write: shows a text. Thread-safe.
+        write: a thread-safe function that shows a text.
     """
 
     def __init__(self, connection: Connection, target: Target, write: Callable[[str], object]) -> None:
@@ -50,14 +50,14 @@ class Interpreter(Listener):
         return sorted(name.removeprefix("do_") for name in dir(self) if name.startswith("do_"))
 
     def do(self, line: str) -> bool:
-        """Do what a line says.
+        """Run a line.
 
         Returns:
             False after ``quit``.
 
         Raises:
-            Mistake: it means nothing.
-            StompError: it failed.
+            Mistake: the line is not valid.
+            StompError: the command failed.
         """
         name, _, rest = line.strip().partition(" ")
         if not name or name.startswith("#"):
@@ -75,10 +75,10 @@ class Interpreter(Listener):
             raise Mistake(str(error)) from None
         return True
 
-    # What comes.
+    # Hooks of the connection.
 
     def on_message(self, message: Message) -> None:
-        """Show it, and remember it until it is settled."""
+        """Show the message, and remember it until it is settled."""
         self.write(forms.pretty(message))
         with self._changed:
             if message.subscription is not None and message.subscription.ack != "auto":
@@ -89,11 +89,11 @@ class Interpreter(Listener):
             self._changed.notify_all()
 
     def on_error(self, frame: Frame) -> None:
-        """Show what the broker complains about."""
+        """Show an ERROR frame of the broker."""
         self.write(f"the broker: {frame.headers.get('message', '')} {frame.body.decode(errors='replace')}".rstrip())
 
     def on_reconnecting(self, attempt: int, delay: float) -> None:  # noqa: ARG002 (the hook's signature)
-        """Tell once for each loss."""
+        """Report each connection loss once."""
         if attempt == 1:
             self.write("connection lost; connecting again …")
 
@@ -143,7 +143,7 @@ class Interpreter(Listener):
         self.write(forms.pretty(answer))
 
     def do_browse(self, text: str) -> None:
-        """browse QUEUE [COUNT]: show what waits, take nothing"""
+        """browse QUEUE [COUNT]: show waiting messages, remove none"""
         queue, count = _words(text, self.do_browse, 1, 2)
         self.destinations.add(queue)
         for message in self._connection.browse(queue, limit=int(count) if count else None, timeout=self.target.timeout):
@@ -158,7 +158,7 @@ class Interpreter(Listener):
         self._taken(text, self.do_nack).nack(self._transaction)
 
     def do_begin(self, text: str) -> None:
-        """begin: what is sent and settled from here on is one transaction"""
+        """begin: start a transaction of all later sends and acks"""
         _words(text, self.do_begin, 0, 0)
         if self._transaction is not None:
             raise Mistake("a transaction is open: commit or abort it first")
@@ -175,7 +175,7 @@ class Interpreter(Listener):
         self._end_transaction().abort()
 
     def do_wait(self, text: str) -> None:
-        """wait [COUNT]: until so many messages have come since the last wait"""
+        """wait [COUNT]: wait until COUNT messages have arrived since the last wait"""
         (count,) = _words(text, self.do_wait, 0, 1)
         deadline = Deadline(self.target.timeout)
         with self._changed:
@@ -188,7 +188,7 @@ class Interpreter(Listener):
             self._come -= wanted
 
     def do_stats(self, text: str) -> None:
-        """stats: what the connection has done so far"""
+        """stats: show the statistics of the connection"""
         _words(text, self.do_stats, 0, 0)
         session, statistics = self._connection.session, self._connection.statistics()
         self.write(f"{session.server or 'a broker without a name'}, STOMP {session.version}, session {session.id}")
@@ -202,7 +202,7 @@ class Interpreter(Listener):
             self.write(f"  {_usage(getattr(self, f'do_{name}'))}")
         self.write("  quit")
 
-    # Parts.
+    # Helpers.
 
     def _send(self, destination: str, body: str | bytes, headers: dict[str, str]) -> None:
         self.destinations.add(destination)
@@ -216,7 +216,7 @@ class Interpreter(Listener):
         with self._changed:
             message = self._unsettled.pop(id, None)
         if message is None:
-            raise Mistake(f"no message {id!r} waits to be settled")
+            raise Mistake(f"no message {id!r} is waiting to be settled")
         return message
 
     def _end_transaction(self) -> Transaction:
@@ -231,7 +231,7 @@ def _usage(command: Callable[[str], None]) -> str:
 
 
 def _words(text: str, command: Callable[[str], None], least: int, most: int) -> list[str]:
-    """The words of a line, filled up with empty ones."""
+    """Return the words of a line, padded with empty strings."""
     words = text.split()
     if not least <= len(words) <= most:
         raise Mistake(_usage(command))
@@ -239,7 +239,7 @@ def _words(text: str, command: Callable[[str], None], least: int, most: int) -> 
 
 
 def _headers(text: str) -> tuple[dict[str, str], str]:
-    """The headers at the beginning of a text, and the rest of it."""
+    """Return the headers at the beginning of a text, and the rest of the text."""
     headers: dict[str, str] = {}
     while match := _HEADER.match(text):
         headers.setdefault(match[1], match[2])

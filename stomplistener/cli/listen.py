@@ -1,4 +1,4 @@
-"""``stomplistener listen``: follow destinations."""
+"""``stomplistener listen``: show the messages of destinations."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from stomplistener.cli.terminal import show as write
 from stomplistener.options import AckMode
 
 MOST_AHEAD = 1000
-"""Messages that the broker may send ahead of their acknowledgements where a count says how many are wanted."""
+"""The largest prefetch if ``--count`` limits the number of messages."""
 
 
 def _watch_pipe(gone: Callable[[], object]) -> None:
-    """Call ``gone`` when the reader of our output ends: without a further message we would not notice it."""
+    """Call ``gone`` when the reader of the output ends.
+
+    Otherwise the command would notice the end only at the next message.
+    """
     with suppress(OSError, ValueError):
         output = sys.stdout.fileno()
         if not hasattr(select, "poll") or not stat.S_ISFIFO(os.fstat(output).st_mode):
@@ -57,9 +60,9 @@ def _watch_pipe(gone: Callable[[], object]) -> None:
     type=click.Choice(["client-individual", "client", "auto"]),
     default="client-individual",
     show_default=True,
-    help="How messages are acknowledged: each after it was shown, or (auto) by the broker when it sends it.",
+    help="How messages are acknowledged: each after it was shown, or (auto) by the broker when it sends the message.",
 )
-@click.option("--keep", is_flag=True, help="Acknowledge nothing: the messages go back to their queue at the end.")
+@click.option("--keep", is_flag=True, help="Acknowledge nothing; the messages go back to their queue at the end.")
 @click.option("--selector", metavar="SQL", help="Only messages whose headers match.")
 @click.option("--durable", metavar="NAME", help="The name of a durable subscription to a topic; needs --client-id.")
 @click.option("--client-id", metavar="NAME", help="The owner of the durable subscription, for ActiveMQ and Artemis.")
@@ -70,7 +73,7 @@ def _watch_pipe(gone: Callable[[], object]) -> None:
     help="Messages that the broker may send ahead of their acknowledgements.  [default: --count, or the broker's]",
 )
 @header_option("A header for SUBSCRIBE; may be repeated.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not report when it listens.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report when the command listens.")
 @with_target
 def listen(
     target: Target,
@@ -90,8 +93,8 @@ def listen(
 ) -> None:
     """Show messages as they arrive, across connection losses too, until Ctrl-C.
 
-    The command acknowledges a message after it has shown the message, which takes it from its queue; --keep
-    acknowledges nothing. In a pipe, shown means written: to take exactly one message, use --count 1 and not
+    The command acknowledges each message after it has shown it, which removes it from its queue; --keep acknowledges
+    nothing. In a pipe, a message counts as shown when it is written. To take exactly one message, use --count 1 and not
     "| head -1". A line on stderr says when the command listens.
 
     \b
@@ -116,15 +119,15 @@ def listen(
       host = "/shop"                        the virtual host
       heartbeat = [10, 10]                  seconds
 
-    Exit codes: 0 the count is reached, the time is over, or the reader of the pipe has ended; 1 refused;
-    2 wrong use; 3 no connection; 4 no answer in time; 130 Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 the count is reached, the time is over, or the reader of the pipe has ended; 1 the broker refused; 2
+    wrong use; 3 no connection; 4 no answer in time; 130 Ctrl-C, 143 SIGTERM.
     """
     if keep and ack == "auto":
-        raise click.UsageError("--keep needs an --ack that leaves the acknowledging to us")
+        raise click.UsageError("--keep needs --ack client or client-individual")
 
     def handle(message: Message) -> None:
         write(show(message))
-        # Only what was shown is acknowledged.
+        # Only messages that were shown are acknowledged.
         if ack != "auto" and not keep:
             message.ack()
 
@@ -133,7 +136,8 @@ def listen(
     with target.connection(name="listen", headers=more) as connection:
 
         def subscribe() -> Iterator[Subscription]:
-            # With a count the broker should not give out, and mark as delivered, what will not be shown.
+            # With a count, the broker should not deliver messages that will not be shown, since it counts each
+            # delivery.
             ahead, profile = prefetch, target.profile(connection)
             if durable is not None and client_id is None and profile is not None and profile.client_id:
                 raise click.UsageError(
@@ -151,7 +155,7 @@ def listen(
                     headers=dict(headers),
                     confirm=True,
                 )
-                # To unsubscribe from a durable subscription would delete it.
+                # Do not unsubscribe: this would delete the durable subscription.
                 if durable is None:
                     yield subscription
             if not quiet:

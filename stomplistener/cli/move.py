@@ -1,4 +1,4 @@
-"""``stomplistener move``: messages from one queue to another, none of them lost."""
+"""``stomplistener move``: move messages from one queue to another without losing any."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from stomplistener.cli.terminal import say
 
 
 class Mover:
-    """Sends messages on and takes them from their queue, so that each is in one of the two places at every moment.
+    """Sends messages to another destination, then removes them from their queue, so that none is ever lost.
 
     One thread uses it.
 
     Args:
-        connection: that the messages came by, and go by.
-        profile: of its broker.
-        destination: where they go; None for where each was before it became a dead letter.
+        connection: the connection that receives and sends the messages.
+        profile: the profile of its broker.
+        destination: the destination to move to; None for the original destination of each dead letter.
         timeout: seconds to wait for the broker's answer.
     """
 
@@ -38,15 +38,15 @@ class Mover:
         self._timeout = timeout
         self.moved = 0
         self.left = 0
-        # A receipt of COMMIT means that both are done only where ACK belongs to the transaction.
+        # The receipt of COMMIT confirms both SEND and ACK only if the broker makes ACK part of the transaction.
         in_transaction = profile is not None and profile.settles_in_transactions
         self._settle: Callable[[list[Message]], None] = self._in_transaction if in_transaction else self._confirmed
 
     def move(self, batch: list[Message]) -> None:
-        """Move messages; those that name no origin, where that is asked for, stay.
+        """Move messages. Without a destination, messages whose headers do not name an origin stay in the queue.
 
         Raises:
-            ConnectionLost: with the connection; each message is in one of the two places, or in both.
+            ConnectionLost: the connection was lost. Each message is in one of the two places, or in both.
             BrokerError: the broker refused.
         """
         movable = [message for message in batch if self._goal(message) is not None]
@@ -62,7 +62,7 @@ class Mover:
         assert goal is not None
         _, body, headers, counted = copy_of(message.destination, message.body, message.headers)
         if self._destination is None:
-            # It is back, and no dead letter any more.
+            # The message is back, and is no longer a dead letter.
             origins = {ORIGIN, *(self._profile.origin if self._profile else ())}
             headers = {name: value for name, value in headers.items() if name not in origins}
         return goal, body, headers, counted
@@ -73,9 +73,10 @@ class Mover:
                 goal, body, headers, counted = self._parts(message)
                 transaction.send(goal, body, headers, auto_content_length=counted)
                 if not transaction.ack(message):
-                    # It came by an older connection, and comes again by this one: the transaction must not count.
+                    # The message arrived on an older connection, and arrives again on this one, so abort the
+                    # transaction.
                     raise ConnectionLost(
-                        "the connection was lost while messages were moved; none is lost, run it again"
+                        "the connection was lost while messages were moved; none is lost; run the command again"
                     )
         self.moved += len(batch)
 
@@ -88,7 +89,7 @@ class Mover:
             answer.result(self._timeout)
             if not message.ack():
                 raise ConnectionLost(
-                    "the connection was lost while messages were moved; none is lost, and some may be in both places"
+                    "the connection was lost while messages were moved; none is lost, but some may be in both places"
                 )
             self.moved += 1
 
@@ -112,19 +113,19 @@ def move(
     idle: float,
     quiet: bool,
 ) -> None:
-    """Move all messages of a queue to another destination, and end.
+    """Move all messages of a queue to another destination, then end.
 
-    Without DST each dead letter goes back to the queue that its headers name; without such a header it stays. Bodies
-    and headers do not change, except the headers of a delivery, such as message-id.
+    Without DST, each dead letter goes back to the queue that its headers name; without this header, the dead letter
+    stays. Bodies and headers do not change, except the headers of a delivery, such as message-id.
 
-    No message is lost if you kill the command or the connection is lost. On ActiveMQ Classic messages move in
-    transactions. On other brokers the command acknowledges a message after the broker has confirmed the copy; a kill
-    between the two leaves the message in both places.
+    No message is lost if you kill the command or the connection is lost. On ActiveMQ Classic, messages move in
+    transactions. On other brokers, the command acknowledges a message after the broker has confirmed the copy. If you
+    kill the command in between, the message stays in both places.
 
     \b
     Examples:
       stomplistener move /queue/orders /queue/orders.old
-      stomplistener move /queue/ActiveMQ.DLQ     back to where they came from
+      stomplistener move /queue/ActiveMQ.DLQ     back to their queues
       stomplistener move /queue/DLQ /queue/orders --count 10 --rate 2
       stomplistener move /queue/a /queue/b --where "region = 'eu'"
 
@@ -132,7 +133,7 @@ def move(
     4 no answer in time; 130 Ctrl-C.
     """
     if source == destination:
-        raise click.UsageError("SRC and DST are the same queue: its messages would move forever")
+        raise click.UsageError("SRC and DST are the same queue; its messages would move forever")
     pace, began = Pace(rate), time.perf_counter()
     size = BATCH if rate is None else max(1, min(BATCH, int(rate / 4)))
     with target.connection(name="move") as connection:
@@ -144,6 +145,6 @@ def move(
                     mover.move(batch)
         finally:
             if not quiet or mover.left:
-                report(mover.moved, time.perf_counter() - began, destination or "where they came from", "moved")
+                report(mover.moved, time.perf_counter() - began, destination or "their original destinations", "moved")
             if mover.left:
-                say(f"{messages(mover.left)} without a word on the origin: left in {source}; to move them, name a DST")
+                say(f"{messages(mover.left)} without a header for the origin left in {source}; give a DST to move them")

@@ -1,4 +1,4 @@
-"""A bound on how fast messages go."""
+"""Limit the rate of messages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 
 
 class Pace:
-    """Keeps to a rate on the whole: what took too long once is not made up for by a burst of more than a second.
+    """Keeps a rate on average. After a delay, it catches up by at most the messages of one second.
 
     Args:
-        rate: messages per second; None for as fast as it goes.
+        rate: messages per second; None for no limit.
     """
 
     def __init__(self, rate: float | None) -> None:
@@ -17,7 +17,7 @@ class Pace:
         self._next = time.monotonic()
 
     def keep(self, count: int = 1) -> None:
-        """Wait until so many more messages may go."""
+        """Wait until this number of further messages may be sent."""
         if not self._step:
             return
         now = time.monotonic()

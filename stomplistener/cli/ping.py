@@ -1,4 +1,4 @@
-"""``stomplistener ping``: which broker answers, and the reason if none does."""
+"""``stomplistener ping``: show the broker that answers, or the reason if none does."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from stomplistener.worker.exits import Exit, exit_of
 
 @click.command()
 @click.argument("uri", required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each broker.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each broker.")
 @with_target
 def ping(target: Target, as_json: bool) -> None:
-    """Connect to a broker, or to each of a failover, and show which answers; if none does, show the cause and a remedy.
+    """Test whether a broker answers. If a broker does not answer, show the cause and a remedy.
 
-    The first thing to run when nothing works. It logs in, measures round trips and sends no message.
+    Run this command first when nothing works. The command connects to the broker, or to each broker of a failover URI,
+    logs in and measures round trips, but sends no message.
 
     \b
     Examples:
@@ -34,8 +35,8 @@ def ping(target: Target, as_json: bool) -> None:
       stomplistener ping tcp://localhost:61613/%2F    RabbitMQ's virtual host /
       stomplistener ping "failover:(tcp://mq1:61613,tcp://mq2:61613)"
 
-    Exit codes: 0 every broker answers; 1 one refused, or what answered is no broker; 2 the URI is wrong, or a package
-    is missing; 3 one cannot be reached; 4 one does not answer in time.
+    Exit codes: 0 every broker answers; 1 a broker refused, or another kind of server answered; 2 the URI is wrong, or a
+    package is missing; 3 a broker cannot be reached; 4 a broker does not answer in time.
     """
     worst = 0
     for broker in target.uri.brokers:
@@ -64,7 +65,7 @@ def _milliseconds(seconds: float) -> str:
 def _facts(findings: Findings) -> dict[str, str]:
     headers = findings.connected.headers if findings.connected else {}
     facts = {
-        "broker": headers.get("server", "") or "it does not tell its name",
+        "broker": headers.get("server", "") or "a broker without a name",
         "STOMP": findings.version,
         "session": headers.get("session", ""),
     }
@@ -90,7 +91,7 @@ def _text(broker: Broker, findings: Findings) -> str:
 
 
 def _wrapped(name: str, text: str) -> str:
-    """A line, folded for a terminal; a pipe gets it whole, for grep."""
+    """Return a line, wrapped for a terminal. A pipe gets it whole, for grep."""
     line = f"    {name:5}  {text}"
     if not sys.stdout.isatty():
         return line

@@ -1,4 +1,4 @@
-"""One connection to one broker, step by step, for ``ping``: by the library's parts, so that each step can be timed."""
+"""Connect to one broker step by step, for ``ping``, with the parts of the library, so that each step can be timed."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ ROUND_TRIPS = 5
 
 @dataclass(kw_only=True)
 class Findings:
-    """What was found out; what follows a failure stays as it was.
+    """The findings of a probe. Fields of steps after a failure keep their default.
 
     Attributes:
-        reached: whether a connection of bytes was made, TLS and WebSocket included.
-        heard: the first bytes that came.
-        connected: the broker's answer.
-        version: of STOMP.
-        heartbeat: seconds between the beats that we send, and that we await.
-        tls: facts by name; empty without TLS.
-        times: how long steps took, in seconds.
-        round_trips: from a frame to its receipt, in seconds.
-        failure: what went wrong.
+        reached: whether the transport connection was made, including TLS and WebSocket.
+        heard: the first bytes that the server sent.
+        connected: the CONNECTED frame of the broker.
+        version: the version of STOMP.
+        heartbeat: seconds between heartbeats that the client sends, and between those that it expects.
+        tls: facts about TLS by name; empty without TLS.
+        times: the durations of the steps, in seconds.
+        round_trips: the times from a frame to its receipt, in seconds.
+        failure: the exception of the step that failed.
     """
 
     reached: bool = False
@@ -49,7 +49,7 @@ class Findings:
 
 
 class Probe:
-    """Asks one broker. One thread uses it, once."""
+    """Probes one broker, once, in one thread."""
 
     def __init__(self, broker: Broker, target: Target) -> None:
         self.findings = Findings()
@@ -60,7 +60,7 @@ class Probe:
         self._deadline = Deadline(target.timeout)
 
     def run(self) -> Findings:
-        """Connect, log in, measure, disconnect. The findings contain each failure."""
+        """Connect, log in, measure and disconnect. The findings contain a failure."""
         findings = self.findings
         try:
             with self._timed("connect"):
@@ -120,7 +120,7 @@ class Probe:
         self.findings.heartbeat = self._session.heartbeat
 
     def _round_trip(self, transport: Transport, name: str) -> None:
-        """BEGIN with a receipt, and ABORT: no broker keeps anything of it."""
+        """Time a BEGIN with a receipt, then send ABORT, so that nothing remains on the broker."""
         version = self.findings.version
         began = time.perf_counter()
         self._say(transport, commands.begin(name, receipt=name, version=version))
@@ -141,13 +141,13 @@ class Probe:
         except TimeoutError:
             raise TimedOut(f"no answer within {self._deadline.timeout:g} s") from None
         if not data:
-            raise ConnectFailed("it closed the connection without an answer")
+            raise ConnectFailed("the server closed the connection without an answer")
         self.findings.heard = (self.findings.heard + data)[:200]
         return [without(frame, self._options.secrets) for frame in self._decoder.feed(data)]
 
 
 def _observed(note: Callable[[ssl.SSLObject], object]) -> type[ssl.SSLObject]:
-    """A class of TLS connections that tell of themselves when their handshake is done."""
+    """Return a class of TLS connections that call ``note`` after their handshake."""
 
     class Observed(ssl.SSLObject):
         def do_handshake(self) -> None:

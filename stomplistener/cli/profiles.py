@@ -1,8 +1,8 @@
-"""Brokers that a person uses often, by name, in a TOML file.
+"""Profiles: a TOML file that gives names to brokers.
 
 ::
 
-    default = "local"                    # which one is meant where none is named
+    default = "local"                    # the profile to use if no other is named
 
     [profiles.local]
     url = "tcp://localhost:61613"
@@ -12,7 +12,7 @@
     login = "shop"
     passcode_file = "~/.secrets/shop"    # or passcode = "...", or passcode_env = "SHOP_PASSCODE"
     host = "/shop"                       # the virtual host
-    heartbeat = [10, 10]                 # seconds: what we send, what we want
+    heartbeat = [10, 10]                 # seconds: to send, to receive
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from stomplistener.cli.terminal import say
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One broker of the file. Its keys there are these names."""
+    """One broker of the file. The keys in the file are the names of these attributes."""
 
     url: str = field(repr=False)
     login: str | None = None
@@ -44,7 +44,7 @@ class Profile:
 
     @property
     def secret(self) -> str | None:
-        """The passcode, from wherever the profile has it."""
+        """Return the passcode, from the place that the profile names."""
         if self.passcode_file is not None:
             return read_passcode(Path(self.passcode_file))
         if self.passcode_env is not None:
@@ -54,14 +54,14 @@ class Profile:
 
 @dataclass(frozen=True)
 class Profiles:
-    """What the file says."""
+    """The profiles of a file."""
 
     path: Path
     default: str | None = None
     named: dict[str, Profile] = field(default_factory=dict)
 
     def get(self, name: str) -> Profile:
-        """The profile of that name; UsageError if there is none."""
+        """Return the profile of this name. Raises UsageError if there is none."""
         if name not in self.named:
             known = ", ".join(self.named) or "none"
             raise click.UsageError(f"there is no profile {name!r} in {self.path}; known are: {known}")
@@ -69,15 +69,15 @@ class Profiles:
 
 
 def default_path() -> Path:
-    """The default path of the file."""
+    """Return the default path of the file."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "stomplistener.toml"
 
 
 def read(path: Path | None) -> Profiles:
-    """Read the file; one that is not there, and that nobody asked for, has no profiles.
+    """Read the file. If the default file does not exist, there are no profiles.
 
     Raises:
-        UsageError: it cannot be read, or says what we do not understand. No value of it is repeated.
+        UsageError: the file cannot be read, or has an error. The text quotes no value of the file.
     """
     asked, path = path is not None, path or default_path()
     try:
@@ -100,7 +100,7 @@ def read(path: Path | None) -> Profiles:
 
 def _profile(values: Any, where: str) -> Profile:
     if isinstance(values, dict) and "uri" in values and "url" not in values:
-        say(f"{where}: the key uri is called url now; the old name will go")
+        say(f"{where}: the key uri is called url now; the old name will be removed")
         values = {("url" if name == "uri" else name): value for name, value in values.items()}
     if not isinstance(values, dict) or not isinstance(values.get("url"), str):
         raise click.UsageError(f"{where} has no url")
@@ -126,10 +126,10 @@ def _check_names(values: dict[str, Any], known: Any, where: str) -> None:
 
 
 def read_passcode(path: Path) -> str:
-    """The first line of a file.
+    """Return the first line of a file.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: the file cannot be read.
     """
     try:
         return passcode_of(path)

@@ -21,7 +21,7 @@ from stomplistener.cli.terminal import say
 def purge(
     target: Target, queue: str, yes: bool, count: int | None, where: str | None, idle: float, quiet: bool
 ) -> None:
-    """Drop all messages of a queue, and end. The command asks first.
+    """Drop all messages of a queue, and end. The command asks for confirmation first.
 
     Messages that another consumer holds stay. "stomplistener dump QUEUE --take" keeps a copy in a file.
 

@@ -1,4 +1,4 @@
-"""Taking messages from a queue until it is empty, for the commands that move, dump and purge."""
+"""Take messages from a queue until it is empty, for the commands move, dump and purge."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from stomplistener import Connection, Consumer, Message, ProtocolError
 from stomplistener.cli.target import Target
 
 BATCH = 100
-"""Messages that are settled together."""
+"""The number of messages that are settled together."""
 
 
 class CannotDo(click.ClickException):
-    """The broker cannot do what a command asks for; the message names it."""
+    """The broker cannot do what the command needs. The text of the error names it."""
 
     exit_code = 2
 
 
 def idle_option(default: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option ``--idle`` of commands that end when a queue is empty, which no broker says."""
+    """Return the option ``--idle``.
+
+    Commands that end at an empty queue need it, since no broker reports an empty queue.
+    """
     return click.option(
         "--idle", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), default=default, show_default=True,
         help="The queue counts as empty after this time without a message.",
@@ -36,15 +39,15 @@ where_option = click.option("--where", metavar="SQL", help="Only messages whose 
 def taking(
     connection: Connection, target: Target, queue: str, *, where: str | None = None, ahead: int = 2 * BATCH
 ) -> Iterator[Consumer]:
-    """A consumer of a queue whose messages are acknowledged one by one, subscribed as the broker has confirmed.
+    """Return a consumer of a queue with single acknowledgements, after the broker has confirmed the subscription.
 
     Args:
         where: a selector.
-        ahead: how many messages the broker may send before they are acknowledged.
+        ahead: the prefetch.
 
     Raises:
         CannotDo: the broker has no selectors.
-        BrokerError: it refused.
+        BrokerError: the broker refused the subscription.
     """
     profile = target.profile(connection)
     headers: dict[str, str] = {}
@@ -61,7 +64,7 @@ def taking(
 
 
 def next_of(connection: Connection, consumer: Consumer, target: Target, idle: float) -> Message | None:
-    """The next message; None when nothing came for ``idle`` seconds of a living connection."""
+    """Return the next message; None if no message arrived in ``idle`` seconds while the connection was ready."""
     while True:
         message = consumer.receive(idle)
         if message is not None or connection.is_connected:
@@ -78,12 +81,12 @@ def batches(
     idle: float,
     size: int = BATCH,
 ) -> Iterator[list[Message]]:
-    """The messages of a queue until it is empty, in lists of those that are here already.
+    """Yield the messages of a queue until it is empty, in lists of messages that have arrived already.
 
     Args:
-        count: how many at the most.
+        count: the largest number of messages.
         idle: seconds without a message after which the queue counts as empty.
-        size: messages in a list, at the most.
+        size: the largest number of messages in a list.
     """
     left = count
     while left is None or left > 0:

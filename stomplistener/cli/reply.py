@@ -1,4 +1,4 @@
-"""``stomplistener reply``: answer requests by a command of the shell."""
+"""``stomplistener reply``: answer requests with a shell command."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from stomplistener.cli.terminal import say
     type=click.FloatRange(min=0, min_open=True),
     help="End after this time without a message.",
 )
-@click.option("-t", "--content-type", metavar="TYPE", help="The MIME type of the answers.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not report when it listens.")
+@click.option("-t", "--content-type", metavar="TYPE", help="The MIME type of the replies.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report when the command listens.")
 @with_target
 def reply(
     target: Target,
@@ -37,11 +37,11 @@ def reply(
     content_type: str | None,
     quiet: bool,
 ) -> None:
-    """Answer the requests that arrive at a queue, until Ctrl-C: CMD reads the body, and its output is the answer.
+    """Answer requests from a queue, until Ctrl-C. CMD reads the body from stdin, and its output is the reply.
 
     CMD gets the headers of the message as JSON in the variable STOMP_HEADERS. If CMD ends with a status other than 0,
-    the answer has that status in its header exit-status. A request is acknowledged after its answer was sent. If you
-    kill this command before, the broker delivers the request again.
+    the reply has that status in its header exit-status. A request is acknowledged after its reply was sent. If you kill
+    this command before, the broker delivers the request again.
 
     \b
     Examples:
@@ -55,18 +55,18 @@ def reply(
         follower = Follower(lambda message: _answer(connection, message, command, content_type), count=count)
 
         def subscribe() -> Iterator[Subscription]:
-            # One at a time, so that the others go to a free consumer.
+            # Take one message at a time, so that the others go to a free consumer.
             ahead = 1 if target.profile(connection) is not None else None
             yield connection.subscribe(queue, ack="client-individual", prefetch=ahead, confirm=True)
             if not quiet:
-                say(f"answering what comes to {queue}; Ctrl-C ends it")
+                say(f"answering requests from {queue}; Ctrl-C ends this command")
 
         follow(connection, follower, subscribe, seconds=None, idle=idle)
 
 
 def _answer(connection: Connection, message: Message, command: str, content_type: str | None) -> None:
     environment = {**os.environ, "STOMP_HEADERS": json.dumps(dict(message.headers))}
-    # In a process group of its own: Ctrl-C is for us, and what runs may end.
+    # The command gets its own process group: Ctrl-C ends only this program, and the running command may finish.
     done = subprocess.run(
         command, shell=True, input=message.body, stdout=subprocess.PIPE, env=environment, check=False, process_group=0
     )
@@ -76,14 +76,14 @@ def _answer(connection: Connection, message: Message, command: str, content_type
     if content_type is not None:
         headers["content-type"] = content_type
     if message.reply_to is None:
-        say(f"message {message.id} asks for no answer: the command ran, its output is dropped")
+        say(f"message {message.id} has no reply-to; the command ran, and its output is dropped")
     else:
         connection.reply(message, _text(done.stdout), headers)
     message.ack()
 
 
 def _text(output: bytes) -> bytes | str:
-    """Text as text, for brokers that tell it from bytes."""
+    """Return text as str, for brokers that distinguish text from bytes."""
     try:
         return output if b"\0" in output else output.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""``stomplistener request``: ask, and show the answer."""
+"""``stomplistener request``: send a request and show its reply."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from stomplistener.cli.terminal import show as write
 @form_options("--answer-json")
 @with_target
 def request(target: Target, destination: str, composer: Composer, show: Form) -> None:
-    """Send a message, wait for its answer, and show the answer.
+    """Send a message, wait for its reply, and show the reply.
 
-    The answer arrives on a temporary queue of this connection, which the message names in its reply-to. The body is
-    MESSAGE, --file or stdin. --timeout is the time to wait.
+    The reply arrives on a temporary queue of this connection, which the message names in its reply-to. The body is
+    MESSAGE, --file or stdin. --timeout is the time to wait for the reply.
 
     \b
     Examples:
       stomplistener request /queue/prices '{"item": "pizza"}' --json --body
       stomplistener request /queue/prices pizza --timeout 2
 
-    Exit codes: 0 there is an answer; 1 the broker refused; 2 wrong use; 3 no connection, or it was lost; 4 no answer in
+    Exit codes: 0 the reply came; 1 the broker refused; 2 wrong use; 3 no connection, or it was lost; 4 no reply in
     time; 130 Ctrl-C.
     """
     body, options = composer.compose(composer.body(), 1)

@@ -1,4 +1,4 @@
-"""``stomplistener restore``: messages that a dump has written."""
+"""``stomplistener restore``: send the messages that a dump has written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stomplistener.cli.terminal import say
 
 
 class Reader:
-    """Reads messages from lines, tells of lines that hold none, and counts those."""
+    """Reads messages from lines, and reports and counts the lines without a valid message."""
 
     def __init__(self, source: IO[bytes], first: int) -> None:
         self._source = source
@@ -34,7 +34,7 @@ class Reader:
                 copy = from_line(line)
             except ValueError as error:
                 self.bad += 1
-                say(f"line {number:,} holds no message, and is left out: {error}")
+                say(f"line {number:,} has no valid message and is skipped: {error}")
                 continue
             self.numbers.append(number)
             yield copy
@@ -43,15 +43,15 @@ class Reader:
 @click.command()
 @click.argument("queue", required=False)
 @click.option("-f", "--file", type=click.File("rb"), default="-", help="Read a file instead of stdin.")
-@click.option("--from", "first", metavar="LINE", type=click.IntRange(min=1), default=1, help="Begin with this line.")
+@click.option("--from", "first", metavar="LINE", type=click.IntRange(min=1), default=1, help="Start at this line.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="The highest rate, in messages per second.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing on success.")
 @with_target
 def restore(target: Target, queue: str | None, file: IO[bytes], first: int, rate: float | None, quiet: bool) -> None:
-    """Send the messages that "stomplistener dump" wrote, from stdin, to a queue, or each to its own destination.
+    """Send the messages of a "stomplistener dump" to a queue, or each to the destination that it came from.
 
-    Bodies and headers do not change, except the headers of a delivery, such as message-id. A broker drops a message
-    whose time in expires is over. After a failure the command says from which line to continue.
+    The command reads stdin. Bodies and headers do not change, except the headers of a delivery, such as message-id. A
+    broker drops a message whose time in expires is over. After a failure, the command says from which line to continue.
 
     \b
     Examples:
@@ -59,12 +59,12 @@ def restore(target: Target, queue: str | None, file: IO[bytes], first: int, rate
       stomplistener restore < orders.jsonl
       stomplistener restore /queue/orders --file orders.jsonl --from 1201
 
-    Exit codes: 0 all are confirmed; 1 the broker refused, or a line holds no message (the others are sent); 2 wrong
+    Exit codes: 0 all are confirmed; 1 the broker refused, or a line has no valid message (the others are sent); 2 wrong
     use; 3 no connection; 4 no receipt in time; 130 Ctrl-C.
     """
     reader, tally, pace = Reader(file, first), Tally(), Pace(rate)
     if file.isatty():
-        say("reading lines of JSON from the terminal; Ctrl-D ends it")
+        say("reading lines of JSON from the terminal; Ctrl-D ends the input")
     began = time.perf_counter()
     with target.connection(name="restore") as connection:
         try:
@@ -80,9 +80,9 @@ def restore(target: Target, queue: str | None, file: IO[bytes], first: int, rate
                 tally.wait(target.timeout)
         except (StompError, KeyboardInterrupt, click.UsageError):
             line = reader.numbers[tally.confirmed] if tally.confirmed < len(reader.numbers) else first
-            say(f"confirmed: {messages(tally.confirmed)}; go on with --from {line}")
+            say(f"confirmed: {messages(tally.confirmed)}; continue with --from {line}")
             raise
     if not quiet:
-        report(tally.confirmed, time.perf_counter() - began, queue or "where they came from", "confirmed")
+        report(tally.confirmed, time.perf_counter() - began, queue or "their original destinations", "confirmed")
     if reader.bad:
         click.get_current_context().exit(1)

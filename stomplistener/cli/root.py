@@ -1,4 +1,4 @@
-"""The command ``stomplistener``, with what all its commands share: help, exit codes, quiet ends of pipes."""
+"""The command ``stomplistener``, and the common behaviour of its commands: help, exit codes, closed pipes."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _INTERRUPTED = 130
 
 
 class Root(click.Group):
-    """A group whose failures are one line on stderr and an exit code, never a traceback for what is not a bug."""
+    """A group of commands that reports a failure as one line on stderr and an exit code. Only bugs show a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the command, and report a failure."""
         if os.environ.get("NO_COLOR"):
             ctx.color = False
         for stream in (sys.stdout, sys.stderr):
-            # What a terminal's encoding lacks is escaped: a stranger's message must not end the command.
+            # Escape characters that the terminal's encoding lacks: a message from elsewhere must not end the command.
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
@@ -56,7 +56,7 @@ class Root(click.Group):
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
         except click.Abort as abort:
-            # Of a question: the answer was no, or there was none.
+            # The answer to a question was no, or there was no answer.
             if not isinstance(abort.__context__, KeyboardInterrupt):
                 raise
             ctx.exit(_INTERRUPTED)
@@ -66,7 +66,7 @@ class Root(click.Group):
         return result
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command, which then takes ``-v``, too: people write it before or after the command.
+        """Add a command, and its option ``-v``: users write it before or after the name of the command.
 
         Each of its options can be set by a variable ``STOMPLISTENER_COMMAND_OPTION``.
         """
@@ -77,7 +77,7 @@ class Root(click.Group):
                 option.envvar = [environment_name(option.opts[-1], cmd.name or ""), *_listed(option.envvar)]
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
-        """In the order in which they were added: the first one to need comes first."""
+        """Return the commands in the order in which they were added: users need the first command first."""
         return list(self.commands)
 
 
@@ -96,13 +96,13 @@ def _log(ctx: click.Context, _param: click.Parameter, verbose: int) -> None:
     if verbose:
         level = "DEBUG" if verbose > 1 else "INFO"
         logs.configure("text", level)
-        # A worker sets up its log again, as its own options say; this is the least of them.
+        # Configure the log for all commands. A worker configures its log again by its own options.
         default = {"log_level": level.lower()}
         ctx.default_map = {**(ctx.default_map or {}), **default, "worker": default}
 
 
 def _verbose_option() -> click.Option:
-    # Eager: what the other options do may have something to log.
+    # Eager, because other options may already log.
     return click.Option(
         ["-v", "--verbose"],
         count=True,
@@ -110,7 +110,7 @@ def _verbose_option() -> click.Option:
         envvar=environment_name("--verbose"),
         expose_value=False,
         callback=_log,
-        help="Log to stderr what the library does; -vv shows every frame.",
+        help="Log the work of the library to stderr; -vv shows every frame.",
     )
 
 
@@ -127,18 +127,18 @@ def cli() -> None:
     otherwise the default profile of the file that "listen --help" describes.
 
     \b
-      stomplistener ping tcp://localhost:61613     does it answer? if not, why?
+      stomplistener ping tcp://localhost:61613     test a broker, explain failures
       export STOMP_URL=tcp://user@mq1:61613 STOMP_PASSCODE=...
       stomplistener listen /queue/orders           follow a queue
       stomplistener send /queue/orders '{"id": 1}' send, wait for the receipt
-      stomplistener browse /queue/orders           look at a queue, take nothing
+      stomplistener browse /queue/orders           show a queue, remove nothing
       stomplistener move /queue/DLQ                put dead letters back
       stomplistener worker shop.handlers:app       run an application's listeners
 
     \b
     Every option can come from the environment:
-      STOMPLISTENER_TIMEOUT=3          one that all commands share
-      STOMPLISTENER_LISTEN_COUNT=10    one of a single command
+      STOMPLISTENER_TIMEOUT=3          for all commands
+      STOMPLISTENER_LISTEN_COUNT=10    for a single command
 
     \b
     Exit codes:
@@ -147,9 +147,9 @@ def cli() -> None:
       2    wrong use: an option, a broker URI, a missing package
       3    no connection, or the connection was lost
       4    out of time
-      130  interrupted by Ctrl-C (past 128: a signal's number + 128)
+      130  interrupted by Ctrl-C (128 + n: ended by signal n)
     """
-    # Failures are told by what is raised; Python would print the library's warnings besides.
+    # Exceptions report the failures. Without this, Python would print the library's warnings, too.
     logging.getLogger("stomplistener").addHandler(logging.NullHandler())
 
 

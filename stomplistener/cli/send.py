@@ -1,4 +1,4 @@
-"""``stomplistener send``: one message, or many."""
+"""``stomplistener send``: send one message or many."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stomplistener.cli.terminal import say
 @click.option("-l", "--lines", is_flag=True, help="Send each line of --file, or of stdin, as a message.")
 @click.option("--repeat", type=click.IntRange(min=1), help="Send the message this number of times.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="The highest rate, in messages per second.")
-@click.option("--no-confirm", is_flag=True, help="Ask for no receipt: faster, but messages may be lost.")
+@click.option("--no-confirm", is_flag=True, help="Request no receipt: faster, but messages may be lost.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing on success.")
 @with_target
 def send(
@@ -55,7 +55,7 @@ def send(
     failure the command names the first message that is not confirmed.
     """
     if lines and (composer.message is not None or repeat is not None):
-        raise click.UsageError("--lines sends what it reads, each line once: leave out MESSAGE and --repeat")
+        raise click.UsageError("--lines sends each line of its input once: leave out MESSAGE and --repeat")
     bodies: Iterable[bytes]
     if lines:
         source = composer.source(lines=True)
@@ -98,7 +98,7 @@ def _send_confirmed(
     total: int | None,
     timeout: float,
 ) -> int:
-    """Send each; how many they were. What fails is told, and raised."""
+    """Send each message, and return their number. A failure is reported and raised."""
     tally = Tally()
     try:
         with progress(tally, total):

@@ -1,4 +1,4 @@
-"""``stomplistener shell``: a connection held open, and one line for each thing to do with it."""
+"""``stomplistener shell``: keep a connection open, and run one command per line on it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 @click.command()
 @with_target
 def shell(target: Target) -> None:
-    """Talk to a broker line by line: subscribe, send, browse, acknowledge; "help" lists the commands.
+    """Run commands on a connection, one per line: subscribe, send, browse, acknowledge; "help" lists the commands.
 
-    Messages appear as they come. The tabulator completes a line, and ~/.local/state/stomplistener/history keeps the
-    lines for the next time. From a file or a pipe it does line after line, and ends at the first that fails.
+    Messages are shown as they arrive. The tab key completes a line, and ~/.local/state/stomplistener/history keeps the
+    lines for the next session. With a file or a pipe as input, the shell runs line after line, and ends at the first
+    failure.
 
     \b
     Examples:
@@ -68,7 +69,7 @@ def _interact(interpreter: Interpreter) -> None:
 
 
 def _lines(interpreter: Interpreter, stack: ExitStack) -> Iterator[str]:
-    """The lines that a person types. Ctrl-C gives up a line, Ctrl-D on an empty one ends."""
+    """Yield the lines that a user types. Ctrl-C cancels a line, and Ctrl-D on an empty line ends."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory
     from prompt_toolkit.patch_stdout import patch_stdout
@@ -77,12 +78,12 @@ def _lines(interpreter: Interpreter, stack: ExitStack) -> Iterator[str]:
     session: PromptSession[str] = PromptSession(
         history=FileHistory(str(_history())),
         completer=_completer(interpreter),
-        # As readline does it: the tabulator completes at once, and no menu appears while a person types.
+        # As in readline, the tab key completes at once, and no menu appears while the user types.
         complete_style=CompleteStyle.READLINE_LIKE,
         complete_while_typing=False,
         reserve_space_for_menu=0,
     )
-    # What listeners print goes above the line that is being typed.
+    # Output of listeners appears above the line that the user is typing.
     stack.enter_context(patch_stdout(raw=True))
     _print(f'connected to {interpreter.target.uri}; "help" lists the commands, Ctrl-D ends')
     while True:
@@ -95,7 +96,7 @@ def _lines(interpreter: Interpreter, stack: ExitStack) -> Iterator[str]:
 
 
 def _print(text: str) -> None:
-    # Not by click: the stream that prompt_toolkit puts in place of stdout is none that click knows.
+    # Do not print with click: it does not know the stream with which prompt_toolkit replaces stdout.
     print(click.unstyle(text) if os.environ.get("NO_COLOR") else text, flush=True)
 
 
@@ -113,7 +114,7 @@ def _completer(interpreter: Interpreter) -> Completer:
     from prompt_toolkit.document import Document
 
     class Words(Completer):
-        """Commands first, then the destinations that were named before."""
+        """Completes commands first, then destinations that were used before."""
 
         def get_completions(self, document: Document, _event: CompleteEvent) -> Iterator[Completion]:
             before = document.text_before_cursor.split(" ")

@@ -1,4 +1,4 @@
-"""Confirmed messages on their way, and a bar that shows how many have arrived."""
+"""Count the receipts of confirmed sends, and show them in a progress bar."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from stomplistener.cli import terminal
 
 
 class Tally:
-    """The messages that wait for their receipts, in order, and how many have theirs. One thread sends and collects.
+    """The messages that wait for receipts, in order, and the number of confirmed messages.
 
-    It looks at the answers from time to time: a callback for each would take a thread's turn for each.
+    One thread sends and collects.
+
+    The thread checks the receipts from time to time, because a callback for each receipt would cost a context switch.
     """
 
     def __init__(self) -> None:
@@ -23,7 +25,7 @@ class Tally:
         self.confirmed = 0
 
     def add(self, answer: Future[Frame]) -> None:
-        """One more was sent; raises what went wrong with the first one that was not confirmed."""
+        """Add a sent message. If messages were not confirmed, raise the exception of the first of them."""
         self._waiting.append(answer)
         while self._waiting and self._waiting[0].done():
             self._take(0)
@@ -32,7 +34,7 @@ class Tally:
         """Wait until all are confirmed.
 
         Raises:
-            TimedOut: none was for ``timeout`` seconds.
+            TimedOut: no receipt arrived for ``timeout`` seconds.
         """
         while self._waiting:
             self._take(timeout)
@@ -44,14 +46,16 @@ class Tally:
         except TimeoutError:
             if answer.done():
                 raise
-            raise TimedOut(f"no receipt came for {timeout:g} s; the broker may have taken the rest or not") from None
+            raise TimedOut(
+                f"no receipt arrived for {timeout:g} s; the broker may have stored the other messages or not"
+            ) from None
         self._waiting.popleft()
         self.confirmed += 1
 
 
 @contextmanager
 def progress(tally: Tally, total: int | None) -> Iterator[None]:
-    """A bar on stderr that follows the tally, where stderr is a terminal and more than one message is to go."""
+    """Show a progress bar on stderr, if it is a terminal and more than one message is to be sent."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     console = terminal.console(stderr=True)
@@ -78,11 +82,11 @@ def progress(tally: Tally, total: int | None) -> Iterator[None]:
 
 
 def messages(count: int) -> str:
-    """So many messages, in words."""
+    """Return the number of messages in words."""
     return "1 message" if count == 1 else f"{count:,} messages"
 
 
 def report(count: int, seconds: float, destination: str, done: str) -> None:
-    """Say how many messages went, how long that took, and how fast it was."""
+    """Report the number of messages, the time and the rate."""
     rate = f", {count / seconds:,.0f}/s" if count > 1 and seconds > 0 else ""
     terminal.say(f"{messages(count)} to {destination} {done} in {seconds:.2f} s{rate}")

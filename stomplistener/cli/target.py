@@ -1,4 +1,4 @@
-"""Which broker a command is about, and as whom: the options that most commands share."""
+"""The options for the broker and the login that most commands share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stomplistener.protocol import VERSIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One broker, or several of a failover, and how to log in there. Shows no secret."""
+    """One broker, or several of a failover URI, and the login. The repr shows no secret."""
 
     url: str = field(repr=False)
     login: str | None = None
@@ -38,7 +38,7 @@ class Target:
 
     @property
     def uri(self) -> BrokerURI:
-        """The parsed URL. Raises InvalidURI if it is malformed."""
+        """The parsed URL. Raises InvalidURI if the URL is malformed."""
         return parse(self.url)
 
     @property
@@ -47,13 +47,13 @@ class Target:
         return (self.version,) if self.version is not None else tuple(VERSIONS)
 
     def profile(self, connection: Connection) -> BrokerProfile | None:
-        """What is known of the broker that a connection is on; None for an unknown broker."""
+        """Return the profile of the broker that a connection uses; None for an unknown broker."""
         if self.broker is not None:
             return PROFILES[self.broker]
         return by_server(connection.session.server)
 
     def connection(self, **options: Any) -> Connection:
-        """A connection to it, not connected yet."""
+        """Return a connection to the broker that is not connected yet."""
         own: dict[str, Any] = {
             "heartbeat": self.heartbeat,
             "timeout": self.timeout,
@@ -74,13 +74,13 @@ def _complete_profile(_ctx: click.Context, _param: click.Parameter, incomplete: 
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    """An option that many commands share: one variable of the environment sets it for all of them."""
+    """Return an option that many commands share, and that one environment variable sets for all of them."""
     own = settings.pop("envvar", ())
     return click.option(*names, envvar=[environment_name(names[-1]), *own], **settings)
 
 
 def environment_name(option: str, command: str = "") -> str:
-    """The variable that sets an option of one command, or of all where none is named."""
+    """Return the environment variable that sets an option of one command, or of all commands if none is named."""
     words = ("stomplistener", command, option.removeprefix("--"))
     return "_".join(filter(None, words)).replace("-", "_").upper()
 
@@ -89,27 +89,27 @@ _OPTIONS = (
     _option("-u", "--url", metavar="URI", help="The broker: tcp://host:61613, ssl://, failover:(…). Or STOMP_URL."),
     _option(
         "-p", "--profile", metavar="NAME", envvar=["STOMP_PROFILE"], shell_complete=_complete_profile,
-        help="A broker of the profile file.",
+        help="The name of a profile in the profile file.",
     ),
     _option(
         "--config", metavar="FILE", envvar=["STOMP_CONFIG"], type=click.Path(dir_okay=False, path_type=Path),
         help="The profile file, instead of ~/.config/stomplistener.toml.",
     ),
-    _option("--login", metavar="NAME", help="The user's name. Or STOMP_LOGIN."),
+    _option("--login", metavar="NAME", help="The name to log in with. Or STOMP_LOGIN."),
     _option(
         "--passcode-file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
         help="A file whose first line is the passcode. Or STOMP_PASSCODE_FILE, or STOMP_PASSCODE itself.",
     ),
-    _option("--ask-passcode", is_flag=True, help="Ask for the passcode, without showing it."),
+    _option("--ask-passcode", is_flag=True, help="Prompt for the passcode, without showing it."),
     _option("--host", metavar="NAME", help="The virtual host, such as / for RabbitMQ."),
     _option("--stomp-version", type=click.Choice(list(VERSIONS)), help="Offer only this version of STOMP."),
     _option(
         "--broker", type=click.Choice([name for name in PROFILES if name != "testing"]),
-        help="Which broker it is, if it does not name itself.",
+        help="The kind of broker, if it does not send its name.",
     ),
     _option(
         "--timeout", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
-        help="How long to wait for each answer.",
+        help="The time to wait for each answer.",
     ),
 )  # fmt: skip
 _NAMES = (
@@ -119,7 +119,10 @@ _NAMES = (
 
 
 def with_target(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the shared options, and call it with ``target=``. A parameter ``uri`` of its own goes first."""
+    """Add the shared options to a command, and call it with ``target=``.
+
+    A ``uri`` parameter of the command comes first.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: Any, **values: Any) -> Any:
@@ -145,10 +148,10 @@ def choose(
     broker: str | None,
     timeout: float,
 ) -> Target:
-    """The broker that options, environment and profile file name, in this order.
+    """Return the broker that the options, the environment or the profile file name, in this order.
 
     Raises:
-        UsageError: they name none, or contradict each other.
+        UsageError: they name no broker, or contradict each other.
     """
     if url is not None and profile is not None and _is_typed("profile"):
         if _is_typed("url", "uri"):
@@ -174,7 +177,7 @@ def choose(
 
 
 def _is_typed(*names: str) -> bool:
-    """Whether one of these parameters stands on the command line."""
+    """Whether one of these parameters is on the command line."""
     context = click.get_current_context()
     return any(context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in names)
 

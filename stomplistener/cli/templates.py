@@ -1,4 +1,4 @@
-"""Texts with fields in braces, such as ``order {n}``."""
+"""Templates: texts with fields in braces, such as ``order {n}``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 
 
 def fill(text: str, value_of: Callable[[str], str | None]) -> str:
-    """Replace each ``{name}`` by its value.
+    """Replace each ``{name}`` with its value.
 
     Args:
-        text: braces around anything but a name stay, so that JSON can be filled.
-        value_of: gives the value of a name; None leaves the field as it is.
+        text: the template. Braces around anything but a name are kept, so that JSON can be a template.
+        value_of: returns the value of a name; None keeps the field unchanged.
     """
 
     def replaced(field: re.Match[str]) -> str:
@@ -28,12 +28,15 @@ def fill(text: str, value_of: Callable[[str], str | None]) -> str:
 
 
 def unescaped(text: str) -> str:
-    r"""The text with ``\n``, ``\r``, ``\t`` and ``\\`` as the characters that they stand for."""
+    r"""Return the text with ``\n``, ``\r``, ``\t`` and ``\\`` replaced by the characters that they stand for."""
     return _ESCAPE.sub(lambda escape: _ESCAPED[escape[1]], text)
 
 
 def outgoing(number: int) -> Callable[[str], str | None]:
-    """The fields of a message that is to be sent: ``n`` counts from 1, ``uuid`` and ``now`` are made at each use."""
+    """Return the fields of a message to send.
+
+    ``n`` counts from 1; each use of ``uuid`` and ``now`` makes a new value.
+    """
 
     def value_of(name: str) -> str | None:
         if name == "n":

@@ -1,4 +1,4 @@
-"""``stomplistener top``: a live table of what workers do, from their metrics endpoints."""
+"""``stomplistener top``: show the metrics of workers in a live table."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 COLUMNS = ("received/s", "sent/s", "pending", "unconfirmed", "handled/s", "errors", "reconnects", "mean time")
 WIDE = 120
-"""Characters that a terminal needs for the names of all columns side by side."""
+"""The width, in characters, that a terminal needs to show all columns side by side."""
 
 Key = tuple[str, str]
-"""A worker's address, and the name of one of its connections."""
+"""The address of a worker, and the name of one of its connections."""
 
 
 @dataclass
 class Row:
-    """The values of one connection at one time, by name; those of its handlers are summed up."""
+    """The values of one connection at one time, by name. The values of its handlers are summed."""
 
     at: float
     connected: bool = False
     values: dict[str, float] = field(default_factory=dict)
 
     def rate(self, name: str, before: Row | None) -> float:
-        """How fast a count has grown, per second; 0 as long as there is nothing to compare it with."""
+        """Return the growth of a counter per second; 0 if there is no earlier row."""
         if before is None or self.at <= before.at:
             return 0.0
         return max(0.0, self.values.get(name, 0.0) - before.values.get(name, 0.0)) / (self.at - before.at)
 
 
 def read(text: str, address: str, at: float) -> dict[Key, Row]:
-    """The rows in what a worker tells Prometheus.
+    """Return the rows in the metrics of a worker.
 
     Args:
-        text: in the exposition format.
-        address: of the worker.
-        at: when it was fetched, in seconds.
+        text: the metrics, in the exposition format of Prometheus.
+        address: the address of the worker.
+        at: the time of the fetch, in seconds.
     """
     rows: dict[Key, Row] = {}
     for name, labels, value in _SAMPLE.findall(text):
@@ -65,7 +65,7 @@ def read(text: str, address: str, at: float) -> dict[Key, Row]:
 
 
 def fetch(addresses: Iterable[str], timeout: float) -> dict[Key, Row | None]:
-    """The rows of several workers; None for one that does not answer."""
+    """Return the rows of several workers; None for a worker that does not answer."""
     rows: dict[Key, Row | None] = {}
     for address in addresses:
         try:
@@ -83,7 +83,7 @@ def _url(address: str) -> str:
 
 
 def cells(row: Row, before: Row | None) -> list[str]:
-    """A row as text, in the order of COLUMNS."""
+    """Return a row as text, in the order of COLUMNS."""
     values = row.values
     took, times = values.get("handler_seconds_sum", 0.0), values.get("handler_seconds_count", 0.0)
     return [
@@ -99,10 +99,11 @@ def cells(row: Row, before: Row | None) -> list[str]:
 
 
 def table(rows: dict[Key, Row | None], before: dict[Key, Row | None], width: int) -> Table:
-    """The table of one moment.
+    """Return the table at one time.
 
     Args:
-        width: of the terminal. In a narrow one two lines stand for each connection, with every number in full.
+        width: the width of the terminal. A narrow table has two lines for each connection, to show every number in
+            full.
     """
     shown = _empty(wide=width >= WIDE)
     for key, row in sorted(rows.items()):
@@ -126,7 +127,7 @@ def _empty(*, wide: bool) -> Table:
     if wide:
         shown = Table("worker", "connection", "state")
     else:
-        # Lines between the rows, since each is two lines high; no frame at the sides, for its columns are needed.
+        # Separate the rows with lines, because each is two lines high. Side borders would take two columns.
         shown = Table("worker\nconnection", "state", show_lines=True, show_edge=False, pad_edge=False)
         names = ["\n".join(pair) for pair in zip(COLUMNS[::2], COLUMNS[1::2], strict=True)]
     for name in names:
@@ -139,10 +140,10 @@ def _empty(*, wide: bool) -> Table:
 @click.option("--interval", metavar="SECONDS", type=click.FloatRange(min=0.05), default=1.0, show_default=True)
 @click.option("-n", "--count", type=click.IntRange(min=1), help="End after this number of tables.")
 def top(workers: tuple[str, ...], interval: float, count: int | None) -> None:
-    """Show what workers do, as a live table: rates, what waits, errors, reconnects.
+    """Show a live table of workers: rates, waiting messages, errors and reconnects.
 
-    A WORKER is the port, the host:port or the URL of a worker that was started with --metrics-port; 9100 where none is
-    given. Into a pipe it writes one table after the other.
+    A WORKER is the port, the host:port or the URL of a worker that was started with --metrics-port; the default is
+    9100. In a pipe, the command writes one table after the other.
 
     \b
     Examples:

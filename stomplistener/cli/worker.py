@@ -15,8 +15,8 @@ from stomplistener.worker.command import run_and_exit, with_run_options
 def worker(target: str, options: RunOptions) -> None:
     """Run the listeners that MODULE:APP declares, until SIGTERM, SIGINT or SIGHUP.
 
-    Then the worker begins no further message, running handlers may end within --grace, and unfinished messages go back
-    to their queue. A second signal ends the worker at once.
+    After the signal, the worker begins no further message. Running handlers may end within --grace, and unfinished
+    messages go back to their queue. A second signal ends the worker at once.
 
     \b
     handlers.py:
@@ -44,5 +44,5 @@ def worker(target: str, options: RunOptions) -> None:
 
 for option in worker.params:
     if option.name == "uris":
-        # As for all other commands, though it is an option of its own here.
+        # The variable has the same name as for all other commands, although the option is a separate one here.
         option.envvar = environment_name("--url")

@@ -1,1 +1,1 @@
-"""Other libraries' names on top of this one, for programs that come from there."""
+"""The interfaces of other libraries, built on this one, so that programs written for them run."""

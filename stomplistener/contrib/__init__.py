@@ -1,1 +1,1 @@
-"""The library inside frameworks, each behind the extra of its name; asyncio needs none."""
+"""Integrations with frameworks. Each needs the extra of its name; asyncio needs none."""

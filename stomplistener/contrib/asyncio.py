@@ -1,4 +1,4 @@
-"""The client for asyncio, over the connection with threads.
+"""The client for asyncio, built on the threaded connection.
 
 ::
 
@@ -9,7 +9,8 @@
                 print(message.text)
                 await connection.ack(message)
 
-Everything but ``connection`` belongs to the thread of the loop that runs when the object is made.
+Use all attributes and methods except ``connection`` only in the thread of the event loop in which you create the
+object.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 
 class _EventLoop:
-    """asyncio, as ``loops`` needs it."""
+    """The asyncio event loop, as an implementation of ``loops.Loop``."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -54,11 +55,11 @@ class _EventLoop:
 
 
 class AsyncConnection(LoopConnection):
-    """A connection for ``async with``: connects, and disconnects gracefully. Create it in a coroutine.
+    """A connection for ``async with``: connects, and disconnects gracefully. Create the object in a coroutine.
 
     Args:
         uri: as for :class:`stomplistener.Connection`; give its other arguments by name.
-        timeout: seconds that a call without a ``timeout`` of its own waits; None waits forever. ``asyncio.timeout``
+        timeout: seconds that a call waits when you pass no ``timeout`` to it; None waits forever. ``asyncio.timeout``
             works, too.
     """
 
@@ -88,17 +89,17 @@ class AsyncConnection(LoopConnection):
 class AsyncMessages(LoopMessages):
     """The messages of one subscription, for ``async with`` and ``async for``; several tasks may share them.
 
-    The iteration goes on after a reconnect, and stops after ``stop()`` or when the connection is closed for good. Then
-    the broker delivers unacknowledged messages to other consumers.
+    The iteration continues after a reconnect, and stops after ``stop()`` or when the connection is closed and will not
+    reconnect. The broker then delivers unacknowledged messages to other consumers.
     """
 
     async def handle(self, handler: Callable[[Message], Awaitable[object]], concurrency: int = 1) -> None:
-        """Pass each message to a coroutine function, until ``stop()``; running handlers then finish.
+        """Pass each message to a coroutine function, until ``stop()``. Handlers that are running then finish.
 
         Args:
-            handler: the coroutine function. The message is acknowledged when it has finished, rejected when it has
-                raised, and delivered again when it is cancelled.
-            concurrency: how many run at a time; with more than one, messages are handled out of order.
+            handler: the coroutine function. The message is acknowledged when the handler returns, rejected when the
+                handler raises, and delivered again when the handler is cancelled.
+            concurrency: how many handlers run at a time. With more than one, messages are handled out of order.
         """
         async with asyncio.TaskGroup() as group:
             for _ in range(concurrency):

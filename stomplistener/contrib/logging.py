@@ -1,4 +1,4 @@
-"""A log handler that publishes records, without ever holding up the program that logs them.
+"""A log handler that publishes records and never blocks the program that logs them.
 
 ::
 
@@ -22,20 +22,22 @@ from stomplistener.errors import StompError
 __all__ = ["StompHandler"]
 
 END_SECONDS = 1.0
-"""How long ``flush`` and ``close`` wait for records that were not sent yet."""
+"""Seconds that ``flush`` and ``close`` wait for records that are not sent yet."""
 
 
 class StompHandler(logging.Handler):
     """Publishes each record as a message: its formatted text, with the headers ``level`` and ``logger``.
 
-    A thread of the handler sends; ``emit`` only queues the record. If ``capacity`` records wait already, the handler
-    drops the new one and counts it. The header ``dropped`` of the next message has their number. Thread-safe.
+    A thread of the handler sends the records; ``emit`` only queues them. If ``capacity`` records wait already, the
+    handler drops the new record. The header ``dropped`` of the next message has the number of dropped records.
+    Thread-safe.
 
-    Records of the loggers in ``ignore``, and those of the sending thread, are not published: each would cause the next.
+    Records of the loggers in ``ignore`` and of the sending thread are not published: each would cause another record.
 
     Args:
-        connection: the connection to send with; the caller connects and ends it. Best use one for this purpose only.
-        destination: where to send.
+        connection: the connection to send with; the caller connects and ends it. Preferably use a separate connection
+            for logs.
+        destination: the destination to send to.
         headers: more headers of each message.
         capacity: how many records may wait.
         ignore: names of loggers, including their children.
@@ -63,18 +65,19 @@ class StompHandler(logging.Handler):
         self._headers = dict(headers or {})
         self._capacity = capacity
         self._ignored = tuple(f"{name}." for name in ignore)
-        # Takes no lock that a signal handler or the child of a fork could find held.
+        # A SimpleQueue takes no lock that a signal handler or the child of a fork could find held.
         self._waiting: queue.SimpleQueue[tuple[str, dict[str, str]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_sending = False
         self._dropped = 0
         self._told = 0
-        # Before the connection's own end: what is registered last runs first, and ``logging.shutdown`` is the last.
+        # Flush before the connection ends at exit. Functions that are registered last run first, and
+        # ``logging.shutdown`` runs last.
         atexit.register(_flush, weakref.ref(self))
 
     @property
     def dropped(self) -> int:
-        """How many records were not published: no room, or the connection refused them."""
+        """The number of records that were not published: the queue was full, or the connection refused them."""
         return self._dropped
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -88,7 +91,7 @@ class StompHandler(logging.Handler):
         try:
             text = self.format(record)
             self._waiting.put((text, {"level": record.levelname, "logger": record.name}))
-            # Not alive in the child of a fork.
+            # In the child of a fork the thread does not run.
             if thread is None or not thread.is_alive():
                 self._thread = threading.Thread(target=self._send_all, name="stomp-log-handler", daemon=True)
                 self._thread.start()
@@ -109,13 +112,14 @@ class StompHandler(logging.Handler):
             try:
                 self._connection.send(self._destination, text, {**headers, **self._headers})
             except (StompError, ValueError):
-                # Closed, cut off for too long, or a header that STOMP 1.0 cannot have: the next record may do.
+                # The connection was closed or lost for too long, or STOMP 1.0 cannot send a header. The next record may
+                # succeed.
                 self._dropped += 1
             else:
                 self._told = dropped
 
     def flush(self) -> None:
-        """Wait until the records that were logged before are sent, a second at most."""
+        """Wait, for at most a second, until all queued records are sent."""
         end = time.monotonic() + END_SECONDS
         while (self._is_sending or not self._waiting.empty()) and time.monotonic() < end:
             thread = self._thread
@@ -124,7 +128,7 @@ class StompHandler(logging.Handler):
             thread.join(0.01)
 
     def close(self) -> None:
-        """Send what waits, a second at most, and end the thread. ``logging.shutdown`` calls it at the end."""
+        """Send the queued records for at most a second, and end the thread. ``logging.shutdown`` calls this at exit."""
         thread, self._thread = self._thread, None
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             self._waiting.put(None)

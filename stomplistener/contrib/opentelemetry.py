@@ -1,10 +1,11 @@
-"""OpenTelemetry: a span and metrics for every send and every handled message of the process. Needs ``tracing``.
+"""OpenTelemetry: spans and metrics for every send and every handled message. Needs the extra ``tracing``.
 
-The entry point ``opentelemetry_instrumentor`` lets ``opentelemetry-instrument`` find it; a program may also say::
+``opentelemetry-instrument`` finds it by the entry point ``opentelemetry_instrumentor``. A program may also call::
 
     StomplistenerInstrumentor().instrument()
 
-While it is on, it replaces functions of the library. While it is off, none of its code runs.
+While the instrumentation is on, it replaces functions of the library. While the instrumentation is off, none of its
+code runs.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ with needed_for("stomplistener.contrib.opentelemetry", "tracing"):
 __all__ = ["StomplistenerInstrumentor"]
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-"""The buckets of durations that the semantic conventions for messaging metrics ask for."""
+"""The buckets for durations that the semantic conventions for messaging metrics require."""
 
 SENDS = (
     (Connection, ("send", "send_async", "request", "request_async", "reply")),
@@ -50,20 +51,20 @@ SENDS = (
 """The calls that send a message."""
 
 MOST_LINKS = 128
-"""The links of a span of a batch, to its last messages: OpenTelemetry's own limit unless configured otherwise."""
+"""The largest number of links of a batch span, to its last messages. OpenTelemetry has the same default limit."""
 
 _sending: ContextVar[bool] = ContextVar("sending", default=False)
 
 
 class StomplistenerInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """Makes spans and metrics by OpenTelemetry's semantic conventions for messaging.
+    """Makes spans and metrics that follow OpenTelemetry's semantic conventions for messaging.
 
-    ``instrument(tracer_provider=…, meter_provider=…)`` starts it for all connections; listeners that were subscribed
-    earlier have no spans. ``uninstrument()`` ends it.
+    ``instrument(tracer_provider=…, meter_provider=…)`` starts the instrumentation for all connections. Listeners that
+    were subscribed earlier have no spans. ``uninstrument()`` ends the instrumentation.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """None: it is part of what it instruments."""
+        """Return no dependencies: the instrumentation is part of the package that it instruments."""
         return ()
 
     def _instrument(self, **options: Any) -> None:
@@ -90,7 +91,7 @@ class StomplistenerInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
 
 class _Instruments:
-    """The tracer and the meters, and what is done around a received message."""
+    """The tracer, the meters, and the wrappers around the receiving of messages."""
 
     def __init__(self, tracer_provider: Any, meter_provider: Any) -> None:
         self.is_on = True
@@ -108,17 +109,17 @@ class _Instruments:
 
     @property
     def wanted(self) -> bool:
-        """Whether spans are to be made now, in this context."""
+        """Whether to make spans now, in this context."""
         return self.is_on and bool(is_instrumentation_enabled())
 
     def note(self, histogram: Any, attributes: Mapping[str, Any], seconds: float, error: BaseException | None) -> None:
-        """Record a duration, with those of the attributes that metrics have."""
+        """Record a duration, with the attributes that metrics have."""
         histogram.record(seconds, _of_metrics(attributes, error))
 
     # Receiving
 
     def hooks_of(self, wrapped: Callable[..., dict[str, Hook]], _: Any, given: Any, named: Any) -> dict[str, Hook]:
-        """Make the listener's ``on_message`` a span."""
+        """Wrap the listener's ``on_message`` in a span."""
         hooks = wrapped(*given, **named)
         if "on_message" in hooks:
             hooks["on_message"] = self._traced(hooks["on_message"])
@@ -153,7 +154,7 @@ class _Instruments:
                 try:
                     returned = hook(message)
                 except TryAgain as again:
-                    # Put off on purpose: no error of this attempt.
+                    # The handler postponed the message on purpose, so this attempt has no error.
                     postponed = again
                 except BaseException as error:
                     failure = error
@@ -167,7 +168,7 @@ class _Instruments:
         return returned
 
     def receive(self, wrapped: Callable[..., Message | None], _: Any, given: Any, named: Any) -> Message | None:
-        """Make a message that a consumer was given a span, linked to where the message was made."""
+        """Make a span for a message that a consumer received, with a link to the span that sent the message."""
         if not self.wanted:
             return wrapped(*given, **named)
         began, at = time.perf_counter(), time.time_ns()
@@ -190,7 +191,7 @@ class _Instruments:
 
 @dataclass
 class _OpenBatch:
-    """What was sent so far in a block of ``Connection.batch()``."""
+    """The messages sent so far in a block of ``Connection.batch()``."""
 
     outer: _OpenBatch | None
     began: int = field(default_factory=time.time_ns)
@@ -208,24 +209,24 @@ class _OpenBatch:
 
 
 class _Batches:
-    """Makes the block of ``Connection.batch()`` a span that says how many messages left together."""
+    """Makes a span for each block of ``Connection.batch()``, with the number of messages in it."""
 
     def __init__(self, instruments: _Instruments) -> None:
         self._instruments = instruments
         self._open: ContextVar[_OpenBatch | None] = ContextVar("open", default=None)
 
     def enter(self, wrapped: Callable[..., None], _: Any, given: Any, named: Any) -> None:
-        """Begin to count; the span is made at the end, when its links are known."""
+        """Start to count messages. The span is made at the end, when its links are known."""
         wrapped(*given, **named)
         self._open.set(_OpenBatch(self._open.get()))
 
     def add(self, attributes: Mapping[str, Any], span: trace.SpanContext) -> None:
-        """Count a message, if the sender is inside of a block."""
+        """Count a message, if the sender is inside a batch."""
         if (batch := self._open.get()) is not None:
             batch.add(attributes, span)
 
     def leave(self, wrapped: Callable[..., None], _: Any, given: Any, named: Any) -> None:
-        """Make the span, if anything was sent."""
+        """Make the span, if any message was sent."""
         batch = self._open.get()
         try:
             wrapped(*given, **named)
@@ -253,7 +254,7 @@ class _Batches:
 
 
 class _Send:
-    """Around one call that sends: a span whose context goes on in the headers of the message."""
+    """Wraps one call that sends in a span, and puts the context of the span into the headers of the message."""
 
     def __init__(self, instruments: _Instruments, function: Callable[..., Any]) -> None:
         self._instruments = instruments
@@ -265,7 +266,7 @@ class _Send:
         try:
             call = self._signature.bind(instance, *given, **named)
         except TypeError:
-            return wrapped(*given, **named)  # which says what is wrong
+            return wrapped(*given, **named)  # raises the error
         token = _sending.set(True)
         try:
             return self._send(wrapped, call)
@@ -299,7 +300,7 @@ class _Send:
             finish(error)
             raise
         if isinstance(result, Future):
-            # Sent when the broker has answered.
+            # The send ends when the broker has answered.
             result.add_done_callback(lambda future: finish(None if future.cancelled() else future.exception()))
         else:
             finish(None)
@@ -320,7 +321,7 @@ class _Send:
 
 
 def _where(values: Mapping[str, Any]) -> tuple[SessionSnapshot | None, str]:
-    """The session and the destination of a call that sends."""
+    """Return the session and the destination of a call that sends."""
     owner = values["self"]
     message = owner if isinstance(owner, Message) else values.get("message")
     if isinstance(message, Message):
@@ -338,7 +339,7 @@ def _of_message(operation: str, message: Message) -> dict[str, Any]:
 
 
 def _of_metrics(attributes: Mapping[str, Any], error: BaseException | None) -> dict[str, Any]:
-    """The attributes that metrics have: few values each, none of a single message."""
+    """Return the attributes for metrics: each has few values, and none describes a single message."""
     kept = {name: value for name, value in attributes.items() if not name.startswith("messaging.message.")}
     if error is not None:
         kept["error.type"] = tracing.error_type(error)
@@ -346,7 +347,7 @@ def _of_metrics(attributes: Mapping[str, Any], error: BaseException | None) -> d
 
 
 def _links(message: Message, parent: Any) -> list[trace.Link]:
-    """What a further delivery adds to the trace: a link that says that it is not the first."""
+    """Return the link that marks a redelivery in the trace; none for the first delivery."""
     again = message.redelivered or message.attempts or message.postponed
     span = _span_of(parent)
     return [trace.Link(span, {"messaging.stomp.redelivered": True})] if again and span.is_valid else []

@@ -1,4 +1,4 @@
-"""What the publishers of frameworks share: options of a message, its trace, and messages that only tests look at."""
+"""The common part of the framework publishers: options of a message, its trace, and messages that tests keep."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from stomplistener.connection import Body
 from stomplistener.protocol import Frame, commands, encode
 
 UNSET: Any = object()
-"""Stands for an argument that was left out, if None is a value."""
+"""Marks an argument that was left out, if None is a valid value."""
 
 _OF_THE_FRAME = ("destination", "content-length")
 
 _KNOWS_ALL = Dialect("artemis")
-"""A broker that can do every option of SEND: checks whether their values are in range, without a connection."""
+"""A profile with every option of SEND, which checks whether the values are in range without a connection."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class SentMessage:
     """A message that was kept in a test instead of being sent.
 
     Attributes:
-        destination: where it would have gone.
+        destination: the destination to which the message was not sent.
         body: as bytes.
-        headers: those of the SEND frame, ``content-type`` and ``persistent`` among them.
+        headers: the headers of the SEND frame, such as ``content-type`` and ``persistent``.
         connection: the name of the connection.
         options: the options that each broker spells differently, such as ``{"priority": 7}``.
     """
@@ -52,7 +52,7 @@ class SentMessage:
 
 
 def with_json(body: Body, json: Any, content_type: str | None) -> tuple[Body, str | None]:
-    """Return the body and its content-type, made from ``json`` if that is given.
+    """Return the body and its content-type, both made from ``json`` if it is given.
 
     Raises:
         ValueError: both a body and ``json`` are given.
@@ -75,11 +75,11 @@ def checked_frame(
     auto_content_length: bool | None = None,
     **options: Any,
 ) -> Frame:
-    """Make the SEND frame as a connection would, and refuse what no broker could take.
+    """Make the SEND frame as a connection does, and raise if no broker could accept it.
 
     Args:
         destination, body, headers, content_type, auto_content_length: as for ``Connection.send``.
-        **options: ``expires``, ``priority``, ``delay``, ``duplicate_id``; checked, but not in the frame.
+        **options: ``expires``, ``priority``, ``delay``, ``duplicate_id``, which are checked but not put into the frame.
 
     Raises:
         ValueError: the destination is missing or an option is out of range.
@@ -102,10 +102,10 @@ def kept(
     """Make the record of a message that is not sent.
 
     Args:
-        options: the further arguments of ``Connection.send``.
+        options: the other arguments of ``Connection.send``.
 
     Raises:
-        ValueError, TypeError, InvalidHeader: as ``checked_frame`` and thus as a real send.
+        ValueError, TypeError, InvalidHeader: as ``checked_frame``, and so as a real send.
     """
     about_waiting = ("timeout", "confirm", "transaction")
     given = {name: value for name, value in options.items() if name not in about_waiting and value is not None}
@@ -122,10 +122,10 @@ def kept(
 
 @contextmanager
 def traced(destination: str, body: Body, headers: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-    """Make the sending of a message a span of the current trace, and yield the headers that carry it on.
+    """Make a span for a send in the current trace, and yield the headers that carry its context.
 
-    Without a current span the headers are the given ones. A program that has one has imported OpenTelemetry, so a
-    program without it does not pay for the import.
+    Without a current span, the headers are unchanged. A program with a current span has imported OpenTelemetry already,
+    so this function never imports it for a program without spans.
     """
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or not trace.get_current_span().get_span_context().is_valid:

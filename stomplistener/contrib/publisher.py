@@ -1,7 +1,8 @@
-"""A connection for sending in each process of a web server: made at the first use, ended gracefully with the process.
+"""A connection for sending, one per web server process. The first use connects, and the end of the process disconnects.
 
-A web server imports the application, may fork, and starts threads that serve requests. Nothing here connects before the
-first request that sends. A connection that was made before a fork belongs to the parent: the child makes its own.
+A web server imports the application, may fork, and starts threads that serve requests. So the publisher connects only
+at the first request that sends. A connection that was made before a fork belongs to the parent, and the child makes its
+own.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from stomplistener.states import ConnectionState
 __all__ = ["Publisher"]
 
 GOODBYE = 5.0
-"""Seconds that the end of a process waits for its broker: confirmed sends have been waited for already."""
+"""Seconds that the end of a process waits for the broker's answer to DISCONNECT. Confirmed sends have their receipts by
+then."""
 
 
 class Publisher:
-    """One connection of this process, for all its threads. Thread-safe.
+    """One connection per process, for all its threads. Thread-safe.
 
     Args:
         uri: the broker URI.
@@ -35,26 +37,28 @@ class Publisher:
         self._connection = Connection(uri, **options)
 
     def connection(self, timeout: float | None = DEFAULT) -> Connection:
-        """Return the connection, and connect if this process has none. After a loss its calls wait for the next one.
+        """Return the connection, and connect if this process has none.
+
+        After a connection loss, calls wait for the reconnect.
 
         Args:
-            timeout: seconds to wait for it; by default the connection's own timeout.
+            timeout: seconds to wait for the connection; by default the timeout of the connection.
 
         Raises:
-            ConnectFailed: it could not be made; the next use tries again.
-            TimedOut: it could not be made within the time.
+            ConnectFailed: no broker could be reached; the next use tries again.
+            TimedOut: no broker could be reached within the timeout.
         """
         connection = self._connection
         state = connection.state
         if state is ConnectionState.NEW:
-            # Once for a process and for those that it forks, which inherit it.
+            # Register once. Forked processes inherit the registration.
             atexit.register(self.close, GOODBYE)
         if state in (ConnectionState.NEW, ConnectionState.CONNECTING, ConnectionState.CLOSED):
             connection.connect(timeout)
         return connection
 
     def close(self, timeout: float | None = DEFAULT) -> None:
-        """Disconnect gracefully; the next use connects again. A process that ends by ``os._exit`` must call it.
+        """Disconnect gracefully; the next use connects again. A process that ends with ``os._exit`` must call it.
 
         Args:
             timeout: seconds to wait for receipts and for the broker's answer to DISCONNECT.

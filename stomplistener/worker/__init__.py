@@ -1,4 +1,4 @@
-"""Applications of listeners: handlers declared by a decorator, and the processes that run them.
+"""Applications of listeners: you declare handlers with a decorator, and one or several processes run them.
 
 ::
 
@@ -12,19 +12,19 @@
         app.send("/queue/invoices", make_invoice(order.json()), confirm=True)
 
 Run it with ``stomplistener worker module:app --processes 4``, or with ``app.run(processes=4)`` at the end of a script.
-In a test, ``with app.running(): ...`` has it listen for as long as the block lasts.
+In a test, the application listens inside the block ``with app.running(): ...``.
 
 ===================  =====================================================================
-``application``      declares handlers, connections, what goes around each message
-``declarations``     what is declared
-``binding``          from a handler's signature to its arguments; ``payload``, ``codecs``, ``replies``: their types
-``handling``         one attempt at a message: called, measured, judged
-``inbox``            messages that are handled once
-``running``          the declared, connected: one life of connections and subscriptions
+``application``      declares handlers, connections, and context managers around messages
+``declarations``     the records of these declarations
+``binding``          makes a handler's arguments from its signature; ``payload``, ``codecs``, ``replies``: their types
+``handling``         makes one attempt at a message: calls the handler, measures, settles
+``inbox``            handles repeated messages only once
+``running``          the connections and subscriptions of one run
 ``process``          one process: signals, hooks, alive-file, metrics, time limits, and an exit code
-``supervisor``       several processes, or one that is reloaded: started again when they end
+``supervisor``       starts several processes, or a reloading one, and restarts them
 ``command``          the options of a command that runs a worker, for click
-``test_client``      handlers in a test, without a broker
+``test_client``      calls handlers in a test, without a broker
 ===================  =====================================================================
 """
 

@@ -11,14 +11,14 @@ from stomplistener._util.loggers import library_logger
 _log = library_logger("stomplistener.worker")
 
 FRESH = 5.0
-"""Seconds after which a file that should be touched every second counts as left behind."""
+"""The age in seconds at which a file counts as stale. A worker that works touches its file every second."""
 
 
 class AliveFile:
-    """Touched while all is well, removed at the end. One thread uses it.
+    """A file that is touched while the worker works, and removed at the end. One thread uses it.
 
     Args:
-        path: the file; None for none.
+        path: the file; None for no file.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -26,7 +26,7 @@ class AliveFile:
         self._has_failed = False
 
     def touch(self) -> None:
-        """Make it as old as now. What goes wrong is logged once: a full disk must not end a worker."""
+        """Set the time of the file to now. An error is logged only once: a full disk must not end a worker."""
         if self._path is None:
             return
         try:
@@ -44,7 +44,7 @@ class AliveFile:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it was touched within the last five seconds."""
+        """Whether the file was touched within the last five seconds."""
         try:
             return self._path is not None and time.time() - self._path.stat().st_mtime < FRESH
         except OSError:

@@ -1,4 +1,4 @@
-"""What an application of listeners declares: its handlers, its connections, and what goes around each message."""
+"""The application: it declares handlers, connections, and the context managers around each message."""
 
 from __future__ import annotations
 
@@ -52,34 +52,35 @@ def _check(
     retry_by: str,
     time_limit: float | None,
 ) -> bool:
-    """Refuse arguments of a listener that do not fit together, and return ``settle``.
+    """Raise if arguments of a listener contradict each other, and return ``settle``.
 
-    Others are refused by ``Connection.subscribe``.
+    ``Connection.subscribe`` checks each single argument.
     """
     if callable(destination):
         raise TypeError('listener needs a destination: write @app.listener("/queue/orders")')
     arguments.text("destination", destination)
     settle = ack == "client-individual" if settle is None else settle
     if not settle and (retries or error_destination is not None):
-        raise ValueError("retries and error_destination belong to settle=True")
+        raise ValueError("retries and error_destination need settle=True")
     if retry_by not in ("worker", "broker"):
-        raise ValueError(f"retry_by is 'worker' or 'broker', not {retry_by!r}")
+        raise ValueError(f"retry_by must be 'worker' or 'broker', not {retry_by!r}")
     if time_limit is not None and not (arguments.seconds("time_limit", time_limit) or 0) > 0:
         raise ValueError(f"time_limit must be more than 0 seconds, not {time_limit!r}")
     return settle
 
 
 class Application:
-    """Handlers of messages, declared by decorators, and run by one process or many.
+    """Message handlers that you declare with decorators and run in one process or several.
 
     Declare everything while modules are imported; a later declaration takes effect at the next start. Handlers run in
-    threads of the connection that they listen by: several at a time if they ask for ``workers``, or if the application
-    has several connections. ``connection()``, ``send()`` and ``stop()`` may be called from any thread.
+    threads of their connection. Several run at a time if you set ``workers``, or if the application has several
+    connections. ``connection()``, ``send()`` and ``stop()`` may be called from any thread.
 
     Args:
-        uri: the broker URI of the connection ``default``; None takes the environment's ``STOMP_URL``.
-        name: for threads and log lines.
-        inbox: remembers what handlers with ``once`` have handled: a :class:`SQLiteInbox`, or a store of your own.
+        uri: the broker URI of the connection ``default``; None takes the environment variable ``STOMP_URL``.
+        name: the name of the application in thread names and log lines.
+        inbox: remembers the messages that handlers with ``once`` have handled: a :class:`SQLiteInbox` or your own
+            store.
         **options: as for ``Connection``: ``heartbeat=``, ``before_connect=``, ``ssl_context=``, …
     """
 
@@ -103,18 +104,18 @@ class Application:
     # Declaring
 
     def add_connection(self, name: str, /, uri: str | None = None, **options: Any) -> None:
-        """Declare a connection, for listeners that name it and for ``send``.
+        """Declare a connection. Listeners and ``send`` use it by its name.
 
         Args:
-            name: letters, digits, ``-`` and ``_``.
-            uri: its broker URI; None takes the environment's ``STOMP_URL_<NAME>``.
+            name: the name of the connection, of letters, digits, ``-`` and ``_``.
+            uri: its broker URI; None takes the environment variable ``STOMP_URL_<NAME>``.
             **options: as for ``Connection``.
 
         Raises:
             ValueError: the name is malformed or already declared.
         """
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not a name for a connection: letters, digits, - and _ make one")
+            raise ValueError(f"{name!r} is not a name for a connection: use letters, digits, - and _")
         if name in self._plans:
             raise ValueError(f"connection {name!r} is declared already")
         self._plans[name] = ConnectionPlan(uri=uri, options=options)
@@ -122,12 +123,13 @@ class Application:
     def add_codec(
         self, content_type: str, decode: Callable[[bytes], Any], encode: Callable[[Any], bytes] | None = None
     ) -> None:
-        """Read bodies of a content-type, for handlers with a typed payload, and write the replies to them.
+        """Add a codec, which reads the bodies of a content-type for typed handlers and writes their replies.
 
         Args:
-            content_type: such as ``application/msgpack``, without parameters. All that have no codec are read as JSON.
-            decode: makes of a body the plain values that JSON has, or a value of the payload's type.
-            encode: makes a body of what a handler returned; None writes JSON.
+            content_type: such as ``application/msgpack``, without parameters. Content-types without a codec are read as
+                JSON.
+            decode: turns a body into JSON-like values, or into a value of the payload's type.
+            encode: turns the return value of a handler into a body; None writes JSON.
         """
         self._codecs.add(Codec.of(content_type, decode, encode))
 
@@ -156,39 +158,44 @@ class Application:
         id: str | None = None,
         around: Sequence[Around] = (),
     ) -> Callable[[H], H]:
-        """Declare the decorated function a handler.
+        """Declare the decorated function as a handler.
 
-        The function takes the message, or what its first parameter is annotated with, made of the body: ``bytes``,
-        ``str``, or a dataclass, a model of pydantic, a struct of msgspec or a plain type, made of JSON and checked. A
-        message that does not fit is given up at once. Further parameters are annotated ``Message``, or declared by
-        ``Header``. What the function returns goes to the message's ``reply-to``, if it has one: text and bytes as they
-        are, everything else as JSON.
+        The function takes the message, or its *payload*: the body, converted to the type of the first parameter. The
+        type is ``bytes``, ``str``, or a type whose values are made from JSON and checked: a dataclass, a pydantic
+        model, a msgspec struct or a plain type. A message that does not fit the type is rejected without a retry.
+        Further parameters are annotated ``Message``, or declared with ``Header``. The return value is sent to the
+        message's ``reply-to``, if
+        it has one: text and bytes unchanged, everything else as JSON.
 
-        By default each message is acknowledged when the handler returns, and rejected when it raises. Unlike
-        ``Connection.subscribe``, a worker loses no message unless you ask for it (``ack="auto"``).
+        By default, each message is acknowledged when the handler returns, and rejected when it raises. Unlike
+        ``Connection.subscribe``, a worker loses no message unless you set ``ack="auto"``.
 
         Args:
-            destination: as the broker spells it, such as ``/queue/orders``.
-            connection: by which connection.
-            settle: acknowledge or reject for the handler; None does so with ``ack="client-individual"``.
-            retry_by: ``broker``: a retry is a copy that the broker delivers after ``retry_delay``, and that outlives
-                this process. Where the broker cannot delay, and for topics, the worker waits itself.
-            time_limit: seconds after which a handler counts as hanging: its stack is logged, the alive-file is touched
-                no more, and with several processes this one is replaced.
-            once: whether the inbox keeps the handler from being called for a message that it has handled: True knows it
-                by its ``outbox-id``, a name by that header. See ``worker.inbox`` for messages without such a header.
-            around: more context managers, for this handler alone, inside those of the application.
-            prefetch: as for ``Connection.subscribe``; if None, four messages for each of the workers, where the
-                broker can do it and ``settle`` is true, so that processes share a backlog. With ``max_deliveries`` it
-                is one message for each, since a broker that counts deliveries counts the waiting ones, too.
-            max_deliveries: as for ``Connection.subscribe``; a supervisor also counts the processes that died of a
-                message.
+            destination: the destination, in the syntax of the broker, such as ``/queue/orders``.
+            connection: the name of the connection to listen on.
+            settle: whether the worker acknowledges or rejects after the handler. None means True with
+                ``ack="client-individual"``, otherwise False.
+            retry_by: with ``broker``, a retry is a copy that the broker delivers after ``retry_delay``, even if this
+                process has ended. With ``worker``, or if the broker cannot delay, or for topics, the worker waits
+                instead.
+            time_limit: seconds after which a handler counts as hanging. The worker then logs the stack of the handler
+                and no longer touches the alive-file. With several processes, this process is replaced.
+            once: whether to skip messages that the handler has handled before, with the help of the inbox. True
+                identifies a message by its ``outbox-id``; a string names another header. See ``worker.inbox`` for
+                messages without this header.
+            around: more context managers for this handler, entered inside those of the application.
+            prefetch: as for ``Connection.subscribe``. None sets four messages per worker thread if the broker can do
+                this and ``settle`` is true, so that processes share a backlog. With ``max_deliveries``, None sets one
+                message per worker thread, because brokers count the deliveries of waiting messages, too.
+            max_deliveries: as for ``Connection.subscribe``. A supervisor also counts the processes that died while they
+                handled a message.
             ack, workers, ordered_by, retries, retry_delay, retry_on, dead_letter_on: as for ``Connection.subscribe``.
             error_destination, durable, selector, headers, id: likewise.
 
         Raises:
-            TypeError: the function is a coroutine, or cannot be called with a message.
-            ValueError: the arguments do not fit together; at the latest when the application starts.
+            TypeError: the function is a coroutine function, or cannot be called with a message.
+            ValueError: arguments contradict each other. Some contradictions are raised only when the application
+                starts.
         """
         settle = _check(destination, ack, settle, retries, error_destination, retry_by, time_limit)
         options: dict[str, Any] = {
@@ -232,31 +239,31 @@ class Application:
     def around(self, manager: A) -> A:
         """Declare a context manager that is entered around every message; usable as a decorator.
 
-        It is called with the message for each attempt, in the thread of the handler. Managers are entered in the order
-        of their declaration. The message is settled after all managers have ended, so their commits come before the
-        acknowledgement. If a manager swallows the handler's exception, the message is acknowledged.
+        The manager is called with the message for each attempt, in the thread of the handler. Managers are entered in
+        the order of their declaration. The message is settled after all managers have ended, so their commits come
+        before the acknowledgement. If a manager suppresses the handler's exception, the message is acknowledged.
         """
         self._arounds.append(manager)
         return manager
 
     def on_start(self, hook: S) -> S:
-        """Declare what is called in each process before it connects; what it raises ends the process."""
+        """Declare a function that each process calls before it connects. If the function raises, the process ends."""
         self.start_hooks.append(hook)
         return hook
 
     def on_stop(self, hook: S) -> S:
-        """Declare what is called in each process after its last handler has ended."""
+        """Declare a function that each process calls after its last handler has ended."""
         self.stop_hooks.append(hook)
         return hook
 
     def include(self, other: Application) -> None:
-        """Declare what another application declares by now, too: its handlers, hooks and connections.
+        """Copy the declarations that another application has now: its handlers, hooks and connections.
 
-        What goes around the other's messages goes around them here as well, inside the managers of this application,
-        and around no others.
+        The context managers of the other application are entered around the messages of its own handlers only, inside
+        the managers of this application.
 
         Raises:
-            ValueError: both declare a connection of the same name.
+            ValueError: both applications declare a connection of the same name.
         """
         for each in other.declarations:
             arounds = (*other._arounds, *each.arounds)
@@ -268,36 +275,36 @@ class Application:
 
     @property
     def connection_names(self) -> list[str]:
-        """The connections that are declared, or listened by."""
+        """The names of the connections that are declared or that a listener uses."""
         return list(dict.fromkeys([*self._plans, *(each.connection for each in self.declarations)]))
 
-    # Using, while it runs
+    # While the application runs
 
     @property
     def connections(self) -> Mapping[str, Connection]:
-        """The connections of the running application by name; none where it does not run."""
+        """The connections of the running application by name; empty if it does not run."""
         running = self._running
         return {} if running is None else running.connections
 
     def connection(self, name: str = DEFAULT) -> Connection:
-        """A connection of the running application.
+        """Return a connection of the running application.
 
         Raises:
-            RuntimeError: it does not run.
-            KeyError: it has no such connection.
+            RuntimeError: the application does not run.
+            KeyError: the application has no such connection.
         """
         if self._running is None:
-            raise RuntimeError("the application does not run: its connections are there while run() or running() lasts")
+            raise RuntimeError("the application does not run: use its connections inside run() or running()")
         return self._running.connections[name]
 
     def wait_ending(self, timeout: float) -> bool:
-        """Wait until the application is told to end: for handlers that wait for something that may never come.
+        """Wait until the application has to end. Handlers need this when they wait for an event that may never happen.
 
         Args:
             timeout: seconds to wait.
 
         Returns:
-            whether it ends, or does not run at all.
+            True if the application is ending or does not run; False after the timeout.
         """
         running = self._running
         return running is None or running.ending.wait(timeout)
@@ -312,10 +319,10 @@ class Application:
         persistent: bool = True,
         **options: Any,
     ) -> None:
-        """Send a message as ``Connection.send`` does, and carry the trace on in its headers where there is one.
+        """Send a message as ``Connection.send`` does, with the context of the current trace in its headers.
 
         Args:
-            connection: by which connection.
+            connection: the name of the connection to send on.
             persistent: whether the broker keeps the message on disk.
             **options: as for ``Connection.send``: ``confirm=``, ``content_type=``, ``timeout=``, …
         """
@@ -347,23 +354,24 @@ class Application:
         log_format: str | None = None,
         log_level: str = "INFO",
     ) -> None:
-        """Listen until SIGTERM or SIGINT; then let running handlers end, disconnect, and return.
+        """Listen until SIGTERM or SIGINT. Then let running handlers end, disconnect, and return.
 
-        SIGHUP ends it likewise; with several processes it replaces them, one after the other. SIGUSR2 writes the stacks
-        of all threads to stderr.
+        SIGHUP ends a single process in the same way; with several processes, SIGHUP replaces them one after the other.
+        SIGUSR2 writes the stacks of all threads to stderr.
 
-        No further message is begun after the signal, and the broker delivers unfinished messages again. A second
-        signal ends the process at once. Call it in the main thread; elsewhere no signal is handled, and ``stop()`` ends
-        it. With several processes each one runs the program's own command line again, up to this call.
+        After the signal no further message is begun, and the broker delivers unfinished messages again. A second signal
+        ends the process at once. Call ``run()`` in the main thread; in another thread it handles no signals, and only
+        ``stop()`` ends it. With several processes, each one runs the program's own command line again, up to this call.
 
         Args:
-            log_format: ``json`` or ``text`` sends the log to stderr; None leaves logging as the program has it.
-            log_level: the least level to log then.
+            log_format: ``json`` or ``text`` sends the log to stderr; None does not configure logging.
+            log_level: the lowest level to log, if ``log_format`` is set.
             uris, processes, grace, alive_file, metrics_port, metrics_host, tracing: see :class:`RunOptions`.
             reload, reload_paths, workers, max_messages, max_memory: likewise.
 
         Raises:
-            SystemExit: it did not end gracefully; the code is one of :class:`Exit`, the reason is in the log.
+            SystemExit: the application did not end gracefully. The code is one of :class:`Exit`, and the reason is in
+                the log.
             ValueError: an argument is out of range.
         """
         options = RunOptions(
@@ -387,20 +395,20 @@ class Application:
             raise SystemExit(int(code))
 
     def stop(self) -> None:
-        """Ask ``run()`` of this process to end as after a signal; does not wait. Nothing if it does not run."""
+        """End ``run()`` of this process as a signal does, without waiting. If ``run()`` is not running, do nothing."""
         self._stopping.ask()
 
     @contextmanager
     def running(
         self, uris: Mapping[str, str] | None = None, *, timeout: float = 30.0, tracing: bool = False
     ) -> Iterator[Application]:
-        """Connect, listen while the block lasts, and end gracefully: for tests, and beside other work of a process.
+        """Connect, listen inside the block, and end gracefully: for tests, or beside other work of a process.
 
-        Hooks are called; signals, files and metrics are left alone.
+        Hooks are called. Signals are not handled, and there is no alive-file and no metrics endpoint.
 
         Args:
-            uris: broker URIs by the name of the connection; they replace those of the program.
-            timeout: seconds to connect, and again to end.
+            uris: broker URIs by connection name; they replace those of the program.
+            timeout: seconds to wait for the connections at the beginning, and for the handlers at the end.
 
         Raises:
             StompError: a connection could not be made, or a subscription was refused.
@@ -419,7 +427,7 @@ class Application:
                     hook()
 
     def test_client(self) -> TestClient:
-        """Return what gives messages to the handlers without a broker, one attempt at a time."""
+        """Return a client that passes messages to the handlers without a broker, one attempt at a time."""
         from stomplistener.worker.test_client import TestClient
 
         return TestClient(self)
@@ -433,19 +441,19 @@ class Application:
         casualties: Casualties | None = None,
         workers: Mapping[str, int] | None = None,
     ) -> Iterator[Running]:
-        """Make the connections and declare the subscriptions on them; what follows is up to the caller.
+        """Make the connections and declare the subscriptions on them. The caller connects them.
 
         Args:
-            tasks: notes what runs.
-            casualties: knows which messages killed their process.
-            workers: threads by destination, in place of what the program says.
+            tasks: notes the attempts that run.
+            casualties: counts the processes that died of a message.
+            workers: threads by destination; they override those in the program.
 
         Raises:
             ValueError: no handler listens to a destination in ``workers``, or ``once`` has no inbox.
         """
         workers = workers or {}
         if unknown := workers.keys() - {each.destination for each in self.declarations}:
-            raise ValueError(f"no handler listens to {', '.join(sorted(unknown))}, whose workers are given")
+            raise ValueError(f"no handler listens to {', '.join(sorted(unknown))}, but workers for it are given")
         running = Running(self.name, tasks or Tasks(), casualties or Casualties())
         for name, plan in self._needed(uris).items():
             running.add_connection(name, plan)
@@ -459,7 +467,7 @@ class Application:
 
     @contextmanager
     def using(self, running: Running) -> Iterator[None]:
-        """Let ``connection()`` and ``send()`` go by these connections while the block lasts."""
+        """Let ``connection()`` and ``send()`` use these connections inside the block."""
         if self._running is not None:
             raise RuntimeError("the application runs already")
         self._running = running
@@ -469,10 +477,10 @@ class Application:
             self._running = None
 
     def arounds_of(self, declaration: Declaration) -> list[Around]:
-        """All that goes around each attempt of a handler, outermost first.
+        """Return the context managers around each attempt of a handler, outermost first.
 
         Raises:
-            ValueError: the handler has ``once``, and there is no inbox.
+            ValueError: the handler has ``once``, but there is no inbox.
         """
         arounds: list[Around] = [logs.handling]
         if self.tracing is not None:
@@ -489,12 +497,12 @@ class Application:
         return [*arounds, once.unless_repeated, *self._arounds, once.noted, *declaration.arounds]
 
     def _server(self, name: str) -> str:
-        """The broker's name for itself; empty if it has none."""
+        """Return the name that the broker gave in CONNECTED; empty if it gave none."""
         connection = self.connections.get(name)
         return "" if connection is None else connection.session.server or ""
 
     def _needed(self, uris: Mapping[str, str]) -> dict[str, ConnectionPlan]:
-        """Every connection that is declared, listened by or given a URI, each with its URI."""
+        """Return every connection that is declared, used by a listener or given a URI, each with its URI."""
         names = dict.fromkeys([*self.connection_names, *uris])
         needed = {}
         for name in names:

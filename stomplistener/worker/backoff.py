@@ -1,4 +1,4 @@
-"""How long to wait before something that ended is started again."""
+"""The wait before a process or connection that ended is started again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ STABLE = 10.0
 
 
 class BackOff:
-    """Doubles the wait after each quick end, and begins again after a life that was long enough. Times are seconds.
+    """Doubles the wait after each quick end, and resets it after a run that lasted long enough. Times are in seconds.
 
     Args:
         first: the wait after the first end.
         most: the longest wait.
-        stable: a life as long as this is no failure of the start.
+        stable: the shortest run that resets the wait.
     """
 
     def __init__(self, first: float = FIRST, most: float = MOST, stable: float = STABLE) -> None:
@@ -23,7 +23,7 @@ class BackOff:
         self._next = first
 
     def delay(self, lived: float) -> float:
-        """How long to wait after a life of so many seconds."""
+        """Return the wait after a run of this many seconds."""
         if lived >= self._stable:
             self._next = self._first
         delay, self._next = self._next, min(self._next * 2, self._most)

@@ -1,12 +1,12 @@
-"""From a handler's signature to the arguments of each call.
+"""Make the arguments of each call from the signature of the handler.
 
 ::
 
     @app.listener("/queue/orders")
     def book(order: Order, message: Message, tenant: str = Header("x-tenant")) -> Receipt: ...
 
-One parameter at most is the *payload*: its annotation says what the body has to be. All others are told by their
-annotation, or by ``Header`` as default or in ``Annotated``.
+At most one parameter is the *payload*: the body is converted to the type in its annotation. The other parameters are
+recognized by their annotation, or by a ``Header`` as default or in ``Annotated``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stomplistener.worker.codecs import Codecs
 from stomplistener.worker.payload import PayloadError, fitter
 
 Source = Callable[[Message], Any]
-"""Gives one argument of a call."""
+"""Makes one argument of a call."""
 
 _MISSING: Any = object()
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
@@ -32,28 +32,30 @@ _WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(frozen=True)
 class HeaderParameter:
-    """A parameter that is a header; see ``Header``."""
+    """A parameter that takes a header; see ``Header``."""
 
     name: str | None
     default: Any
 
 
 def Header(name: str | None = None, *, default: Any = _MISSING) -> Any:  # noqa: N802 (it stands for a value)
-    """Declare a parameter of a handler a header of the message, as its default or in ``Annotated``.
+    """Declare that a handler's parameter takes a header of the message.
+
+    Write ``Header(...)`` as default or in ``Annotated``.
 
     Args:
-        name: of the header; None for the parameter's name with ``-`` for each ``_``.
-        default: what the parameter is if the header is missing; without one a message that lacks it does not fit.
+        name: the name of the header; None takes the parameter's name with ``-`` for each ``_``.
+        default: the value if the header is missing. Without a default, a message without the header is rejected.
     """
     return HeaderParameter(name, default)
 
 
 class Binding:
-    """How one handler is called with messages. Thread-safe.
+    """Calls one handler with the arguments that its signature declares. Thread-safe.
 
     Args:
         handler: the function.
-        codecs: how bodies are read.
+        codecs: read the bodies.
 
     Raises:
         TypeError: the function cannot be called with a message.
@@ -72,7 +74,7 @@ class Binding:
         """Call the handler, and return what it returns.
 
         Raises:
-            PayloadError: the message does not fit; the handler was not called.
+            PayloadError: the message does not fit the signature; the handler was not called.
         """
         first, sources = self._first, self._sources
         if first is None:
@@ -85,14 +87,16 @@ class Binding:
         try:
             parameters = list(inspect.signature(self._handler).parameters.values())
         except (TypeError, ValueError):
-            # Some callables of C have no signature.
+            # Some callables that are written in C have no signature.
             return
         hints = self._hints()
         positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
         if not positional:
             if any(each.kind is each.VAR_POSITIONAL for each in parameters):
                 return
-            raise TypeError(f"{name_of(self._handler)} takes no argument: a handler takes the message, or its payload")
+            raise TypeError(
+                f"{name_of(self._handler)} takes no argument: a handler must take the message or its payload"
+            )
         for parameter in parameters:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 continue
@@ -110,7 +114,7 @@ class Binding:
         while isinstance(function, functools.partial):
             function = function.func
         if not (inspect.isfunction(function) or inspect.ismethod(function)) and not isinstance(function, type):
-            function = getattr(function, "__call__", function)  # noqa: B004 (the method, whose annotations count)
+            function = getattr(function, "__call__", function)  # noqa: B004 (its annotations are needed)
         function = inspect.unwrap(function)
         try:
             return get_type_hints(function, localns=dict(self._names), include_extras=True)
@@ -120,7 +124,7 @@ class Binding:
             return {}
 
     def _hints_one_by_one(self, function: Any) -> Mapping[str, Any]:
-        """The annotations of parameters where not all can be evaluated: ``Message`` may be imported for checks only."""
+        """Evaluate annotations one by one, since ``Message`` may be imported for type checkers only."""
         hints: dict[str, Any] = {}
         for name, annotation in inspect.get_annotations(function).items():
             if name == "return":
@@ -132,8 +136,8 @@ class Binding:
             except NameError as error:
                 if annotation.rpartition(".")[2] != Message.__name__:
                     raise TypeError(
-                        f"{name_of(self._handler)}: {name!r} is annotated with {annotation}, and {error.name!r} is not "
-                        "there when the handler is declared"
+                        f"{name_of(self._handler)}: {name!r} is annotated with {annotation}, but {error.name!r} does "
+                        "not exist when the handler is declared"
                     ) from None
                 hint = Message
             hints[name] = hint
@@ -147,7 +151,7 @@ class Binding:
         if header is not None:
             return self._header(parameter.name, header, hint)
         if hint is Any and parameter.name == "message":
-            # The name says more than the annotation.
+            # A parameter ``message: Any`` is the message, as if it had no annotation.
             hint = _MISSING
         if hint is _MISSING:
             if is_first or parameter.name == "message":
@@ -162,15 +166,15 @@ class Binding:
             return None
         if hint is _MISSING:
             raise TypeError(
-                f"{name_of(self._handler)}: nothing says what {parameter.name!r} is: annotate it, or give it a default"
+                f"{name_of(self._handler)}: parameter {parameter.name!r} has no type: annotate it, or give it a default"
             )
         return self._payload_source(parameter.name, hint)
 
     def _payload_source(self, name: str, hint: Any) -> Source:
         if self._payload is not None:
             raise TypeError(
-                f"{name_of(self._handler)}: both {self._payload!r} and {name!r} would be the payload; a header is "
-                "declared by Header(...)"
+                f"{name_of(self._handler)}: both {self._payload!r} and {name!r} would be the payload; declare a "
+                "header with Header(...)"
             )
         self._payload = name
         if hint is bytes:
@@ -215,7 +219,7 @@ def _text(message: Message) -> str:
 
 
 def _names_around(handler: Callable[..., Any]) -> Mapping[str, Any]:
-    """The local names where the handler is declared: annotations that are texts may name a class of a function."""
+    """Return the local names at the declaration. An annotation in quotes may name a class inside a function."""
     module, frame = getattr(handler, "__module__", None), inspect.currentframe()
     names: dict[str, Any] = {}
     while frame is not None:

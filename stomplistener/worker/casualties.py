@@ -1,10 +1,10 @@
-"""Messages that were in the hands of a process that died, so that one that kills its process is given up in time.
+"""Count the processes that died while they handled a message, and reject a message that killed too many.
 
-Each child writes what its handlers begin and end into a file of its own, which outlives it. When a child dies, its
-supervisor adds up what was in its hands; all children read these counts before they handle a message. A broker may be
-quicker than the supervisor: a message that is still in the hands of another child is held back until that one's end is
-counted. Files are small: only handlers with ``max_deliveries`` are noted. The broker's own counter, where it has one,
-is looked at before, by the connection.
+Each child keeps a file with the messages that its handlers have begun and not ended. The file outlives the child. When
+a child dies, the supervisor adds the messages in its file to the counts. All children read these counts before they
+handle a message. The broker may redeliver a message before the supervisor has counted the death. So a child waits while
+the message is still in the file of another child. The files are small, because only handlers with ``max_deliveries``
+are noted. If the broker counts deliveries, the connection checks that counter first.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _CHANGING = frozenset(
 )
 
 MOST = 10_000
-"""Messages that are remembered."""
+"""The number of messages whose counts are kept."""
 
 COUNTED_SECONDS = 2.0
-"""How long a child that died may wait to be counted. What is in the hands of a child for longer is no copy from a dead
-one, but an equal message that a living one handles."""
+"""Seconds within which the death of a child is counted. If a message stays in the file of another child for longer,
+that child is alive and handles an equal message."""
 
 
 class TooManyDeaths(Exception):
-    """The processes that handled a message died, as often as ``max_deliveries`` allows."""
+    """``max_deliveries`` processes have died while they handled the message."""
 
 
 class Casualties:
-    """What one process has in its hands, and what the supervisor knows of its predecessors. Thread-safe.
+    """The messages that this process handles, and the counts that the supervisor keeps. Thread-safe.
 
     Args:
-        directory: shared with the supervisor; None where there is none, and nothing is known.
+        directory: the directory shared with the supervisor; None without a supervisor: nothing is counted.
         slot: the number of this child.
     """
 
@@ -54,10 +54,10 @@ class Casualties:
 
     @contextmanager
     def in_hands(self, message: Message, most: int) -> Iterator[None]:
-        """Note that a message is handled while the block lasts.
+        """Note that a message is handled inside the block.
 
         Raises:
-            TooManyDeaths: so many processes died of it already.
+            TooManyDeaths: ``most`` processes have died already while they handled the message.
         """
         if self._directory is None:
             yield
@@ -68,7 +68,7 @@ class Casualties:
             time.sleep(0.01)
         deaths = Deaths(self._directory).read()[key]
         if deaths >= most:
-            raise TooManyDeaths(f"{deaths} processes died while they handled it; max_deliveries is {most}")
+            raise TooManyDeaths(f"{deaths} processes died while they handled the message; max_deliveries is {most}")
         self._change(key, begins=True)
         try:
             yield
@@ -86,15 +86,15 @@ class Casualties:
                 self._keys.append(key)
             else:
                 self._keys.remove(key)
-            # Written at once and without a sync: the file outlives the process, not the machine.
+            # Written at once, but without a sync: the file must survive the process, not a crash of the machine.
             self._hands.write_text("\n".join(self._keys))
 
 
 class Deaths:
-    """How many processes died with each message in their hands. For one thread of the supervisor.
+    """Counts, for each message, the processes that died while they handled it. For one thread of the supervisor.
 
     Args:
-        directory: shared with the children.
+        directory: the directory shared with the children.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -109,21 +109,21 @@ class Deaths:
             return Counter()
 
     def count(self, slot: int) -> None:
-        """A child has died: count what was in its hands."""
+        """Count the messages that a child handled when it died."""
         hands = _hands(self._directory, slot)
         if keys := _read(hands):
             counts = self.read()
             for key in keys:
-                # The latest last: the first is forgotten first.
+                # Move the key to the end. The oldest keys are dropped first.
                 counts[key] = counts.pop(key, 0) + 1
             written = self._file.with_suffix(".new")
             written.write_text(json.dumps(dict(list(counts.items())[-MOST:])))
             os.replace(written, self._file)
-        # Only now, since another child waits for it before it reads the counts.
+        # Remove the file only now: another child waits for its end before it reads the counts.
         hands.unlink(missing_ok=True)
 
     def forget(self, slot: int) -> None:
-        """A child has ended as it was told: nothing that it had in its hands is to blame."""
+        """Forget the messages of a child that ended on request: they did not kill it."""
         _hands(self._directory, slot).unlink(missing_ok=True)
 
 
@@ -139,7 +139,7 @@ def _read(hands: Path) -> list[str]:
 
 
 def key_of(message: Message) -> str:
-    """What stays the same when a broker delivers a message again; RabbitMQ gives it another id each time."""
+    """Return a key that is the same in each redelivery. The message id would not do: RabbitMQ changes the id."""
     if "outbox-id" in message.headers:
         return hashlib.sha256(message.headers["outbox-id"].encode(errors="surrogateescape")).hexdigest()
     digest = hashlib.sha256(message.body)

@@ -1,4 +1,4 @@
-"""What every command that runs a worker shares: ``stomplistener worker``, ``flask stomp worker``. It needs click."""
+"""The options of all commands that run a worker: ``stomplistener worker``, ``flask stomp worker``. Needs click."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMED = re.compile(r"([A-Za-z][\w-]*)=(.+)")
 
 
 def _uris(_context: click.Context, _parameter: click.Parameter, urls: tuple[str, ...]) -> dict[str, str]:
-    """The URIs by connection; one without a name is the default's."""
+    """Return the URIs by connection name. A URI without a name is for the default connection."""
     uris = {}
     for url in urls:
         named = _NAMED.fullmatch(url)
@@ -38,7 +38,7 @@ def _uris(_context: click.Context, _parameter: click.Parameter, urls: tuple[str,
 
 
 def _workers(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
-    """The threads by destination, which may have an equals sign in it."""
+    """Return the number of threads by destination. A destination may contain an equals sign."""
     workers = {}
     for text in given:
         destination, _, count = text.rpartition("=")
@@ -51,7 +51,7 @@ def _workers(_context: click.Context, _parameter: click.Parameter, given: tuple[
 _LOG_OPTIONS = (
     click.option(
         "--log-format", type=click.Choice(["text", "json", "program"]), default="text", show_default=True,
-        help="program: as the program has set up its logging.",
+        help="program: keep the logging that the program has set up.",
     ),
     click.option(
         "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info",
@@ -62,11 +62,11 @@ _LOG_OPTIONS = (
 _OPTIONS = (
     click.option(
         "-u", "--url", "uris", metavar="[NAME=]URI", multiple=True, callback=_uris,
-        help="The broker of a connection, in place of the program's. May be repeated, once for each name.",
+        help="The broker of a connection; overrides the program. May be repeated, once for each name.",
     ),
     click.option(
         "-P", "--processes", type=click.IntRange(min=1), default=1, show_default=True,
-        help="The number of processes; from 2 on they are supervised.",
+        help="The number of processes. Two or more are supervised.",
     ),
     click.option(
         "--grace", metavar="SECONDS", type=click.FloatRange(min=0), default=30.0, show_default=True,
@@ -78,13 +78,13 @@ _OPTIONS = (
     ),
     click.option(
         "--metrics-port", type=click.IntRange(0, 65535),
-        help="Answer Prometheus on this port for all processes, and /healthz and /readyz.",
+        help="Serve metrics for Prometheus, /healthz and /readyz on this port, for all processes.",
     ),
     click.option("--metrics-host", default="127.0.0.1", show_default=True, help="0.0.0.0 for every address."),
-    click.option("--tracing", is_flag=True, help="Make each message a span of OpenTelemetry."),
+    click.option("--tracing", is_flag=True, help="Make an OpenTelemetry span for each message."),
     click.option(
         "-w", "--workers", metavar="DESTINATION=N", multiple=True, callback=_workers,
-        help="Threads for the handler of a destination, in place of the program's. May be repeated.",
+        help="Threads for the handler of a destination; overrides the program. May be repeated.",
     ),
     click.option(
         "--max-messages", metavar="N", type=click.IntRange(min=1),
@@ -92,7 +92,7 @@ _OPTIONS = (
     ),
     click.option(
         "--max-memory", metavar="MIB", type=click.IntRange(min=1),
-        help="End when the process holds more memory; another process takes over, too.",
+        help="End when the process holds more memory; with --processes another process takes over.",
     ),
     click.option("--reload", is_flag=True, help="Restart when a Python file changes; for development."),
     click.option(
@@ -104,7 +104,7 @@ _OPTIONS = (
 
 
 def with_log_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of logging, and log as they say."""
+    """Add the logging options to a command, and configure logging by them."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, log_format: str, log_level: str, **values: Any) -> Any:
@@ -116,7 +116,7 @@ def with_log_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a worker, call it with ``options=``, a RunOptions, and log as they say."""
+    """Add the worker and logging options to a command, and call it with ``options=``, a RunOptions."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **values: Any) -> Any:
@@ -136,7 +136,7 @@ def run_and_exit(load: Callable[[], Application], options: RunOptions) -> NoRetu
     """End the command with the exit code of ``execute``.
 
     Raises:
-        UsageError: there is no application, no broker, or a package is missing.
+        UsageError: there is no application or no broker, or a package is missing.
     """
     try:
         code = execute(load, options)

@@ -1,4 +1,4 @@
-"""What an application declares: a handler with its options, and how a connection is to be made."""
+"""The declarations of an application: handlers with their options, and connections."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from stomplistener.worker.inbox import Inbox
 from stomplistener.worker.replies import Reply
 
 Handler = Callable[Concatenate[Any, ...], Reply]
-"""A handler: takes the message, or its payload, first; returns None, or what goes to the message's ``reply-to``."""
+"""A handler: a function whose first parameter is the message or its payload. The result is None, or the reply."""
 
 Around = Callable[[Message], AbstractContextManager[object]]
-"""Gives the context manager that a message is handled in."""
+"""Makes the context manager inside which a message is handled."""
 
 RetryBy = Literal["worker", "broker"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """One handler: what it listens to, by which connection, and how it is called.
+    """One handler: its destination, its connection and its options.
 
     Attributes:
-        options: the further arguments of ``Connection.subscribe``.
-        call: calls the handler with what its signature asks for, and returns what it returns.
-        codecs: how replies are written.
-        inbox: remembers messages with ``once``; None for the one of the application that runs.
+        options: the other arguments of ``Connection.subscribe``.
+        call: calls the handler with the arguments that its signature declares, and returns its return value.
+        codecs: write the replies.
+        inbox: remembers messages with ``once``; None takes the inbox of the running application.
     """
 
     destination: str
@@ -53,7 +53,7 @@ class Declaration:
 
 @dataclass(kw_only=True)
 class ConnectionPlan:
-    """How one connection is to be made: its URI, and the further arguments of ``Connection``."""
+    """The settings of one connection: its URI and the other arguments of ``Connection``."""
 
     uri: str | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -22,11 +22,11 @@ def _always() -> bool:
 
 @dataclass(frozen=True)
 class Health:
-    """What the probes are answered. Both are called in threads of the endpoint.
+    """The functions that answer the probes. Threads of the endpoint call them.
 
     Attributes:
-        is_healthy: whether the process works; a restart would help if not.
-        is_ready: whether it has its broker; a restart would not help if not.
+        is_healthy: whether the process works. If not, a restart helps.
+        is_ready: whether the process is connected to its broker. If not, a restart does not help.
     """
 
     is_healthy: Callable[[], bool] = _always
@@ -40,13 +40,13 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def serving(registry: Collector, health: Health, host: str, port: int) -> Iterator[int]:
-    """Answer over HTTP while the block lasts, and yield the port.
+    """Run the HTTP endpoint inside the block, and yield its port.
 
     Args:
-        registry: what is answered to Prometheus.
-        health: what is answered to orchestrators.
+        registry: the metrics for Prometheus.
+        health: the answers for orchestrators.
         host: the address to listen on.
-        port: 0 for one that the system chooses.
+        port: the port to listen on; with 0 the system chooses one.
 
     Raises:
         StompError: the port is taken.
@@ -80,7 +80,7 @@ def serving(registry: Collector, health: Health, host: str, port: int) -> Iterat
             self.wfile.write(body)
 
         def log_message(self, *_arguments: object) -> None:
-            """Scrapes are no news."""
+            """Log nothing: requests are routine."""
 
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]

@@ -1,4 +1,4 @@
-"""What the exit code of a process of this package means. The command line documents the same numbers."""
+"""The exit codes of the processes of this package. The command line documents the same numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stomplistener.transport import MissingExtra
 
 
 class Exit(enum.IntEnum):
-    """An exit code. Past 128 it is a signal's number and 128, as shells have it."""
+    """An exit code. As in shells, 128 + n means that signal n ended the process."""
 
     DONE = 0
     FAILED = 1
@@ -20,7 +20,7 @@ class Exit(enum.IntEnum):
 
 
 def exit_of(error: BaseException) -> Exit:
-    """The exit code for what ended the process."""
+    """Return the exit code for the exception that ended the process."""
     if isinstance(error, (InvalidURI, MissingExtra, PasscodeError)):
         return Exit.USAGE
     if isinstance(error, (ConnectFailed, ConnectionLost, NotConnected)):

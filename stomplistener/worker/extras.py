@@ -1,4 +1,4 @@
-"""Packages that an application may do without."""
+"""Optional packages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from stomplistener.transport import MissingExtra
 
 @contextmanager
 def needed_for(purpose: str, extra: str) -> Iterator[None]:
-    """Import a package inside; if it is missing, say what for it is needed and how to install it.
+    """Import a package inside this block.
+
+    If a package is missing, the error names its purpose and the command to install it.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: the package is not installed.
     """
     try:
         yield

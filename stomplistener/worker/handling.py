@@ -1,4 +1,4 @@
-"""One handler's messages: each attempt is called, measured and judged here, in the threads of its subscription."""
+"""Make each attempt at a message, in the threads of the subscription: call the handler, measure, decide the verdict."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from stomplistener.worker.payload import PayloadError
 _log = library_logger("stomplistener.worker")
 
 ATTEMPTS = "stomplistener-attempts"
-"""The header that counts the attempts of a message which the broker keeps between them."""
+"""The header that counts the attempts of a message when the broker delays its retries."""
 
 _NOT_OF_A_COPY = OF_A_DELIVERY | OF_A_DUPLICATE
 
 STALE = "stale"
-"""In the place of a verdict: the connection was gone when the handler ended, so the message comes again."""
+"""The outcome if the connection was lost before the handler ended. The broker then delivers the message again."""
 
 _NEVER = 86400.0
-"""Seconds that no end of a worker takes."""
+"""Seconds, longer than a worker ever takes to end."""
 
 ALWAYS_DEAD = (PayloadError, TooManyDeaths)
-"""What no retry can help, whatever a handler declares."""
+"""Exceptions after which a retry cannot succeed, whatever the handler declares."""
 
 
 @dataclass(eq=False)
 class Task:
-    """One attempt that runs.
+    """A running attempt.
 
     Attributes:
-        declaration: the handler's.
-        message: what it was given.
-        thread: the identifier of the thread that runs it.
-        began: in seconds of the monotonic clock.
-        is_overdue: whether it was found to run longer than its time limit.
+        declaration: the declaration of the handler.
+        message: the message that the handler got.
+        thread: the identifier of the thread that runs the attempt.
+        began: the time of its start, in seconds of the monotonic clock.
+        is_overdue: whether a check has found that it runs longer than its time limit.
     """
 
     declaration: Declaration
@@ -58,14 +58,14 @@ class Task:
 
 
 class Observer(Protocol):
-    """Is told of attempts. Its methods are called in the threads of handlers, and must not raise."""
+    """Observes attempts. The threads of handlers call its methods, which must not raise."""
 
     def ended(self, task: Task, outcome: str, seconds: float) -> None:
         """An attempt has ended; the outcome is a verdict, or ``stale``."""
 
 
 class Tasks:
-    """The attempts that run now in this process, and how many have ended. Thread-safe."""
+    """The attempts that run in this process, and the number of those that have ended. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class Tasks:
         self.ended = 0
 
     def observe(self, observer: Observer) -> None:
-        """Let an observer hear of all attempts."""
+        """Add an observer of all attempts."""
         self._observers.append(observer)
 
     def begin(self, declaration: Declaration, message: Message) -> Task:
@@ -92,13 +92,13 @@ class Tasks:
             observer.ended(task, outcome, seconds)
 
     def running(self) -> Sequence[Task]:
-        """What runs now."""
+        """Return the running attempts."""
         with self._lock:
             return tuple(self._running)
 
     @property
     def count(self) -> int:
-        """How many run now."""
+        """The number of running attempts."""
         return len(self._running)
 
     def __iter__(self) -> Iterator[Task]:
@@ -109,12 +109,12 @@ class Handling:
     """The attempts of one handler.
 
     Args:
-        declaration: the handler's.
-        arounds: all that goes around each attempt, outermost first.
-        tasks: notes what runs.
-        sender: gives the connection to send by.
-        is_ending: whether the application is told to end.
-        casualties: knows which messages killed their process.
+        declaration: the declaration of the handler.
+        arounds: the context managers around each attempt, outermost first.
+        tasks: notes the attempts that run.
+        sender: returns the connection to send on.
+        is_ending: returns whether the application is ending.
+        casualties: counts the processes that died of a message.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Handling:
         self._declaration = declaration
         self._arounds = arounds
         self.policy = SettlePolicy()
-        """How its messages are settled, as the subscription has it."""
+        """The settle policy of the subscription."""
         self._tasks = tasks
         self._sender = sender
         self._is_ending = is_ending
@@ -142,12 +142,12 @@ class Handling:
         def handle(message: Message) -> None:
             self.handle(message)
 
-        # A signature of the handler's would be taken for that of the listener.
+        # Otherwise inspect would report the signature of the handler for that of the listener.
         del handle.__wrapped__
         return handle
 
     def handle(self, message: Message) -> Verdict:
-        """Make one attempt, and return what it means. What the handler raises passes."""
+        """Make one attempt, and return its verdict. Exceptions of the handler are passed on."""
         tried = message.headers.get(ATTEMPTS, "")
         if self._declaration.retry_by == "broker" and tried.isdecimal():
             message.attempts = max(message.attempts, int(tried))
@@ -160,7 +160,7 @@ class Handling:
             error = raised
             verdict = self.policy.decide(message.attempts, error)
             if isinstance(raised, TryAgain) and self._is_ending():
-                # Not here: the broker has it back when the connection ends, which may not have begun to yet.
+                # Do not retry in this process: the broker takes the message back when the connection ends soon.
                 raised.delay = _NEVER
             if verdict is not Verdict.RETRIED or not self._is_retried_by_broker(message, error):
                 raise
@@ -180,7 +180,7 @@ class Handling:
                 returned = declaration.call(message)
                 if returned is not None:
                     refuse_unawaited(declaration.handler, returned)
-            # What the arounds commit has happened, and the message is not acknowledged yet.
+            # Reply now: the context managers have committed, and the message is not acknowledged yet.
             if returned is not None and message.reply_to is not None:
                 self._reply(message, returned)
 
@@ -201,10 +201,10 @@ class Handling:
             return STALE
         return verdict
 
-    # Retries that outlive this process
+    # Retries by the broker
 
     def _is_retried_by_broker(self, message: Message, error: BaseException) -> bool:
-        """Give the broker a copy that it delivers later, so that the message itself can be acknowledged."""
+        """Send the broker a copy that it delivers later, so that the message itself can be acknowledged."""
         if self._declaration.retry_by != "broker" or isinstance(error, TryAgain) or self._is_topic(message):
             return False
         attempts = message.attempts + 1
@@ -214,10 +214,10 @@ class Handling:
         try:
             self._sender().send(self._declaration.destination, message.body, headers, delay=delay, confirm=True)
         except ProtocolError:
-            # The broker cannot: we wait ourselves.
+            # The broker cannot delay messages, so the worker waits instead.
             return False
         except StompError as failure:
-            _log.warning("%r is tried again here, since the broker does not take it: %s", message, failure)
+            _log.warning("%r is retried in this process: sending a copy to the broker failed: %s", message, failure)
             return False
         _log.warning(
             "%s: %s; the broker delivers the message again in %.3g s, attempt %d of %d",
@@ -226,7 +226,7 @@ class Handling:
         return True
 
     def _is_topic(self, _message: Message) -> bool:
-        """A copy would go to all subscribers of a topic, who have had the message."""
+        """Whether the destination is a topic: all its subscribers, which already have the message, would get a copy."""
         destination = self._declaration.destination
         return self._declaration.options.get("durable") is not None or destination.startswith(
             ("/topic/", "topic://", "/exchange/", "/dsub/", "jms.topic.")

@@ -1,13 +1,13 @@
-"""Messages that are handled once, though they may come twice: what identifies a message, and which store remembers it.
+"""Handle each message once, even if it arrives twice: identify messages and remember them in a store.
 
-What identifies a message, in this order:
+A message is identified by the first of these that it has:
 
 1. the header that ``once`` names;
-2. with ``once=True`` its ``outbox-id``, or the headers by which the packages django-outbox-pattern and CAP know theirs;
-3. its message id, on ActiveMQ alone: it keeps the id for a redelivery, and never gives it to another message.
-   RabbitMQ gives each delivery another id, and Artemis may reuse an id after its journal was created again.
+2. with ``once=True`` its ``outbox-id``, or the header that django-outbox-pattern or CAP sets;
+3. its message id, only on ActiveMQ, which keeps the id for a redelivery and never gives it to another message.
+   RabbitMQ gives each delivery a new id, and Artemis may reuse an id after its journal was recreated.
 
-A message that nothing identifies fails, since it cannot be known whether it was handled before.
+A message without any of these fails, because the worker cannot know whether it was handled before.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ from stomplistener.policy import TryAgain
 _log = library_logger("stomplistener.worker")
 
 KNOWN = ("outbox-id", "dop-msg-id", "cap-msg-id")
-"""Headers that identify a message with ``once=True``: ours, django-outbox-pattern's, and CAP's."""
+"""Headers that identify a message with ``once=True``: those of this package, django-outbox-pattern and CAP."""
 
 KEEPS_IDS = "activemq/"
-"""How the name of the one broker begins whose message ids are safe."""
+"""The prefix of the ``server`` header of ActiveMQ, the only broker whose message ids identify a message."""
 
 LONGEST = 255
-"""Characters of an identity; a longer one is replaced by its digest."""
+"""The largest number of characters in an identity. The digest of a longer identity replaces it."""
 
 LEASE = 30.0
-"""Seconds after which a message may be handled by another process if this one has not said that it lives."""
+"""Seconds without a renewal of its notes after which a process counts as dead. Other processes may then handle its
+messages."""
 
 
 class NoIdentity(ValueError):
@@ -51,33 +52,34 @@ class Repeated(Exception):
 
 
 class Inbox(Protocol):
-    """A store of handled messages. Thread-safe, and safe between processes that use the same store.
+    """A store of handled messages, safe for threads and for processes that use the same store.
 
-    Write a class with this method to keep the inbox in the database of your handlers: then both share a transaction.
+    To keep the inbox in the database of your handlers, write a class with this method. Inbox and handler can then share
+    a transaction.
     """
 
     def handling(self, handler: str, identity: str) -> AbstractContextManager[object]:
-        """Remember a message if the block ends well, and forget it if the block raises.
+        """Remember a message if the block succeeds, and forget it if the block raises.
 
         Args:
             handler: the name of the handler.
             identity: the text that identifies the message, at most 255 characters.
 
         Raises:
-            Repeated: it was handled before.
+            Repeated: the message was handled before.
             TryAgain: another thread or process handles it at this moment.
         """
 
 
 def identity_of(message: Message, once: bool | str, server: str) -> str:
-    """Return what tells a message from all others.
+    """Return the text that identifies a message.
 
     Args:
-        once: the name of the header that does; True for the usual ones.
-        server: the broker's name for itself.
+        once: the name of the identifying header; True for the usual headers.
+        server: the ``server`` header of CONNECTED.
 
     Raises:
-        NoIdentity: nothing does.
+        NoIdentity: nothing identifies the message.
     """
     wanted = KNOWN if once is True else (str(once),)
     for name in wanted:
@@ -98,13 +100,13 @@ def _shortened(identity: str) -> str:
 
 
 class Once:
-    """What goes around the messages of one handler with ``once``. Thread-safe.
+    """The context managers around the messages of one handler with ``once``. Thread-safe.
 
     Args:
         inbox: the store.
         handler: the name of the handler; it may be set later, before the first message.
         once: as for ``identity_of``.
-        server: gives the broker's name for itself.
+        server: returns the ``server`` header of CONNECTED.
     """
 
     def __init__(self, inbox: Inbox, handler: str, once: bool | str, server: Callable[[], str]) -> None:
@@ -115,34 +117,34 @@ class Once:
 
     @contextmanager
     def unless_repeated(self, message: Message) -> Iterator[None]:
-        """Acknowledge a message that was handled before; goes around ``noted``."""
+        """Acknowledge a message that was handled before. This context manager goes around ``noted``."""
         try:
             yield
         except Repeated:
-            _log.info("%s was handled before, and is acknowledged", message.id)
+            _log.info("%s was handled before; acknowledging it without a call of the handler", message.id)
 
     @contextmanager
     def noted(self, message: Message) -> Iterator[None]:
-        """Handle the message within the store.
+        """Handle the message inside a block of the store.
 
         Raises:
-            Repeated: it was handled before.
-            NoIdentity: nothing identifies it.
+            Repeated: the message was handled before.
+            NoIdentity: nothing identifies the message.
         """
         with self._inbox.handling(self.handler, identity_of(message, self._once, self._server())):
             yield
 
 
 class SQLiteInbox:
-    """An inbox in a file, for all processes of one machine. Thread-safe.
+    """An inbox in a file, for all processes on one machine. Thread-safe.
 
-    A message is noted before its handler begins and marked when it has ended. A process that dies in between leaves a
-    note that counts no more after 30 seconds: then the message is handled again. So what the handler did before the
-    process died is done twice. To rule that out, keep the inbox in the transaction of the handler.
+    The inbox notes a message before its handler begins, and marks the note when the handler has ended. If the process
+    dies in between, the note expires after 30 seconds, and the message is handled again. The handler then repeats its
+    earlier work. To prevent a repetition, keep the inbox in the transaction of the handler.
 
     Args:
-        path: the file; it is created if necessary. Its directory must be on a local disk.
-        keep: seconds to remember a handled message; a copy that comes later is handled again. None keeps all.
+        path: the file, in a directory on a local disk; it is created if necessary.
+        keep: seconds to remember a handled message; a copy that arrives later is handled again. None remembers forever.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, keep: float | None = 7 * 24 * 3600.0) -> None:
@@ -176,7 +178,10 @@ class SQLiteInbox:
                 self._end(key, done=done)
 
     def purge(self) -> int:
-        """Forget what was handled longer ago than ``keep``; the number of messages. Done now and then on its own."""
+        """Forget messages that were handled longer than ``keep`` ago, and return their number.
+
+        Runs automatically, too.
+        """
         if self._keep is None:
             return 0
         with self._connected() as database:
@@ -185,7 +190,7 @@ class SQLiteInbox:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that holds the file's write lock from its beginning, for a moment only."""
+        """Return a short transaction that holds the file's write lock from its beginning."""
         with closing(sqlite3.connect(self._path, timeout=30.0, isolation_level=None)) as database:
             database.execute("BEGIN IMMEDIATE")
             try:
@@ -224,7 +229,7 @@ class SQLiteInbox:
                 )
 
     def _begin_process(self) -> None:
-        """Start the thread that renews the notes of this process, once in each process."""
+        """Start the thread that renews the notes of this process, once per process."""
         with self._lock:
             if self._pid == os.getpid():
                 return

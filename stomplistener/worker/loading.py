@@ -1,4 +1,4 @@
-"""From ``module:app``, as it is written on a command line, to the application."""
+"""Import an application by its name on the command line, ``module:app``."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from stomplistener.worker.application import Application
 
 
 class LoadError(ValueError):
-    """The text names no application; the message says what is missing."""
+    """The text names no application. The message of the error says what is missing."""
 
 
 def load(target: str) -> Application:
     """Import an application.
 
-    The working directory is where modules are looked for first, as with ``python -m``.
+    Modules are first looked for in the working directory, as with ``python -m``.
 
     Args:
-        target: ``package.module:name``; the name is ``app`` where it is left out.
+        target: ``package.module:name``; without a name it is ``app``.
 
     Raises:
-        LoadError: there is no such module, no such name in it, or it is no application. What the module itself raises
-            while it is imported is passed on.
+        LoadError: the module or the name does not exist, or the object is not an Application. Exceptions that the
+            module raises during the import are passed on.
     """
     module_name, _, path = target.partition(":")
     if os.getcwd() not in sys.path:
@@ -31,7 +31,7 @@ def load(target: str) -> Application:
     try:
         found: object = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # A module that the application itself misses is its own error, with its own traceback.
+        # If an import inside the application fails, keep that error and its traceback.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise LoadError(f"there is no module {error.name!r}, here ({os.getcwd()}) or installed") from None

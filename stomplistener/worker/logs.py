@@ -1,4 +1,4 @@
-"""Log records as JSON, one object a line, each with the message that was being handled when it was written."""
+"""Write log records as JSON, one object per line, with the message that the thread was handling."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 @contextmanager
 def handling(message: Message) -> Iterator[None]:
-    """Let the log records of this thread tell which message they are about."""
+    """Add this message to the log records of this thread."""
     token = _handled.set(message)
     try:
         yield
@@ -30,10 +30,11 @@ def handling(message: Message) -> Iterator[None]:
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, ``process``, ``thread``.
+    """Formats each record as one line of JSON.
 
-    Where they apply: ``exception`` with its traceback, ``destination`` and ``message_id`` of the message that was being
-    handled, and whatever was given as ``extra``.
+    The object has ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, ``process`` and ``thread``. A record of
+    an exception has ``exception`` with the traceback. A record during the handling of a message has its ``destination``
+    and ``message_id``. The object also has the values of ``extra``.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -54,7 +55,7 @@ class JSONFormatter(logging.Formatter):
 
 
 def _is_of_none(key: str, value: object) -> bool:
-    """Whether this only says that the record is of no connection, or of no broker."""
+    """Whether the value is the placeholder of a record without a connection or a broker."""
     return key in FIELDS and value == ""
 
 
@@ -63,13 +64,13 @@ def configure(form: str, level: str = "INFO") -> None:
 
     Args:
         form: ``json`` or ``text``.
-        level: the least level to show, such as ``INFO``.
+        level: the lowest level to show, such as ``INFO``.
 
     Raises:
-        ValueError: there is no such form or level.
+        ValueError: the form or the level does not exist.
     """
     if form not in ("json", "text"):
-        raise ValueError(f"the log format is json or text, not {form!r}")
+        raise ValueError(f"the log format must be json or text, not {form!r}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter() if form == "json" else logging.Formatter(_TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

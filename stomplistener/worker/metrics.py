@@ -1,4 +1,4 @@
-"""Statistics for Prometheus: what the connections count, and what the handlers take."""
+"""Metrics for Prometheus: the statistics of the connections, and the attempts of the handlers."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ COUNTERS = {
     "listener_errors": "Exceptions that handlers raised.",
 }
 GAUGES = {
-    "pending": "Messages received that no handler has ended yet.",
+    "pending": "Messages that were received and whose handler has not ended.",
     "pending_bytes": "The bytes of their bodies.",
-    "unconfirmed": "Confirmed sends whose receipt has not come.",
+    "unconfirmed": "Confirmed sends without a receipt so far.",
     "unconfirmed_bytes": "The bytes of their bodies.",
 }
 """The fields of ``Statistics``, each with its help text."""
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""Seconds, up to ten minutes: handlers may be slow."""
+"""Histogram buckets in seconds, up to ten minutes: handlers may be slow."""
 
 OUTCOMES = (*(str(verdict) for verdict in Verdict), STALE)
 LABELS = ("connection", "destination")
 SCRAPE_SECONDS = 2.0
-"""How long a supervisor waits for the numbers of one child."""
+"""Seconds that a supervisor waits for the metrics of one child."""
 
 
 class Metrics:
-    """What an application tells Prometheus. Thread-safe.
+    """The metrics of an application. Thread-safe.
 
     Args:
-        connections: gives the connections by name, at each scrape.
+        connections: returns the connections by name; called at each scrape.
         tasks: the attempts that run, and that end.
 
     Raises:
@@ -73,11 +73,11 @@ class Metrics:
             collector(registry=self._registry)
         self._registry.register(self)
         self._duration = Histogram(
-            PREFIX + "handler_seconds", "Time that handlers took.", LABELS, registry=self._registry, buckets=BUCKETS
+            PREFIX + "handler_seconds", "Time that handlers ran.", LABELS, registry=self._registry, buckets=BUCKETS
         )
         self._handled = Counter(
             PREFIX + "handled",
-            "Attempts by what became of the message; stale: the connection was gone when the handler ended.",
+            "Attempts by outcome; stale: the connection was lost before the handler ended.",
             (*LABELS, "outcome"),
             registry=self._registry,
         )
@@ -90,7 +90,7 @@ class Metrics:
         self._tasks.observe(self)
 
     def declared(self, connection: str, destination: str) -> None:
-        """Show a handler's counters at 0 before its first message: a rate needs a beginning."""
+        """Show a handler's counters at 0 before its first message, since a rate needs a first value."""
         self._duration.labels(connection, destination)
         self._overdue.labels(connection, destination)
         for outcome in OUTCOMES:
@@ -103,11 +103,11 @@ class Metrics:
         self._handled.labels(*labels, outcome).inc()
 
     def overdue(self, task: Task) -> None:
-        """Count an attempt that runs longer than it may."""
+        """Count an attempt that runs longer than its time limit."""
         self._overdue.labels(task.declaration.connection, task.declaration.destination).inc()
 
     def collect(self) -> Iterator[Metric]:
-        """What the connections count and what runs; for ``prometheus_client``."""
+        """Return the metrics of the connections and of running attempts, for ``prometheus_client``."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         connections = dict(self._connections())
@@ -137,7 +137,9 @@ class Metrics:
             ages.setdefault((task.declaration.connection, task.declaration.destination), []).append(now - task.began)
         running = GaugeMetricFamily(PREFIX + "handlers_running", "Handlers that run now.", labels=LABELS)
         oldest = GaugeMetricFamily(
-            PREFIX + "handler_oldest_seconds", "How long the oldest of them has run; 0 if none does.", labels=LABELS
+            PREFIX + "handler_oldest_seconds",
+            "Seconds that the oldest running handler has run; 0 if none runs.",
+            labels=LABELS,
         )
         for destination, found in ages.items():
             running.add_metric(destination, len(found))
@@ -151,10 +153,10 @@ class Metrics:
 
 
 class MetricsOfChildren:
-    """The metrics of several processes as one page: each sample with the label ``process``. Thread-safe.
+    """The metrics of several processes on one page. Each sample has the label ``process``. Thread-safe.
 
     Args:
-        ports: gives the ports of the children by slot, at each scrape.
+        ports: returns the ports of the children by slot; called at each scrape.
 
     Raises:
         MissingExtra: the package prometheus-client is not installed.
@@ -167,11 +169,13 @@ class MetricsOfChildren:
         self._ports = ports
 
     def collect(self) -> Iterator[Metric]:
-        """Ask the children; one that does not answer in time is left out. For ``prometheus_client``."""
+        """Fetch and return the metrics of the children, for ``prometheus_client``.
+
+        A child that answers too late is left out.
+        """
         families: dict[str, Metric] = {}
         for slot, port in sorted(self._ports().items()):
             for family in self._parse(_fetch(port)):
-                # What ends in _created is the same in OpenMetrics, and no metric of its own.
                 whole = families.setdefault(family.name, family)
                 samples = [each._replace(labels={**each.labels, "process": str(slot)}) for each in family.samples]
                 whole.samples = samples if whole is family else [*whole.samples, *samples]

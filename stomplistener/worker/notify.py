@@ -1,6 +1,6 @@
-"""What systemd wants to be told by a service of ``Type=notify``: that it is ready, stops, and lives.
+"""Notify systemd that a service of ``Type=notify`` is ready, is alive, or is stopping.
 
-The protocol is that of ``sd_notify(3)``: datagrams to the socket in ``NOTIFY_SOCKET``. Elsewhere nothing is sent.
+The protocol is ``sd_notify(3)``: datagrams to the socket in ``NOTIFY_SOCKET``. Without this variable nothing is sent.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _log = library_logger("stomplistener.worker")
 
 
 class Notifier:
-    """Tells systemd. One thread uses it; children of this process are not to tell anything.
+    """Sends notifications to systemd. One thread uses it. Only the process that systemd started sends them.
 
     Args:
-        is_told: whether this process is the one that systemd started, and not the child of a supervisor.
+        is_told: whether systemd started this process; false in the child of a supervisor.
     """
 
     def __init__(self, *, is_told: bool = True) -> None:
@@ -27,17 +27,17 @@ class Notifier:
         self.is_ready = False
 
     def ready(self) -> None:
-        """All connections live; told once."""
+        """Notify that all connections are ready. Only the first call sends."""
         if not self.is_ready:
             self.is_ready = True
             self._tell("READY=1")
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Notify that the process is ending."""
         self._tell("STOPPING=1")
 
     def lives(self) -> None:
-        """To be told more often than each half ``WatchdogSec``; each second will do."""
+        """Notify that the process is alive. Call this at least twice per ``WatchdogSec``, for example every second."""
         if self._watches:
             self._tell("WATCHDOG=1")
 
@@ -51,4 +51,4 @@ class Notifier:
                 sender.connect(address)
                 sender.sendall(state.encode())
         except OSError as error:
-            _log.warning("systemd cannot be told %s: %s", state, error)
+            _log.warning("sending %s to systemd failed: %s", state, error)

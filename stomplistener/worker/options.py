@@ -1,4 +1,4 @@
-"""How an application is to be run: everything that the deployment decides, and not the program."""
+"""The settings of a run: everything that the deployment decides and not the program."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How an application is to be run.
+    """The settings of a run.
 
     Attributes:
-        uris: broker URIs by connection's name, in place of those in the program.
-        processes: how many run side by side; from 2 on they are supervised and started again when they end.
-        grace: seconds that running handlers get to end after the first signal.
-        alive_file: touched every second while all connections live; with several processes, while those of all do.
-        metrics_port: where Prometheus finds the statistics, and orchestrators ``/healthz`` and ``/readyz``; with
-            several processes the supervisor answers there for all.
-        metrics_host: the address to listen on for that.
-        tracing: whether every message is a span of OpenTelemetry, and its context goes on in headers.
-        reload: restart whenever a file changes; for development.
-        reload_paths: directories to watch.
-        workers: threads by destination, in place of those in the program.
-        max_messages: end after so many attempts; a supervisor then starts another process.
-        max_memory: end when the process holds more than so many MiB of memory; likewise.
+        uris: broker URIs by connection name; they override those in the program.
+        processes: the number of processes. Two or more are supervised and started again when they end.
+        grace: seconds within which running handlers may end after the first signal.
+        alive_file: the file that is touched every second while all connections of all processes are ready.
+        metrics_port: the port of the HTTP endpoint with ``/metrics``, ``/healthz`` and ``/readyz``. With several
+            processes, the supervisor answers for all.
+        metrics_host: the address of the HTTP endpoint.
+        tracing: whether to make an OpenTelemetry span for every message and to send its context in headers.
+        reload: whether to restart when a file changes; for development.
+        reload_paths: the directories to watch.
+        workers: threads by destination; they override those in the program.
+        max_messages: the number of attempts after which the process ends; a supervisor then starts another one.
+        max_memory: the memory in MiB above which the process ends; a supervisor then starts another one.
     """
 
     uris: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -1,7 +1,7 @@
-"""From the plain values of JSON to the type that a handler declares, and back.
+"""Convert the plain values of JSON to the type that a handler declares, and back.
 
-Dataclasses are checked field by field here. Models of pydantic and structs of msgspec are checked by their own package,
-which the program has imported by then. No text that is made here quotes a value: it may be logged.
+This module checks dataclasses field by field. Pydantic and msgspec check their own models and structs; the program has
+imported these packages already. Error texts of this module quote no value, because they may be logged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 Fit = Callable[[Any, str], Any]
-"""Makes a value of one type of a plain value; the text is where it stands, such as ``lines[2].article``."""
+"""Converts a plain value to a value of one type. The text is its position, such as ``lines[2].article``."""
 
 _NAMES = {type(None): "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
 _OF_TEXT: Mapping[type, Callable[[str], Any]] = {
@@ -31,18 +31,18 @@ _OF_TEXT: Mapping[type, Callable[[str], Any]] = {
 
 
 class PayloadError(ValueError):
-    """A message does not fit the type that its handler declares; the text names the field, and quotes no value."""
+    """A message does not fit the type that its handler declares. The text names the field and quotes no value."""
 
 
 def fitter(kind: Any, names: Mapping[str, Any]) -> Fit:
-    """Return what makes values of a type.
+    """Return the function that converts plain values to a type.
 
     Args:
-        kind: the type, as an annotation has it.
-        names: what annotations of dataclasses may name besides the globals of their module.
+        kind: the type, as in an annotation.
+        names: the names that annotations of dataclasses may use besides the globals of their module.
 
     Raises:
-        TypeError: JSON has nothing that such a value could be made of.
+        TypeError: values of this type cannot be made from JSON.
     """
     return _Fitters(names).of(kind)
 
@@ -66,14 +66,14 @@ class _Fitters:
             return _literal(parts)
         found = self._of_model(kind) or self._of_container(kind, origin or kind, parts) or self._of_scalar(kind)
         if found is None:
-            raise TypeError(f"{_name(kind)} cannot be made of JSON: declare a dataclass, a model, or a plain type")
+            raise TypeError(f"{_name(kind)} cannot be made from JSON: declare a dataclass, a model, or a plain type")
         return found
 
     def _union(self, kind: Any, parts: Sequence[Any]) -> Fit:
         fits = [self.of(part) for part in parts]
 
         def fit(value: Any, where: str) -> Any:
-            # An exact value first: 1 is an int for ``float | int``.
+            # Try the exact type first: for ``float | int``, 1 is an int.
             for part in parts:
                 if isinstance(part, type) and type(value) is part:
                     return value
@@ -102,7 +102,7 @@ class _Fitters:
         return None
 
     def _dataclass(self, kind: type) -> Fit:
-        # Before its fields, which may be of its own type.
+        # Register the type before its fields, which may be of the same type.
         if kind in self._dataclasses:
             return lambda value, where: self._dataclasses[kind](value, where)
         self._dataclasses[kind] = lambda value, _where: value
@@ -124,7 +124,7 @@ class _Fitters:
             try:
                 return kind(**given)
             except (TypeError, ValueError) as error:
-                # What __post_init__ refuses; its text may quote a value, but it is the application's own.
+                # Raised by __post_init__. The text may quote a value, but the application itself has written it.
                 raise PayloadError(f"{where or kind.__name__}: {error}") from error
 
         self._dataclasses[kind] = fit
@@ -138,7 +138,7 @@ class _Fitters:
             return _list(made, self.of(parts[0]) if parts else self.of(Any))
         if origin in (dict, Mapping):
             if parts and parts[0] is not str:
-                raise TypeError(f"{_name(kind)} cannot be made of JSON: its keys are texts")
+                raise TypeError(f"{_name(kind)} cannot be made from JSON: its keys must be text")
             return _dict(self.of(parts[1]) if parts else self.of(Any))
         return None
 
@@ -193,7 +193,7 @@ def _exactly(kind: type) -> Fit:
 
 def _number(kind: type) -> Fit:
     def fit(value: Any, where: str) -> Any:
-        # JSON does not tell 1 from 1.0, and True is not a number.
+        # JSON does not distinguish 1 from 1.0, and True is not a number.
         if type(value) is int or (type(value) is float and (kind is float or value.is_integer())):
             return kind(value)
         raise _misfit(where, "an integer" if kind is int else "a number", value)
@@ -222,7 +222,7 @@ def _enum(kind: type[enum.Enum]) -> Fit:
         try:
             return kind(value)
         except ValueError:
-            raise PayloadError(f"{_at(where)}it is none of {kind.__name__}") from None
+            raise PayloadError(f"{_at(where)}it is no value of {kind.__name__}") from None
 
     return fit
 
@@ -285,10 +285,10 @@ def _name(kind: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Convert a value that ``json.dumps`` does not take to one that it takes; its ``default``.
+    """Convert a value that ``json.dumps`` cannot write to one that it can write: a function for its ``default``.
 
     Raises:
-        TypeError: it is nothing of the kind.
+        TypeError: the value cannot be converted.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -313,6 +313,6 @@ def to_json(value: Any) -> bytes:
     """Write a value as JSON: plain values, dataclasses, models, structs, dates, UUIDs, decimals, enumerations.
 
     Raises:
-        TypeError: there is something else in it.
+        TypeError: the value contains an object of another type.
     """
     return json.dumps(value, default=plain, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""One process of an application: it runs until it is told to stop or cannot go on, and gives an exit code."""
+"""One process of an application, which runs until a signal or a failure ends it, and returns an exit code."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ from stomplistener.worker.tracing import Tracing
 _log = library_logger("stomplistener.worker")
 
 TICK = 1.0
-"""Seconds between two looks at the connections."""
+"""Seconds between two checks of the connections."""
 
 QUICK_TICK = 0.1
-"""The same until they are ready for the first time."""
+"""Seconds between two checks until the connections are ready for the first time."""
 
 OVERTIME = 2.0
-"""Seconds that the end may take beyond its grace, which handlers may use up to the last."""
+"""Seconds that the end may take after the grace, because handlers may use the whole grace."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The process is asked to end."""
+    """The process has to end."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Closed:
-    """A connection is closed and not restored."""
+    """A connection is closed and will not reconnect."""
 
     name: str
     failure: StompError
@@ -68,7 +68,7 @@ Event = Stop | Closed | Ended
 
 
 class Executable(Protocol):
-    """What is needed of the application."""
+    """The part of an application that a process uses."""
 
     tracing: Tracing | None
     declarations: list[Declaration]
@@ -90,11 +90,11 @@ class Executable(Protocol):
 def execute(load: Callable[[], Executable], options: RunOptions) -> int:
     """Run an application until it ends.
 
-    Where several processes are wanted, or reloading, this one supervises them and does not need the application.
+    With several processes, or with reloading, this process supervises the others and does not load the application.
 
     Args:
-        load: gives the application.
-        options: how to run it.
+        load: returns the application.
+        options: the settings of the run.
 
     Returns:
         the exit code: see :class:`Exit`.
@@ -107,10 +107,10 @@ def execute(load: Callable[[], Executable], options: RunOptions) -> int:
 
 
 class Process:
-    """One process of an application; ``run`` is called in its main thread.
+    """One process of an application. Call ``run`` in its main thread.
 
     Args:
-        slot: what it shares with its supervisor; None where it has none.
+        slot: the files that it shares with its supervisor; None without a supervisor.
     """
 
     def __init__(self, application: Executable, options: RunOptions, slot: Slot | None) -> None:
@@ -124,12 +124,13 @@ class Process:
         self._recycling = Recycling(options, self._tasks)
         self._is_live = False
         self._has_listened = False
-        # Of all ways to wake a thread only SimpleQueue.put is documented to be safe in a signal handler.
+        # Among the ways to wake a thread, only SimpleQueue.put is documented to be safe in a signal handler.
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def run(self) -> int:
-        """Listen until a signal, or until a connection cannot be had; the exit code."""
-        # Who signals every process of a service has the supervisor tell its children again; if need be it kills them.
+        """Listen until a signal comes or a connection fails for good, and return the exit code."""
+        # If a service manager signals every process, a child gets the signal twice: from it and from the supervisor. So
+        # a second signal must not end a child at once. If necessary, the supervisor kills it.
         insistent = self._slot is None
         with signals.handled(lambda number: self._events.put(Stop(signal.Signals(number).name)), insistent=insistent):
             if self._slot is not None:
@@ -148,7 +149,7 @@ class Process:
                     alive.remove()
 
     def _orphaned(self) -> None:
-        self._events.put(Stop("its supervisor is gone"))
+        self._events.put(Stop("the supervisor has ended"))
 
     def _live(self) -> int:
         application = self._application
@@ -187,7 +188,7 @@ class Process:
         self._limits.on_overdue(metrics.overdue)
         health = Health(lambda: not self._limits.has_overdue, lambda: self._is_live)
         if slot is not None:
-            # The supervisor asks there, and answers for all.
+            # The supervisor fetches the metrics on this port, and answers for all children.
             slot.write_port(stack.enter_context(metrics.served("127.0.0.1", 0, health)))
             return
         port = stack.enter_context(metrics.served(host, port, health))
@@ -208,7 +209,7 @@ class Process:
         self._events.put(Closed(name, running.wait_closed(name)))
 
     def _serve(self, running: Running) -> StompError | None:
-        """Serve until the process has to end; return the reason if no signal asked for the end."""
+        """Serve until the process has to end. Return the error that ends the process; None after a signal."""
         while True:
             event = self._next(TICK if self._is_live else QUICK_TICK)
             if isinstance(event, Stop):
@@ -223,13 +224,13 @@ class Process:
             self._look(running)
 
     def _look(self, running: Running) -> None:
-        """What is to be done now and then."""
+        """Do the periodic work."""
         self._limits.look()
         self._is_live = running.is_live and running.is_subscribed
         self._notifier.lives()
         if self._limits.has_overdue:
             if self._slot is not None:
-                self._events.put(Stop("a handler hangs, and another process is to take over"))
+                self._events.put(Stop("a handler hangs; another process takes over"))
             return
         if self._is_live:
             self._say_once(running)
@@ -239,7 +240,10 @@ class Process:
             self._events.put(Stop(why))
 
     def _say_once(self, running: Running) -> None:
-        """Log what it listens to, when the broker has confirmed that it does; the log of a connection has the rest."""
+        """Log each destination once, when the broker has confirmed its subscription.
+
+        The connection logs later events.
+        """
         if self._has_listened:
             return
         self._has_listened = True
@@ -254,7 +258,7 @@ class Process:
             alive.touch()
 
     def _end(self, running: Running) -> bool:
-        """Let handlers end and disconnect; whether all did within the grace."""
+        """Let handlers end, and disconnect. Return whether all handlers ended within the grace."""
         deadline = Deadline(self._options.grace)
         overtime = Deadline(self._options.grace + OVERTIME)
 
@@ -267,7 +271,7 @@ class Process:
             self._limits.look()
             self._notifier.lives()
             if not self._limits.has_overdue:
-                # Ending is no death: an orchestrator must not cut it short.
+                # A process that ends is still alive, and the orchestrator must not kill it.
                 self._touch()
             if self._slot is not None and self._limits.are_all_overdue:
                 _log.error("%d handlers hang: the process ends without them", running.busy)
@@ -276,7 +280,7 @@ class Process:
                 break
         if running.busy:
             _log.error(
-                "%d handlers have not ended within %g s: their messages will be delivered again",
+                "%d handlers did not end within %g s; the broker will deliver their messages again",
                 running.busy,
                 self._options.grace,
             )

@@ -1,4 +1,4 @@
-"""Processes that end before they grow old: after so many messages, or with so much memory."""
+"""End a process after a number of messages, or above an amount of memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MIB = 1024 * 1024
 
 
 class Recycling:
-    """Says when a process is to end for another one. Thread-safe.
+    """Decides when a process ends so that another one takes over. Thread-safe.
 
     Args:
-        options: with the bounds.
+        options: the settings with the limits.
         tasks: counts the attempts.
     """
 
@@ -26,7 +26,7 @@ class Recycling:
         self._tasks = tasks
 
     def why(self) -> str | None:
-        """Return why the process is to end now; None if it is not."""
+        """Return the reason why the process has to end now; None if it may go on."""
         if self._max_messages is not None and self._tasks.ended >= self._max_messages:
             return f"it has handled {self._tasks.ended} messages"
         if self._max_memory is not None and (held := memory()) > self._max_memory * MIB:
@@ -35,7 +35,7 @@ class Recycling:
 
 
 def memory() -> int:
-    """Return how many bytes of memory this process holds: now on Linux, at the most so far on other systems."""
+    """Return the memory of this process in bytes: the present value on Linux, the peak on other systems."""
     with suppress(OSError, ValueError, IndexError):
         import resource
 

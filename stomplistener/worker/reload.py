@@ -1,4 +1,4 @@
-"""Files that change during development."""
+"""Watch the files that change during development."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _log = library_logger("stomplistener.worker")
 
 
 class Watcher:
-    """Watches Python files in a thread, if the options ask for it.
+    """Watches Python files in a thread, if the options switch reloading on.
 
     Args:
-        changed: called, in that thread, with the paths that changed.
+        changed: called in that thread with the changed paths.
 
     Raises:
         MissingExtra: the package watchfiles is not installed.

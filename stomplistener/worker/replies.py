@@ -1,4 +1,4 @@
-"""What a handler may return, for type checkers: a coroutine, or a value that JSON does not have, is refused by them."""
+"""The return types of a handler. With them, type checkers reject a coroutine, or a value that JSON cannot represent."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ class Struct(Protocol):
 
 Plain = str | bytes | bytearray | memoryview | bool | int | float | date | time | Decimal | UUID | Enum
 Reply = Plain | Mapping[str, Any] | Sequence[Any] | DataclassValue | Model | Struct | None
-"""None sends no reply; text and bytes go as they are, everything else as JSON."""
+"""None sends no reply. Text and bytes are sent unchanged, everything else as JSON."""

@@ -1,4 +1,4 @@
-"""An application's connections and subscriptions, from their making to their graceful end."""
+"""The connections and subscriptions of a running application, from their creation to their graceful end."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from stomplistener.worker.declarations import Around, ConnectionPlan, Declaratio
 from stomplistener.worker.handling import ALWAYS_DEAD, Handling, Tasks
 
 JITTER_SECONDS = 1.0
-"""Up to so much a worker waits longer before each pass of a reconnect, unless its URI has a ``reconnectDelayJitter``.
+"""The upper limit, in seconds, of the random delay of a reconnect, unless the URI has a ``reconnectDelayJitter``.
 
-The workers of a broker that was restarted lost their connections at the same instant, and would all come back at the
-same instant.
+When a broker restarts, all its workers lose their connections at the same time. Without the delay, all would reconnect
+at the same time.
 """
 
 _log = library_logger("stomplistener.worker")
 
 
 class StopRequest:
-    """How any thread asks a process to stop; a request before any thread listens is remembered."""
+    """Lets any thread stop a process. A request is remembered until a thread listens."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,7 +43,7 @@ class StopRequest:
             hear()
 
     def listen(self, hear: Callable[[], object]) -> None:
-        """Have ``hear`` called, in the thread that asks."""
+        """Set ``hear`` as the function to call. The requesting thread calls it."""
         with self._lock:
             self._hear, asked = hear, self._asked
         if asked:
@@ -51,7 +51,7 @@ class StopRequest:
 
 
 def subscription_options(declaration: Declaration) -> dict[str, Any]:
-    """The arguments of ``Connection.subscribe``, with those that a worker sets unless it is told otherwise."""
+    """Return the arguments of ``Connection.subscribe``, with the defaults of a worker."""
     options = dict(declaration.options)
     if not options["settle"]:
         return options
@@ -63,15 +63,15 @@ def subscription_options(declaration: Declaration) -> dict[str, Any]:
 
 
 def _share(workers: int, max_deliveries: int | None) -> int:
-    """How many messages a handler gets at a time: without a bound the first of several processes takes all."""
+    """Return the prefetch of a handler. Without a limit, the first of several processes takes all messages."""
     if max_deliveries is not None:
-        # A broker that counts deliveries counts those, too, that only wait when their process dies.
+        # If a process dies, a broker that counts deliveries also counts those messages that only waited.
         return workers
     return max(2, 4 * workers)
 
 
 class Running:
-    """One life of an application. ``close`` is called by one thread, once; all else may be called by any."""
+    """One run of an application. Call ``close`` once, from one thread. Any thread may call the other methods."""
 
     def __init__(self, name: str, tasks: Tasks, casualties: Casualties) -> None:
         self.connections: dict[str, Connection] = {}
@@ -88,7 +88,7 @@ class Running:
         self.connections[name] = Connection(parse(plan.uri, {"reconnect_delay_jitter": JITTER_SECONDS}), **options)
 
     def subscribe(self, declaration: Declaration, arounds: Sequence[Around]) -> None:
-        """Declare a subscription; it becomes active when its connection is made."""
+        """Declare a subscription, which becomes active when its connection is made."""
         connection = self.connections[declaration.connection]
         handling = self.handling(declaration, arounds)
         options = subscription_options(declaration)
@@ -98,7 +98,7 @@ class Running:
         self._listening.add(declaration.connection)
 
     def handling(self, declaration: Declaration, arounds: Sequence[Around]) -> Handling:
-        """What makes the attempts of a handler."""
+        """Return the object that makes the attempts of a handler."""
         return Handling(
             declaration,
             arounds,
@@ -110,7 +110,7 @@ class Running:
 
     @property
     def busy(self) -> int:
-        """How many handlers run now."""
+        """The number of running handlers."""
         return self.tasks.count
 
     @property
@@ -124,20 +124,20 @@ class Running:
         return all(each.state is SubscriptionState.ACTIVE for each in self.subscriptions)
 
     def check(self) -> None:
-        """Raise if the broker refuses a subscription: a worker that does not listen must not look as if it did.
+        """Raise if the broker refused a subscription, since a worker must not look healthy if it does not listen.
 
         Raises:
-            StompError: the reason.
+            StompError: the broker refused a subscription.
         """
         for subscription in self.subscriptions:
             if subscription.state is SubscriptionState.REJECTED:
                 subscription.wait_active(0)
 
     def connect(self, deadline: Deadline) -> None:
-        """Connect all, one after the other, and wait for the subscriptions.
+        """Connect all connections, one after the other, and wait for the subscriptions.
 
         Raises:
-            StompError: one could not be made, or a subscription was refused.
+            StompError: a connection could not be made, or a subscription was refused.
         """
         for connection in self.connections.values():
             connection.connect(timeout=deadline.remaining())
@@ -145,9 +145,9 @@ class Running:
             subscription.wait_active(deadline.remaining())
 
     def close(self, deadline: Deadline) -> None:
-        """Let running handlers end, settle their messages, disconnect.
+        """Let running handlers end, settle their messages, and disconnect.
 
-        Connections without listeners go last: until then the handlers of the others may need them to send.
+        Connections without listeners are closed last: running handlers may still send on them.
         """
         self.ending.set()
         names = [self._listening, self.connections.keys() - self._listening]
@@ -165,15 +165,15 @@ class Running:
             _log.warning("connection %s did not end gracefully: %s", name, error)
 
     def begin(self, name: str) -> None:
-        """Begin to make one connection. A later ``close`` finds it under way and ends it.
+        """Start to connect one connection, without waiting. A later ``close`` also ends an unfinished attempt.
 
         Raises:
-            ConnectFailed: the system refuses a thread.
+            ConnectFailed: the system cannot start a thread.
         """
         self.connections[name]._begin()
 
     def wait_closed(self, name: str) -> StompError:
-        """Wait until one connection is closed and not restored, and return why. For a thread of its own."""
+        """Wait until one connection is closed and will not reconnect, and return the reason. Use a separate thread."""
         connection = self.connections[name]
         connection.wait()
         try:

@@ -1,4 +1,4 @@
-"""Signals that end a process: the first one gracefully, the second one at once."""
+"""Signals that end a process: the first signal gracefully, the second at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
-"""SIGHUP is what a closed terminal sends; Windows has none."""
+"""A closed terminal sends SIGHUP. Windows does not have this signal."""
 
 
 @contextmanager
@@ -24,14 +24,16 @@ def handled(
     insistent: bool = True,
     others: Mapping[str, Callable[[], object]] | None = None,
 ) -> Iterator[None]:
-    """Handle the signals that end a process; outside the main thread, where Python has none, change nothing.
+    """Handle the signals that end a process.
+
+    Outside the main thread do nothing, since Python delivers no signals there.
 
     Args:
-        first: called with the number of the first signal, between any two instructions of the main thread: it may do no
-            more than put something on a ``SimpleQueue``.
-        at_once: called with the number of the second one, before the process ends.
-        insistent: whether a second one ends the process at all.
-        others: what further signals do, by name, each time that they come; for it holds what holds for ``first``.
+        first: called with the number of the first signal, between any two instructions of the main thread; may only put
+            an item on a ``SimpleQueue``.
+        at_once: called with the number of the second signal, before the process ends.
+        insistent: whether a second signal ends the process at once.
+        others: functions to call at each other signal, by its name; limited as ``first`` is.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -64,14 +66,14 @@ def handled(
 
 
 def _is_hushed(number: int) -> bool:
-    """Whether ``nohup`` started this process, to have it outlive its terminal."""
+    """Whether ``nohup`` started this process, so that it outlives its terminal."""
     return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) is signal.SIG_IGN
 
 
 def exit_now(code: int) -> NoReturn:
-    """End this process without waiting; printed output is written."""
+    """End this process without waiting. Printed output is written first."""
     for stream in (sys.stdout, sys.stderr):
-        # The signal may have come in the middle of a print, which then cannot be flushed.
+        # Flushing fails if the signal interrupted a print.
         with contextlib.suppress(Exception):
             stream.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""What a supervisor and its children share: a directory in which each child has files named by its slot."""
+"""The directory that a supervisor and its children share. The files of a child are named by its slot."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ SLOT = "STOMPLISTENER_WORKER_SLOT"
 DIRECTORY = "STOMPLISTENER_WORKER_DIRECTORY"
 
 DUMP = b"d"
-"""What a supervisor writes to a child to have it write all its stacks to stderr."""
+"""The bytes that a supervisor writes to a child to make it write all its stacks to stderr."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One child's place."""
+    """The place of one child: its number and its files."""
 
     directory: Path
     number: int
 
     @classmethod
     def of_this_process(cls) -> Slot | None:
-        """The place of this process, if a supervisor started it. Its own children will not take it for theirs."""
+        """Return the slot of this process, if a supervisor started it. Child processes do not inherit the slot."""
         number, directory = os.environ.pop(SLOT, None), os.environ.pop(DIRECTORY, None)
         return None if number is None or directory is None else cls(Path(directory), int(number))
 
     @property
     def variables(self) -> dict[str, str]:
-        """How the child is told."""
+        """The environment variables that give the slot to the child."""
         return {SLOT: str(self.number), DIRECTORY: str(self.directory)}
 
     @property
     def alive(self) -> AliveFile:
-        """Touched by the child while all its connections live."""
+        """The file that the child touches while all its connections are ready."""
         return AliveFile(self.directory / f"{self.number}.alive")
 
     def write_port(self, port: int) -> None:
-        """Called in the child: note the port on which it answers Prometheus."""
+        """Write the port of the child's metrics endpoint; called in the child."""
         self._port.write_text(str(port))
 
     def read_port(self) -> int | None:
-        """In the supervisor; None where the child has none."""
+        """Return the port of the child's metrics endpoint, or None; called in the supervisor."""
         with suppress(OSError, ValueError):
             return int(self._port.read_text())
         return None
@@ -55,14 +55,14 @@ class Slot:
         return self.directory / f"{self.number}.port"
 
     def clear(self) -> None:
-        """In the supervisor: the child has ended."""
+        """Remove the files of a child that has ended; called in the supervisor."""
         self._port.unlink(missing_ok=True)
         self.alive.remove()
 
     @staticmethod
     def watch(gone: Callable[[], object], dump: Callable[[], object]) -> None:
-        """Read what the supervisor writes, until it has ended; then call ``gone``. Run this in a thread of its own."""
-        # Not sys.stdin, whose lock a daemon thread must not hold when the interpreter ends.
+        """Read commands of the supervisor, and call ``gone`` when it has ended. Run this in a separate thread."""
+        # Do not use sys.stdin: a daemon thread must not hold its lock when the interpreter ends.
         while data := os.read(0, 1024):
             if DUMP in data:
                 dump()

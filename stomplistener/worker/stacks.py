@@ -12,29 +12,29 @@ from types import FrameType
 
 
 def of_thread(ident: int) -> str:
-    """Return where a thread is now; a text for the log."""
+    """Return the current stack of a thread, as text for the log."""
     frame = sys._current_frames().get(ident)
-    return "it has ended" if frame is None else _format(frame)
+    return "the thread has ended" if frame is None else _format(frame)
 
 
 def dump_on_signal() -> None:
-    """Write the stacks of all threads to stderr on SIGUSR2. Nothing on Windows, and outside the main thread."""
+    """Write the stacks of all threads to stderr on SIGUSR2. Do nothing on Windows or outside the main thread."""
     if hasattr(signal, "SIGUSR2"):
         with suppress(ValueError):
             signal.signal(signal.SIGUSR2, lambda _number, _frame: dump())
 
 
 def dump() -> None:
-    """Write the stacks of all threads of this process to stderr; also for a signal handler."""
-    # Not by faulthandler's own handler: it walks the frames of threads that run on meanwhile, and crashed a worker.
-    # `enumerate` in a signal handler: its lock is re-entrant.
+    """Write the stacks of all threads of this process to stderr. Safe in a signal handler."""
+    # Do not use the handler of faulthandler: it reads the frames of running threads, and crashed a worker. `enumerate`
+    # is safe in a signal handler, because its lock is re-entrant.
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     texts = [
         f"thread {names.get(ident, ident)} (most recent call last):\n{_format(frame)}\n"
         for ident, frame in sys._current_frames().items()
     ]
     text = "".join([f"stacks of process {os.getpid()}:\n", *texts])
-    # Past sys.stderr's buffer, which the thread that the signal interrupts may be writing to.
+    # Bypass the buffer of sys.stderr: the interrupted thread may be writing to it.
     with suppress(AttributeError, ValueError, OSError):
         os.write(sys.stderr.fileno(), text.encode("utf-8", "backslashreplace"))
 

@@ -1,9 +1,9 @@
-"""Several processes of one application: started, watched, started again when they end, and stopped.
+"""Supervise several processes of one application: start them, restart them when they end, and stop them.
 
-Each child is this program's own command line again, with an environment that gives it a *slot*: its number, from 1, and
-a directory that it shares with the supervisor. What binds it to the supervisor is a pipe on its stdin, which ends when
-the supervisor does, however that dies: no child goes on without one. Children have process groups of their own, so that
-a Ctrl-C on the terminal reaches them once, through the supervisor, and does not count as two signals.
+Each child runs this program's own command line. The environment of a child gives it a *slot*: a number, from 1, and a
+directory that it shares with the supervisor. The stdin of a child is a pipe from the supervisor. When the supervisor
+ends or dies, the pipe is closed and the child ends, too. Each child has its own process group. Ctrl-C on the terminal
+therefore reaches a child only through the supervisor, and does not count as two signals.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ _log = library_logger("stomplistener.worker")
 TICK = 1.0
 QUICK_TICK = 0.1
 OVERTIME = 5.0
-"""Seconds beyond the grace after which a child that was told to end is killed."""
+"""Seconds after the grace until an ending child is killed."""
 
 START_SECONDS = 60.0
-"""How long a new child may take until it listens, before children of a deployment are replaced no further."""
+"""Seconds within which a new child must listen. Otherwise a deployment stops replacing children."""
 
 
 @dataclass
 class Child:
-    """One slot, and the process that fills it, if any.
+    """One slot, and the process in it, if any.
 
     Attributes:
         began: when the process was started, in seconds of ``time.monotonic()``.
-        due: when the next one is to be started; None: not before a file changes.
-        ending: by when the process, told to end, has to have done so; None: it was not told.
+        due: when to start the next process; None: not before a file changes.
+        ending: the deadline of a process that has been told to end; None for other processes.
     """
 
     slot: Slot
@@ -75,12 +75,12 @@ class Stop:
 
 @dataclass(frozen=True)
 class Deploy:
-    """The children are to be replaced one after the other."""
+    """The children have to be replaced one after the other."""
 
 
 @dataclass(frozen=True)
 class Dump:
-    """All stacks are asked for."""
+    """The stacks of all threads have to be written."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Exited:
 
 @dataclass(frozen=True)
 class Changed:
-    """Files have changed: the children are to be started again."""
+    """Files have changed, and the children have to be restarted."""
 
     paths: Sequence[str]
 
@@ -102,11 +102,11 @@ Event = Stop | Deploy | Dump | Exited | Changed
 
 
 class Supervisor:
-    """Runs in the main thread of a process that does nothing else.
+    """Supervises the children, in the main thread of a process that does nothing more.
 
     Args:
-        options: how many children, and how they end.
-        command: a child's command line; this process' own one if None.
+        options: the settings of the run.
+        command: the command line of a child; None takes the command line of this process.
     """
 
     def __init__(self, options: RunOptions, command: Sequence[str] | None = None) -> None:
@@ -117,14 +117,14 @@ class Supervisor:
         self._notifier = Notifier()
         self._stopping = False
         self._worst = 0
-        # Children that are still to be replaced by a deployment, and the one that is being replaced.
+        # The children that a deployment still has to replace, and the child that it is replacing now.
         self._old: collections.deque[Child] = collections.deque()
         self._replaced: Child | None = None
-        # A terminal that is closed sends SIGHUP, too, and wants the end.
+        # On a terminal, SIGHUP means that the terminal was closed, and ends the processes.
         self._deploys = not _is_terminal(0)
 
     def run(self) -> int:
-        """Supervise until a signal, and until every child has ended then; the exit code is the worst of theirs."""
+        """Supervise until a signal comes and every child has ended. Return the worst exit code of the children."""
         with ExitStack() as stack:
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="stomplistener-")))
             self._deaths = Deaths(directory)
@@ -190,15 +190,15 @@ class Supervisor:
         threading.Thread(target=wait, name=f"wait-{child.slot.number}", daemon=True).start()
 
     def _tell_to_end(self, child: Child) -> None:
-        # To a child that is ending already a second signal would mean: at once.
+        # A second signal would end the child at once.
         if child.process is None or child.ending is not None:
             return
         child.ending = Deadline(self._options.grace + OVERTIME)
         if os.name == "posix":
-            # Whichever signal came: on SIGINT a child that is still importing would print a traceback.
+            # Always send SIGTERM: on SIGINT, a child that is still importing would print a traceback.
             child.process.terminate()
         elif child.process.stdin is not None:
-            # Elsewhere to terminate is to kill, but the end of its tether tells a child as much.
+            # On Windows, terminate() would kill the child. Closing the stdin of the child ends it gracefully.
             child.process.stdin.close()
 
     def _kill_all(self, _number: int) -> None:
@@ -210,7 +210,7 @@ class Supervisor:
 
     def _next(self) -> Event | None:
         waits = [child.due - time.monotonic() for child in self._children if not child.process and child.due]
-        # A file says that a new child listens, and nothing wakes for it.
+        # The file of a new child shows that the child listens. No event announces the file, so check often.
         tick = QUICK_TICK if self._replaced is not None or not self._notifier.is_ready else TICK
         try:
             return self._events.get(timeout=max(0.0, min([tick, *waits])))
@@ -231,7 +231,7 @@ class Supervisor:
                 child.process = None
                 self._exited(child, process.returncode)
             case Changed(paths):
-                _log.info("starting again: %s", ", ".join(paths))
+                _log.info("files changed, starting again: %s", ", ".join(paths))
                 for child in self._children:
                     child.due = 0.0
                     self._tell_to_end(child)
@@ -247,7 +247,7 @@ class Supervisor:
         stacks.dump()
         for child in self._children:
             if child.process is not None and child.process.stdin is not None:
-                # By the pipe: a signal would kill a child that does not handle it yet.
+                # Use the pipe: a signal would kill a child that does not handle it yet.
                 with suppress(OSError):
                     child.process.stdin.write(DUMP)
                     child.process.stdin.flush()
@@ -260,7 +260,7 @@ class Supervisor:
         self._count_death(child, code, wanted=wanted)
         if self._stopping:
             _log.info("process %d ended: %s", slot, how)
-            # A signal that came before the child could handle it found no message in its hands.
+            # A child that died of SIGTERM did not handle signals yet, so it had no message.
             self._worst = max(self._worst, 0 if code == -signal.SIGTERM else Exit.FAILED if code < 0 else code)
         elif wanted:
             child.due = 0.0
@@ -280,17 +280,22 @@ class Supervisor:
             _log.warning("process %d ended: %s; another one starts in %g s", slot, how, delay)
 
     def _count_death(self, child: Child, code: int, *, wanted: bool) -> None:
-        """What a child had in its hands when it died may be what it died of, unless it was told to end."""
+        """Count the messages that a child handled when it died, unless it was told to end.
+
+        One of these messages may be the cause.
+        """
         if wanted or code == Exit.DONE:
             self._deaths.forget(child.slot.number)
         else:
             self._deaths.count(child.slot.number)
 
     def _look(self) -> None:
-        """What is to be done now and then."""
+        """Do the periodic work."""
         for child in self._children:
             if child.process is not None and child.ending is not None and child.ending.expired:
-                _log.error("process %d has not ended %g s after its grace: it is killed", child.slot.number, OVERTIME)
+                _log.error(
+                    "process %d did not end within %g s after its grace; it is killed", child.slot.number, OVERTIME
+                )
                 child.process.kill()
         self._notifier.lives()
         self._replace_next()
@@ -299,7 +304,7 @@ class Supervisor:
             self._notifier.ready()
 
     def _replace_next(self) -> None:
-        """Go on with a deployment: a child is told to end when the one before is replaced by one that listens."""
+        """Continue a deployment. End the next child when the replacement of the last one listens."""
         child = self._replaced
         if child is not None:
             if self._is_alive(child) and child.ending is None:

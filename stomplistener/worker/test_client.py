@@ -1,4 +1,4 @@
-"""Messages for handlers without a broker: a test gives one, and sees what it came to."""
+"""Test handlers without a broker: a test passes a message, and gets the outcome."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stomplistener.worker.running import Running, subscription_options
 
 
 class Tested(Protocol):
-    """What is needed of the application."""
+    """The part of an application that the test client uses."""
 
     name: str
     declarations: list[Declaration]
@@ -37,14 +37,15 @@ class Tested(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one attempt came to.
+    """The outcome of one attempt.
 
     Attributes:
         name: ``acked``, ``retried``, ``forwarded`` or ``rejected``.
-        sent: what the handler sent by the application, oldest first; then its reply; then, if the message was
-            forwarded, the dead letter.
-        error: what the handler raised, or why the message did not fit; None if it returned.
-        message: what the handler was given.
+        sent: the messages that the handler sent with the application, oldest first; then its reply; then the dead
+            letter, if the message was forwarded.
+        error: the exception of the handler, or the PayloadError if the message did not fit; None if the handler
+            returned.
+        message: the message that the handler got.
     """
 
     name: str
@@ -54,12 +55,12 @@ class Outcome:
 
 
 class TestClient:
-    """Gives messages to the handlers of an application. One thread uses it.
+    """Passes messages to the handlers of an application. One thread uses it.
 
-    The application must not run meanwhile. Hooks are not called, and what goes around messages is.
+    The application must not run meanwhile. Context managers around messages are entered, but hooks are not called.
 
     Args:
-        application: whose handlers are called.
+        application: the application whose handlers are called.
     """
 
     __test__ = False
@@ -75,13 +76,13 @@ class TestClient:
         *,
         attempts: int = 0,
     ) -> Outcome:
-        """Make one attempt at a message, in this thread. What the handler raises is in the outcome.
+        """Make one attempt at a message, in this thread. The outcome has the exception of the handler, if any.
 
         Args:
-            destination: that a handler listens to.
-            body: text, bytes, or what is to be JSON.
-            headers: of the message.
-            attempts: how many attempts have failed before.
+            destination: a destination that a handler listens to.
+            body: text, bytes, or a value to send as JSON.
+            headers: the headers of the message.
+            attempts: the number of attempts that have failed before.
 
         Raises:
             LookupError: no handler listens to the destination.
@@ -124,7 +125,7 @@ def _attempt(handling: Handling, given: RecordedMessage) -> tuple[Verdict, BaseE
 
 
 def _settled(given: RecordedMessage) -> Verdict | None:
-    """What the handler made of the message itself."""
+    """Return the outcome for the message itself."""
     return Verdict.ACKED if given.acked else Verdict.REJECTED if given.nacked else None
 
 
@@ -164,7 +165,7 @@ def _dead_letter(declaration: Declaration, policy: SettlePolicy, given: Message,
 
 
 class _Recorder:
-    """In the place of a connection: it keeps what is sent, and confirms it at once."""
+    """Replaces the connection: keeps sent messages, and confirms them at once."""
 
     def __init__(self, name: str, sent: list[SentMessage]) -> None:
         self._name = name
@@ -196,18 +197,18 @@ class _Recorder:
     def transaction(self) -> Iterator[_Transaction]:
         transaction = _Transaction(self)
         yield transaction
-        # An exception of the block aborts it: nothing was sent.
+        # If the block raises, the transaction aborts and sends nothing.
         transaction.commit()
 
     def flush(self, timeout: float | None = None) -> None:
-        """All is written."""
+        """Return at once: nothing waits to be written."""
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"the test client has no broker, so connection.{name} is not there: use a Broker() for it")
+        raise AttributeError(f"the test client has no broker, so connection.{name} does not work: test with a Broker()")
 
 
 class _Transaction:
-    """Keeps what is sent until it commits."""
+    """Keeps sent messages until it commits."""
 
     def __init__(self, recorder: _Recorder) -> None:
         self._recorder = recorder

@@ -1,4 +1,4 @@
-"""Handlers that hang: found, told with their stack, counted."""
+"""Find handlers that hang, log their stacks, and count them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _log = library_logger("stomplistener.worker")
 
 
 class TimeLimits:
-    """Looks at what runs. For one thread, which has to call ``look`` now and then.
+    """Checks the running attempts. One thread uses it, and has to call ``look`` regularly.
 
     Args:
-        tasks: what runs.
+        tasks: the running attempts.
     """
 
     def __init__(self, tasks: Tasks) -> None:
@@ -24,11 +24,11 @@ class TimeLimits:
         self._tell: list[Callable[[Task], object]] = []
 
     def on_overdue(self, tell: Callable[[Task], object]) -> None:
-        """Have a function called with each attempt that is found to run longer than it may."""
+        """Add a function to call with each attempt that runs longer than its time limit."""
         self._tell.append(tell)
 
     def look(self) -> None:
-        """Find the attempts that have passed their limit since the last look."""
+        """Find the attempts that have passed their time limit since the last call."""
         now = time.monotonic()
         for task in self._tasks:
             limit = task.declaration.time_limit
@@ -36,7 +36,7 @@ class TimeLimits:
                 continue
             task.is_overdue = True
             _log.error(
-                "the handler of %s runs longer than its time limit of %g s, on message %s; it is here:\n%s",
+                "the handler of %s runs longer than its time limit of %g s, on message %s. Its stack:\n%s",
                 task.declaration.destination, limit, task.message.id, stacks.of_thread(task.thread),
             )  # fmt: skip
             for tell in self._tell:
@@ -44,11 +44,11 @@ class TimeLimits:
 
     @property
     def has_overdue(self) -> bool:
-        """Whether a handler hangs that was found."""
+        """Whether a hanging handler was found that still runs."""
         return any(task.is_overdue for task in self._tasks)
 
     @property
     def are_all_overdue(self) -> bool:
-        """Whether nothing runs but handlers that hang."""
+        """Whether handlers run, and all of them hang."""
         running = self._tasks.running()
         return bool(running) and all(task.is_overdue for task in running)

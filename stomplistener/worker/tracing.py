@@ -1,8 +1,8 @@
-"""OpenTelemetry: each message a span, and the trace carried on in the message's headers.
+"""OpenTelemetry: make a span for each message, and carry the trace in the headers of the message.
 
-Names follow OpenTelemetry's semantic conventions for messaging spans; the context travels as the configured propagators
-have it (``traceparent`` and ``tracestate`` of W3C Trace Context by default), one STOMP header for each of their fields.
-Which exporter the spans go to is the application's business: it sets up the SDK, in ``on_start`` for instance.
+Names follow OpenTelemetry's semantic conventions for messaging spans. The configured propagators write the context, one
+STOMP header for each of their fields: by default ``traceparent`` and ``tracestate`` of W3C Trace Context. The
+application sets up the SDK with an exporter, for example in ``on_start``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from stomplistener.statistics import SessionSnapshot
 from stomplistener.worker.extras import needed_for
 
 SYSTEM = "stomp"
-"""``messaging.system`` where the broker is not known."""
+"""``messaging.system`` if the broker is unknown."""
 
 processing: ContextVar[Message | None] = ContextVar("processing", default=None)
-"""The message that has a span already, of the instrumentor: it gets no second one."""
+"""The message for which the instrumentor has already made a span, so that it gets no second span."""
 
 
 class Tracing:
-    """Makes the spans. Thread-safe.
+    """Makes spans. Thread-safe.
 
     Raises:
         MissingExtra: the package opentelemetry-api is not installed.
@@ -40,9 +40,10 @@ class Tracing:
 
     @contextmanager
     def process(self, message: Message) -> Iterator[None]:
-        """A CONSUMER span around the handling of a message, the child of the one that its headers name.
+        """Make a CONSUMER span around the handling of a message, as the child of the span in the message's headers.
 
-        What the handler raises is recorded, makes the span an error, and passes.
+        If the handler raises, the exception is recorded, the span gets the status error, and the exception is passed
+        on.
         """
         if processing.get() is message:
             yield
@@ -62,15 +63,15 @@ class Tracing:
 
     @contextmanager
     def send(self, destination: str, size: int, headers: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
-        """A PRODUCER span around the sending of a message.
+        """Make a PRODUCER span around the sending of a message.
 
         Args:
-            destination: where to.
-            size: of the body, in bytes.
-            headers: those of the message.
+            destination: the destination of the message.
+            size: the size of the body in bytes.
+            headers: the headers of the message.
 
         Returns:
-            the headers to send, with the context of the span among them.
+            the headers to send, which include the context of the span.
         """
         with self._tracer.start_as_current_span(
             f"send {destination}", kind=self._trace.SpanKind.PRODUCER, attributes=attributes("send", destination, size)
@@ -87,13 +88,13 @@ class Tracing:
 def attributes(
     operation: str, destination: str, size: int, session: SessionSnapshot | None = None
 ) -> dict[str, str | int]:
-    """The attributes of a span that OpenTelemetry's semantic conventions for messaging name.
+    """Return the attributes of a span, as OpenTelemetry's semantic conventions for messaging define them.
 
     Args:
         operation: ``send``, ``receive`` or ``process``.
-        destination: of the message.
-        size: of its body, in bytes.
-        session: tells which broker it is, and where; None where that is not known.
+        destination: the destination of the message.
+        size: the size of the body in bytes.
+        session: the session with the broker; None if it is unknown.
     """
     found: dict[str, str | int] = {
         "messaging.system": (name_of(session.server) if session is not None else None) or SYSTEM,
@@ -111,7 +112,7 @@ def attributes(
 
 
 def attributes_of(operation: str, message: Message, session: SessionSnapshot | None = None) -> dict[str, str | int]:
-    """The attributes of a span for a received message."""
+    """Return the attributes of a span for a received message."""
     found = attributes(operation, message.destination, len(message.body), session)
     found["messaging.message.id"] = message.id
     if "correlation-id" in message.headers:
@@ -120,6 +121,6 @@ def attributes_of(operation: str, message: Message, session: SessionSnapshot | N
 
 
 def error_type(error: BaseException) -> str:
-    """The name of an exception's class with its module, as the SDK writes it into ``exception.type``."""
+    """Return the name of an exception's class with its module, as the SDK writes it into ``exception.type``."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

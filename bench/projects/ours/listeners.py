@@ -1,4 +1,4 @@
-"""The handler, which ``stomp_worker`` finds by the name of this module."""
+"""The handler. ``stomp_worker`` finds it by the name of this module."""
 
 from bench.projects.common import DESTINATION, THREADS, Work
 from stomplistener import Message

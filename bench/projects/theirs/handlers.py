@@ -1,4 +1,4 @@
-"""The callback that ``pubsub`` is given."""
+"""The callback for ``pubsub``."""
 
 from django_stomp.services.consumer import Payload
 

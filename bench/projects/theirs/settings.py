@@ -1,4 +1,4 @@
-"""Settings, as the READMEs of both packages name them; everything else has its default."""
+"""The settings that the READMEs of both packages name. All other settings have their defaults."""
 
 import os
 from urllib.parse import unquote, urlsplit

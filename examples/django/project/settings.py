@@ -1,4 +1,4 @@
-"""Settings of the example: SQLite, or the PostgreSQL that libpq's variables (PGHOST, PGPORT, PGUSER, ...) name."""
+"""Settings of the example: SQLite, or PostgreSQL if libpq's variables (PGHOST, PGPORT, PGUSER, ...) are set."""
 
 import os
 from pathlib import Path
@@ -54,7 +54,7 @@ if "PGHOST" in os.environ:
             "NAME": os.environ.get("PGDATABASE", "postgres"),
             "USER": os.environ.get("PGUSER", "postgres"),
             "PASSWORD": os.environ.get("PGPASSWORD", ""),
-            # Connections stay open between messages, which is what becomes stale when the server restarts.
+            # Keep connections open between messages. Such connections become stale when the server restarts.
             "CONN_MAX_AGE": None,
         }
     }
@@ -63,7 +63,7 @@ else:
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": os.environ.get("SQLITE", str(Path(__file__).parents[1] / "db.sqlite3")),
-            # A transaction that begins by reading could not wait for another one's writing else.
+            # Without this, a transaction that begins with a read could not wait for the write of another one.
             "OPTIONS": {"timeout": 20, **({"transaction_mode": "IMMEDIATE"} if VERSION >= (5, 1) else {})},
         }
     }

@@ -1,4 +1,4 @@
-"""The admin, and one view that takes orders."""
+"""The admin, and one view for orders."""
 
 from django.contrib import admin
 from django.urls import path

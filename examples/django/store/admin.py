@@ -1,4 +1,4 @@
-"""Orders and invoices in the admin, beside the outbox that the library brings."""
+"""Orders and invoices in the admin. The library adds the outbox."""
 
 from django.contrib import admin
 

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Order(models.Model):
-    """What a customer wants."""
+    """An order of a customer."""
 
     article = models.CharField(max_length=100)
 
@@ -13,7 +13,7 @@ class Order(models.Model):
 
 
 class Invoice(models.Model):
-    """At most one for each order, however often its message comes."""
+    """An invoice: at most one for each order, however often the order's message arrives."""
 
     order = models.OneToOneField(Order, on_delete=models.CASCADE)
     pid = models.PositiveIntegerField()

@@ -1,4 +1,4 @@
-"""What happens to an order, whoever asks for it."""
+"""The work for an order, for views and other callers."""
 
 from django.db import transaction
 
@@ -7,7 +7,7 @@ from store.models import Order
 
 
 def place(article: str) -> Order:
-    """Write the order and its message, both or neither."""
+    """Write the order and its message: both or neither."""
     with transaction.atomic():
         order = Order.objects.create(article=article)
         enqueue("/queue/orders", json={"order": order.pk})

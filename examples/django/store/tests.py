@@ -1,4 +1,4 @@
-"""Tests of the project itself: ``python manage.py test``. They need no broker."""
+"""Tests of the project itself: ``python manage.py test``. The tests need no broker."""
 
 import json
 
@@ -11,7 +11,7 @@ from store.orders import place
 
 
 class OrderTests(TestCase):
-    """What happens to an order."""
+    """Tests of placing and billing an order."""
 
     def test_an_order_and_its_message_are_written_together(self) -> None:
         order = place("a chair")

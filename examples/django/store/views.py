@@ -1,4 +1,4 @@
-"""Where orders come in."""
+"""The view that takes orders."""
 
 from django.db import transaction
 from django.http import HttpRequest, JsonResponse
@@ -12,9 +12,9 @@ from store.orders import place
 @csrf_exempt
 @require_POST
 def order(request: HttpRequest) -> JsonResponse:
-    """Place an order: the message is written with it, or neither is."""
+    """Place an order, and write its message in the same transaction."""
     with transaction.atomic():
         placed = place(request.POST["article"])
-        # Nobody is hurt when this one is lost: a screen in the hall shows what was just ordered.
+        # The next message may be lost: it only shows the newest order on a screen.
         publish_on_commit("/topic/screen", placed.article, robust=True)
     return JsonResponse({"order": placed.pk}, status=201)

@@ -1,7 +1,7 @@
 """stomp.py's public names and signatures on a :class:`stomplistener.Connection`.
 
-``import stomplistener.compat.stomp as stomp`` runs a program that was written for stomp.py, and restores its
-connection and subscriptions after every loss. What differs is a table in the manual, *Come from stomp.py*.
+With ``import stomplistener.compat.stomp as stomp``, a program that was written for stomp.py runs, and its connection
+and subscriptions are restored after every loss. *Come from stomp.py* in the manual lists the differences.
 """
 
 from stomplistener.compat.stomp import (
@@ -60,12 +60,13 @@ __all__ = [
 restore = restore_by_default()
 """Whether lost connections are restored: the default of connections that are made from now on.
 
-False where the environment variable ``STOMPLISTENER_COMPAT_RESTORE`` is 0. A connection can be told otherwise by its
-argument ``restore``. Without restoring a lost connection stays lost until the program connects, as in stomp.py.
+The environment variable ``STOMPLISTENER_COMPAT_RESTORE=0`` makes this False. The argument ``restore`` of a connection
+overrides this default. Without restoring, a lost connection stays lost until the program connects again, as in
+stomp.py.
 """
 
 __version__ = "9.0.0"
-"""The version of stomp.py whose names these are: programs compare with it."""
+"""The version of stomp.py that this package imitates, and with which programs compare."""
 
 Connection10 = StompConnection10
 Connection11 = StompConnection11
@@ -74,9 +75,9 @@ Connection = StompConnection11
 WSConnection = WSStompConnection
 
 logging = log
-"""The name of ``log`` up to stomp.py 8."""
+"""The old name of ``log``, up to stomp.py 8."""
 
 
 def tuple_version() -> tuple[int, ...]:
-    """The version of stomp.py whose names these are, as numbers."""
+    """Return the version of stomp.py that this package imitates, as numbers."""
     return tuple(int(number) for number in __version__.split("."))

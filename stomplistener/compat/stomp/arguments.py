@@ -1,6 +1,6 @@
-"""Arguments of the connections that stomp.py 9 does not have: ours, and those of its versions before 6.
+"""Arguments of connections that stomp.py 9 does not have: new arguments, and those of stomp.py before 6.
 
-They are no part of the signature, which is that of stomp.py 9, and are given by keyword.
+These arguments are given by keyword, and do not appear in the signature, which is that of stomp.py 9.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _OLD = {"use_ssl", "ssl_for_hosts", "wait_on_receipt", *_OLD_SSL}
 
 
 def restore_by_default() -> bool:
-    """What the environment says of restoring lost connections: yes, unless it says no."""
+    """Whether the environment allows restoring lost connections, which is the default."""
     return os.environ.get("STOMPLISTENER_COMPAT_RESTORE", "1").strip().lower() not in ("0", "no", "false", "off")
 
 
 def with_more_arguments(init: Function) -> Function:
-    """Let the constructor of a connection take them."""
+    """Let the constructor of a connection accept these arguments."""
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -55,7 +55,7 @@ def with_more_arguments(init: Function) -> Function:
 
 
 def with_old_ssl_arguments(set_ssl: Function) -> Function:
-    """Let ``set_ssl`` take the names from before 6; without ``for_hosts`` they count for all hosts."""
+    """Let ``set_ssl`` accept the names from before stomp.py 6. Without ``for_hosts`` they apply to all hosts."""
 
     @functools.wraps(set_ssl)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -73,15 +73,16 @@ def with_old_ssl_arguments(set_ssl: Function) -> Function:
 
 
 def warn_of(what: str, instead: str) -> None:
-    """Warn the caller's caller of something of an old version that still works."""
-    warnings.warn(f"{what}: of an old version of stomp.py; {instead}", DeprecationWarning, stacklevel=3)
+    """Warn the caller's caller about a feature of an old version that still works."""
+    warnings.warn(f"{what}: from an old version of stomp.py; {instead}", DeprecationWarning, stacklevel=3)
 
 
 def _new_names(old: dict[str, Any]) -> dict[str, Any]:
     named = {new: old[name] for name, new in _OLD_SSL.items() if old.get(name) is not None}
     version = named.get("ssl_version")
-    # The protocols of one version alone are gone, or refuse what brokers speak today; old programs name them.
+    # Old programs name the protocol of a single TLS version. Such protocols are removed from Python, or refused by
+    # brokers.
     if version is not None and not isinstance(version, ssl.SSLContext):
         del named["ssl_version"]
-    # Without authorities these versions checked no certificate.
+    # Without certificate authorities, these versions of stomp.py checked no certificate.
     return named if "ca_certs" in named else {**named, "verify": False}

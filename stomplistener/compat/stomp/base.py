@@ -1,4 +1,4 @@
-"""What all transports have: listeners, and the state that stomp.py's transports show."""
+"""The common part of all transports: the listeners, and the attributes of stomp.py's transports."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ _RECEIVED = ("connected", "message", "receipt", "error", "heartbeat")
 
 
 class BaseTransport(Publisher):
-    """A registry of listeners and no network; :class:`~stomplistener.compat.stomp.transport.Transport` has one.
+    """A registry of listeners, without a network: see :class:`~stomplistener.compat.stomp.transport.Transport`.
 
     Args:
-        auto_decode: bodies are ``str`` for listeners.
-        encoding: of those.
+        auto_decode: whether listeners get bodies as ``str``.
+        encoding: the encoding of these bodies.
         is_eol_fc: has no effect.
 
     Attributes:
-        listeners: by name; they are called in the order of their names.
-        current_host_and_port: of the broker that was reached last, None at first and after ``disconnect()``.
-        create_thread_fc: makes the threads that call the listeners.
+        listeners: the listeners by name, which are called in the order of their names.
+        current_host_and_port: the address of the broker that was reached last; None at first and after
+            ``disconnect()``.
+        create_thread_fc: starts the threads that call the listeners.
         connection_error: whether the last login was refused.
-        running, connected, disconnecting, socket, io_thread: as in stomp.py, to be read.
-        blocking, send_queue, sel, bind_host_port, notified_on_disconnect: are there, and say nothing.
+        running, connected, disconnecting, socket, io_thread: as in stomp.py, read-only.
+        blocking, send_queue, sel, bind_host_port, notified_on_disconnect: exist, but have no meaning.
     """
 
     running: Any = False
@@ -62,7 +63,7 @@ class BaseTransport(Publisher):
     # Listeners
 
     def set_listener(self, name: str, listener: Any) -> None:
-        """Register a listener under a name, in the place of an older one."""
+        """Register a listener under a name, in place of an earlier listener of this name."""
         if listener is None:
             raise AssertionError("'listener' is required")
         self._hooks.look_at(listener)
@@ -71,17 +72,17 @@ class BaseTransport(Publisher):
             self._calling = tuple(sorted(self.listeners.items(), key=_name))
 
     def remove_listener(self, name: str) -> None:
-        """Forget the listener of that name; KeyError if there is none."""
+        """Remove the listener of this name. Raises KeyError if there is none."""
         with self._listeners_lock:
             del self.listeners[name]
             self._calling = tuple(sorted(self.listeners.items(), key=_name))
 
     def get_listener(self, name: str) -> Any:
-        """The listener of that name, or None."""
+        """Return the listener of this name, or None."""
         return self.listeners.get(name)
 
     def notify(self, frame_type: str, frame: Frame | None = None) -> None:
-        """Call a hook of all listeners; what one raises is logged, and the next one is called."""
+        """Call a hook of all listeners. If one raises, the exception is logged and the next listener is called."""
         if frame_type == "connecting":
             self._hooks.call_connecting(self._calling, self.current_host_and_port)
         elif frame_type in _WITHOUT_A_FRAME:
@@ -92,7 +93,7 @@ class BaseTransport(Publisher):
             self._hooks.call_with(self._calling, frame_type, frame)
 
     def process_frame(self, f: Frame, frame_str: bytes | None) -> None:
-        """Tell the listeners of a frame, as if it had been received."""
+        """Pass a frame to the listeners, as if it had been received."""
         frame_type = (f.cmd or "").lower()
         if frame_type not in _RECEIVED:
             log.warning("unknown response frame type: %r (frame length was %d)", frame_type, len(frame_str or b""))
@@ -102,18 +103,18 @@ class BaseTransport(Publisher):
         self.notify(frame_type, f)
 
     def override_threading(self, create_thread_fc: Callable[[Any], Any]) -> None:
-        """Call listeners in threads of the program's own making, from the next connection on.
+        """Call listeners in threads that the program makes, from the next connection on.
 
         Args:
-            create_thread_fc: is given a function, and has to have it run elsewhere, in a thread, an executor or a
-                greenlet. The function returns when its connection has ended.
+            create_thread_fc: takes a function and must run it in a thread, an executor or a greenlet. The function
+                returns when its connection has ended.
         """
         self.create_thread_fc = create_thread_fc
 
-    # What a program may call though nothing needs it
+    # Methods of stomp.py that programs may call, but need not
 
     def start(self) -> None:
-        """Do nothing: ``connect()`` does it all."""
+        """Do nothing: ``connect()`` does all the work."""
 
     def stop(self) -> None:
         """Do nothing."""
@@ -123,17 +124,17 @@ class BaseTransport(Publisher):
         return bool(self.connected)
 
     def set_connected(self, connected: bool) -> None:
-        """Do nothing: the connection itself knows."""
+        """Do nothing: the connection sets its own state."""
 
     def set_receipt(self, receipt_id: str, value: Any) -> None:
-        """Have ``on_receipt`` called for this receipt; with a false value, not."""
+        """Call ``on_receipt`` for this receipt if ``value`` is true."""
         if value:
             self._receipts[receipt_id] = value
         else:
             self._receipts.pop(receipt_id, None)
 
     def transmit(self, frame: Frame) -> None:
-        """Tell the listeners that a frame is about to be sent."""
+        """Call ``on_send`` of the listeners for a frame that will be sent."""
         self.notify("send", frame)
         self.disconnecting = frame.cmd == CMD_DISCONNECT
 
@@ -141,14 +142,14 @@ class BaseTransport(Publisher):
         """Do nothing."""
 
     def receive(self) -> bytes | None:
-        """Do nothing: what is received goes to the listeners."""
+        """Do nothing: received frames go to the listeners."""
         return None
 
     def cleanup(self) -> None:
         """Do nothing: a lost connection is cleaned up automatically."""
 
     def attempt_connection(self) -> None:
-        """Do nothing: ``connect()`` does it."""
+        """Do nothing: ``connect()`` makes the connection."""
 
     def disconnect_socket(self) -> None:
         """Do nothing."""
@@ -157,7 +158,7 @@ class BaseTransport(Publisher):
         """Do nothing."""
 
     def shutdown_queue(self) -> None:
-        """Do nothing: there is none."""
+        """Do nothing: there is no queue."""
 
 
 def _name(item: tuple[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The colours of stomp.py's command line; programs import them, this library uses none."""
+"""The colours of stomp.py's command line. Programs may import these names; this library does not use them."""
 
 import platform
 

@@ -1,10 +1,10 @@
-"""The connections: what a program sends, on a transport that restores itself.
+"""The connection classes: the commands of a program, on a transport that is restored after a loss.
 
-Their arguments are stomp.py's, and mean the same with these exceptions: ``timeout`` (30 s if None) bounds an attempt
-as a whole; ``keepalive`` as a tuple only switches on; ``heart_beat_receive_scale`` has no effect, silence means a loss
-after two and a half intervals, whatever listeners do. Three more arguments are given by keyword: ``restore``, whether a
-lost connection is restored (``stomp.restore`` where it is not given), ``ssl_context`` and ``proxy``, as in
-:class:`stomplistener.Connection` and its URIs.
+Their arguments are those of stomp.py and have the same meaning, with three exceptions. ``timeout`` (30 s if None)
+limits each whole connection attempt. ``keepalive`` as a tuple only switches keepalive on. ``heart_beat_receive_scale``
+has no effect: a silence of two and a half intervals means a connection loss, whatever listeners do. Three more
+arguments are keyword-only. ``restore`` says whether a lost connection is restored; the default is ``stomp.restore``.
+``ssl_context`` and ``proxy`` are those of :class:`stomplistener.Connection` and its URIs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stomplistener.connection import Connection
 
 
 class BaseConnection(Publisher):
-    """What all versions have in common. As a context manager it disconnects at the end; it does not connect.
+    """The common part of all versions. As a context manager it disconnects at the end, but does not connect.
 
     Thread-safe, listeners included.
     """
@@ -37,13 +37,14 @@ class BaseConnection(Publisher):
 
     @property
     def stomplistener(self) -> Connection:
-        """The :class:`stomplistener.Connection` that does the work, from ``connect()`` to ``disconnect()``.
+        """The underlying :class:`stomplistener.Connection`, from ``connect()`` to ``disconnect()``.
 
-        What stomp.py has not, ``request()``, ``consume()``, ``statistics()``, is there. A connection that the program
-        makes after a loss is another object.
+        The object has methods that stomp.py does not have: ``request()``, ``consume()``, ``statistics()``. After a
+        loss,
+        ``connect()`` of the program makes a new object.
 
         Raises:
-            NotConnectedException: there is none.
+            NotConnectedException: there is no connection.
         """
         engine: Connection = self.transport.engine
         return engine
@@ -72,11 +73,11 @@ class BaseConnection(Publisher):
         return self.transport.get_listener(name)
 
     def is_connected(self) -> bool:
-        """Whether the connection is ready now; not while it is being restored."""
+        """Whether the connection is ready now; False while the connection is being restored."""
         return bool(self.transport.is_connected())
 
     def set_receipt(self, receipt_id: str, value: Any) -> None:
-        """Have ``on_receipt`` tell of this receipt; with a false value, not."""
+        """Call ``on_receipt`` for this receipt if ``value`` is true."""
         self.transport.set_receipt(receipt_id, value)
 
     def set_ssl(self, *args: Any, **kwargs: Any) -> None:
@@ -84,7 +85,7 @@ class BaseConnection(Publisher):
         self.transport.set_ssl(*args, **kwargs)
 
     def get_ssl(self, host_and_port: HostAndPort | None = None) -> dict[str, Any] | None:
-        """What ``set_ssl`` was told for a broker, that of the connection if None."""
+        """Return the settings of ``set_ssl`` for a broker; None means the broker of the connection."""
         settings: dict[str, Any] | None = self.transport.get_ssl(host_and_port)
         return settings
 
@@ -131,7 +132,7 @@ class StompConnection10(Protocol10, BaseConnection):
 
 
 class StompConnection11(Protocol11, BaseConnection):
-    """A connection of STOMP 1.1, or 1.0 where the broker knows no more."""
+    """A connection of STOMP 1.1, or 1.0 if the broker knows no newer version."""
 
     @with_more_arguments
     def __init__(
@@ -178,9 +179,9 @@ class StompConnection11(Protocol11, BaseConnection):
 
 
 class StompConnection12(Protocol12, StompConnection11):
-    """A connection that speaks STOMP 1.2, or the newest version that the broker knows."""
+    """A connection of STOMP 1.2, or the newest version that the broker knows."""
 
     @staticmethod
     def is_eol(c: bytes) -> bool:
-        """Whether this is the end of a line."""
+        """Whether these bytes are a line end."""
         return c in (b"\n", b"\r\n")

@@ -1,4 +1,4 @@
-"""How a broker is reached: as the engine does it, or from a local address of the program's choice."""
+"""Connect to a broker as the engine does, or from a local address that the program chooses."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def dial(broker: Broker, source: tuple[str, int] | None, context: ssl.SSLContext
     """Connect to one broker.
 
     Args:
-        broker: which one.
-        source: the local address, None for any. As in stomp.py it counts for TCP and TLS, not for WebSocket.
-        context: for TLS; None for none.
-        arguments: of ``stomplistener.transport.connect``.
+        broker: the broker to connect to.
+        source: the local address; None for any. As in stomp.py, the address applies to TCP and TLS, not to WebSocket.
+        context: the TLS context; None for no TLS.
+        arguments: the arguments of ``stomplistener.transport.connect``.
     """
     if context is not None:
         broker = broker.replace(scheme=SECURE[broker.scheme])
@@ -49,7 +49,7 @@ def _dial_from(source: tuple[str, int], broker: Broker, context: ssl.SSLContext 
 
 
 def socket_of(transport: Any) -> socket.socket | None:
-    """The socket below a transport and its layers."""
+    """Return the socket below a transport and its layers."""
     while transport is not None:
         found = getattr(transport, "_sock", None)
         if found is not None:

@@ -1,4 +1,4 @@
-"""stomp.py's exceptions. Each has the exception of :mod:`stomplistener` that says why as its ``__cause__``."""
+"""stomp.py's exceptions. The ``__cause__`` of each is the exception of :mod:`stomplistener` with the reason."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from stomplistener.errors import ConnectFailed, ConnectionLost, NotConnected, St
 
 
 class StompException(Exception):
-    """Base of them all."""
+    """The base of all exceptions of stomp.py."""
 
 
 class NotConnectedException(StompException):
@@ -14,9 +14,10 @@ class NotConnectedException(StompException):
 
 
 class ConnectionClosedException(NotConnectedException):
-    """What the call belongs to, a transaction, was lost with its connection.
+    """The transaction of the call was lost with its connection.
 
-    In stomp.py such a call raises NotConnectedException or OSError, so programs catch that one.
+    In stomp.py, a call in a lost transaction raises NotConnectedException or OSError. Programs catch these exceptions,
+    so this class is derived from NotConnectedException.
     """
 
 
@@ -25,7 +26,7 @@ class ConnectFailedException(StompException):
 
 
 class InterruptedException(StompException):
-    """Never raised: a read that is interrupted goes on automatically."""
+    """Never raised: an interrupted read continues automatically."""
 
 
 _KINDS: tuple[tuple[type[StompError], type[StompException]], ...] = (
@@ -38,6 +39,6 @@ _KINDS: tuple[tuple[type[StompError], type[StompException]], ...] = (
 
 
 def translation(error: StompError) -> StompException:
-    """The exception that stomp.py raises for a failed send."""
+    """Return the exception that stomp.py raises for a failed send."""
     kind = next(theirs for ours, theirs in _KINDS if isinstance(error, ours))
     return kind(str(error))

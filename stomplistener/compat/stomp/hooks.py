@@ -1,4 +1,4 @@
-"""How a listener's hooks are called: those of stomp.py 9, and those of its versions before 7."""
+"""Call the hooks of listeners: those of stomp.py 9, and those of its versions before 7."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from stomplistener.compat.stomp.utils import Frame
 # The hooks that get a frame.
 _WITH_A_FRAME = ("connected", "before_message", "message", "receipt", "error", "receiver_loop_completed", "send")
 
-# What is known of a hook: that it does nothing, what it takes.
+# Kinds of hooks: does nothing, takes a frame, takes headers and body.
 _IDLE, _TAKES_A_FRAME, _TAKES_TWO = range(3)
 _DO_NOTHING = {getattr(ConnectionListener, f"on_{name}"): _IDLE for name in _WITH_A_FRAME}
 _MANY = 1000
 
 
 class HookEnded(SystemExit):
-    """Raised out of a call that would let a hook loop forever."""
+    """Raised by a call from a hook that would otherwise loop forever."""
 
 
 class HookCaller:
-    """Calls hooks; what one raises is logged.
+    """Calls hooks, and logs their exceptions.
 
-    Up to version 6 a hook that takes a frame today took its headers and its body. Which of the two a hook takes its
-    signature tells.
+    Up to stomp.py 6, the hooks that now take a frame took headers and body. The signature of a hook shows which form it
+    has.
     """
 
     def __init__(self) -> None:
@@ -37,14 +37,14 @@ class HookCaller:
         self._has_warned = False
 
     def look_at(self, listener: Any) -> None:
-        """Warn, once, of a listener written for the versions before 7."""
+        """Warn, once, about a listener that was written for versions before 7."""
         for name in _WITH_A_FRAME:
             hook = getattr(listener, f"on_{name}", None)
             if hook is not None and self._kind(hook) == _TAKES_TWO:
                 self._warn(listener, stacklevel=5)
 
     def call(self, listeners: Iterable[tuple[str, Any]], name: str) -> None:
-        """Call a hook that takes nothing of all listeners that have it.
+        """Call a hook without arguments on all listeners that have it.
 
         Args:
             listeners: with their names, for the log.
@@ -57,16 +57,16 @@ class HookCaller:
         self._call_each(listeners, "connecting", (host_and_port,))
 
     def call_with(self, listeners: Iterable[tuple[str, Any]], name: str, frame: Frame | None) -> None:
-        """Call a hook that takes a frame of all listeners that have it; it runs for each frame of a program.
+        """Call a hook that takes a frame on all listeners that have it. A program calls this for each frame.
 
         Args:
             listeners: with their names, for the log.
             name: of the hook, without ``on_``.
-            frame: what a hook of stomp.py 9 gets.
+            frame: the frame, as a hook of stomp.py 9 gets it.
         """
         attribute, known = f"on_{name}", self._known
         for listener_name, listener in listeners:
-            # Looked up each time: programs replace the hooks of a listener while it is registered.
+            # Look up the hook each time: programs replace the hooks of a registered listener.
             hook = getattr(listener, attribute, None)
             if hook is None:
                 continue
@@ -99,11 +99,11 @@ class HookCaller:
         key = getattr(hook, "__func__", hook)
         try:
             known = self._known.get(key)
-        except TypeError:  # a callable that cannot be a key
+        except TypeError:  # the callable is not hashable
             return _TAKES_TWO if _takes_two(hook) else _TAKES_A_FRAME
         if known is None:
             if len(self._known) > _MANY:
-                # A program may make new hooks at every connect.
+                # Limit the table: a program may make new hooks at every connect.
                 self._known = dict(_DO_NOTHING)
             known = self._known[key] = _TAKES_TWO if _takes_two(hook) else _TAKES_A_FRAME
         return known
@@ -127,7 +127,7 @@ def _log_failure(listener_name: str, name: str, error: BaseException) -> None:
 
 
 def _takes_two(hook: Any) -> bool:
-    if not code_flags(hook):  # written in C: threads must not read the signatures of these at the same time
+    if not code_flags(hook):  # written in C: reading such signatures is not thread-safe
         return False
     try:
         signature = inspect.signature(hook)
@@ -149,6 +149,6 @@ def _call_with_headers_and_body(hook: Any, name: str, frame: Frame | None) -> No
         hook(None, None)
         return
     changed = hook(frame.headers, frame.body)
-    # This one hook returned what the others were to get.
+    # Before version 7, the return value of this hook replaced the headers and body for the other hooks.
     if name == "before_message" and isinstance(changed, tuple) and len(changed) == 2:
         frame.headers, frame.body = changed

@@ -1,4 +1,4 @@
-"""One life of a connection: from a ``connect()`` that found none to its end."""
+"""One *life* of a connection: from a ``connect()`` without an existing connection to the end of that connection."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from stomplistener.transport import Transport as Bytes
 
 _TIMEOUT = 30.0
 
-# How long connect() and disconnect() wait for hooks: a hook may itself wait for what the program does next.
+# Seconds that connect() and disconnect() wait for hooks. A hook may itself wait for the next step of the program.
 _CONNECTED_PATIENCE = 5.0
 _DISCONNECTED_PATIENCE = 10.0
 
-# A safety net below the events of other threads.
+# Seconds between checks, in case the event of another thread is missed.
 _TICK = 0.25
 
 
 @dataclass
 class Link:
-    """One connection to a broker: a life that is restored has several.
+    """One connection to a broker. A life that is restored has several links, one after the other.
 
     Attributes:
-        loop: calls the hooks.
-        unsettled: its messages that can be acknowledged.
-        is_ready: CONNECTED came.
-        is_announced: ``on_connecting`` is on its way.
-        is_told: ``on_connected`` has run, or never will.
-        early: messages that arrived during the replay. They wait for ``on_connected``.
+        loop: the receiver loop that calls the hooks.
+        unsettled: the messages of this link that can be acknowledged.
+        is_ready: whether CONNECTED was received.
+        is_announced: whether ``on_connecting`` was queued.
+        is_told: set when ``on_connected`` has run, or will never run.
+        early: messages that arrived during the replay, and wait for ``on_connected``.
     """
 
     loop: ReceiverLoop
@@ -59,12 +59,13 @@ class Link:
 
 
 class Event(NamedTuple):
-    """What a receiver loop delivers.
+    """An event that a receiver loop delivers.
 
     Attributes:
-        hook: without ``on_``; "message" stands for ``on_before_message``, too, "lost" for the end of a link.
-        value: a frame or message as it was received, or nothing.
-        link: whose event it is.
+        hook: the name of the hook without ``on_``. "message" also stands for ``on_before_message``, "lost" for the
+            hooks at the end of a link.
+        value: the received frame or message, or None.
+        link: the link of the event.
     """
 
     hook: str
@@ -73,16 +74,16 @@ class Event(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a life is led.
+    """The settings of a life.
 
     Attributes:
-        uri: of the brokers.
-        versions: of STOMP to offer.
-        heartbeat: seconds between what we send, and what we want.
-        attempts: at brokers before a ``connect()`` fails; None: it never does.
-        restores: whether a loss is restored.
-        encoding: of bodies in ``str``.
-        is_escaped: the headers of the program's frames are.
+        uri: the URI of the brokers.
+        versions: the versions of STOMP to offer.
+        heartbeat: seconds between heartbeats to send, and to receive.
+        attempts: the number of connection attempts before ``connect()`` fails; None: it never fails.
+        restores: whether a lost connection is restored.
+        encoding: the encoding of ``str`` bodies.
+        is_escaped: whether the headers of the program's frames are escaped.
     """
 
     uri: str
@@ -95,23 +96,23 @@ class Plan(NamedTuple):
 
 
 class Life:
-    """Thread-safe, hooks included. No lock is held while anything blocks.
+    """One life of a connection. Thread-safe, hooks included. No lock is held during a blocking call.
 
     Args:
-        plan: see there.
+        plan: the settings of the life.
         deliver: called by the receiver loops with each Event.
         prepare: called with the options of each attempt.
         dial: connects to a broker; called with the arguments of ``stomplistener.transport.connect``.
         create: makes the threads of the receiver loops.
-        after: the last loop of the life before.
+        after: the last loop of the previous life.
 
     Attributes:
         engine: the connection of this library that does the work.
-        outgoing: what a program sends goes there.
-        last_loop: of the newest link.
-        error: why the first connect failed.
-        is_used: whether the program has done anything with the connection but to connect.
-        is_missed: whether it was lost, and the program has neither used it since nor seen that it is back.
+        outgoing: sends the frames of the program.
+        last_loop: the loop of the newest link.
+        error: the reason why the first connect failed.
+        is_used: whether the program has used the connection after connecting.
+        is_missed: whether the connection was lost, and the program has since neither used it nor seen it ready again.
         bytes: the transport in use.
     """
 
@@ -153,7 +154,7 @@ class Life:
             self.engine, lambda: self.unsettled, self._tell_receipt, plan.encoding, plan.is_escaped
         )
 
-    # What is known of it
+    # State
 
     @property
     def is_alive(self) -> bool:
@@ -185,12 +186,12 @@ class Life:
 
     @property
     def thread(self) -> object:
-        """What runs the hooks, None without a connection."""
+        """The thread that runs the hooks; None without a connection."""
         link = self._link
         return None if link is None else link.loop.thread
 
     def is_current(self, link: Link) -> bool:
-        """Whether that link is the one in use."""
+        """Whether this link is in use."""
         return self._link is link
 
     # Connecting
@@ -199,7 +200,8 @@ class Life:
         """Connect for the first time.
 
         Raises:
-            ConnectFailedException: no broker could be reached. If one was but there is no login, ``error`` says why.
+            ConnectFailedException: no broker could be reached. If a broker was reached but refused the login, nothing
+                is raised, and ``error`` has the reason.
         """
         try:
             self.engine.connect(timeout=None)
@@ -221,16 +223,16 @@ class Life:
             raise ConnectFailedException(str(error)) from error
 
     def join(self) -> bool:
-        """Wait for a connection that another thread makes, or that is being restored.
+        """Wait for a connection that another thread is making, or that is being restored.
 
         Returns:
-            False if the attempts of a ``connect()`` are used up already, and the life is over.
+            False if the attempts of a ``connect()`` were used up before the call. This ends the life.
 
         Raises:
             ConnectFailedException: the attempts were used up meanwhile, or the connection was ended.
         """
         if self._is_exhausted():
-            # The next attempts follow so slowly by now that to wait for as many again may take minutes.
+            # The delays between attempts are long by now, so waiting for as many attempts again may take minutes.
             self.give_up()
             return False
         with self._changed:
@@ -240,19 +242,21 @@ class Life:
             return True
         was_ended = self._is_ending
         self.give_up()
-        why = self.error or ("it was ended meanwhile" if was_ended else f"{self._plan.attempts} attempts failed")
+        why = self.error or (
+            "the connection was ended meanwhile" if was_ended else f"{self._plan.attempts} attempts failed"
+        )
         raise ConnectFailedException(f"connect failed: {why}") from self.error
 
     def _is_exhausted(self) -> bool:
-        # The attempt after the last one that counts has begun, so that one has failed.
+        # Attempt limit + 1 has begun, so all counted attempts have failed.
         limit = self._plan.attempts
         return limit is not None and self._attempts > limit and not self._is_starting and not self.engine.is_connected
 
     def give_up(self, *, silently: bool = False) -> None:
-        """Restore no more.
+        """Stop restoring.
 
         Args:
-            silently: the hooks are not told; they have moved to another connection.
+            silently: do not call the hooks, because the program uses them on another connection.
         """
         self._is_over = True
         self._wake()
@@ -262,18 +266,18 @@ class Life:
         self.lost()
 
     def use(self) -> None:
-        """The program wants the connection: restore it, however long that takes."""
+        """Note that the program uses the connection, so that it is restored without a limit."""
         self.is_used = True
         self._wake()
 
     def wait_told(self) -> None:
-        """Wait until ``on_connected`` has run, for a bounded time; a hook of that very link waits for nothing."""
+        """Wait, for a limited time, until ``on_connected`` has run. A hook of the same link does not wait."""
         link = self._link
         if link is not None and not link.loop.is_mine:
             link.is_told.wait(_CONNECTED_PATIENCE)
 
     def wait_ready(self, seconds: float) -> bool:
-        """Wait until the connection is ready; whether it is."""
+        """Wait until the connection is ready, and return whether it is."""
         self.use()
         with self._changed:
             self._changed.wait_for(lambda: self.is_connected or not self.is_alive, seconds)
@@ -282,11 +286,11 @@ class Life:
     # The end
 
     def end(self, headers: dict[str, str] | None, in_hook: bool) -> None:
-        """End it, in a bounded time.
+        """End the connection in a limited time.
 
         Args:
-            headers: for DISCONNECT; None ends at once.
-            in_hook: whether a hook calls: the hooks that tell of the end run after that one.
+            headers: the headers of DISCONNECT; None ends at once, without DISCONNECT.
+            in_hook: whether a hook makes this call. The hooks for the end of the connection then run after that hook.
         """
         was_connected = self.is_connected
         self._is_ending = True
@@ -305,10 +309,10 @@ class Life:
         self.outgoing.ended()
         self._wake()
         if loop is not None and not in_hook and not loop.wait(_DISCONNECTED_PATIENCE):
-            log.debug("disconnect() does not wait for a listener that goes on")
+            log.debug("disconnect() does not wait for a listener that is still running")
 
     def lost(self, *, silently: bool = False) -> None:
-        """A link has ended: let the hooks be told, once, or never."""
+        """Note that a link has ended, and queue the hooks for it once; with ``silently``, do not call them."""
         with self._changed:
             link, self._link = self._link, None
             self._changed.notify_all()
@@ -321,21 +325,21 @@ class Life:
 
     def _tell_last_receipt(self, headers: dict[str, str]) -> None:
         receipt = headers.get("receipt")
-        # disconnect() has waited for it. Whether the dispatcher had the time to tell of it is another question.
+        # disconnect() has waited for the receipt, but the dispatcher may not have reported it yet.
         if receipt is not None and self.outgoing.is_asked(receipt):
             self._tell_receipt(receipt)
 
     def _tell_receipt(self, receipt: str) -> None:
         self.tell("receipt", WireFrame("RECEIPT", {"receipt-id": receipt}))
 
-    # What the engine asks and tells: its receiver and its dispatcher
+    # Calls of the engine, in its receiver and its dispatcher
 
     def _before_connect(self, options: ConnectOptions) -> None:
         with self._changed:
             self._attempts += 1
             self._changed.notify_all()
             if not self._is_starting and self._is_exhausted():
-                # Programs leave connections behind that they never used. They must not come back forever.
+                # Programs abandon connections that they never used. Such connections must not be restored forever.
                 self._changed.wait_for(lambda: self.is_used or not self.is_alive)
         self._prepare(options)
 
@@ -343,12 +347,13 @@ class Life:
         self.bytes = connected = WatchedTransport(self._dial(broker, **arguments), lambda: self.tell("heartbeat"))
         link = self._open_link() if self._is_starting else None
         if link is not None:
-            # Later ones are told of when they are ready: what a program does not ask for is no news before.
+            # Call on_connecting now only for the first link. For later links, which the program did not request,
+            # on_connecting is called when the link is ready.
             self._announce(link)
         return cast(Bytes, connected)
 
     def on_connected(self, frame: WireFrame) -> None:
-        """The engine is connected, its subscriptions are replayed."""
+        """Handle that the engine is connected and its subscriptions are replayed."""
         with self._changed:
             self._attempts = 0
             self._changed.notify_all()
@@ -363,7 +368,7 @@ class Life:
             self.on_message(message)
 
     def on_disconnected(self) -> None:
-        """The engine's connection has ended."""
+        """Handle that the engine's connection has ended."""
         if self._is_ending:
             return
         if not self._plan.restores:
@@ -371,7 +376,7 @@ class Life:
         self.lost()
 
     def on_message(self, message: Message) -> None:
-        """A message came; one of a subscription with a listener of its own is not for the hooks."""
+        """Queue a message for the hooks, unless its subscription has its own listener."""
         if message.subscription is not None and message.subscription.listener is not None:
             return
         link = self._link or self._open_link()
@@ -383,7 +388,7 @@ class Life:
             link.early.append(message)
 
     def tell(self, hook: str, value: Any = None) -> None:
-        """Something else came on a connection that is ready."""
+        """Queue another hook. ERROR frames before CONNECTED are left out."""
         link = self._link
         if link is not None and (link.is_ready or hook != "error"):
             link.tell(hook, value)
@@ -394,7 +399,7 @@ class Life:
             link.tell("connecting")
 
     def _open_link(self) -> Link | None:
-        """The link that is open, or a new one; None once all is over."""
+        """Return the open link, or a new one; None when the life is over."""
         with self._changed:
             if self._link is not None or self._is_over:
                 return self._link
@@ -449,7 +454,7 @@ def _refusal(error: StompError | None) -> WireFrame | None:
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """Let the end of a connection not fail."""
+    """Log an exception at the end of a connection instead of raising it."""
     try:
         yield
     except StompError as error:

@@ -1,4 +1,4 @@
-"""The registry of listeners, and the ready ones."""
+"""The registry of listeners, and stomp.py's predefined listeners."""
 
 from __future__ import annotations
 
@@ -17,79 +17,83 @@ HostAndPort = tuple[str, int]
 
 
 class Publisher:
-    """What listeners can be registered with; this one forgets them."""
+    """The interface for registering listeners. The base class ignores all listeners."""
 
     def set_listener(self, name: str, listener: Any) -> None:
-        """Register a listener under a name, in the place of an older one."""
+        """Register a listener under a name, in place of an earlier listener of this name."""
 
     def remove_listener(self, name: str) -> None:
-        """Forget the listener of that name."""
+        """Remove the listener of this name."""
 
     def get_listener(self, name: str) -> Any:
-        """The listener of that name, or None."""
+        """Return the listener of this name, or None."""
         return None
 
 
 class ConnectionListener:
-    """Override what you need; each method does nothing.
+    """The base class of listeners, whose methods do nothing; override those that you need.
 
-    All hooks of one connection are called by one thread, in the order of the wire, but for ``on_send``, which the
-    sending thread calls. The next connection has a thread of its own, which begins when that one has ended, or as soon
-    as ``connect()`` is called on a lost connection: a hook may wait there for what the next hooks do.
+    One thread calls all hooks of a connection, in the order of the wire. Only ``on_send`` is called by the sending
+    thread. Each connection has its own thread for hooks. The thread starts when that of the previous connection has
+    ended, or when ``connect()`` is called on a lost connection. So a hook in which ``connect()`` is called may wait for
+    hooks of the next connection.
     """
 
     def on_connecting(self, host_and_port: HostAndPort) -> None:
-        """This broker was reached."""
+        """Called when a broker was reached."""
 
     def on_connected(self, frame: Frame) -> None:
-        """The connection is ready, its subscriptions restored; ``frame`` is CONNECTED."""
+        """Called when the connection is ready and its subscriptions are restored. ``frame`` is CONNECTED."""
 
     def on_disconnecting(self) -> None:
-        """``disconnect()`` was called."""
+        """Called after a call of ``disconnect()``."""
 
     def on_disconnected(self) -> None:
-        """A connection that was ready has ended; unless by ``disconnect()``, it is being restored."""
+        """Called when a ready connection has ended.
+
+        The connection is being restored, unless ``disconnect()`` ended it.
+        """
 
     def on_heartbeat(self) -> None:
-        """A heartbeat came."""
+        """Called when a heartbeat was received."""
 
     def on_heartbeat_timeout(self) -> None:
-        """The broker was silent for too long."""
+        """Called when the broker was silent for too long."""
 
     def on_before_message(self, frame: Frame) -> None:
-        """A message came; what is changed in the frame here, ``on_message`` gets."""
+        """Called before ``on_message``, which gets the changes that this hook makes in the frame."""
 
     def on_message(self, frame: Frame) -> None:
-        """A message came."""
+        """Called for each message."""
 
     def on_receipt(self, frame: Frame) -> None:
-        """A RECEIPT came that the program asked for."""
+        """Called when a RECEIPT that the program requested was received."""
 
     def on_error(self, frame: Frame) -> None:
-        """An ERROR came."""
+        """Called when an ERROR was received."""
 
     def on_send(self, frame: Frame) -> None:
-        """A frame is about to be sent; what is changed in it here is sent."""
+        """Called before a frame is sent. Changes in the frame are sent."""
 
     def on_receiver_loop_completed(self, frame: Frame | None) -> None:
-        """A connection has ended; called before ``on_disconnected``, with None."""
+        """Called with None when a connection has ended, before ``on_disconnected``."""
 
 
 class HeartbeatListener(ConnectionListener):
-    """Asks for heartbeats, and knows what was agreed on. The connection sends and watches them automatically.
+    """Requests heartbeats, and has the agreed intervals. The connection sends and checks heartbeats automatically.
 
     Args:
-        transport: of the connection.
-        heartbeats: milliseconds between the beats that we send, and that we want.
+        transport: the transport of the connection.
+        heartbeats: milliseconds between heartbeats to send, and to receive.
         heart_beat_receive_scale: has no effect.
 
     Attributes:
-        heartbeats: the wish, and from CONNECTED on what was agreed on.
-        received_heartbeat: when the broker was heard last, on the clock of ``time.monotonic()``, or a little later
-            right after CONNECTED; None without heartbeats.
-        heartbeat_thread: None unless there are heartbeats now.
+        heartbeats: the requested intervals; after CONNECTED, the agreed ones.
+        received_heartbeat: the time of the last data from the broker, by ``time.monotonic()``. Right after CONNECTED,
+            this time is a little later. None without heartbeats.
+        heartbeat_thread: None unless heartbeats are active.
         running, disconnecting, heartbeat_terminate_event, next_outbound_heartbeat, send_sleep, receive_sleep: as in
-            stomp.py, to be read.
+            stomp.py, read-only.
     """
 
     def __init__(self, transport: Any, heartbeats: tuple[Any, Any], heart_beat_receive_scale: float = 1.5) -> None:
@@ -144,7 +148,7 @@ class HeartbeatListener(ConnectionListener):
             frame.headers[HDR_HEARTBEAT] = f"{self._wanted[0]},{self._wanted[1]}"
 
     def _heard(self) -> None:
-        # It may lie in the future, see on_connected.
+        # The time may lie in the future: see on_connected.
         if self.received_heartbeat is not None:
             self.received_heartbeat = max(self.received_heartbeat, monotonic())
 
@@ -170,23 +174,23 @@ class WaitingListener(ConnectionListener):
             self._changed.notify_all()
 
     def wait_on_receipt(self) -> None:
-        """Wait, without a limit, until the receipt has come; the next call waits for the next one."""
+        """Wait, without a timeout, until the receipt has arrived. The next call waits for the next receipt."""
         with self._changed:
             self._changed.wait_for(lambda: self.received)
             self.received = False
 
     def wait_on_disconnected(self) -> None:
-        """Wait, without a limit, until a connection has ended."""
+        """Wait, without a timeout, until a connection has ended."""
         with self._changed:
             self._changed.wait_for(lambda: self.disconnected)
 
 
 class StatsListener(ConnectionListener):
-    """Counts.
+    """Counts events.
 
     Attributes:
-        errors, connections, disconnects, messages, messages_sent, heartbeat_timeouts, heartbeat_count: so far;
-            ``messages_sent`` counts the frames of all kinds that the program sent.
+        errors, connections, disconnects, messages, messages_sent, heartbeat_timeouts, heartbeat_count: the counts so
+            far. ``messages_sent`` counts all frames that the program sent.
     """
 
     def __init__(self) -> None:
@@ -236,7 +240,7 @@ class StatsListener(ConnectionListener):
 
 
 class PrintingListener(ConnectionListener):
-    """Prints whatever happens, or logs it at level INFO."""
+    """Prints each event, or logs it at level INFO."""
 
     def __init__(self, print_to_log: bool = False) -> None:
         self.print_to_log = print_to_log
@@ -284,10 +288,10 @@ class TestListener(StatsListener, WaitingListener, PrintingListener):
 
     Attributes:
         message_list: headers and body of every message.
-        timestamp: when it was made.
+        timestamp: the time when the listener was made.
     """
 
-    __test__ = False  # no test class, whatever its name
+    __test__ = False  # tells pytest that this is not a test class
 
     def __init__(self, receipt: str | None = None, print_to_log: bool = False) -> None:
         StatsListener.__init__(self)
@@ -300,13 +304,13 @@ class TestListener(StatsListener, WaitingListener, PrintingListener):
         self.timestamp = time.strftime("%Y%m%d%H%M%S")
 
     def wait_for_message(self) -> None:
-        """Wait, without a limit, until a message has come since the last call."""
+        """Wait, without a timeout, until a message has arrived since the last call."""
         with self._changed:
             self._changed.wait_for(lambda: self.message_received)
             self.message_received = False
 
     def wait_for_heartbeat(self) -> None:
-        """Wait, without a limit, until a heartbeat has come since the last call."""
+        """Wait, without a timeout, until a heartbeat has arrived since the last call."""
         with self._changed:
             self._changed.wait_for(lambda: self.heartbeat_received)
             self.heartbeat_received = False

@@ -1,6 +1,6 @@
-"""stomp.py's logger, ``stomp.py``: programs silence it, or its parent ``stomp``.
+"""stomp.py's logger, ``stomp.py``. Programs configure this logger, or its parent ``stomp``.
 
-What the connections behind a program log goes there, too, and not to ``stomplistener``.
+Records of the underlying connections go to this logger, too, and not to ``stomplistener``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ DEBUG = logging.DEBUG
 INFO = logging.INFO
 
 verbose = False
-"""Whether a traceback is logged with a failure where it is not always."""
+"""Whether to log a traceback with all failures."""
 
 _logger = logging.getLogger("stomp.py")
 
@@ -29,7 +29,7 @@ _numbers = itertools.count(1)
 
 
 def log_to_stdout(verbose_logging: bool = True) -> None:
-    """Write everything that is logged here to the standard output."""
+    """Write all records of this logger to stdout."""
     global verbose
     verbose = verbose_logging
     handler = logging.StreamHandler(sys.stdout)
@@ -39,7 +39,7 @@ def log_to_stdout(verbose_logging: bool = True) -> None:
 
 
 def connection_name() -> str:
-    """A name for a connection whose records belong here."""
+    """Return a name for a connection whose records belong to this logger."""
     return f"{_PREFIX}{next(_numbers)}"
 
 
@@ -47,7 +47,7 @@ class _Moved(logging.Filter):
     """Moves the records of compatible connections from the library's logger to this one."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # The connection is an attribute of the record.
+        # The record has the connection as an attribute.
         if not str(getattr(record, "connection", "")).startswith(_PREFIX):
             return True
         if _logger.isEnabledFor(record.levelno):
@@ -59,7 +59,7 @@ class _Moved(logging.Filter):
 def _move_records() -> None:
     for name in ("stomplistener", "stomplistener.frames"):
         logger = logging.getLogger(name)
-        # This module may be loaded again, as programs do that to test theirs.
+        # Programs may reload this module in their tests, so do not add the filter twice.
         for old in [each for each in logger.filters if type(each).__name__ == _Moved.__name__]:
             logger.removeFilter(old)
         logger.addFilter(_Moved())

@@ -1,4 +1,4 @@
-"""What each frame that a program sends becomes on the connection of this library."""
+"""Send the frames of a program with the connection of this library."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Headers = dict[str, str]
 
 @dataclass
 class _Subscribed:
-    """A subscription with all that tells whether another SUBSCRIBE asks for the same."""
+    """A subscription, with the fields that decide whether another SUBSCRIBE requests the same one."""
 
     destination: str
     ack: AckMode
@@ -39,14 +39,14 @@ class _Subscribed:
 
 
 class Outgoing:
-    """Sends what a program sends, in any thread.
+    """Sends the frames of a program, from any thread.
 
     Args:
-        connection: where to send.
-        unsettled: gives the messages that can be acknowledged now.
-        tell_receipt: called with the name of a receipt that the program asked for, when it has come.
-        encoding: of bodies in ``str``.
-        is_escaped: the headers of frames are, as in stomp.py's versions from 1.1 on.
+        connection: the connection to send on.
+        unsettled: returns the messages that can be acknowledged now.
+        tell_receipt: called with the id of a requested receipt when it has arrived.
+        encoding: the encoding of ``str`` bodies.
+        is_escaped: whether the headers of frames are escaped, as stomp.py does from STOMP 1.1 on.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Outgoing:
 
     @property
     def destinations(self) -> set[str]:
-        """What the program is subscribed to."""
+        """The destinations to which the program is subscribed."""
         with self._lock:
             return {each.destination for each in self._subscriptions.values()}
 
@@ -88,24 +88,27 @@ class Outgoing:
         return command in self._commands
 
     def send(self, frame: Frame) -> str | None:
-        """Send a frame of any command of a client but SEND, CONNECT and DISCONNECT.
+        """Send a client frame of any command except SEND, CONNECT and DISCONNECT.
 
         Returns:
-            a receipt that the program asks for and that has come before.
+            the id of a requested receipt that needs no answer of the broker, or None.
         """
         headers = written(frame.headers, self._is_escaped)
         self.ask(headers.get("receipt"), True)
         return self._commands[frame.cmd or ""](headers)
 
     def ask(self, receipt: str | None, wanted: bool) -> None:
-        """Note whether the program waits for a receipt of this name: it does not know those that we ask for."""
+        """Note whether the program requested this receipt.
+
+        Other receipts, which the library requests, are not reported.
+        """
         if receipt is not None and wanted:
             self._asked.add(receipt)
         elif receipt is not None:
             self._asked.discard(receipt)
 
     def is_asked(self, receipt: str) -> bool:
-        """Whether it waits for it; from now on, not any more."""
+        """Whether the program requested this receipt. Forget the request."""
         asked = receipt in self._asked
         self._asked.discard(receipt)
         return asked
@@ -113,7 +116,7 @@ class Outgoing:
     # Messages
 
     def send_message(self, frame: Frame) -> None:
-        """Send a SEND frame: what most programs do most."""
+        """Send a SEND frame, which is the hot path of most programs."""
         headers, body = written(frame.headers, self._is_escaped), frame.body
         if type(body) is str:
             body = body.encode(self._encoding, "replace")
@@ -133,7 +136,7 @@ class Outgoing:
         if receipt is None or name is not None:
             self._connection.send(destination, data, headers, transaction=name, **options)
             return
-        # Under a name of ours on the wire: programs use one name for many messages.
+        # Use a receipt id of the library on the wire: programs use one id for many messages.
         del headers["receipt"]
         answer = self._connection.send_async(destination, data, headers, **options)
         answer.add_done_callback(lambda answered: self._sent(receipt, answered))
@@ -147,7 +150,7 @@ class Outgoing:
 
     def _settle(self, headers: Headers, *, negative: bool) -> None:
         command = "NACK" if negative else "ACK"
-        # The session knows which header the version in use wants.
+        # The session knows which header the version in use needs.
         id, message_id = headers.pop("id", None), headers.pop("message-id", None)
         name = id or message_id or ""
         transaction = self._transaction(command, headers.pop("transaction", None))
@@ -155,7 +158,9 @@ class Outgoing:
         messages = self._unsettled().take(name, headers.pop("subscription", None), self._in_turn, waits)
         if not messages:
             log.info(
-                "%s of %s is not sent: it is settled already, not in its turn, or of an older connection", command, name
+                "%s of %s is not sent: it is settled already, waits for its turn, or came on an older connection",
+                command,
+                name,
             )
             return
         message = messages[-1]
@@ -172,7 +177,8 @@ class Outgoing:
         destination, ack, id = headers.pop("destination"), headers.pop("ack", "auto"), headers.pop("id", None)
         receipt = headers.pop("receipt", None)
         key = destination if id is None else id
-        # STOMP 1.0 has no such mode, though some brokers do. There a message waits for those before it.
+        # STOMP 1.0 has no client-individual mode, although some brokers have it. To imitate the mode, an
+        # acknowledgement waits until all earlier messages are acknowledged.
         in_turn = ack == "client-individual" and not self._is_escaped
         if in_turn:
             ack = "client"
@@ -180,7 +186,7 @@ class Outgoing:
             known = self._subscriptions.get(key)
             epoch = self._connection.session.epoch
             if known is not None and known.is_as(destination, ack, headers):  # type: ignore[arg-type]
-                # What the program restores by itself after a loss is there already.
+                # The program subscribes again after a loss, but the subscription is restored already.
                 known.epoch = epoch
                 return receipt if receipt is not None and self.is_asked(receipt) else None
             for name in self._outdated(key, destination, ack, headers, epoch):  # type: ignore[arg-type]
@@ -194,9 +200,9 @@ class Outgoing:
         return None
 
     def _outdated(self, key: str, destination: str, ack: AckMode, headers: Headers, epoch: int) -> list[str]:
-        """Which subscriptions a new one replaces: that of its id, and one for the same on an older connection.
+        """Return the subscriptions that a new one replaces: the one with its id, and an equal one of an old connection.
 
-        Programs that restore their subscriptions by themselves may do it under new ids.
+        Programs that restore their subscriptions themselves may use new ids.
         """
         outdated = [key] if key in self._subscriptions else []
         for name, each in self._subscriptions.items():
@@ -216,7 +222,7 @@ class Outgoing:
         self._unsettled().forget(known.handle.id)
 
     def ended(self) -> None:
-        """The program is done with the connection, and the connection with what was on it."""
+        """Forget all state, because the program has ended the connection."""
         with self._lock:
             self._subscriptions.clear()
             self._in_turn.clear()
@@ -247,8 +253,8 @@ class Outgoing:
         transaction.commit(headers=headers)
 
     def _abort(self, headers: Headers) -> None:
-        # Programs abort in an ``except``: an exception here would hide the one that they handle. A transaction that
-        # the connection took with it is aborted all the same.
+        # Programs abort in an ``except`` block, and an exception here would hide the one that they handle. A
+        # transaction that was lost with its connection is aborted anyway.
         try:
             transaction, taken = self._over("ABORT", headers)
             transaction.abort(headers)
@@ -267,11 +273,12 @@ class Outgoing:
 
 
 def written(headers: dict[str, Any], is_escaped: bool = False) -> Headers:
-    """The headers as text: None is left out, and of several values the first one counts, as STOMP 1.2 has it.
+    """Return the headers as text. None is left out, and only the first of several values is used, as in STOMP 1.2.
 
     Args:
-        headers: of a frame of the program.
-        is_escaped: the values are as on the wire; the session escapes them for the version that was agreed on.
+        headers: the headers of a frame of the program.
+        is_escaped: whether the values are escaped. Escaped values are unescaped here, because the session escapes them
+            for the agreed version.
     """
     text: Headers = {}
     for key, value in headers.items():

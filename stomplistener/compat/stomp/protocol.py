@@ -1,6 +1,7 @@
-"""The commands of each version: what a program says, as frames. What becomes of them is ``outgoing``'s.
+"""The commands of each version make frames of the calls of a program; ``outgoing`` sends the frames.
 
-Any header may be given in ``headers`` or as a keyword. Arguments that stomp.py requires raise AssertionError if None.
+Any header may be given in ``headers`` or as a keyword. An argument that stomp.py requires raises AssertionError if it
+is None.
 """
 
 from __future__ import annotations
@@ -42,18 +43,18 @@ def required(**arguments: Any) -> None:
 
 
 class _Commands:
-    """What all versions have in common."""
+    """The common part of all versions."""
 
     transport: Any
     auto_content_length: bool
     version: str
 
     def start(self) -> None:
-        """Do nothing. Up to stomp.py 5 it had to be called before ``connect()``."""
-        warn_of("start()", "connect() does it")
+        """Do nothing. Up to stomp.py 5, programs had to call it before ``connect()``."""
+        warn_of("start()", "connect() is enough")
 
     def send_frame(self, cmd: str, headers: Headers = None, body: Any = "") -> None:
-        """Send any frame; one whose command STOMP does not have goes to the broker as it is."""
+        """Send any frame. A frame whose command STOMP does not define is sent unchanged."""
         self.transport.transmit(Frame(cmd, headers, body))
 
     def _say(self, cmd: str, headers: Headers, keyword_headers: dict[str, Any], **own: Any) -> None:
@@ -67,17 +68,20 @@ class _Commands:
             self.transport.wait_for_connection()
 
     def _host(self) -> str | None:
-        """The ``host`` header that goes before the program's; None leaves that to the program."""
+        """The ``host`` header that overrides the program's; None leaves the header to the program."""
         return None
 
     def begin(self, transaction: str | None = None, headers: Headers = None, **keyword_headers: Any) -> str:
-        """Begin a transaction; returns its id, which is made up where it is None."""
+        """Begin a transaction, and return its id. If ``transaction`` is None, the id is generated."""
         transaction = transaction or get_uuid()
         self._say(CMD_BEGIN, headers, keyword_headers, transaction=transaction)
         return transaction
 
     def commit(self, transaction: str | None = None, headers: Headers = None, **keyword_headers: Any) -> None:
-        """Commit a transaction, and wait for the broker's receipt; ConnectionClosedException if it was lost."""
+        """Commit a transaction, and wait for the receipt.
+
+        Raises ConnectionClosedException if the connection was lost.
+        """
         required(transaction=transaction)
         self._say(CMD_COMMIT, headers, keyword_headers, transaction=transaction)
 
@@ -87,7 +91,7 @@ class _Commands:
         self._say(CMD_ABORT, headers, keyword_headers, transaction=transaction)
 
     def disconnect(self, receipt: str | None = None, headers: Headers = None, **keyword_headers: Any) -> None:
-        """End the connection gracefully, in a bounded time; nothing happens if there is none."""
+        """End the connection gracefully, in a limited time. Do nothing if there is no connection."""
         self._say(CMD_DISCONNECT, headers, keyword_headers, receipt=receipt)
 
     def _settle(self, cmd: str, headers: dict[str, Any], transaction: str | None, receipt: str | None) -> None:
@@ -105,7 +109,7 @@ class _Commands:
         headers: Headers = None,
         **keyword_headers: Any,
     ) -> None:
-        """Send a message; with a ``receipt`` header it is sent again after a loss until the receipt has come."""
+        """Send a message. With a ``receipt`` header, it is resent after a connection loss until the receipt arrives."""
         if destination is None or body is None:
             required(destination=destination, body=body)
         merged = dict(headers) if headers else {}
@@ -150,7 +154,7 @@ class Protocol10(_Commands, ConnectionListener):
     def unsubscribe(
         self, destination: str | None = None, id: Any = None, headers: Headers = None, **keyword_headers: Any
     ) -> None:
-        """End a subscription, named by its id or, where it has none, by its destination."""
+        """End a subscription, given by its id or, if it has no id, by its destination."""
         if id is None and destination is None:
             raise AssertionError("'id' or 'destination' is required")
         self._say(CMD_UNSUBSCRIBE, headers, keyword_headers, destination=destination or None, id=id or None)
@@ -179,7 +183,10 @@ class Protocol11(_Commands, HeartbeatListener):
         transport.set_listener("protocol-listener", self)
 
     def send_frame(self, cmd: str, headers: Headers = None, body: Any = "") -> None:
-        """Send any frame, as in 1.0; its headers are escaped in place, so that ``on_send`` sees what is written."""
+        """Send any frame, as in 1.0.
+
+        Its headers are escaped in place, so that ``on_send`` gets them as they are written.
+        """
         headers = {} if headers is None else headers
         if cmd not in _UNESCAPED:
             self._escape_headers(headers)
@@ -204,22 +211,22 @@ class Protocol11(_Commands, HeartbeatListener):
         with_connect_command: bool = False,
         **keyword_headers: Any,
     ) -> None:
-        """Connect; while a lost connection is being restored, wait until that is done.
+        """Connect. If a lost connection is being restored, wait until it is ready.
 
-        In 1.0 and 1.1 no ``host`` is sent unless there is a vhost, in 1.2 that of the broker.
+        In 1.0 and 1.1, ``host`` is sent only if there is a vhost. In 1.2, ``host`` defaults to the host of the broker.
 
         Args:
-            username: the login; goes before the header.
-            passcode: likewise.
-            wait: raise if there is no login, and return when ``on_connected`` has run.
-            headers: more headers for CONNECT, on this connection and on those that restore it.
+            username: the login; it overrides the header.
+            passcode: the passcode; it overrides the header.
+            wait: whether to raise if the login fails, and to return only after ``on_connected`` has run.
+            headers: more headers for CONNECT, now and after each connection loss.
             with_connect_command: has no effect: the command is always CONNECT, which every broker knows.
             keyword_headers: more headers.
 
         Raises:
-            ConnectFailedException: no broker could be reached, as often as ``reconnect_attempts_max`` says, also if the
-                connection was lost before; it is not restored any more then. With ``wait`` also: the broker refused
-                the login, or is none.
+            ConnectFailedException: no broker could be reached in ``reconnect_attempts_max`` attempts. A connection that
+                was lost before is then no longer restored. With ``wait`` it is also raised if the broker refused the
+                login, or if the server is no STOMP broker.
         """
         cmd = CMD_CONNECT if with_connect_command else CMD_STOMP
         self._connect(cmd, username, passcode, wait, headers, keyword_headers)
@@ -227,7 +234,7 @@ class Protocol11(_Commands, HeartbeatListener):
     def subscribe(
         self, destination: str, id: Any, ack: str = "auto", headers: Headers = None, **keyword_headers: Any
     ) -> None:
-        """Subscribe, on this and every later connection; the same again does nothing."""
+        """Subscribe on this and every later connection. A second equal call does nothing."""
         required(destination=destination, id=id)
         self._say(CMD_SUBSCRIBE, headers, keyword_headers, destination=destination, id=id, ack=ack)
 
@@ -266,13 +273,13 @@ class Protocol12(Protocol11):
         return self.transport.vhost or (BrokerHost(hosts[0][0] or "localhost") if hosts else None)
 
     def ack(self, id: str, transaction: str | None = None, receipt: str | None = None) -> None:  # type: ignore[override]
-        """Acknowledge the message with this ``ack`` header; its message-id will do as well."""
+        """Acknowledge the message with this ``ack`` header or message-id."""
         required(id=id)
         self._settle(CMD_ACK, {"id": id}, transaction, receipt)
 
     def nack(  # type: ignore[override]
         self, id: str, transaction: str | None = None, receipt: str | None = None, **keyword_headers: Any
     ) -> None:
-        """Reject the message with this ``ack`` header; its message-id will do as well."""
+        """Reject the message with this ``ack`` header or message-id."""
         required(id=id)
         self._settle(CMD_NACK, {**keyword_headers, "id": id}, transaction, receipt)

@@ -1,4 +1,4 @@
-"""The threads that call the hooks of a program, one for each connection, as stomp.py's receiver thread does."""
+"""The threads that call the hooks of a program, one for each connection, as in stomp.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stomplistener.compat.stomp import log
 Call = Callable[[], object]
 Create = Callable[[Call], object]
 
-# What waits for the hooks beside what the engine holds back already.
+# The bounds of the queue for the hooks. The engine has its own queue before it.
 _MOST_ITEMS = 256
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -21,14 +21,14 @@ _MOST_BYTES = 4 * 1024 * 1024
 class ReceiverLoop:
     """Calls the hooks of one connection in order, and ends with that connection.
 
-    The loop of the next connection begins when this one has ended, or is passed: when a ``connect()`` was called
-    while one of its hooks ran. In stomp.py such a call starts a second receiver thread, so programs wait in a hook of
-    the first connection until the second one has acted.
+    The loop of the next connection starts when this one has ended or is *passed*, which means that ``connect()`` was
+    called while one of its hooks ran. In stomp.py, this ``connect()`` starts a second receiver thread, so programs wait
+    in a hook of the first connection for hooks of the second one.
 
     Args:
-        create: starts a thread, an executor's task or a greenlet that runs the function that it is given.
+        create: takes a function, and runs it in a new thread, a task of an executor or a greenlet.
         deliver: called with each item.
-        after: the loop of the connection before.
+        after: the loop of the previous connection.
     """
 
     def __init__(self, create: Create, deliver: Callable[[Any], object], after: ReceiverLoop | None) -> None:
@@ -45,18 +45,18 @@ class ReceiverLoop:
         self.thread: object = None
 
     def start(self) -> None:
-        """Begin as soon as the loop before allows it."""
+        """Start as soon as the previous loop allows it."""
         before, self._after = self._after, None
         if before is None or not before._hands_over_to(self):
             self._begin()
 
     def put(self, item: Any, size: int = 0) -> None:
-        """Have one item delivered.
+        """Queue one item for delivery.
 
         Args:
-            item: what to deliver.
-            size: bytes that it holds. An item with a size waits for room, any other is taken at once: a thread that
-                the hooks may be waiting for must not wait for the hooks.
+            item: the item to deliver.
+            size: its size in bytes. A call with a size waits for room in the queue; a call without a size never waits.
+                A thread that the hooks may wait for must not wait for the hooks.
         """
         with self._changed:
             if size and not self._has_room():
@@ -67,19 +67,19 @@ class ReceiverLoop:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Nothing more comes: end behind what is there already."""
+        """End the loop after the queued items."""
         with self._changed:
             self._is_closed = self._is_unbounded = True
             self._changed.notify_all()
 
     def lift_bounds(self) -> None:
-        """End every wait for room, since the connection is about to end."""
+        """End every wait for room, because the connection is ending."""
         with self._changed:
             self._is_unbounded = True
             self._changed.notify_all()
 
     def let_pass(self) -> None:
-        """Let the next connection's loop run beside this one."""
+        """Let the loop of the next connection run beside this loop."""
         with self._changed:
             self._is_passed = True
             followers, self._next = self._next, []
@@ -87,7 +87,7 @@ class ReceiverLoop:
             each._begin()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the loop has ended, or is passed and so may never end; whether it has ended."""
+        """Wait until the loop has ended or is passed, and return whether it has ended. A passed loop may never end."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while not (self.has_ended or self._is_passed) and (rest := deadline - time.monotonic()) > 0:
@@ -96,14 +96,14 @@ class ReceiverLoop:
 
     @property
     def is_mine(self) -> bool:
-        """Whether the calling thread is this one."""
+        """Whether the calling thread runs this loop."""
         return self._ident == threading.get_ident()
 
     def _has_room(self) -> bool:
         return self._is_unbounded or (len(self._items) < _MOST_ITEMS and self._bytes < _MOST_BYTES)
 
     def _hands_over_to(self, follower: ReceiverLoop) -> bool:
-        """Whether it will begin the other one later."""
+        """Whether this loop will start the follower later."""
         with self._changed:
             if self.has_ended or self._is_passed:
                 return False
@@ -132,7 +132,7 @@ class ReceiverLoop:
             self.let_pass()
 
     def _take(self) -> deque[Any]:
-        """All that waits, so that a burst costs one turn of the lock; empty at the end."""
+        """Return all queued items, so that a burst takes the lock only once. Empty at the end."""
         with self._changed:
             while not self._items and not self._is_closed:
                 self._is_idle = True

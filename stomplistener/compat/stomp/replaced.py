@@ -1,8 +1,9 @@
-"""Lost connections that a program replaces by new ones, and never ends.
+"""End the lost connections that a program has replaced with new connections.
 
-In stomp.py they are dead. Here they would come back beside the new ones, and take messages whose acknowledgements go to
-the wrong connection. A program that replaces a connection registers its listener with the new one, and subscribes to
-the same destination of the same brokers.
+In stomp.py, a lost connection stays lost. In this library, a lost connection would be restored beside the new one, and
+receive messages whose acknowledgements the program sends on the new connection. A connection counts as replaced if the
+program registers its listener with another connection, and subscribes there to the same destination of the same
+brokers.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ _lost: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def note_loss(transport: Any) -> None:
-    """A connection is lost; until the program touches it, it may have been replaced."""
+    """Note that a connection was lost. Until the program uses it, it may have been replaced."""
     with _lock:
         _lost.add(transport)
 
 
 def note_use(transport: Any) -> None:
-    """The program goes on with a connection."""
+    """Note that the program uses a connection again."""
     with _lock:
         _lost.discard(transport)
 
 
 def give_way(transport: Any, destination: str) -> None:
-    """End what a connection replaces.
+    """End the connections that a new connection replaces.
 
     Args:
-        transport: of the connection, with the listeners of the lost one.
-        destination: what it subscribes to.
+        transport: the transport of the new connection.
+        destination: the destination to which the new connection subscribes.
     """
     with _lock:
         lost = [each for each in _lost if each is not transport]

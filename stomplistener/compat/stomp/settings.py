@@ -1,4 +1,4 @@
-"""The arguments of stomp.py's connections, as a broker URI."""
+"""Write the arguments of stomp.py's connections as a broker URI."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ _MOST = 2**31 - 1
 
 
 class BrokerHost(str):
-    """The host of the broker as the virtual host: a connection that is restored elsewhere sends that one's."""
+    """Marks that the virtual host is the host of the broker, and changes if the connection moves to another broker."""
 
 
 def passes(attempts_max: float, brokers: int) -> int:
-    """How often to pass over all brokers: stomp.py counts brokers, and looks after each pass; -1 is forever."""
+    """Return the number of passes over all brokers; -1 means forever.
+
+    stomp.py counts attempts, but checks their number only after each pass.
+    """
     return -1 if attempts_max < 0 else max(1, math.ceil(attempts_max / brokers))
 
 
 def ordered(
     host_and_ports: Iterable[HostAndPort] | None, prefer_localhost: bool, try_loopback_connect: bool
 ) -> list[HostAndPort]:
-    """The brokers in the order in which they are tried, this machine's own first if that is wanted."""
+    """Return the brokers in the order of attempts, local ones first if ``prefer_localhost`` is true."""
     hosts = [(host, port) for host, port in host_and_ports or DEFAULT_HOSTS]
     if prefer_localhost:
         hosts.sort(key=is_localhost)
@@ -37,7 +40,7 @@ def ordered(
 
 
 def normal(host_and_port: HostAndPort) -> tuple[str, int]:
-    """The place as the engine names it: without a host it is this machine; a host may be bytes, as for sockets."""
+    """Return the address as the engine writes it. Without a host it is this machine; a host may be bytes."""
     host, port = host_and_port
     if isinstance(host, bytes):
         host = host.decode("ascii")
@@ -61,7 +64,10 @@ def broker_uri(
     restore: bool = True,
     proxy: str | None = None,
 ) -> str:
-    """The URI of these brokers. The attempts bound each ``connect()``; what restores a lost connection has no bound."""
+    """Return the URI of these brokers.
+
+    The attempts limit each ``connect()``, but not the restoring of a lost connection.
+    """
     hosts = ordered(host_and_ports, prefer_localhost, try_loopback_connect)
     brokers = ",".join(f"{scheme}://{_written(host)}:{port}{path}" for host, port in map(normal, hosts))
     options: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The contexts that the settings of ``set_ssl`` ask for."""
+"""Make TLS contexts from the settings of ``set_ssl``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Validator = Callable[[Any, str], tuple[bool, str]]
 
 
 def context_of(settings: dict[str, Any]) -> ssl.SSLContext:
-    """The context for one attempt, made each time so that a renewed file takes effect.
+    """Return a new context for one attempt, so that a renewed file takes effect.
 
     Args:
-        settings: what ``get_ssl()`` gives. A program may change it, and put a context of its own there, as
-            ``ssl_context`` or ``ssl_version``: that one is used as it is, and only ``cert_validator`` counts beside it.
+        settings: the result of ``get_ssl()``, which a program may change. A context in ``ssl_context`` or
+            ``ssl_version`` is used unchanged. Of the other settings, only ``cert_validator`` then has an effect.
     """
     validator = settings.get("cert_validator")
     own = next((each for each in map(settings.get, ("ssl_context", "ssl_version")) if _is_context(each)), None)
@@ -42,7 +42,7 @@ def _made(settings: dict[str, Any]) -> ssl.SSLContext:
     certificate = settings.get("cert_file")
     if certificate:
         password = settings.get("password") or ""
-        # A function, since without a password OpenSSL would ask for one on the terminal.
+        # Pass a function, since without a password OpenSSL would prompt for one on the terminal.
         asked = password if callable(password) else lambda: password
         context.load_cert_chain(certificate, settings.get("key_file") or certificate, asked)
     return context

@@ -1,4 +1,4 @@
-"""What stands in the place of stomp.py's transport: a life of a :class:`stomplistener.Connection` after another."""
+"""The replacement for stomp.py's transport, which uses one :class:`stomplistener.Connection` after another."""
 
 from __future__ import annotations
 
@@ -49,25 +49,27 @@ except ImportError:
     LINUX_KEEPALIVE_AVAIL = False
 
 stomp = sys.modules["stomplistener.compat.stomp"]
-"""The package, whose ``restore`` programs set; it imports this module, which therefore does not import it."""
+"""The package, whose attribute ``restore`` programs set. The package imports this module, so this module cannot import
+it."""
 
 MAC_KEEPALIVE_AVAIL = True
 DEFAULT_SSL_VERSION = getattr(ssl, "PROTOCOL_TLS_CLIENT", None)
 
-# These headers of CONNECT have an argument of their own.
+# The headers of CONNECT that have their own arguments.
 _OURS = {"accept-version", "heart-beat", "host", "login", "passcode"}
 _NOT_CONNECTED = "not connected: call connect()"
-# A listener that connects in a loop, after the program has ended, ends here; if it cannot be ended, not too often.
+# After the program has disconnected, a listener may still connect in a loop. Its second attempt waits this number of
+# seconds, and then ends the listener.
 _PATIENCE_IN_LOOPS = 0.5
 
 
 class _Calling(threading.local):
-    """What each thread is at.
+    """The state of each thread that calls hooks.
 
     Attributes:
-        event: what the hook is told of that it runs; None if it runs none.
-        refusals: how often that hook was not connected, since the program has ended the connection.
-        has_asked: whether that hook, if it is told of a loss, has asked for the connection.
+        event: the event of the running hook; None if no hook runs.
+        refusals: how often a ``connect()`` of the hook was refused, because the program has disconnected.
+        has_asked: whether the hook for a connection loss has already checked the connection.
     """
 
     event: Event | None = None
@@ -76,12 +78,12 @@ class _Calling(threading.local):
 
 
 class Transport(BaseTransport):
-    """The connection behind a stomp.py connection; the arguments are described there.
+    """The connection behind a stomp.py connection, which describes the arguments.
 
     Attributes:
         vhost: the virtual host.
-        restore: whether a lost connection is restored; counts from the next ``connect()``.
-        proxy: as in the options of a broker URI; None for none; counts likewise.
+        restore: whether a lost connection is restored; takes effect at the next ``connect()``.
+        proxy: as in the options of a broker URI; None for no proxy. Takes effect at the next ``connect()``.
     """
 
     _scheme = "tcp"
@@ -108,7 +110,8 @@ class Transport(BaseTransport):
         bind_host_port: HostAndPort | None = None,
     ) -> None:
         super().__init__(auto_decode, encoding, is_eol_fc)
-        # Under the names of stomp.py, since programs read and set them; each counts from the next connect().
+        # The attributes have the names of stomp.py, because programs read and set them. A change takes effect at the
+        # next connect().
         self.__host_and_ports = ordered(host_and_ports, prefer_localhost, try_loopback_connect)
         self.__reconnect_sleep_initial = reconnect_sleep_initial
         self.__reconnect_sleep_increase = reconnect_sleep_increase
@@ -127,10 +130,10 @@ class Transport(BaseTransport):
         self._local = _Calling()
         self._life: Life | None = None
         self._is_called_off = False
-        # Programs ask for its settings after disconnect(), which may forget the current one before.
+        # Programs read the settings of this broker after disconnect(), which clears current_host_and_port.
         self._newest_place: HostAndPort | None = None
 
-    # What a program can read
+    # Attributes for programs
 
     @property
     def host_and_ports(self) -> list[HostAndPort]:
@@ -139,7 +142,7 @@ class Transport(BaseTransport):
 
     @property
     def engine(self) -> Connection:
-        """See ``stomplistener`` of the connection."""
+        """See the attribute ``stomplistener`` of the connection."""
         life = self._alive()
         self._is_wanted(life)
         return life.engine
@@ -162,7 +165,7 @@ class Transport(BaseTransport):
 
     @property
     def socket(self) -> Any:
-        """The socket in use, None without a connection. Read what it knows; do not use it up."""
+        """The socket in use; None without a connection. Only inspect the socket: do not read from it or write to it."""
         return None if self._life is None else socket_of(self._life.bytes)
 
     @property
@@ -174,10 +177,10 @@ class Transport(BaseTransport):
         return self.__bind_host_port
 
     def is_connected(self) -> bool:
-        """Whether the connection is ready now; not while it is being restored.
+        """Whether the connection is ready now; False while the connection is being restored.
 
-        In ``on_disconnected`` it says no at first, even if the connection is back by then: programs connect and
-        subscribe there as long as it says so, and may not have subscribed before the loss.
+        In ``on_disconnected`` the first call returns False, even if the connection is ready again. Programs connect and
+        subscribe in that hook while this is False, and may not have subscribed before the loss.
         """
         life = self._life
         if life is None:
@@ -190,7 +193,7 @@ class Transport(BaseTransport):
         return True
 
     def _is_told_of_loss(self) -> bool:
-        """Whether this is ``on_disconnected``, which asks for the first time."""
+        """Whether this is the first call in ``on_disconnected``."""
         event = self._local.event
         if event is None or event.hook != "lost" or self._local.has_asked:
             return False
@@ -198,33 +201,36 @@ class Transport(BaseTransport):
         return True
 
     def _is_wanted(self, life: Life) -> None:
-        """The program goes on with this connection: if that is back, it is not replaced by another one."""
+        """Note that the program uses this connection.
+
+        If the connection is ready again, another one no longer replaces it.
+        """
         life.use()
         if life.is_missed and life.is_connected:
             life.is_missed = False
             note_use(self)
 
     def is_replaced_by(self, other: Transport, destination: str) -> bool:
-        """Whether another connection has these brokers, these listeners and this subscription; if so, end silently."""
+        """End silently, and return True, if another connection has the same brokers, listener and subscription."""
         life = self._life
         if life is None or not life.is_missed or destination not in life.outgoing.destinations:
             return False
         theirs = {id(each) for each in other.listeners.values()}
         if other.host_and_ports != self.host_and_ports or theirs.isdisjoint(map(id, self.listeners.values())):
             return False
-        log.info("not restored: another connection has its listener and its subscription to %s", destination)
+        log.info("not restored: another connection has the same listener and the same subscription to %s", destination)
         life.give_up(silently=True)
         return True
 
     @property
     def _is_escaped(self) -> bool:
-        """Whether the headers of the program's frames are escaped, as those of 1.1 and later ones."""
+        """Whether the headers of the program's frames are escaped, as in STOMP 1.1 and later."""
         return bool(self._connect_headers.get("accept-version", "1.0") != "1.0")
 
-    # Life
+    # Connecting and disconnecting
 
     def _connect(self, headers: dict[str, Any]) -> None:
-        """Connect, or wait until the connection that another thread makes, or that is restored, is ready."""
+        """Connect, or wait until a connection is ready that another thread makes or that is being restored."""
         if self._is_over_for_hooks():
             return
         self._local.has_asked = True
@@ -250,12 +256,12 @@ class Transport(BaseTransport):
                 raise
 
     def _let_pass(self, life: Life) -> None:
-        """Let the hooks of the connection that is asked for run beside those of a lost one, which may wait for them."""
+        """Let the hooks of the new connection run beside those of a lost one, which may wait for them."""
         newest, event = life.last_loop, self._local.event
         if newest is not None and not life.is_connected:
             newest.let_pass()
         if event is not None and not life.is_current(event.link):
-            event.link.loop.let_pass()  # also if the connection is back already
+            event.link.loop.let_pass()  # even if the connection is ready again
 
     def _new_life(self, after: Any) -> Life:
         version = self._connect_headers.get("accept-version", "1.0")
@@ -290,13 +296,13 @@ class Transport(BaseTransport):
         )
 
     def _is_over_for_hooks(self) -> bool:
-        """Whether this is a hook that restores what the program has just ended: that would undo its end."""
+        """Whether a hook tries to connect after the program has disconnected, which would undo the disconnect."""
         if not (self._is_called_off and self._is_in_hook):
             return False
         log.info("not connected by a listener: the program has called disconnect()")
         self._local.refusals += 1
         if self._local.refusals > 1:
-            # It loops until there is a connection, and there will be none.
+            # The hook loops until it is connected, which will never happen.
             time.sleep(_PATIENCE_IN_LOOPS)
             raise HookEnded("the program has called disconnect()")
         return True
@@ -309,11 +315,11 @@ class Transport(BaseTransport):
         self._end(said)
 
     def stop(self) -> None:
-        """End gracefully."""
+        """End the connection gracefully."""
         self._end({})
 
     def disconnect_socket(self) -> None:
-        """End at once."""
+        """End the connection at once."""
         self._end(None)
 
     def _end(self, headers: dict[str, str] | None) -> None:
@@ -321,7 +327,7 @@ class Transport(BaseTransport):
         if life is None or not life.is_alive:
             log.debug("not sending disconnect, already disconnected")
             return
-        # A listener that disconnects may want to connect again; a program that does is about to end.
+        # A listener that disconnects may connect again later. A program that disconnects is about to end.
         self._is_called_off = not self._is_in_hook
         life.end(headers, self._is_in_hook)
         self.current_host_and_port = None
@@ -333,7 +339,7 @@ class Transport(BaseTransport):
             timeout: seconds to wait; None waits as long as ``connect()`` does.
 
         Raises:
-            ConnectFailedException: it is not ready by then, or ``connect()`` was not called.
+            ConnectFailedException: the connection is not ready in time, or ``connect()`` was not called.
         """
         if self._is_called_off and self._is_in_hook:
             return
@@ -365,17 +371,18 @@ class Transport(BaseTransport):
         password: Any = None,
         verify: bool = True,
     ) -> None:
-        """Speak TLS with these brokers, from the next attempt on.
+        """Use TLS with these brokers, from the next connection attempt on.
 
         Args:
-            for_hosts: pairs of host and port, as they were given to the connection.
-            key_file: the key to ``cert_file``, where that has none.
-            cert_file: our own certificate.
-            ca_certs: a file of authorities to trust; those of the system if None.
-            cert_validator: called with the broker's certificate and host; returns whether it is good, and why not.
-            ssl_version: a protocol of the ``ssl`` module, or a context of one's own, which is used as it is.
-            password: opens the key.
-            verify: check the certificate, and with PROTOCOL_TLS_CLIENT the name in it.
+            for_hosts: pairs of host and port, as you gave them to the connection.
+            key_file: the key of ``cert_file``, if that file does not contain it.
+            cert_file: the client certificate.
+            ca_certs: a file of certificate authorities to trust; None trusts those of the system.
+            cert_validator: called with the broker's certificate and host; returns whether the certificate is valid, and
+                the reason if it is not.
+            ssl_version: a protocol of the ``ssl`` module, or an SSLContext, which is used unchanged.
+            password: decrypts the key.
+            verify: whether to check the certificate and, with PROTOCOL_TLS_CLIENT, the name in it.
         """
         for host_and_port in for_hosts:
             self.__ssl_params[host_and_port] = {
@@ -389,13 +396,16 @@ class Transport(BaseTransport):
             }
 
     def get_ssl(self, host_and_port: HostAndPort | None = None) -> dict[str, Any] | None:
-        """The settings for a broker, that of the newest connection if None. What is changed in them counts."""
+        """Return the settings for a broker; None means the newest broker.
+
+        Changes of the returned settings take effect.
+        """
         return self.__ssl_params.get(host_and_port or self._newest_place or ("", 0))
 
     # Sending
 
     def transmit(self, frame: Frame) -> None:
-        """Send a frame; listeners may change it before."""
+        """Send a frame, which listeners may change in ``on_send``."""
         if frame.cmd == "SUBSCRIBE" and self._is_called_off and self._is_in_hook:
             return
         self._hooks.call_with(self._calling, "send", frame)
@@ -411,7 +421,7 @@ class Transport(BaseTransport):
     def _send_message(self, frame: Frame) -> None:
         life = self._life
         if life is None:
-            encode(frame.body or b"")  # what is not text raises, also without a connection
+            encode(frame.body or b"")  # raises if the body is not text or bytes, even without a connection
             raise NotConnectedException(_NOT_CONNECTED)
         if life.is_missed or not life.is_used:
             self._is_wanted(life)
@@ -425,7 +435,7 @@ class Transport(BaseTransport):
         if life.is_missed or not life.is_used:
             self._is_wanted(life)
         if not life.outgoing.knows(frame.cmd):
-            # Whatever it is: a heartbeat, or a command that only this broker knows.
+            # A heartbeat, or a command that only this broker knows.
             self.send(pack(convert_frame(frame)))
             return
         try:
@@ -438,7 +448,7 @@ class Transport(BaseTransport):
             life.tell("receipt", WireFrame("RECEIPT", {"receipt-id": answered}))
 
     def send(self, encoded_frame: bytes) -> None:
-        """Write bytes to the broker behind what was sent before. Nothing checks them.
+        """Write bytes to the broker, after all earlier frames. The bytes are not checked.
 
         Raises:
             NotConnectedException: there is no connection.
@@ -456,7 +466,7 @@ class Transport(BaseTransport):
             rest = rest[transport.send(rest) :]
 
     def set_receipt(self, receipt_id: str, value: Any) -> None:
-        """Have ``on_receipt`` called for this receipt; with a false value, not."""
+        """Call ``on_receipt`` for this receipt if ``value`` is true."""
         super().set_receipt(receipt_id, value)
         if self._life is not None:
             self._life.outgoing.ask(receipt_id, bool(value))
@@ -467,7 +477,7 @@ class Transport(BaseTransport):
             raise NotConnectedException(_NOT_CONNECTED)
         return life
 
-    # What a life asks and tells
+    # Calls of a life
 
     def _before_connect(self, options: ConnectOptions) -> None:
         said = written(self._connect_headers)
@@ -477,7 +487,7 @@ class Transport(BaseTransport):
             options.host = said.get("host")
         options.headers.update({key: value for key, value in said.items() if key not in _OURS})
         if said.get("accept-version") == "1.0" and "heart-beat" in said:
-            # No header of this version, so it means whatever the broker takes it for.
+            # STOMP 1.0 does not define this header, so send it unchanged.
             options.headers["heart-beat"] = said["heart-beat"]
         options.http_headers.update(self._http_headers)
 
@@ -490,18 +500,19 @@ class Transport(BaseTransport):
         return transport
 
     def _ssl_params_of(self, broker: Broker) -> dict[str, Any] | None:
-        # Programs that leave out ``for_hosts`` name their files in its place: keys that are no places, without effect.
+        # If a program leaves out ``for_hosts``, its first argument is a file. Such keys are no addresses and have no
+        # effect.
         places = (key for key in self.__ssl_params if isinstance(key, tuple) and len(key) == 2)
         return next((self.__ssl_params[key] for key in places if normal(key) == (broker.host, broker.port)), None)
 
     def _deliver(self, event: Event) -> None:
-        """Call the hooks for one event; in the thread of a receiver loop."""
+        """Call the hooks for one event, in the thread of a receiver loop."""
         local = self._local
         local.event, local.refusals = event, 0
         try:
             self._call_hooks(event)
         finally:
-            local.event = None  # the thread may be an executor's
+            local.event = None  # the thread may belong to an executor
 
     def _call_hooks(self, event: Event) -> None:
         hook, value = event.hook, event.value
@@ -539,7 +550,7 @@ class Transport(BaseTransport):
 
 
 def _heartbeat(header: Any) -> tuple[float, float]:
-    """What a heart-beat header of CONNECT asks for, in seconds."""
+    """Return the intervals in a heart-beat header of CONNECT, in seconds."""
     if not header:
         return (0.0, 0.0)
     ours, theirs = str(header).split(",")

@@ -1,4 +1,4 @@
-"""The messages that were given to listeners and not acknowledged yet, found again by what a program calls them."""
+"""The messages that listeners got and that are not acknowledged yet. A program names them by their ids."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _NEEDED = ("ack", "message-id", "subscription")
 
 
 class Unsettled:
-    """So an ``ack(id)`` gets the header that the version in use wants, and goes to no other connection than its own.
+    """Finds the message for an ``ack(id)``, so that ACK has the right header and goes to the right connection.
 
-    Thread-safe. It keeps each message that is not acknowledged yet, without its body. The broker keeps these, too.
+    The object keeps each unacknowledged message, without its body; the broker keeps these messages, too. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -24,11 +24,11 @@ class Unsettled:
         self._early: dict[str, set[str]] = {}
 
     def add(self, message: Message, headers: Mapping[str, str]) -> None:
-        """Note a message that has just come.
+        """Note a message that has just arrived.
 
         Args:
-            message: its frame is replaced by one that has no more than an acknowledgement needs.
-            headers: of that frame.
+            message: the message, whose frame is replaced with one that has only the headers for an acknowledgement.
+            headers: the headers of the original frame.
         """
         if message.subscription is not None and message.subscription.ack == "auto":
             return
@@ -40,16 +40,17 @@ class Unsettled:
     def take(
         self, id: str, subscription: str | None, in_turn: Container[str] = (), waits: bool = True
     ) -> list[Message]:
-        """The messages that are settled on the wire by settling this one, in their order.
+        """Remove and return, in order, the messages that an ACK of this message settles on the broker.
 
-        Empty if it is unknown or of an older connection, or if it waits for its turn.
+        The list is empty if the message is unknown or from an older connection, or if it waits for its turn.
 
         Args:
             id: the ``ack`` header of the message, or its message-id.
-            subscription: of which subscription; None for any.
-            in_turn: the subscriptions whose messages are settled one by one though the broker settles what came before,
-                too: each waits for those before it.
-            waits: whether it may wait for its turn; otherwise it is not settled out of turn.
+            subscription: the id of its subscription; None for any.
+            in_turn: subscriptions whose messages the program settles one by one, although the broker also settles all
+                earlier messages. In these subscriptions, a message waits until all earlier ones are settled.
+            waits: whether the message may wait for its turn. Otherwise nothing is settled before the turn of the
+                message.
         """
         with self._lock:
             names = list(self._lines) if subscription is None else [subscription]
@@ -69,14 +70,14 @@ class Unsettled:
         return [line.pop(each) for each in settled]
 
     def put_back(self, messages: list[Message]) -> None:
-        """Undo ``take``: their transaction was aborted."""
+        """Undo ``take`` for messages whose transaction was aborted."""
         with self._lock:
             for message in messages:
                 name = message.headers.get("subscription", "")
                 self._lines[name] = {_name(message): message, **self._lines.get(name, {})}
 
     def forget(self, subscription: str | None = None) -> None:
-        """Drop what a subscription brought, or everything: its end makes acknowledgements void."""
+        """Drop the messages of a subscription that has ended, or all messages: they can no longer be acknowledged."""
         with self._lock:
             for lines in (self._lines, self._early):
                 if subscription is None:
@@ -100,7 +101,7 @@ def _name(message: Message) -> str:
 
 
 def _cut(line: dict[str, Message], name: str) -> list[Message]:
-    """Take a message out of its line; in ack mode ``client`` those before it, too."""
+    """Remove a message from its line and, in ack mode ``client``, all messages before it."""
     subscription = line[name].subscription
     if subscription is None or subscription.ack != "client":
         return [line.pop(name)]

@@ -1,4 +1,4 @@
-"""What programs import of stomp.py's ``utils``: the frame, and small functions around it."""
+"""The part of stomp.py's ``utils`` that programs import: the frame, and small functions for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PASSCODE_RE = re.compile(r"passcode:\s*[^' ]+")
 
 LOCALHOST_NAMES = ["localhost", "127.0.0.1"]
 if not os.environ.get("STOMP_SKIP_HOSTNAME_SCAN"):
-    # The name alone: to look up its addresses may take as long as the name server likes.
+    # Compare only the name: looking up its addresses may take long.
     LOCALHOST_NAMES.append(socket.gethostname())
 
 _HIDDEN = "********"
@@ -35,12 +35,12 @@ _HEADER_UNESCAPES = {escaped: plain for plain, escaped in _HEADER_ESCAPES.items(
 
 
 class Frame:
-    """A frame as listeners get it and may change it.
+    """A frame for listeners, which may change it.
 
     Attributes:
         cmd: the command.
         headers: a dict.
-        original_headers: the headers as they were at first.
+        original_headers: the headers before any change.
         body: str, or bytes with ``auto_decode=False``.
     """
 
@@ -52,7 +52,7 @@ class Frame:
 
     @classmethod
     def received(cls, cmd: str, headers: Mapping[str, str], body: Any) -> Frame:
-        """A received frame. Its headers are not changed elsewhere, so one copy of them is enough."""
+        """Make a received frame. No other code changes its headers, so one copy of them is enough."""
         frame = cls.__new__(cls)
         frame.cmd, frame.headers, frame.original_headers, frame.body = cmd, dict(headers), headers, body
         return frame
@@ -69,7 +69,7 @@ def get_uuid() -> str:
 
 
 def encode(char_data: str | bytes, encoding: str = "utf-8") -> bytes:
-    """Text as bytes, bytes as they are; TypeError for anything else."""
+    """Encode text, and return bytes unchanged. Raises TypeError for other types."""
     if isinstance(char_data, str):
         return char_data.encode(encoding, errors="replace")
     if isinstance(char_data, bytes):
@@ -78,17 +78,17 @@ def encode(char_data: str | bytes, encoding: str = "utf-8") -> bytes:
 
 
 def decode(byte_data: bytes | None, encoding: str = "utf-8") -> str | None:
-    """Bytes as text, with U+FFFD for what is none."""
+    """Decode bytes, with U+FFFD for invalid bytes."""
     return None if byte_data is None else byte_data.decode(encoding, errors="replace")
 
 
 def is_eol_default(c: bytes) -> bool:
-    """Whether this is the end of a line."""
+    """Whether these bytes are a line end."""
     return c == b"\n"
 
 
 def get_errno(e: Any) -> Any:
-    """The number of an error of the system, or the first argument of another one."""
+    """Return the number of a system error, or the first argument of another exception."""
     return e.errno if hasattr(e, "errno") else e.args[0]
 
 
@@ -105,7 +105,7 @@ def length(s: Sequence[Any] | None) -> int:
 
 
 def merge_headers(header_map_list: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
-    """All of the mappings as one, later ones going before earlier ones."""
+    """Merge the mappings. Later mappings override earlier ones."""
     merged: dict[str, Any] = {}
     for headers in header_map_list:
         merged.update(headers or {})
@@ -113,22 +113,22 @@ def merge_headers(header_map_list: Iterable[Mapping[str, Any] | None]) -> dict[s
 
 
 def clean_headers(headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The headers without the passcode, to be shown."""
+    """Return the headers without the passcode, for display."""
     return {**headers, "passcode": _HIDDEN} if "passcode" in headers else headers
 
 
 def clean_lines(lines: Any) -> str:
-    """The pieces of a frame as text without the passcode, to be shown."""
+    """Return the pieces of a frame as text without the passcode, for display."""
     return PASSCODE_RE.sub(f"passcode:{_HIDDEN}", str(lines))
 
 
 def is_localhost(host_and_port: tuple[str, int]) -> int:
-    """1 for this machine, 2 for another one: a key to sort by."""
+    """Return a sort key: 1 for this machine, 2 for another one."""
     return 1 if host_and_port[0] in LOCALHOST_NAMES else 2
 
 
 def calculate_heartbeats(shb: Sequence[str], chb: Sequence[int]) -> tuple[int, int]:
-    """The intervals that hold between what a server answered and a client wanted, in milliseconds."""
+    """Return the agreed intervals in milliseconds, from the server's answer and the client's request."""
     (server_sends, server_wants), (client_sends, client_wants) = map(int, shb), map(int, chb)
     return (
         max(client_sends, server_wants) if client_sends and server_wants else 0,
@@ -144,7 +144,7 @@ def default_create_thread(callback: Callable[[], object]) -> threading.Thread:
 
 
 def convert_frame(frame: Frame) -> list[bytes]:
-    """The pieces of a frame on the wire. Nothing is escaped; ``stomplistener.protocol.encode`` does that."""
+    """Return the pieces of an encoded frame, without escaping, unlike ``stomplistener.protocol.encode``."""
     body = encode(frame.body) if frame.body else b""
     headers = dict(frame.headers)
     if body and "content-length" in headers:
@@ -157,17 +157,17 @@ def convert_frame(frame: Frame) -> list[bytes]:
 
 
 def _unescape_header(matchobj: re.Match[str]) -> str:
-    """One escape as what it stands for; one that STOMP does not know stays."""
+    """Return the character for an escape. An unknown escape stays unchanged."""
     return _HEADER_UNESCAPES.get(matchobj.group(0), matchobj.group(0))
 
 
 def unescaped(text: str) -> str:
-    """A name or value of a header as it was before ``Protocol11.send_frame`` escaped it."""
+    """Undo the escaping of ``Protocol11.send_frame`` in a name or value of a header."""
     return _ESCAPE_RE.sub(_unescape_header, text)
 
 
 def parse_headers(lines: Sequence[str], offset: int = 0) -> dict[str, str]:
-    """The headers in these lines, the first of those that repeat; lenient, as in stomp.py."""
+    """Parse the headers in these lines, as leniently as stomp.py. Of repeated headers, the first is used."""
     headers: dict[str, str] = {}
     for line in lines[offset:]:
         found = HEADER_LINE_RE.match(line)
@@ -178,7 +178,7 @@ def parse_headers(lines: Sequence[str], offset: int = 0) -> dict[str, str]:
 
 
 def parse_frame(frame: bytes) -> Frame | None:
-    """The frame in these bytes, None if there is none; its body stays bytes; lenient, as in stomp.py."""
+    """Parse the frame in these bytes, as leniently as stomp.py; None if there is none. Its body stays bytes."""
     frame = frame.lstrip(b"\r\n")
     end = PREAMBLE_END_RE.search(frame)
     preamble, body = (frame, b"") if end is None else (frame[: end.start()], frame[end.end() :])
@@ -189,7 +189,7 @@ def parse_frame(frame: bytes) -> Frame | None:
 
 
 class PollableQueue(queue.Queue[Any]):
-    """A queue with a descriptor that can be read when something is in it."""
+    """A queue with a file descriptor that is readable while the queue has items."""
 
     def __init__(self) -> None:
         super().__init__()

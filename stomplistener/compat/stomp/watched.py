@@ -1,4 +1,4 @@
-"""What stomp.py sees in the bytes of a broker, and the protocol's decoder does not."""
+"""Treat the bytes of a broker as stomp.py does if the decoder of this library differs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _SPACED = re.compile(rb"\nheart-beat: *(\d+) *, *(\d+) *(?=\r?\n)")
 
 
 class WatchedTransport:
-    """A transport that treats two things as stomp.py does.
+    """A transport that differs from the library in two points, as stomp.py does.
 
-    It repairs the first answer of a broker: an ERROR without an empty line ends at its NUL, and the numbers in the
-    header ``heart-beat`` may have spaces between them. It takes each line end that arrives alone for a heartbeat, also
-    directly behind a frame.
+    The transport repairs the first answer of a broker. An ERROR without an empty line ends at its NUL, and spaces in
+    the ``heart-beat`` header are removed. The transport counts each line end that arrives alone as a heartbeat, even
+    directly after a frame.
 
     Args:
-        inner: the transport. Everything but ``receive`` is its own.
+        inner: the transport that does all the work except ``receive``.
         on_beat: called for each heartbeat, in the thread that receives.
     """
 
@@ -28,7 +28,7 @@ class WatchedTransport:
         self._on_beat = on_beat
         self._receive = inner.receive
         self._answer: bytes | None = b""
-        # Found directly from now on, not by way of __getattr__: some are called for every frame.
+        # Copy these methods to avoid __getattr__, because some are called for every frame.
         for name in ("send", "send_nowait", "frame_per_send", "unread", "expect", "limit_wait", "settimeout"):
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
@@ -50,7 +50,7 @@ class WatchedTransport:
         self._answer = seen if end < 0 and len(seen) < _LONGEST_ANSWER else None
         if end < 0:
             return data
-        # Only what came last can be changed. What came before it ended in the middle of a header.
+        # Only the newest data can be changed. The data before it ended in the middle of a header.
         place = data.index(b"\0")
         last, rest = _SPACED.sub(rb"\nheart-beat:\1,\2", data[:place]), data[place:]
         is_whole = b"\n\n" in seen[:end].replace(b"\r\n", b"\n")

@@ -7,14 +7,14 @@
 
 ===================  ==================================================================
 ``listening``        handlers that apps declare in ``listeners.py``: ``manage.py stomp_worker``
-``database``         what goes around each message so that no connection is stale or left
+``database``         closes stale database connections before and after each message
 ``publishing``       confirmed sends, now or when the transaction commits
-``outbox``           sends that are part of the transaction
-``relay``            from the outbox to the broker: ``manage.py stomp_outbox``
-``conf``             the settings, which the system checks look at, too
+``outbox``           sends that commit and roll back with the database transaction
+``relay``            publishes the outbox to the broker: ``manage.py stomp_outbox``
+``conf``             reads and checks the settings, also for ``manage.py check``
 ===================  ==================================================================
 
-Models are imported by ``outbox``, ``relay`` and ``admin`` only: this package can be imported before the apps are ready.
+Only ``outbox``, ``relay`` and ``admin`` import models, so this package can be imported before the apps are ready.
 """
 
 from stomplistener.contrib.django.listening import app, listener

@@ -1,4 +1,4 @@
-"""The outbox and the inbox in the admin: to look at, and to have rows of the outbox tried again."""
+"""The admin pages of the outbox and the inbox: read their rows, and requeue rows of the outbox."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from stomplistener.contrib.django.models import InboxMessage, OutboxMessage
 from stomplistener.contrib.django.outbox import requeue
 
 SHOWN = 4096
-"""How many bytes of a body are shown."""
+"""The number of bytes of a body that the admin shows."""
 
 
 @admin.register(OutboxMessage)
 class OutboxMessageAdmin(admin.ModelAdmin):
-    """Nothing can be edited; what failed, or waits for another attempt, can be requeued."""
+    """Rows cannot be edited. Rows that failed, or that wait for another attempt, can be requeued."""
 
     list_display = ("id", "destination", "key", "state", "attempts", "refusals", "short_error", "created")
     list_filter = ("state", "connection", "destination", "created")
@@ -36,7 +36,7 @@ class OutboxMessageAdmin(admin.ModelAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: OutboxMessage | None = None) -> bool:
-        # Of the list, for its actions; a row itself is only looked at.
+        # The list needs this permission to offer its actions. The page of a single row stays read-only.
         return obj is None and super().has_change_permission(request)
 
     @admin.display(description="error")
@@ -61,7 +61,7 @@ class OutboxMessageAdmin(admin.ModelAdmin):
 
 @admin.register(InboxMessage)
 class InboxMessageAdmin(admin.ModelAdmin):
-    """Nothing can be edited. A message whose row is deleted is handled again if it comes again."""
+    """Rows cannot be edited. If you delete a row and the broker delivers its message again, the handler runs again."""
 
     list_display = ("id", "handler", "destination", "message", "handled")
     list_filter = ("handler", "destination", "handled")
@@ -76,7 +76,7 @@ class InboxMessageAdmin(admin.ModelAdmin):
 
 
 def body_preview(body: bytes) -> str:
-    """The beginning of a body as text, JSON with line breaks, bytes that are not text in hexadecimal."""
+    """Return the beginning of a body: text as it is, JSON with line breaks, other bytes in hexadecimal."""
     rest = f"\n… ({len(body):,} bytes in all)" if len(body) > SHOWN else ""
     try:
         text = body.decode()

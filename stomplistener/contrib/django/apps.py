@@ -13,7 +13,7 @@ from stomplistener.contrib.django import conf
 
 
 class StompConfig(AppConfig):
-    """Its label, which tables and permissions begin with, is ``stomplistener``."""
+    """The app. The names of its tables and permissions begin with its label, ``stomplistener``."""
 
     name = "stomplistener.contrib.django"
     label = "stomplistener"
@@ -25,7 +25,7 @@ class StompConfig(AppConfig):
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """What is wrong with the setting ``STOMPLISTENER``."""
+    """Return one check message for each error in the setting ``STOMPLISTENER``."""
     if app_configs is not None and not any(isinstance(each, StompConfig) for each in app_configs):
         return []
     return conf.problems(getattr(settings, conf.NAME, {}))

@@ -1,13 +1,14 @@
-"""Which rows of the outbox are published next, found in time that does not grow with the backlog.
+"""Find the rows of the outbox to publish next, in time that does not grow with the backlog.
 
-A claim looks at the first pending rows in the order of their ids, through an index that has pending rows only. Rows
-without a key are candidates by themselves. Of the rows with one connection, destination and key only the first pending
-one, the *head*, is a candidate: the relay that holds its lock may send its followers, too. The candidates are locked
-with ``FOR UPDATE SKIP LOCKED``; then the followers of the heads that were locked.
+A claim reads the first pending rows in the order of their ids, through an index of pending rows only. Each row without
+a key is a candidate. Rows with the same connection, destination and key form a group, whose first pending row, the
+*head*, is its only candidate. The relay that holds the lock of the head may send its followers, too. The claim locks
+the candidates with ``FOR UPDATE SKIP LOCKED``, and then the followers of the heads that it got.
 
-A look may show no candidate, because all its rows belong to a few keys whose heads are locked by another relay or not
-due. So a claim looks again further on, and leaves out the keys that it knows already. Such looks pass over many rows;
-a claim that found nothing by one looks once only for the next second.
+One query may return no candidate, because all its rows belong to a few keys whose heads are not due or are locked by
+another relay. The claim then queries again, beyond these rows and without the keys that it has seen. Such further
+queries pass over many rows. After further queries that found nothing, each claim makes only its first query for one
+second.
 """
 
 from __future__ import annotations
@@ -26,23 +27,24 @@ from django.utils import timezone
 from stomplistener.contrib.django.models import OutboxMessage
 
 Group = deque[OutboxMessage]
-"""Rows that are sent one after the other."""
+"""Rows to be sent one after the other."""
 
 Key = tuple[str, str]
 """A destination and a key."""
 
 LOOKS = 10
-"""How often one claim looks for more than it has found already."""
+"""The number of queries of one claim that has already found rows."""
 
 LEFT_OUT = 100
-"""How many keys a query leaves out at most; those with the most rows. The others are passed over one by one."""
+"""The number of known keys that a query excludes at most: the keys with the most rows. Other rows are skipped
+singly."""
 
 REST = 1.0
-"""Seconds without a look further on after one that found nothing."""
+"""Seconds during which a claim makes only its first query, after further queries found no rows."""
 
 
 class Seen(NamedTuple):
-    """What a look shows of one row."""
+    """The columns of one row that the query reads."""
 
     pk: int
     destination: str
@@ -51,7 +53,9 @@ class Seen(NamedTuple):
 
 
 class Claims:
-    """Claims rows of one database and connection. Use it from one thread, and in a transaction where there are locks.
+    """Claims rows of one database and connection.
+
+    One thread uses a Claims; if the database has locks, in a transaction.
 
     Args:
         using: the database.
@@ -68,18 +72,19 @@ class Claims:
         """Lock rows that are due.
 
         Args:
-            most: how many rows at most.
-            shunned: primary keys of rows to leave alone, and their followers with them.
+            most: the largest number of rows to lock.
+            shunned: primary keys of rows to skip; their followers are skipped, too.
 
         Returns:
-            the rows in groups; those of one group have to be sent one after the other, up to the first that fails.
+            the rows in groups. Send the rows of a group one after the other, and stop the group at the first that
+            fails.
         """
         groups: dict[int, Group] = {}
         followers: dict[int, list[int]] = {}
         known: Counter[Key] = Counter()
         after, size, now = 0, max(2 * most, 200), timezone.now()
         found_further: bool | None = None
-        # The number of looks is limited only for a claim that has found something.
+        # Only a claim that has found rows is limited to LOOKS queries.
         for number in itertools.count():
             if number and (time.monotonic() < self._resting_until or (groups and number >= LOOKS)):
                 break
@@ -112,15 +117,17 @@ class Claims:
         return [Seen(*values) for values in rows.order_by("pk").values_list(*Seen._fields)[:size]]
 
     def _locked(self, pks: Iterable[int], most: int, now: datetime) -> list[OutboxMessage]:
-        """The rows among those that are still pending and due, and not locked by another relay; locked now."""
+        """Lock and return those rows that are still pending and due, and that no other relay has locked."""
         rows = self._pending.filter(pk__in=list(pks), due__lte=now).order_by("pk")
-        # A row that was published since the look is read again when it is locked, and does not fit any more.
+        # Another relay may have published a row since the first query. Locking reads the row again, and the filter
+        # drops it.
         return list((rows.select_for_update(skip_locked=True) if self._locks else rows)[:most])
 
     def _add_followers(
         self, groups: dict[int, Group], followers: dict[int, list[int]], most: int, now: datetime
     ) -> None:
-        # All second rows first, then all third ones: groups go side by side, so long ones must not crowd out others.
+        # Lock the second row of each group first, then the third rows. Groups are sent in parallel, and a long group
+        # must not exclude other groups.
         wanted = sorted((depth, pk) for pks in followers.values() for depth, pk in enumerate(pks))[: max(most, 0)]
         if not wanted:
             return
@@ -135,7 +142,7 @@ class Claims:
 def _candidates(
     rows: Iterable[Seen], known: Counter[Key], shunned: Collection[int], now: datetime
 ) -> dict[int, list[int]]:
-    """The rows to be locked, each with its followers among the rows; keys are noted as known."""
+    """Return the rows to lock, each with its followers among ``rows``, and add the keys of ``rows`` to ``known``."""
     heads: dict[int, list[int]] = {}
     groups: dict[Key, list[int]] = defaultdict(list)
     blocked: set[Key] = set()

@@ -1,7 +1,7 @@
-"""The setting ``STOMPLISTENER``: read, checked, and given as objects.
+"""Read and check the setting ``STOMPLISTENER``, and return it as objects.
 
-``manage.py check`` reports each error in it as one of Django's check messages. A program that uses a wrong setting gets
-the same text as ``ImproperlyConfigured``. No message contains a passcode.
+``manage.py check`` reports each error in the setting as a check message of Django. A program that uses a wrong setting
+gets the same text as ``ImproperlyConfigured``. No message contains a passcode.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ _OLD = {"URI": "URL"}
 """Old names of keys, which still work."""
 
 BACKENDS = ("broker", "locmem")
-"""What ``BACKEND`` may say: send to the broker, or keep messages in memory for tests."""
+"""The values of ``BACKEND``: send to the broker, or keep messages in memory for tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutboxSettings:
-    """How the relay works. Durations are seconds.
+    """The settings of the relay. Durations are in seconds.
 
     Attributes:
-        batch: how many rows are published together.
-        poll: the pause when nothing is due.
+        batch: the number of rows that are published together.
+        poll: the pause when no row is due.
         timeout: how long a row may wait for its receipt.
-        attempts: how often the broker may refuse a row before it is parked as failed.
-        first_delay: the pause after the first refusal of a row; it doubles with each further one.
-        most_delay: up to this.
-        keep: how long published rows stay; None keeps them.
+        attempts: the number of refusals by the broker after which a row is marked as failed.
+        first_delay: the pause after the first refusal of a row; it doubles with each further refusal.
+        most_delay: the longest pause after a refusal.
+        keep: how long published rows are kept; None keeps them forever.
     """
 
     batch: int = 100
@@ -74,12 +74,12 @@ class OutboxSettings:
     keep: float | None = 7 * 24 * 3600.0
 
     def delay(self, refusals: int) -> float:
-        """The pause after so many refusals."""
+        """Return the pause, in seconds, after this number of refusals."""
         return min(self.first_delay * 2.0 ** min(refusals - 1, 60), self.most_delay)
 
 
 KEEP_INBOX = 7 * 24 * 3600.0
-"""Seconds that rows of the inbox stay, unless ``INBOX`` says otherwise."""
+"""Seconds that rows of the inbox are kept, unless ``INBOX`` sets another time."""
 
 _INBOX: Mapping[str, tuple[type, ...]] = {"KEEP": _NUMBER}
 _OUTBOX: Mapping[str, tuple[type, ...]] = {
@@ -89,17 +89,17 @@ _OUTBOX: Mapping[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionSettings:
-    """One connection: its URI, None where none is set, and the further arguments of ``Connection``."""
+    """The settings of one connection: its URI (None if it is not set) and the other arguments of ``Connection``."""
 
     name: str
     uri: str | None = field(repr=False)
     options: Mapping[str, Any] = field(repr=False)
 
     def broker_uri(self) -> str:
-        """Its URI.
+        """The broker URI.
 
         Raises:
-            ImproperlyConfigured: none is set.
+            ImproperlyConfigured: the URI is not set.
         """
         if self.uri is None:
             raise ImproperlyConfigured(f"connection {self.name!r} has no broker URI: {_where(self.name)}")
@@ -107,14 +107,14 @@ class ConnectionSettings:
 
     @property
     def detects_duplicates(self) -> bool | None:
-        """Whether the options say that the broker detects duplicates; None leaves it to what CONNECTED names."""
+        """Whether the broker detects duplicates, by the options. None: the broker's name in CONNECTED decides."""
         if self.options.get("duplicate_header"):
             return True
         profile = PROFILES.get(self.options.get("broker", ""))
         return None if profile is None else profile.options["duplicate_id"].headers is not None
 
     def make(self) -> Connection:
-        """A connection that is not connected yet; raises as ``broker_uri``."""
+        """Return a connection that is not connected yet. Raises the same as ``broker_uri``."""
         return Connection(self.broker_uri(), **self.options)
 
 
@@ -124,7 +124,7 @@ class StompSettings:
 
     Attributes:
         backend: one of ``BACKENDS``; None lets the environment decide.
-        keep_inbox: seconds that rows of the inbox stay; None keeps them.
+        keep_inbox: seconds that rows of the inbox are kept; None keeps them forever.
     """
 
     connections: Mapping[str, ConnectionSettings]
@@ -135,23 +135,23 @@ class StompSettings:
     keep_inbox: float | None
 
     def connection(self, name: str) -> ConnectionSettings:
-        """Return the connection of that name.
+        """Return the settings of a connection by its name.
 
         Raises:
-            ImproperlyConfigured: there is none.
+            ImproperlyConfigured: there is no connection of that name.
         """
         if name not in self.connections:
             known = ", ".join(self.connections)
-            raise ImproperlyConfigured(f"{NAME}['CONNECTIONS'] has no connection {name!r}: there is {known}")
+            raise ImproperlyConfigured(f"{NAME}['CONNECTIONS'] has no connection {name!r}; there are {known}")
         return self.connections[name]
 
 
 @functools.cache
 def stomp_settings() -> StompSettings:
-    """The setting as objects.
+    """Return the setting as objects.
 
     Raises:
-        ImproperlyConfigured: what is wrong with it, all of it.
+        ImproperlyConfigured: the setting has errors; the text names all of them.
     """
     raw = getattr(settings, NAME, {})
     errors = [problem for problem in problems(raw) if problem.is_serious()]
@@ -194,7 +194,7 @@ def _connection(name: str, raw: Mapping[str, Any]) -> ConnectionSettings:
 
 
 def problems(raw: object) -> list[CheckMessage]:
-    """What is wrong with a value of the setting."""
+    """Return the errors in a value of the setting."""
     if not isinstance(raw, Mapping):
         hint = f"Write {NAME} = {{'URL': 'tcp://localhost:61613'}}."
         return [_error("E001", f"{NAME} is {type(raw).__name__}, not a dict", hint)]
@@ -221,7 +221,7 @@ def problems(raw: object) -> list[CheckMessage]:
 def _shape(raw: Mapping[str, Any], allowed: Mapping[str, tuple[type, ...]], path: str) -> Iterator[CheckMessage]:
     for key, value in raw.items():
         if key in _OLD and _OLD[key] in allowed:
-            hint = f"Write {_OLD[key]!r}: the old name will go."
+            hint = f"Write {_OLD[key]!r}: the old name will be removed."
             yield Warning(f"{path}[{key!r}] is called {_OLD[key]!r} now", hint=hint, id="stomplistener.W002")
         elif key not in allowed:
             near = difflib.get_close_matches(str(key).upper(), allowed, n=1)
@@ -252,7 +252,7 @@ def _range(raw: Mapping[str, Any]) -> Iterator[CheckMessage]:
 
 
 def _makes(name: str, raw: Mapping[str, Any], path: str) -> Iterator[CheckMessage]:
-    """Whether a connection can be made of it; making one does not connect."""
+    """Check whether these arguments make a ``Connection``. Making the object does not connect."""
     try:
         connection = _connection(name, raw)
     except ValueError as error:

@@ -1,7 +1,8 @@
-"""Database connections around each message: none that is stale at its beginning, none that is broken at its end.
+"""Close stale database connections before each message, and broken ones after each message.
 
-Django cares for its connections around each request; a worker has none. A handler that fails because a connection was
-lost is no verdict on its message: the thread waits until the database answers again, and the message is tried again.
+Django does this around each request, but a worker has no requests. A handler that fails because a database connection
+was lost says nothing about its message. The thread therefore waits until the database answers again, and then the
+message is tried again.
 """
 
 from __future__ import annotations
@@ -22,28 +23,28 @@ from stomplistener.worker.backoff import BackOff
 _log = library_logger("stomplistener.django")
 
 MOST_LOSSES = 10
-"""How often a message may lose its connection before that counts as its own fault: some make the server hang up."""
+"""A message that loses its database connection more often counts as failed: it may make the server disconnect."""
 
 NOT_HERE = 3600.0
-"""Seconds until another try in a worker that ends before them: the broker gives the message to another consumer."""
+"""The retry delay, in seconds, in a worker that is ending: the broker gives the message to another consumer sooner."""
 
 
 class DatabaseCare:
-    """Goes around each message of an application. Thread-safe.
+    """Wraps the handling of each message of an application. Thread-safe.
 
     Args:
-        application: that is told to end while a thread waits for the database.
+        application: the worker; a thread stops waiting for the database when it ends.
     """
 
     def __init__(self, application: Application) -> None:
         self._application = application
         self._lock = threading.Lock()
         self._idle: dict[int, list[BaseDatabaseWrapper]] = {}
-        """The connections of each thread that handles no message now."""
+        """The database connections of each thread that handles no message at the moment."""
 
     @contextmanager
     def around(self, message: Message) -> Iterator[None]:
-        """Close what is stale before and after; put the message off if the handler failed with a lost connection."""
+        """Close stale connections before and after. Postpone a message whose handler failed on a lost connection."""
         with self._lock:
             self._idle.pop(threading.get_ident(), None)
         close_old_connections()
@@ -62,7 +63,7 @@ class DatabaseCare:
                 self._idle[threading.get_ident()] = list(connections.all(initialized_only=True))
 
     def _wait_for(self, lost: list[BaseDatabaseWrapper]) -> bool:
-        """Wait until all answer; False if the worker ends first."""
+        """Wait until all these databases answer. Return False if the worker ends first."""
         back_off = BackOff(first=0.1, most=5.0)
         while not all(_answers(each) for each in lost):
             if self._application.wait_ending(back_off.delay(0.0)):
@@ -70,17 +71,18 @@ class DatabaseCare:
         return True
 
     def close(self) -> None:
-        """Close what threads left open between messages; those of a handler that still runs end with the process."""
+        """Close the connections of idle threads. The connections of a running handler end with the process."""
         with self._lock:
             idle, self._idle = self._idle, {}
         for connection in (each for several in idle.values() for each in several):
-            # Django lets a connection be closed by another thread only when told so; its own does nothing any more.
+            # Django lets another thread close a connection only after this call. The thread that owns it no longer uses
+            # it.
             connection.inc_thread_sharing()
             connection.close()
 
 
 def _is_lost(connection: BaseDatabaseWrapper) -> bool:
-    """Whether it could not be made, or was found broken and closed."""
+    """Whether the connection could not be made, or was found broken and closed."""
     return connection.errors_occurred and connection.connection is None
 
 

@@ -1,4 +1,4 @@
-"""Old rows are deleted by a thread of its own, so that neither messages nor signals wait for it."""
+"""Delete old rows in a separate thread, so that neither messages nor signals wait for the deletion."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from stomplistener._util.loggers import library_logger
 _log = library_logger("stomplistener.django")
 
 PURGE_EVERY = 600.0
-"""Seconds between two looks for old rows."""
+"""Seconds between two deletions of old rows."""
 
 
 class Housekeeper:
-    """Deletes old rows every ten minutes. ``start`` and ``stop`` are called by one thread.
+    """Deletes old rows every ten minutes. Call ``start`` and ``stop`` from one thread.
 
     Args:
-        purges: by what they delete, for the log; each deletes a chunk at a time and yields its size.
+        purges: maps a name for the log to a generator function that deletes a chunk at a time and yields its size.
     """
 
     def __init__(self, purges: dict[str, Callable[[], Iterator[int]]]) -> None:
@@ -28,7 +28,7 @@ class Housekeeper:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start, unless there is nothing to delete."""
+        """Start the thread, unless there are no purges."""
         if self._purges:
             self._ending.clear()
             self._thread = threading.Thread(target=self._work, name="stomp-purge", daemon=True)
@@ -48,7 +48,7 @@ class Housekeeper:
                     self._purge(what, purge)
                 except Error as error:
                     _log.warning("old rows of the %s were not deleted: %s", what, str(error).strip())
-            # The next time is far: until then no connection is kept.
+            # The next deletion is minutes away. Until then the thread keeps no database connection.
             connections.close_all()
             if self._ending.wait(PURGE_EVERY):
                 return

@@ -1,11 +1,11 @@
-"""Messages that are handled once, though they may come twice.
+"""Handle each message once, even if the broker delivers it twice.
 
-A handler with ``once`` runs in a transaction whose first statement writes a row: the handler, the destination, and what
-identifies the message. If the row is there already, the handler is not called and the message is acknowledged. Of two
-copies at the same moment the second one waits in the database until the transaction of the first one has ended, in
-whatever process it runs. A handler that raises takes the row back with everything else that it wrote.
+A handler with ``once`` runs in a transaction whose first statement writes a row. The row has the handler, the
+destination and the identity of the message. If the row exists already, the message is acknowledged without a call of
+the handler. If two copies arrive at the same time, even in two processes, the second waits in the database until the
+first transaction ends. If the handler raises, the row is rolled back with everything that the handler wrote.
 
-What identifies a message is told in ``worker.inbox``.
+The module ``worker.inbox`` defines the identity of a message.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from stomplistener.worker.inbox import LONGEST, Repeated
 
 
 class DatabaseInbox:
-    """An inbox whose row is written in the transaction of the handler; see ``worker.inbox.Inbox``. Thread-safe.
+    """An inbox that writes its row in the transaction of the handler; see ``worker.inbox.Inbox``. Thread-safe.
 
     Args:
-        destination: that the handler listens to.
-        using: the database of the handler's transaction; if None, the one that models are written to.
+        destination: the one that the handler listens to.
+        using: the database of the handler's transaction; None takes the one to which Django writes models.
     """
 
     def __init__(self, destination: str, using: str | None) -> None:
@@ -39,12 +39,13 @@ class DatabaseInbox:
         """Open the transaction of the handler, with the row of the message as its first statement.
 
         Raises:
-            Repeated: the row is there already.
+            Repeated: the row exists already.
         """
         using = self._using or router.db_for_write(InboxMessage)
         with transaction.atomic(using=using):
             try:
-                # A transaction of its own within: an error would make the outer one unusable on PostgreSQL.
+                # The row gets a savepoint. Without one, an error would make the outer transaction unusable on
+                # PostgreSQL.
                 with transaction.atomic(using=using):
                     InboxMessage.objects.using(using).create(
                         handler=handler[:LONGEST], destination=self._destination, message=identity
@@ -55,20 +56,20 @@ class DatabaseInbox:
 
 
 def purge_inbox(keep: float, using: str | None = None, chunk: int = 1000) -> int:
-    """Delete rows of handled messages, a chunk in each transaction; the number of them.
+    """Delete rows of handled messages, a chunk in each transaction, and return the number of deleted rows.
 
-    A copy of a message that comes after its row was deleted is handled again.
+    If another copy of a message arrives after its row was deleted, the handler runs again.
 
     Args:
-        keep: only those that were handled so many seconds ago or earlier.
-        using: the database; if None, the one that models are written to.
-        chunk: how many at a time.
+        keep: delete only the rows of messages that were handled this number of seconds ago or earlier.
+        using: the database; None takes the one to which Django writes models.
+        chunk: the number of rows in each transaction.
     """
     return sum(handled_rows_deleted(keep, using, chunk))
 
 
 def handled_rows_deleted(keep: float, using: str | None = None, chunk: int = 1000) -> Iterator[int]:
-    """Delete as ``purge_inbox`` does, and yield after each chunk how many rows it had."""
+    """Delete as ``purge_inbox`` does, and yield the number of rows of each chunk after its deletion."""
     rows = InboxMessage.objects.using(using or router.db_for_write(InboxMessage))
     old = rows.filter(handled__lte=timezone.now() - timedelta(seconds=keep)).order_by("handled")
     yield from deleted_in_chunks(old, chunk)

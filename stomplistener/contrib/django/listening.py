@@ -1,4 +1,4 @@
-"""Handlers of messages that Django apps declare in their ``listeners.py``."""
+"""Declare handlers of messages in the ``listeners.py`` of Django apps."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from stomplistener.worker.inbox import Once
 H = TypeVar("H", bound=Handler)
 
 app = Application(name="django")
-"""The application of this project: for more managers around messages, hooks, and ``app.running()`` in tests."""
+"""The worker application of this project: add hooks and context managers, and call ``app.running()`` in tests."""
 
 _care = DatabaseCare(app)
 _inboxes: set[str | None] = set()
-"""The databases that have rows of handlers with ``once``."""
+"""The databases in which handlers with ``once`` write rows."""
 
 app.around(_care.around)
 
@@ -40,31 +40,33 @@ def listener(
     around: Sequence[Around] = (),
     **options: Any,
 ) -> Callable[[H], H]:
-    """Declare the decorated function, which takes a Message, a handler; in an app's ``listeners.py``.
+    """Declare the decorated function, which takes a Message, as a handler.
+
+    Declare handlers in an app's ``listeners.py``.
 
     Each message is acknowledged when the handler has returned and its transaction is committed. If the handler raises,
-    the message is rejected, but after a lost database connection it is tried again.
+    the message is rejected. If a lost database connection made the handler raise, the message is tried again instead.
 
     Args:
-        destination: as the broker spells it, such as ``/queue/orders``.
-        atomic: whether to run it in ``transaction.atomic``; None takes the setting ``ATOMIC``.
+        destination: the destination, in the syntax of the broker, such as ``/queue/orders``.
+        atomic: whether to run the handler in ``transaction.atomic``; None takes the setting ``ATOMIC``.
         using: the database of that transaction; None takes the default database.
-        once: whether to call the handler once for a message that comes several times: True knows it by its
-            ``outbox-id``, a name by that header. Needs the transaction, which writes a row to the inbox. See ``inbox``
-            for messages without such a header.
-        around: more context managers, inside of that transaction.
+        once: whether to call the handler only once for a message that arrives several times. True identifies the
+            message by its header ``outbox-id``; a string names another header. Needs the transaction, which writes a
+            row to the inbox. See ``inbox`` for messages without this header.
+        around: more context managers, entered inside that transaction.
         **options: as for ``Application.listener``: ``workers=``, ``retries=``, ``error_destination=``, …
 
     Raises:
-        ValueError: there is no such database, or the arguments do not fit together.
+        ValueError: the database does not exist, or the arguments contradict each other.
     """
     if using is not None and using not in connections:
         raise ValueError(f"there is no database {using!r} in DATABASES, which has {', '.join(connections)}")
     if not once:
         return app.listener(destination, around=(_in_transaction(atomic, using), *around), **options)
     if atomic is False:
-        raise ValueError("once writes a row in the handler's transaction: leave atomic=False out")
-    # Models can be imported when the apps are ready, as they are for a module with listeners.
+        raise ValueError("once writes a row in the handler's transaction: remove atomic=False")
+    # Models can be imported only when the apps are ready, as they are when ``listeners.py`` is imported.
     from stomplistener.contrib.django.inbox import DatabaseInbox
 
     name = options.get("connection", DEFAULT)
@@ -94,13 +96,13 @@ def _in_transaction(atomic: bool | None, using: str | None) -> Around:
 
 
 def _server(name: str) -> str:
-    """The broker's name for itself; empty where the application does not run, or it has none."""
+    """Return the broker's name from CONNECTED; empty if there is none or the application does not run."""
     connection = app.connections.get(name)
     return "" if connection is None else connection.session.server or ""
 
 
 class InboxCare:
-    """Purges the inbox while the worker runs, if a handler has one."""
+    """Purges the inbox while the worker runs, if a handler uses the inbox."""
 
     def __init__(self) -> None:
         self._housekeepers: list[Housekeeper] = []
@@ -131,7 +133,7 @@ app.on_stop(publishing.close)
 
 
 def load() -> Application:
-    """Import ``listeners.py`` of each installed app and declare the connections of the settings; once a process."""
+    """Import ``listeners.py`` of each installed app and declare the connections of the settings, once per process."""
     autodiscover_modules("listeners")
     for name, connection in stomp_settings().connections.items():
         app.add_connection(name, connection.uri, **connection.options)

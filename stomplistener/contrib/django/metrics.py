@@ -1,4 +1,4 @@
-"""The outbox for Prometheus: what waits in the database, and what this relay has done."""
+"""Metrics of the outbox for Prometheus: the rows that wait in the database, and the work of this relay."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _log = library_logger("stomplistener.django")
 PREFIX = "stomplistener_outbox_"
 
 COUNTERS = {
-    "published": "Messages that the broker confirmed; its rate is that of the relay.",
+    "published": "Messages that the broker confirmed. The rate of this counter is the rate of the relay.",
     "refused": "Refusals by the broker; a message can be refused several times.",
 }
 
 
 class RelayMetrics:
-    """What one relay tells Prometheus. Thread-safe.
+    """The metrics of one relay. Thread-safe.
 
     Args:
-        relay: counts what it does.
+        relay: the relay, which counts published rows and refusals.
         connection: its connection to the broker.
         using: the database.
         name: of the connection.
@@ -56,7 +56,7 @@ class RelayMetrics:
         self._registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """Count, for ``prometheus_client``; without the database only what needs none."""
+        """Return the metrics to ``prometheus_client``. If the database fails, leave out the metrics that need it."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         def gauge(name: str, text: str, value: float) -> Metric:
@@ -72,18 +72,24 @@ class RelayMetrics:
         waiting = self._waiting()
         if waiting is not None:
             yield gauge("pending", "Rows that are not published yet.", waiting["pending"])
-            yield gauge("oldest_seconds", "Age of the oldest of them; 0 if there is none.", waiting["oldest"])
-            yield gauge("failed", "Rows that are given up until they are requeued.", waiting["failed"])
+            yield gauge(
+                "oldest_seconds",
+                "Age of the oldest row that is not published yet; 0 if there is none.",
+                waiting["oldest"],
+            )
+            yield gauge(
+                "failed", "Rows that failed. They are not tried again until you requeue them.", waiting["failed"]
+            )
 
     def _waiting(self) -> Mapping[str, float] | None:
         rows = OutboxMessage.objects.using(self._using).filter(connection=self._labels["connection"])
         is_pending = Q(state=State.PENDING)
         try:
-            # Two queries, since each of them has an index.
+            # Two queries, because an index serves each of them.
             pending = rows.filter(is_pending).aggregate(count=Count("pk"), oldest=Min("created"))
             failed = rows.filter(state=State.FAILED).count()
         except Error as error:
-            _log.warning("metrics: the outbox could not be counted: %s", str(error).strip().partition("\n")[0])
+            _log.warning("metrics: counting the rows of the outbox failed: %s", str(error).strip().partition("\n")[0])
             return None
         finally:
             # The thread serves one request.
@@ -93,5 +99,5 @@ class RelayMetrics:
         return {"pending": pending["count"], "oldest": age, "failed": failed}
 
     def served(self, host: str, port: int) -> AbstractContextManager[int]:
-        """Answer Prometheus: see ``serving``."""
+        """Serve the metrics to Prometheus: see ``serving``."""
         return serving(self._registry, Health(is_ready=lambda: self._connection.is_connected), host, port)

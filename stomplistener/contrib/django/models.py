@@ -12,7 +12,7 @@ class OutboxMessage(models.Model):
     """A message on its way to the broker."""
 
     class State(models.TextChoices):
-        """Where it stands; ``FAILED`` needs a person to look at it."""
+        """The state of a message. ``FAILED`` needs a person to look at it."""
 
         PENDING = "pending"
         PUBLISHED = "published"
@@ -42,7 +42,7 @@ class OutboxMessage(models.Model):
             models.Index(fields=["state", "id"], name="stomp_outbox_state"),
             models.Index(fields=["state", "destination", "key", "id"], name="stomp_outbox_order"),
             models.Index(fields=["state", "settled"], name="stomp_outbox_settled"),
-            # The relay claims by it. It stays small however many published rows are kept.
+            # The relay claims rows by this index. The index stays small, because it has no published rows.
             models.Index(fields=["connection", "id"], condition=models.Q(state="pending"), name="stomp_outbox_pending"),
         ]
 

@@ -1,4 +1,4 @@
-"""Messages that are part of the caller's transaction: committed with it, rolled back with it, published afterwards."""
+"""Messages that commit or roll back with the caller's transaction and are published after the commit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ State = OutboxMessage.State
 _OF_THE_RELAY = ("destination", "content-length", "outbox-id")
 
 TEXT = "text"
-"""The option of a row whose body was given as text: some brokers make another kind of message of it."""
+"""The option of a row whose body was given as text: some brokers deliver text as another message type."""
 
 
 def enqueue(
@@ -41,35 +41,36 @@ def enqueue(
     auto_content_length: bool | None = None,
     using: str | None = None,
 ) -> OutboxMessage:
-    """Write a message to the outbox, in the transaction that is open; ``manage.py stomp_outbox`` publishes it.
+    """Write a message to the outbox in the current transaction; ``manage.py stomp_outbox`` publishes it.
 
-    The relay publishes it at least once if the transaction commits, and never if it does not. Its header ``outbox-id``
-    is the same each time, so that consumers can recognize a message that they have seen.
+    If the transaction commits, the relay publishes the message at least once, otherwise never. The header ``outbox-id``
+    is the same in each copy of the message, so that consumers can recognize a repetition.
 
     Args:
-        destination: as the broker spells it; at most 255 characters.
-        body: bytes, or text, which goes as UTF-8.
-        headers: more headers; they win over the arguments.
-        key: messages with the same connection, destination and key are published in the order of their rows, each when
-            its predecessor is confirmed; messages without a key wait for no other message. At most 255 characters.
+        destination: the destination, in the syntax of the broker; at most 255 characters.
+        body: bytes, or text, which is sent as UTF-8.
+        headers: more headers; they override the arguments.
+        key: messages with the same connection, destination and key are published in the order of their rows, each after
+            the broker has confirmed the message before it. Messages without a key wait for no other message. At most
+            255 characters.
         connection: the name of the connection in the settings.
         persistent: whether the broker keeps the message on disk.
         expires: seconds from now after which the broker no longer delivers the message. If the relay sends it later,
             the broker treats it as an expired message.
-        priority: 0 to 9, 9 first, where the broker's queue has priorities.
-        delay: seconds from now before the broker delivers it.
+        priority: 0 to 9, 9 first, if the broker's queue has priorities.
+        delay: seconds from now after which the broker delivers the message.
         duplicate_id: identifies the message for a broker that detects duplicates; None takes the row's id.
         json: a value to send as JSON in place of ``body``.
         content_type: the MIME type of the body.
         auto_content_length: as for ``Connection.send``.
-        using: the database; if None, the one that models are written to.
+        using: the database; None takes the one to which Django writes models.
 
     Returns:
         the row.
 
     Raises:
-        ImproperlyConfigured: there is no such connection.
-        ValueError: there is no destination, it or the key is too long, or an option is out of range.
+        ImproperlyConfigured: the settings have no connection of this name.
+        ValueError: the destination is missing, the destination or the key is too long, or an option is out of range.
         InvalidHeader: a header cannot be sent in STOMP.
         TypeError: the body is neither bytes nor text, or a header is not text.
     """
@@ -98,7 +99,7 @@ def enqueue(
 
 
 def requeue(ids: Iterable[int], using: str | None = None) -> int:
-    """Have rows that failed, or wait for another attempt, tried again now; the number of them.
+    """Try again now the rows that failed or that wait for another attempt, and return their number.
 
     Args:
         ids: primary keys; published rows among them are left alone.
@@ -109,24 +110,24 @@ def requeue(ids: Iterable[int], using: str | None = None) -> int:
 
 
 def purge(keep: float, using: str | None = None, chunk: int = 1000) -> int:
-    """Delete published rows, a chunk in each transaction; the number of them.
+    """Delete published rows, a chunk in each transaction, and return the number of deleted rows.
 
     Args:
-        keep: only those that were published so many seconds ago or earlier.
+        keep: delete only the rows that were published this number of seconds ago or earlier.
         using: the database; if None, the one that models are written to.
-        chunk: how many at a time.
+        chunk: the number of rows in each transaction.
     """
     return sum(old_rows_deleted(keep, using, chunk))
 
 
 def old_rows_deleted(keep: float, using: str | None = None, chunk: int = 1000) -> Iterator[int]:
-    """Delete as ``purge`` does, and yield after each chunk how many rows it had."""
+    """Delete as ``purge`` does, and yield the number of rows of each chunk after its deletion."""
     old = _rows(using).filter(state=State.PUBLISHED, settled__lte=timezone.now() - timedelta(seconds=keep))
     yield from deleted_in_chunks(old.order_by("settled"), chunk)
 
 
 def deleted_in_chunks(rows: QuerySet[Any], chunk: int) -> Iterator[int]:
-    """Delete rows, a chunk in each transaction, and yield after each how many it had."""
+    """Delete rows, a chunk in each transaction, and yield the number of rows of each chunk."""
     while ids := list(rows.values_list("pk", flat=True)[:chunk]):
         yield rows.model.objects.using(rows.db).filter(pk__in=ids).delete()[0]
 

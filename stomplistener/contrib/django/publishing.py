@@ -1,6 +1,6 @@
-"""Confirmed sends from views, commands and handlers, over one connection for each process.
+"""Confirmed sends from views, commands and handlers, over one connection per process.
 
-The connection is made at the first message; a forked process (gunicorn, multiprocessing) makes its own.
+The first message makes the connection. A forked process (gunicorn, multiprocessing) makes its own connection.
 """
 
 from __future__ import annotations
@@ -50,19 +50,21 @@ def publish(
     In tests the message is kept in ``stomplistener.contrib.django.test.outbox`` instead. Thread-safe.
 
     Args:
-        destination: as the broker spells it.
-        body: bytes, or text, which goes as UTF-8.
-        headers: more headers; they win over the arguments.
+        destination: the destination, in the syntax of the broker.
+        body: bytes, or text, which is sent as UTF-8.
+        headers: more headers; they override the arguments.
         connection: the name of the connection in the settings.
         persistent: whether the broker keeps the message on disk.
         json: a value to send as JSON in place of ``body``.
         content_type: the MIME type of the body.
-        timeout: seconds to wait for a connection and the receipt together; None takes the setting ``PUBLISH_TIMEOUT``.
+        timeout: seconds to wait for the connection and the receipt together; None takes the setting
+            ``PUBLISH_TIMEOUT``.
         **options: as for ``Connection.send``: ``expires=``, ``priority=``, ``delay=``, ``duplicate_id=``, …
 
     Raises:
-        StompError: it was not confirmed; as for ``Connection.connect`` and ``Connection.send``.
-        ImproperlyConfigured: there is no such connection, or it has no URI.
+        StompError: the broker did not confirm the message; the subclasses are those of ``Connection.connect`` and
+            ``Connection.send``.
+        ImproperlyConfigured: the settings have no connection of this name, or the connection has no URI.
     """
     settings = stomp_settings()
     settings.connection(connection)
@@ -87,24 +89,24 @@ def publish_on_commit(
     robust: bool = False,
     **options: Any,
 ) -> None:
-    """Send a message when the transaction commits, and never if it is rolled back. Without a transaction, send it now.
+    """Send a message when the transaction commits, and never if it rolls back. Without a transaction, send it now.
 
-    The commit comes first: a broker that cannot be reached does not undo it, and a process that ends between the two
-    sends nothing. Use the outbox for a message that must not be lost.
+    The message is sent after the commit. A broker that cannot be reached does not undo the commit. A process that ends
+    between the commit and the send does not send the message. Use the outbox for messages that must not be lost.
 
     Args:
-        using: the database of the transaction; the default one if None.
-        robust: log what the send raises, as ``transaction.on_commit`` does, instead of raising it.
+        using: the database of the transaction; None takes the default database.
+        robust: if the send raises, log the exception instead of raising it, as ``transaction.on_commit`` does.
         destination, body, headers, options: as for ``publish``.
 
     Raises:
-        StompError: at the commit, with ``robust=False``: the message was not confirmed.
+        StompError: at the commit, with ``robust=False``: the broker did not confirm the message.
     """
 
-    # The span of the caller may have ended when the transaction commits, and is still what caused the message.
+    # The caller's span caused the message, even if the span ends before the transaction commits.
     context = contextvars.copy_context()
 
-    # Django logs a robust one by its name, which a partial has not.
+    # Django logs the name of a robust callback, and a ``partial`` has no name.
     def send() -> None:
         context.run(publish, destination, body, headers, **options)
 
@@ -112,7 +114,7 @@ def publish_on_commit(
 
 
 def close() -> None:
-    """End the connections of this process; the next message makes new ones. All that was sent is confirmed already."""
+    """Disconnect the connections of this process. All sends are confirmed already, and the next send connects again."""
     _publisher.cache_clear()
     while _made:
         _made.pop().close(GOODBYE)

@@ -1,17 +1,16 @@
-"""From the outbox to the broker.
+"""Publish the rows of the outbox to the broker.
 
-A relay takes rows that are due, sends them, waits for the receipts and marks the rows, all in one transaction that
-holds the rows' locks: other relays see which rows are taken, and when a relay dies its rows are free again at once.
-Two *lanes* do so side by side, each a thread with its own database connection: while one waits for receipts or for the
-database, the other one sends. Databases without ``SKIP LOCKED``, SQLite among them, must have one relay only, and it
-has one lane.
+A relay locks rows that are due, sends them, waits for the receipts and marks the rows, all in one transaction. Other
+relays skip the locked rows. If a relay dies, its rows are free again at once. A relay has two *lanes*, threads with a
+database connection each: while one lane waits for receipts or for the database, the other one sends. A database without
+``SKIP LOCKED``, such as SQLite, must have only one relay, which then has one lane.
 
-Order: see ``claims``. The lock of a head guards its whole group, against other lanes as against other relays.
+Order: see ``claims``. The lock of a head protects its whole group from other lanes and other relays.
 
-Failures: a message that the broker refuses is tried again after a growing delay, and is parked as failed at last. A
-connection loss is no refusal: the row stays due, and it is sent again as soon as there is a connection. Only a message
-that was sent alone when the connection was lost is left alone for up to five seconds: it may be what makes the broker
-close the connection, and the others need some time between.
+Failures: a message that the broker refuses is tried again after a growing delay, and after the last attempt its row is
+marked as failed. A connection loss is not a refusal: the row stays due, and it is sent again as soon as there is a
+connection. But if a message was sent alone when the connection was lost, it may have made the broker close the
+connection. The relay skips such a row for up to five seconds, so that the other rows are sent meanwhile.
 """
 
 from __future__ import annotations
@@ -45,22 +44,22 @@ _log = library_logger("stomplistener.django")
 
 LANES = 2
 TICK = 1.0
-"""Seconds between two looks at the lanes."""
+"""Seconds between two checks of the lanes."""
 
 LONGEST_PAUSE = 2.0
-"""Seconds at most until broker or database are tried again: rows are to leave soon after an outage."""
+"""The longest pause in seconds before the relay tries the broker or the database again, so that an outage ends soon."""
 
 
 class Relay:
-    """Publishes what is in the outbox of one database for one connection. ``run`` is called in the main thread.
+    """Publishes the rows of one database for one connection. Call ``run`` in the main thread.
 
     Args:
         connection: to the broker; the relay connects it.
-        options: from the settings.
+        options: the settings of the relay.
         using: the database.
         name: of the connection; only rows for it are published.
-        alive: touched while looks at the outbox go well.
-        detects_duplicates: whether the ids of rows go as ``duplicate_id``; None asks the broker in use.
+        alive: the file to touch while reading the outbox succeeds.
+        detects_duplicates: whether to send the ids of rows as ``duplicate_id``; None decides by the broker in use.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class Relay:
     # Running
 
     def run(self) -> None:
-        """Publish until SIGTERM, SIGINT or SIGHUP; what is under way then is finished."""
+        """Publish until SIGTERM, SIGINT or SIGHUP, then finish the current batches."""
         if not self._locks:
             _log.warning("database %s has no SKIP LOCKED: run this relay only once", self._using)
         keep = self._options.keep
@@ -118,12 +117,12 @@ class Relay:
             raise failure
 
     def _watch(self) -> BaseException | None:
-        """Touch the alive-file until a signal comes, or a lane fails as it should not; then what it raised."""
+        """Touch the alive-file until a signal comes or a lane raises. Return the lane's exception, or None."""
         while True:
             try:
                 event = self._events.get(timeout=TICK)
             except queue.Empty:
-                # Set again by each look that goes well; a lane that sends writes it often.
+                # Each round of a lane that succeeds sets the flag again, so it is set often while the lanes send.
                 if self._all_is_well:
                     self._all_is_well = False
                     self._alive.touch()
@@ -153,14 +152,14 @@ class Relay:
             connections.close_all()
 
     def publish_due(self) -> int:
-        """Publish one batch of what is due.
+        """Publish one batch of the rows that are due.
 
         Returns:
-            how many rows were tried.
+            the number of rows that were tried.
 
         Raises:
-            StompError: the broker is away; what was confirmed before is marked.
-            Error: the database is away: what it does not know as published is published again.
+            StompError: the broker cannot be reached. Rows that the broker had already confirmed are marked.
+            Error: the database cannot be reached. Rows that are not marked as published are published again.
         """
         return self._publish_from(self._claims)
 
@@ -177,10 +176,10 @@ class Relay:
         return len(outcomes)
 
     def _end_connection(self, life: int) -> None:
-        """Close the connection: a send that was not confirmed must not go out later, behind its successors.
+        """Close the connection, because an unconfirmed send must not be resent later, after its successors.
 
-        The lanes notice the same loss one after the other. The second one must not close the connection that the first
-        one has made meanwhile.
+        The lanes notice the same loss one after the other. The second lane must not close the new connection of the
+        first one.
         """
         with self._life_lock:
             if self._life == life:
@@ -188,7 +187,7 @@ class Relay:
                 self._connection.close()
 
     def _holding(self) -> AbstractContextManager[Any]:
-        """What the locks last for; without locks a transaction would only keep others from writing."""
+        """Return the transaction that holds the locks. Without locks, a transaction would only block other writers."""
         return transaction.atomic(using=self._using) if self._locks else nullcontext()
 
     # Marking
@@ -214,7 +213,7 @@ class Relay:
         row.error = f"{type(error).__name__}: {error}"[:2000]
         row.attempts += 1
         if not is_refusal(error):
-            # It stays due. The loss itself is logged once, not for each row.
+            # The row stays due. The loss is logged once, not for each row.
             if row.attempts > 1:
                 self._suspects.add(row.pk)
             return
@@ -229,7 +228,7 @@ class Relay:
 
 
 class Counts:
-    """How many rows this relay published, and how many refusals it met. Thread-safe."""
+    """Counts the rows that this relay published and the refusals that it got. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -245,7 +244,7 @@ class Counts:
 
 
 class Suspects:
-    """Rows that were sent alone when the connection was lost; each is left alone for a while. Thread-safe."""
+    """Rows that were sent alone when the connection was lost. The relay skips each for seconds. Thread-safe."""
 
     FIRST = 1.0
     MOST = 5.0
@@ -253,33 +252,34 @@ class Suspects:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[int, tuple[float, float]] = {}
-        """By primary key: until when, by the monotonic clock, and for how long."""
+        """By primary key: the monotonic time until which the row is skipped, and the length of this pause."""
 
     def add(self, pk: int) -> None:
-        """Leave a row alone, twice as long as the last time."""
+        """Skip a row, for twice as long as the last time."""
         with self._lock:
             _, last = self._held.get(pk, (0.0, self.FIRST / 2))
             wait = min(2 * last, self.MOST)
             self._held[pk] = (time.monotonic() + wait, wait)
 
     def note(self, outcomes: Outcomes) -> None:
-        """Forget the rows that were answered."""
+        """Forget the rows that the broker answered."""
         with self._lock:
             for pk, outcome in outcomes.items():
                 if pk in self._held and not is_loss(outcome):
                     del self._held[pk]
 
     def shunned(self) -> set[int]:
-        """The rows to leave alone now."""
+        """Return the rows to skip now."""
         now = time.monotonic()
         with self._lock:
-            # Another relay may have published a row, which this one then hears nothing of.
+            # Another relay may have published a row, and this relay does not learn that. So old entries are removed
+            # here.
             self._held = {pk: held for pk, held in self._held.items() if held[0] + self.MOST > now}
             return {pk for pk, (until, _) in self._held.items() if until > now}
 
 
 class Outage:
-    """Logs the beginning and the end of an outage once, though each lane meets it at each try. Thread-safe."""
+    """Logs the beginning and the end of an outage once, although each lane notices it at each attempt. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -290,7 +290,7 @@ class Outage:
             if self._began is not None:
                 return
             self._began = time.monotonic()
-        _log.warning("the outbox waits, and no row is lost: %s", str(error).strip().partition("\n")[0])
+        _log.warning("the outbox waits; no row is lost: %s", str(error).strip().partition("\n")[0])
 
     def ends(self) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Rows of the outbox as messages: what the broker is told of each, and what became of it."""
+"""Send rows of the outbox as messages, and return the outcome of each."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from stomplistener.errors import BrokerError, ProtocolError, StompError, TimedOu
 from stomplistener.options import with_persistence
 
 Outcomes = dict[int, Exception | None]
-"""What became of each row that was tried, by its primary key; None: the broker has confirmed it."""
+"""The outcome of each row that was tried, by its primary key: None if the broker confirmed it, otherwise the error."""
 
 
 LEAST = 0.001
-"""Seconds that a message gets which waited longer than it was to live: the broker decides what becomes of it."""
+"""The lifetime, in seconds, of a message that has expired in the outbox. The broker then treats it as expired."""
 
 
 class Sender:
@@ -33,7 +33,7 @@ class Sender:
     Args:
         connection: to the broker.
         timeout: seconds that a row may wait for its receipt.
-        detects_duplicates: whether the ids of rows go as ``duplicate_id``; None asks the broker in use.
+        detects_duplicates: whether to send the ids of rows as ``duplicate_id``; None decides by the broker in use.
     """
 
     def __init__(self, connection: Connection, timeout: float, detects_duplicates: bool | None = None) -> None:
@@ -42,10 +42,11 @@ class Sender:
         self._detects_duplicates = detects_duplicates
 
     def send(self, groups: Sequence[deque[OutboxMessage]]) -> Outcomes:
-        """Send rows; up to the first sign of a loss.
+        """Send rows, until the first sign of a connection loss.
 
-        A row is sent when the one before it in its group was confirmed, or in one transaction with it. A row that
-        failed before is sent alone. If it makes the broker close the connection, no other row is affected.
+        A row is sent after the broker has confirmed the row before it in its group, or in one transaction with that
+        row. A row that failed before is sent alone, so that it affects no other row if the broker closes the
+        connection.
         """
         profile = by_server(self._connection.session.server)
         now, with_id = timezone.now(), self._sends_ids(profile)
@@ -59,15 +60,15 @@ class Sender:
         return outcomes
 
     def _send_whole(self, rows: Sequence[OutboxMessage], now: datetime, with_id: bool) -> Outcomes:
-        """Send rows in one transaction. Nothing is known of any of them if the broker refused it."""
+        """Send rows in one transaction. If the broker refuses the transaction, return no outcomes."""
         if len(rows) < 2:
             return {}
         outcome = self._commit(rows, now, with_id, Deadline(self._timeout))
-        # Of a refused transaction nothing took effect, and the broker does not say which row it refuses.
+        # No message of a refused transaction took effect, and the broker does not say which row it refuses.
         return {row.pk: outcome for row in rows} if outcome is None or is_loss(outcome) else {}
 
     def _send_in_turn(self, groups: Sequence[deque[OutboxMessage]], now: datetime, with_id: bool) -> Outcomes:
-        """Send the first row of each group, then the next of each that was confirmed."""
+        """Send the first row of each group, then the next row of each group whose row was confirmed."""
         outcomes: Outcomes = {}
         while groups:
             heads = [group.popleft() for group in groups]
@@ -90,7 +91,7 @@ class Sender:
     def _commit(
         self, rows: Collection[OutboxMessage], now: datetime, with_id: bool, deadline: Deadline
     ) -> Exception | None:
-        """Send rows in one transaction; what became of all of them."""
+        """Send rows in one transaction. Return the outcome that all of them share."""
         try:
             with self._connection.transaction() as transaction:
                 with self._connection.batch():
@@ -121,7 +122,7 @@ def arguments(row: OutboxMessage, now: datetime, with_id: bool) -> tuple[Body, d
     headers = with_persistence(row.headers, options.pop("persistent", True))
     headers["outbox-id"] = str(row.uuid)
     body = bytes(row.body).decode() if options.pop(TEXT, False) else bytes(row.body)
-    # Both count from when the row was written: time that it waited here is part of them.
+    # ``expires`` and ``delay`` count from the time when the row was written, so subtract the wait in the outbox.
     waited = max((now - row.created).total_seconds(), 0.0)
     if (expires := options.get("expires")) is not None:
         options["expires"] = max(expires - waited, LEAST)
@@ -133,19 +134,19 @@ def arguments(row: OutboxMessage, now: datetime, with_id: bool) -> tuple[Body, d
 
 
 def is_refusal(outcome: Exception | None) -> bool:
-    """Whether the outcome is about the message, and not about the way to the broker."""
+    """Whether the outcome concerns the message itself, and not the connection to the broker."""
     return isinstance(outcome, (BrokerError, ProtocolError, TypeError)) or (
         isinstance(outcome, ValueError) and not isinstance(outcome, TimedOut)
     )
 
 
 def is_loss(outcome: Exception | None) -> bool:
-    """Whether the outcome is about the way to the broker."""
+    """Whether the outcome concerns the connection to the broker."""
     return outcome is not None and not is_refusal(outcome)
 
 
 def reason(outcome: Exception) -> str:
-    """Why, for a log: the text of an ERROR frame's header alone, since its body may quote that of the message."""
+    """Return the reason for the log. Of an ERROR frame it has only the header: the body may quote the message."""
     text = str(outcome)
     if isinstance(outcome, BrokerError):
         text = outcome.frame.headers.get("message") or "the ERROR frame has no message"

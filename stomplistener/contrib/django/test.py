@@ -1,4 +1,4 @@
-"""Messages that a test published, kept in memory as Django keeps its e-mail.
+"""Keep the messages that a test publishes in memory, as Django does with e-mail.
 
 ::
 
@@ -11,8 +11,9 @@
             [message] = outbox
             self.assertEqual(message.json(), {"article": "a chair"})
 
-Django's test runner, and pytest-django, replace the e-mail backend; ``publish`` and ``publish_on_commit`` go by the
-same sign. The setting ``BACKEND`` decides otherwise: ``"broker"`` sends in tests, too, ``"locmem"`` sends nowhere.
+Django's test runner and pytest-django replace the e-mail backend. While this backend is replaced, ``publish`` and
+``publish_on_commit`` keep messages, too. The setting ``BACKEND`` overrides this: ``"broker"`` sends even in tests,
+``"locmem"`` never sends.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ __all__ = ["SentMessage", "outbox"]
 
 
 class Outbox(UserList[SentMessage]):
-    """A list of messages that is empty at the beginning of each test. Use it from one thread."""
+    """A list of messages, empty at the beginning of each test. Use it from one thread."""
 
     def __init__(self) -> None:
-        # Not the initializer of UserList, which would assign to ``data``.
+        # Do not call the initializer of UserList: it would assign to ``data``.
         self._mail: list[object] | None = None
         self._messages: list[SentMessage] = []
 
@@ -39,7 +40,7 @@ class Outbox(UserList[SentMessage]):
     def data(self) -> list[SentMessage]:  # type: ignore[override]
         """The messages of the current test.
 
-        Django announces the beginning of a test nowhere, but gives ``mail.outbox`` another list at each.
+        Django does not announce the beginning of a test, but it gives ``mail.outbox`` a new list for each test.
         """
         current = getattr(mail, "outbox", None)
         if current is not self._mail:
@@ -52,6 +53,6 @@ outbox = Outbox()
 
 
 def keeps_messages() -> bool:
-    """Whether messages are kept here instead of being sent."""
+    """Whether messages are kept in this list instead of being sent."""
     backend = stomp_settings().backend
     return hasattr(mail, "outbox") if backend is None else backend == "locmem"

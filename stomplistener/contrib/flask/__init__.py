@@ -1,4 +1,4 @@
-"""STOMP in Flask: listeners in the application's context, ``flask stomp worker``, and a publisher for each process.
+"""STOMP in Flask: listeners in the application context, ``flask stomp worker``, and a publisher per process.
 
 ::
 
@@ -26,9 +26,9 @@
         return app
 
 ===============  =====================================================================
-``extension``    ``Stomp``, which modules hold: declares listeners, sends
-``site``         what one application holds: configuration, publishers, worker
-``config``       from ``app.config`` to the arguments of connections, each checked
+``extension``    ``Stomp``, the extension: declares listeners and sends
+``site``         the configuration, publishers and worker of one application
+``config``       checks ``app.config`` and makes the arguments of connections
 ``commands``     ``flask stomp worker`` and ``flask stomp ping``
 ===============  =====================================================================
 """

@@ -1,4 +1,4 @@
-"""``flask stomp``: run the application's listeners, or see whether its brokers answer."""
+"""``flask stomp``: run the application's listeners, or check whether its brokers answer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ stomp_commands = AppGroup("stomp", help="Listen to STOMP brokers.")
 def worker(options: RunOptions) -> None:
     """Run the application's listeners, until SIGTERM, SIGINT or SIGHUP.
 
-    Then the worker begins no further message, running listeners may end within --grace, and unfinished messages go back
-    to their queue. A second signal ends the worker at once.
+    After the signal, the worker begins no further message. Running listeners may end within --grace, and unfinished
+    messages go back to their queue. A second signal ends the worker at once.
 
     Brokers come from --url, otherwise from the configuration.
 
@@ -34,9 +34,10 @@ def worker(options: RunOptions) -> None:
 @stomp_commands.command()
 @click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), default=10.0, show_default=True)
 def ping(timeout: float) -> None:
-    """Connect as the application would, and show which broker answers. Sends no message.
+    """Connect as the application does, and show the broker that answers. Sends no message.
 
-    Exit codes: 0 every broker answers; 3 one cannot be reached, or refuses; 4 one does not answer in time.
+    Exit codes: 0 every broker answers; 3 a broker cannot be reached or refuses the login; 4 a broker does not answer in
+    time.
     """
     for name, each in current_site().configs.items():
         connection = Connection(each.uri, **each.options)

@@ -1,4 +1,4 @@
-"""From ``app.config`` to the arguments of connections. Every error names the key; none shows a secret."""
+"""Make the arguments of connections from ``app.config``. Every error names the key, and none shows a secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUPPRESS_SEND = "STOMP_SUPPRESS_SEND"
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionConfig:
-    """How one connection is to be made: its URI, and the further arguments of ``Connection``."""
+    """The settings of one connection: its URI and the other arguments of ``Connection``."""
 
     uri: str = field(repr=False)
     options: Mapping[str, Any] = field(repr=False)
@@ -78,14 +78,14 @@ _KEYS: Mapping[str, Callable[[object], object]] = {
     "TIMEOUT": _timeout,
     "HEADERS": _headers,
 }
-"""What a key means: the argument of ``Connection`` of the same name."""
+"""Each key and the argument of ``Connection`` that it sets."""
 
 _ALL = dict.fromkeys(("URL", *_KEYS, "PASSCODE_FILE", "OPTIONS", "URI"))
 """The keys of one connection, the old name of ``URL`` last."""
 
 
 def suppresses_send(config: Mapping[str, Any]) -> bool:
-    """Whether messages are kept in memory instead of being sent; where the configuration is silent, while testing.
+    """Whether to keep messages in memory instead of sending them; if not configured, only while testing.
 
     Raises:
         ValueError: the value is neither True, False nor None.
@@ -97,11 +97,11 @@ def suppresses_send(config: Mapping[str, Any]) -> bool:
 
 
 def read(config: Mapping[str, Any]) -> dict[str, ConnectionConfig]:
-    """Every connection that the configuration tells of, by name.
+    """Return the connections of the configuration, by name.
 
-    ``STOMP_URL`` and the other keys make ``default``; ``STOMP_CONNECTIONS`` maps the names of more connections to
-    mappings with the same keys without the prefix. Where a key is missing, the environment's variable
-    of that name counts, such as ``STOMP_URL`` or ``STOMP_LOGIN``, as for any worker.
+    ``STOMP_URL`` and the other keys make the connection ``default``. ``STOMP_CONNECTIONS`` maps names of more
+    connections to mappings, which have the same keys without the prefix. If a key is missing, the environment variable
+    of that name is used, such as ``STOMP_URL`` or ``STOMP_LOGIN``, as for any worker.
 
     Args:
         config: ``app.config``.
@@ -132,7 +132,7 @@ def read(config: Mapping[str, Any]) -> dict[str, ConnectionConfig]:
 
 def _connection(name: str, keys: Mapping[str, Any], where: Callable[[str], str]) -> ConnectionConfig:
     if "URL" not in keys and "URI" in keys:
-        tell_of_old_name(f"{where('URI')} is called {where('URL')} now; the old name will go")
+        tell_of_old_name(f"{where('URI')} is called {where('URL')} now; the old name will be removed")
         keys = {**keys, "URL": keys["URI"]}
     uri = keys.get("URL") or environment.url(name)
     if not uri:

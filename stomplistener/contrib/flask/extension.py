@@ -1,4 +1,4 @@
-"""The extension: what modules hold to declare listeners, and views to send."""
+"""The extension object: modules declare listeners with it, and views send with it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from stomplistener.worker import Application, Inbox
 class Stomp:
     """The extension: declares listeners, and sends for the current application. Thread-safe.
 
-    ``listener``, ``around``, ``on_start`` and ``on_stop`` declare as those of a worker's Application do. Several Flask
+    ``listener``, ``around``, ``on_start`` and ``on_stop`` work as those of a worker's Application. Several Flask
     applications may share one object.
 
     Args:
-        app: the application; None leaves it to ``init_app``, as application factories need it.
-        inbox: remembers what listeners with ``once`` have handled: a
-            :class:`~stomplistener.worker.SQLiteInbox`, or a store of your own, which is used in the application context
-            of the listener.
+        app: the application. With an application factory, pass None and call ``init_app`` later.
+        inbox: remembers the messages that listeners with ``once`` have handled: a
+            :class:`~stomplistener.worker.SQLiteInbox`, or your own store, which is called in the application context of
+            the listener.
     """
 
     def __init__(self, app: Flask | None = None, *, inbox: Inbox | None = None) -> None:
@@ -41,32 +41,34 @@ class Stomp:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Read and check the configuration, and add the command ``flask stomp``. Nothing connects yet.
+        """Read and check the configuration, and add the command ``flask stomp``, without connecting.
 
         Args:
-            app: configured by now.
+            app: the application, which must be configured already.
 
         Raises:
-            ValueError: the configuration is wrong; an InvalidURI where a broker URI is.
+            ValueError: the configuration is wrong; if a broker URI is malformed, the subclass InvalidURI.
             RuntimeError: the application has the extension already.
         """
         if KEY in app.extensions:
-            raise RuntimeError(f"the application {app.name!r} has a Stomp already: one can declare all its listeners")
+            raise RuntimeError(f"the application {app.name!r} has a Stomp already: declare all listeners with that one")
         app.extensions[KEY] = Site(app, self._declared)
         app.cli.add_command(stomp_commands)
 
     def connection(self, name: str = DEFAULT, timeout: float | None = DEFAULT_TIMEOUT) -> Connection:
-        """Return this process' connection, and make it if necessary; in a worker, the worker's. Do not disconnect it.
+        """Return the connection of this process, or of its worker; connect if necessary.
+
+        Do not disconnect the connection.
 
         Needs an application context.
 
         Args:
             name: ``default``, or one of ``STOMP_CONNECTIONS``.
-            timeout: seconds to connect within.
+            timeout: seconds to wait for the connection.
 
         Raises:
             ConnectFailed: no broker could be reached; the next use tries again.
-            TimedOut: likewise, within the time.
+            TimedOut: no broker could be reached within the timeout; the next use tries again.
             KeyError: there is no connection of that name.
         """
         return current_site().connection(name, timeout)
@@ -83,18 +85,18 @@ class Stomp:
         content_type: str | None = None,
         **options: Any,
     ) -> None:
-        """Send a message with this process' connection. Needs an application context.
+        """Send a message with the connection of this process. Needs an application context.
 
-        While ``app.testing`` is true, the message is kept in ``outbox`` instead, unless a worker runs in this process;
-        ``STOMP_SUPPRESS_SEND`` in the configuration decides otherwise.
+        While ``app.testing`` is true, the message is kept in ``outbox`` instead, unless a worker runs in this process.
+        ``STOMP_SUPPRESS_SEND`` in the configuration overrides ``app.testing``.
 
         Args:
             destination, body, headers, content_type: as for ``Connection.send``.
             connection: ``default``, or one of ``STOMP_CONNECTIONS``.
             persistent: whether the broker keeps the message on disk.
             json: a value to send as JSON in the place of ``body``.
-            **options: as for ``Connection.send``: ``confirm=``, ``expires=``, …; ``timeout=`` counts for the
-                connecting, too, where that is needed.
+            **options: as for ``Connection.send``: ``confirm=``, ``expires=``, …; ``timeout=`` includes the time to
+                connect.
 
         Raises:
             StompError: as ``connection()`` and ``Connection.send`` do.
@@ -107,24 +109,24 @@ class Stomp:
 
     @property
     def outbox(self) -> list[SentMessage]:
-        """The messages that the current application kept instead of sending them. Needs an application context."""
+        """The messages that the current application kept instead of sending. Needs an application context."""
         return current_site().outbox
 
     def close(self) -> None:
-        """Disconnect this process' publishers gracefully; the next use connects again. Needs an application context.
+        """Disconnect the publishers of this process; the next use connects again. Needs an application context.
 
-        A process that ends normally needs no call. A process that ends by ``os._exit``, such as a child of
-        ``multiprocessing``, does.
+        A process that ends normally does not need this call. A process that ends with ``os._exit``, such as a child of
+        ``multiprocessing``, must call this method.
         """
         current_site().close()
 
     @contextmanager
     def running(self, app: Flask, *, timeout: float = 30.0) -> Iterator[Application]:
-        """Listen in this process while the block lasts: for tests.
+        """Run the listeners in this process while the ``with`` block runs; for tests.
 
         Args:
-            app: the application whose listeners are to run.
-            timeout: seconds to connect, and again to end.
+            app: the application whose listeners run.
+            timeout: seconds to wait for the connection at the beginning, and for the listeners at the end.
 
         Raises:
             StompError: a connection could not be made, or a subscription was refused.

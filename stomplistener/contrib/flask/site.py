@@ -1,4 +1,4 @@
-"""What one Flask application has of STOMP: its configuration, its publishers, the worker of this process."""
+"""The STOMP state of one Flask application: its configuration, its publishers, and the worker of this process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KEY = "stomp"
 
 
 def current_site() -> Site:
-    """That of the current application.
+    """Return the site of the current application.
 
     Raises:
-        RuntimeError: there is no current application, or it was not given the extension.
+        RuntimeError: there is no current application, or ``init_app`` was not called for it.
     """
     site: Site | None = current_app.extensions.get(KEY)
     if site is None:
@@ -30,15 +30,15 @@ def current_site() -> Site:
 
 
 class Site:
-    """What one Flask application holds, in ``app.extensions["stomp"]``. Thread-safe.
+    """The object in ``app.extensions["stomp"]`` of one Flask application. Thread-safe.
 
     Attributes:
-        configs: how each connection is made, by name.
+        configs: the settings of each connection, by name.
         outbox: messages that were kept instead of being sent, oldest first.
 
     Args:
         app: the application.
-        declared: what is declared for it, now or later.
+        declared: the listeners and hooks of the application; more can be declared later.
 
     Raises:
         ValueError: the configuration is wrong.
@@ -54,7 +54,10 @@ class Site:
         config.suppresses_send(app.config)
 
     def worker(self) -> Application:
-        """A worker of all that is declared by now, each handler in an application context; sends go by it from now."""
+        """Make a worker with all declared listeners, each in an application context.
+
+        From now on, sends use the connections of the worker.
+        """
         worker = Application(name=self._app.name)
         for name, each in self.configs.items():
             worker.add_connection(name, each.uri, **each.options)
@@ -76,13 +79,13 @@ class Site:
 
     def _check(self, name: str) -> None:
         if name not in self._publishers:
-            raise KeyError(f"{config.CONNECTIONS} has no connection {name!r}: there is {', '.join(self._publishers)}")
+            raise KeyError(f"{config.CONNECTIONS} has no connection {name!r}; there are {', '.join(self._publishers)}")
 
     def send(
         self, destination: str, body: Body, headers: Mapping[str, str], name: str, options: Mapping[str, Any]
     ) -> None:
         if (worker := self._running) is not None and worker.tracing is not None:
-            # It makes the span itself. The headers say already whether the message is to be kept.
+            # The worker makes the span itself. The headers already say whether the message is persistent.
             worker.send(destination, body, headers, connection=name, persistent=False, **options)
             return
         with traced(destination, body, headers) as carried:

@@ -1,4 +1,4 @@
-"""Wakes the one thread that drains events, and an event loop that watches a file descriptor for it."""
+"""Wake the thread that drains events, or an event loop that watches a file descriptor."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import suppress
 
 
 class Bell:
-    """A bell that any thread rings and one thread waits for. It counts nothing: several rings may be heard as one.
+    """A bell that any thread rings and one thread waits for. Several rings may wake the waiting thread only once.
 
-    The waiting thread looks for events after every ring, so that a ring while it looks only makes it look again.
+    The waiting thread looks for events after every ring. A ring during that look makes it look again.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Bell:
         self._rung = False
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable."""
+        """Return the file descriptor that becomes readable after a ring."""
         return self._hear.fileno()
 
     def ring(self) -> None:
@@ -26,7 +26,7 @@ class Bell:
         if self._rung:
             return
         self._rung = True
-        # Full: then the other side wakes anyway. Closed: then nothing waits.
+        # If the socket is full, the waiting thread wakes anyway. If the socket is closed, no thread waits.
         with suppress(OSError):
             self._strike.send(b"!")
 
@@ -37,18 +37,18 @@ class Bell:
             timeout: seconds to wait; None waits forever.
 
         Returns:
-            whether it rang.
+            whether the bell rang within the time.
         """
         self._hear.settimeout(timeout)
         try:
             self._hear.recv(64)
         except (TimeoutError, BlockingIOError):
             return False
-        # Cleared before the events are looked for: a ring from now on sends its own byte.
+        # Clear the flag before the thread looks for events, so that every later ring sends a byte.
         self._rung = False
         return True
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the sockets."""
         self._hear.close()
         self._strike.close()

@@ -1,4 +1,4 @@
-"""A kombu channel over a STOMP connection: kombu's virtual channel, with acknowledgements and pushes of the broker."""
+"""A kombu channel over a STOMP connection: kombu's virtual channel, with the broker's pushes and acknowledgements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stomplistener.contrib.kombu.source import Mailbox, QueueSource, SingleSourc
 from stomplistener.message import Message as StompMessage
 
 GET_SECONDS = 1.0
-"""How long ``basic_get`` and a purge wait for the next message: STOMP has no way to ask whether a queue is empty."""
+"""Seconds that ``basic_get`` and a purge wait for the next message: STOMP cannot tell whether a queue is empty."""
 PERSISTENT = 2
 """AMQP's delivery mode of a message that the broker keeps on disk."""
 RABBITMQ = "rabbitmq"
@@ -30,7 +30,7 @@ _tags = itertools.count(1)
 
 @dataclass(frozen=True)
 class Delivery:
-    """Where a message came from, to settle it."""
+    """A received message and its source, which are needed to settle it."""
 
     message: StompMessage
     source: QueueSource | SingleSource
@@ -38,7 +38,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class QueueFlags:
-    """What a declaration said about a queue."""
+    """The properties with which a queue was declared."""
 
     durable: bool = True
     auto_delete: bool = False
@@ -46,12 +46,12 @@ class QueueFlags:
 
     @property
     def is_private(self) -> bool:
-        """Whether only the process that declares it reads it, such as the queue for replies."""
+        """Whether only the process that declares the queue reads it, such as the queue for replies."""
         return self.auto_delete and not self.durable
 
 
 class Owner(Protocol):
-    """What a channel needs of the transport that it belongs to."""
+    """The part of the transport that its channels use."""
 
     stomp: Connection
     bell: Bell
@@ -65,7 +65,7 @@ class Owner(Protocol):
 
 
 class Received(virtual.Message):
-    """A message, as kombu hands it on."""
+    """A received message, as kombu delivers it."""
 
     def __init__(self, payload: dict[str, Any], channel: Channel, **kwargs: Any) -> None:
         self.delivery: Delivery | None = payload.get("delivery")
@@ -73,20 +73,20 @@ class Received(virtual.Message):
 
 
 class QoS(virtual.QoS):
-    """The messages of a channel that are not settled, and how many there may be. Settling is thread-safe."""
+    """The unsettled messages of a channel, and the largest number of them. Settling is thread-safe."""
 
     def append(self, message: Received, delivery_tag: str) -> None:
-        """Note a message that is handed on."""
+        """Note a message that is delivered to a consumer."""
         self._delivered[delivery_tag] = message
         if message.delivery is not None:
             message.delivery.source.hold(delivery_tag)
 
     def can_consume(self) -> bool:
-        """Whether a further message may be handed on."""
+        """Whether another message may be delivered."""
         return not self.prefetch_count or len(self._delivered) < self.prefetch_count
 
     def can_consume_max_estimate(self) -> int | None:
-        """How many more messages may be handed on; None for any number."""
+        """Return how many more messages may be delivered; None for any number."""
         return max(self.prefetch_count - len(self._delivered), 0) if self.prefetch_count else None
 
     def ack(self, delivery_tag: str) -> None:
@@ -94,13 +94,17 @@ class QoS(virtual.QoS):
         self._settle(delivery_tag, lambda message: message.ack())
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Reject a message: the broker drops it or keeps it with its dead letters; or put it back into its queue."""
+        """Reject a message.
+
+        With ``requeue``, put it back into its queue; otherwise the broker drops it or keeps a dead letter.
+        """
         if not requeue:
             self._settle(delivery_tag, lambda message: message.nack())
         elif self.channel.connection.broker_name == RABBITMQ:
             self._settle(delivery_tag, lambda message: message.nack(headers={"requeue": "true"}))
         else:
-            # Other brokers take a NACK for a dead letter: a copy goes to the end of the queue first.
+            # Other brokers make a rejected message a dead letter. So send a copy to the end of the queue, then
+            # acknowledge.
             if (message := self._delivered.get(delivery_tag)) is not None:
                 self.channel.put_back(message)
             self.ack(delivery_tag)
@@ -114,13 +118,13 @@ class QoS(virtual.QoS):
         self.channel.connection.bell.ring()
 
     def restore_unacked(self) -> list[Any]:
-        """Forget what was not settled: the broker delivers it again when the subscription or the connection ends."""
+        """Forget unsettled messages: the broker delivers them again when the subscription or the connection ends."""
         self._delivered.clear()
         return []
 
 
 class Channel(virtual.Channel):
-    """A channel. As kombu has it, one thread uses it, and any thread may settle messages."""
+    """A channel. As in kombu, one thread uses it, and any thread may settle messages."""
 
     Message = Received
     QoS = QoS
@@ -139,9 +143,9 @@ class Channel(virtual.Channel):
     confirm = True
     """Whether ``basic_publish`` to a queue waits for the broker's receipt."""
     delay_eta = True
-    """Whether the broker keeps a task until its ETA, on brokers that can."""
+    """Whether the broker keeps a task until its ETA, if it can delay messages."""
     exchange_prefix = "kombu."
-    """How the names of the topics for exchanges begin."""
+    """The prefix of the topics that stand for exchanges."""
     queue_headers: dict[str, str] = {}
     """More headers for SUBSCRIBE and SEND to queues."""
 
@@ -155,7 +159,7 @@ class Channel(virtual.Channel):
     # Declarations
 
     def prepare_queue_arguments(self, arguments: Any, **kwargs: Any) -> Any:
-        """Arguments of a queue as RabbitMQ spells them; others know none."""
+        """Return the arguments of a queue in RabbitMQ's names; other brokers know no such arguments."""
         return base.to_rabbitmq_queue_arguments(arguments or {}, **kwargs)
 
     def _new_queue(
@@ -167,7 +171,7 @@ class Channel(virtual.Channel):
         return self.connection.queues.get(queue, QueueFlags())
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
-        """Begin to listen for a private queue now: an answer may arrive before the program asks for it."""
+        """Start to receive for a private queue now: a reply may arrive before the program asks for it."""
         if self._flags(queue).is_private and not self._is_fanout(exchange):
             self._listen(queue, exchange, routing_key, pattern)
 
@@ -183,7 +187,7 @@ class Channel(virtual.Channel):
         transport.mailboxes[queue].listen(transport.stomp, topic, kind.wanted(pattern))
 
     def lasting(self, exchange: str, routing_key: str) -> list[str]:
-        """The queues known here that outlast their consumers and are bound to an exchange by this key."""
+        """Return the declared queues that outlive their consumers and are bound to an exchange by this key."""
         found = self._lookup(exchange, routing_key)
         return [queue for queue in found if queue and not self._is_private_at(queue, exchange)]
 
@@ -192,12 +196,12 @@ class Channel(virtual.Channel):
         return flags.is_private or (flags.auto_delete and self._is_fanout(exchange))
 
     def queue_delete(self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any) -> None:
-        """Forget a queue; one of the broker's is emptied, which is all that STOMP can do."""
+        """Forget a queue. A queue on the broker is emptied, because STOMP cannot delete queues."""
         mailbox = self.connection.mailboxes.pop(queue, None)
         if mailbox is not None:
             mailbox.close()
         elif if_empty or if_unused:
-            # STOMP tells neither how many messages a queue has nor who reads it: then nothing is risked.
+            # STOMP tells neither the number of messages in a queue nor its consumers, so do nothing.
             return
         super().queue_delete(queue, **kwargs)
         self.connection.queues.pop(queue, None)
@@ -217,7 +221,7 @@ class Channel(virtual.Channel):
         headers: dict[str, Any] | None = None,
         properties: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """A message for ``basic_publish``; one without a priority has none, rather than the lowest."""
+        """Make a message for ``basic_publish``. Without a priority it has none, rather than the lowest."""
         properties = properties or {}
         properties.setdefault("priority", priority)
         prepared: dict[str, Any] = super().prepare_message(
@@ -226,7 +230,7 @@ class Channel(virtual.Channel):
         return prepared
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        """Send to a queue; with ``confirm`` returns when the broker has taken it."""
+        """Send to a queue. With ``confirm``, return when the broker has confirmed the message."""
         self.connection.stomp.send(
             names.queue(queue),
             dumps(message),
@@ -238,7 +242,7 @@ class Channel(virtual.Channel):
         )
 
     def broadcast(self, exchange: str, message: dict[str, Any], routing_key: str) -> None:
-        """Send to all that listen to an exchange; nothing keeps it for others."""
+        """Send to all current subscribers of an exchange. No broker keeps the message for later subscribers."""
         kind = self.typeof(exchange)
         self.connection.stomp.send(
             names.broadcast(self.exchange_prefix, exchange, kind.topic_key(routing_key)),
@@ -256,7 +260,7 @@ class Channel(virtual.Channel):
         self._put(queue, payload)
 
     def _queue_headers(self, queue: str) -> dict[str, str]:
-        """Those that RabbitMQ declares a queue by, which must be the same in each SEND and SUBSCRIBE."""
+        """Return the headers by which RabbitMQ declares a queue; each SEND and SUBSCRIBE must have the same headers."""
         arguments = self._flags(queue).arguments or {}
         own = self.connection.broker_name == RABBITMQ
         declared = {key: _text(value) for key, value in arguments.items()} if own else {}
@@ -281,7 +285,7 @@ class Channel(virtual.Channel):
 
     @property
     def consumes(self) -> bool:
-        """Whether a consumer waits for messages of this channel."""
+        """Whether a consumer of this channel waits for messages."""
         return bool(self._consumers)
 
     def basic_consume(
@@ -306,7 +310,7 @@ class Channel(virtual.Channel):
         self.connection.bell.ring()
 
     def basic_cancel(self, consumer_tag: str) -> None:
-        """Take no more messages for a consumer; what it was given can still be settled."""
+        """Stop delivery to a consumer. The messages that it has can still be settled."""
         queue = self._tag_to_queue.get(consumer_tag)
         super().basic_cancel(consumer_tag)
         if queue is None or queue in self._active_queues:
@@ -340,7 +344,10 @@ class Channel(virtual.Channel):
         return message
 
     def _get_alone(self, queue: str) -> Received | None:
-        """Take one message by a connection of its own: brokers push, and take the rest back when it ends."""
+        """Take one message over a separate connection.
+
+        When the connection ends, the broker takes back any other message.
+        """
         stomp = self.connection.open()
         consumer = stomp.consume(names.queue(queue), headers=self._queue_headers(queue), prefetch=1)
         received = consumer.receive(GET_SECONDS)
@@ -369,7 +376,7 @@ class Channel(virtual.Channel):
     def _payload(self, queue: str, delivery: Delivery | None, received: StompMessage) -> dict[str, Any]:
         payload: dict[str, Any] = loads(received.body)
         properties = payload["properties"]
-        # The sender's tag is the same in every delivery and every copy.
+        # Make a new tag: the sender's tag is the same in every delivery and every copy.
         properties["delivery_tag"] = str(next(_tags))
         properties["stomp_queue"] = queue
         again = properties.pop("redelivered", False) or received.redelivered
@@ -381,7 +388,7 @@ class Channel(virtual.Channel):
         callback(self._get(queue), queue)
 
     def _purge(self, queue: str) -> int:
-        """Take all messages of a queue; how many those were."""
+        """Remove all messages of a queue, and return their number."""
         if (mailbox := self.connection.mailboxes.get(queue)) is not None:
             return mailbox.clear()
         count = 0
@@ -398,7 +405,7 @@ def _text(value: Any) -> str:
 
 
 def _seconds_until(eta: Any) -> float:
-    """How long it is to the time of a task, as Celery writes it into its headers; 0 for none that can be read."""
+    """Return the seconds until a task's ETA, which Celery writes into the headers; 0 if there is no valid one."""
     try:
         at = datetime.datetime.fromisoformat(eta)
     except (TypeError, ValueError):

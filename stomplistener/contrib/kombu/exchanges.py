@@ -1,8 +1,8 @@
-"""Exchanges: STOMP has none, so a client routes to the queues that it knows, and broadcasts the rest by topics.
+"""Emulate exchanges, which STOMP does not have: route messages to the queues that this process knows, or to a topic.
 
-A queue that lasts is a destination of the broker; which exchange it is bound to is known to each program that declares
-it, as programs with Celery's configuration do. A private queue (not durable, deleted with its consumer) is known to its
-own process only: that one subscribes to the topic that stands for the exchange.
+A lasting queue is a destination on the broker. Each program that declares it knows its exchange; programs with the same
+Celery configuration declare the same queues. A private queue (not durable, deleted with its consumer) is known only to
+its own process, which subscribes to the topic that stands for the exchange.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from kombu.transport.virtual import exchange as virtual
 
 
 class Routing(Protocol):
-    """What an exchange needs of its channel."""
+    """The part of a channel that an exchange uses."""
 
     def lasting(self, exchange: str, routing_key: str) -> list[str]: ...
     def broadcast(self, exchange: str, message: dict[str, Any], routing_key: str) -> None: ...
@@ -21,7 +21,7 @@ class Routing(Protocol):
 
 
 class _ToQueuesElseBroadcast:
-    """How direct and topic exchanges deliver: to the queues known here, and if there is none, to all listeners."""
+    """The delivery of direct and topic exchanges: to the queues that this process knows, otherwise to the topic."""
 
     channel: Routing
 
@@ -35,31 +35,31 @@ class _ToQueuesElseBroadcast:
 
 
 class DirectExchange(_ToQueuesElseBroadcast, virtual.DirectExchange):
-    """Routes by equal routing keys; each key has a topic."""
+    """Routes by equal routing keys. Each key has its own topic."""
 
     def topic_key(self, routing_key: str) -> str | None:
-        """What of the routing key is in the name of the topic."""
+        """Return the part of the routing key that is in the name of the topic."""
         return routing_key
 
     def wanted(self, pattern: str | None) -> str | None:
-        """The regular expression that a subscriber filters routing keys by."""
+        """Return the regular expression by which a subscriber filters routing keys."""
         return None
 
 
 class TopicExchange(_ToQueuesElseBroadcast, virtual.TopicExchange):
-    """Routes by patterns; one topic for all keys, which the subscribers filter."""
+    """Routes by patterns. All keys share one topic, whose subscribers filter by the key."""
 
     def topic_key(self, routing_key: str) -> str | None:
-        """What of the routing key is in the name of the topic."""
+        """Return the part of the routing key that is in the name of the topic."""
         return None
 
     def wanted(self, pattern: str | None) -> str | None:
-        """The regular expression by which a subscriber filters."""
+        """Return the regular expression by which a subscriber filters routing keys."""
         return pattern
 
 
 class FanoutExchange(virtual.FanoutExchange):
-    """Delivers to all: the queues known here, and other listeners."""
+    """Delivers to all the queues that this process knows, and to the topic."""
 
     channel: Routing
 
@@ -70,11 +70,11 @@ class FanoutExchange(virtual.FanoutExchange):
         self.channel.broadcast(exchange, message, routing_key)
 
     def topic_key(self, routing_key: str) -> str | None:
-        """What of the routing key is in the name of the topic."""
+        """Return the part of the routing key that is in the name of the topic."""
         return None
 
     def wanted(self, pattern: str | None) -> str | None:
-        """The regular expression by which a subscriber filters."""
+        """Return the regular expression by which a subscriber filters routing keys."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""Where a channel gets its messages from: the subscriptions to a queue, a mailbox for broadcasts, a single message."""
+"""The sources of a channel's messages: the subscriptions to a queue, a mailbox for broadcasts, a single message."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from stomplistener.subscription import Consumer, Subscription
 _log = library_logger("stomplistener.kombu")
 
 MAILBOX_MESSAGES = 10_000
-"""How many broadcasts a process keeps that does not read them; then the oldest are dropped."""
+"""The number of unread broadcasts that a process keeps. Further broadcasts replace the oldest ones."""
 
 
 class QueueSource:
     """The subscriptions of one channel to one queue.
 
-    STOMP fixes the prefetch of a subscription when it is made, while kombu changes it: Celery raises it for each task
-    that waits for its time. So a higher prefetch is a further subscription to the same queue, which at least doubles
-    what the broker may send ahead. It is never lowered: the channel itself keeps to kombu's number exactly.
+    STOMP fixes the prefetch of a subscription when it is made, but kombu changes its prefetch: Celery raises the
+    prefetch for each task that waits for its ETA. So a higher prefetch makes another subscription to the same queue,
+    which at least doubles the number of messages that the broker may send ahead. The prefetch on the broker is never
+    lowered, but the channel itself keeps exactly to kombu's prefetch.
 
     Args:
         connection: the connection.
         destination: the queue.
         headers: more headers for SUBSCRIBE.
-        notify: called whenever a message came, or the end.
+        notify: called when a message arrives, and when the subscription ends.
         prefetch: how many messages the broker may send ahead; 0 for the broker's own limit.
     """
 
@@ -54,7 +55,7 @@ class QueueSource:
         self.widen(prefetch)
 
     def widen(self, prefetch: int) -> None:
-        """See to it that the broker may send so many messages ahead."""
+        """Ensure that the broker may send this number of messages ahead."""
         missing = prefetch - self._width
         if self._unlimited or self._cancelled or (prefetch and missing <= 0):
             return
@@ -66,7 +67,7 @@ class QueueSource:
         self._width += added or 0
 
     def receive(self) -> Message | None:
-        """The next message that is here already, or None.
+        """Return the next message that has arrived already, or None.
 
         Raises:
             StompError: the connection was lost, or the broker refused the subscription.
@@ -81,7 +82,7 @@ class QueueSource:
         return None
 
     def hold(self, tag: str) -> None:
-        """Note that the message with this delivery tag is to be settled."""
+        """Note that the message with this delivery tag must be settled."""
         self._unsettled.add(tag)
 
     def settled(self, tag: str) -> None:
@@ -91,30 +92,30 @@ class QueueSource:
             self.close()
 
     def cancel(self) -> None:
-        """Take no further message. The subscriptions end when all that was taken is settled.
+        """Take no further message. The subscriptions end when all taken messages are settled.
 
-        Brokers ignore an ACK after UNSUBSCRIBE, and deliver the message again; Celery cancels its consumers first, and
-        acknowledges the tasks that still run later.
+        Brokers ignore an ACK after UNSUBSCRIBE, and deliver the message again. Celery cancels its consumers first, and
+        acknowledges the running tasks later.
         """
         self._cancelled = True
         if not self._unsettled:
             self.close()
 
     def close(self) -> None:
-        """End the subscriptions; the broker gets back what was not settled."""
+        """End the subscriptions. The broker delivers unsettled messages again."""
         while self._consumers:
             with suppress(StompError):
                 self._consumers.pop().close()
 
 
 class SingleSource:
-    """One message that was asked for; the connection that brought it ends when the message is settled."""
+    """One message that ``basic_get`` took over a separate connection, which ends when the message is settled."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def hold(self, tag: str) -> None:
-        """Nothing: it holds one message only."""
+        """Do nothing: this source has only one message."""
 
     def settled(self, tag: str) -> None:
         """End the connection."""
@@ -123,11 +124,11 @@ class SingleSource:
 
 
 class Mailbox:
-    """What was broadcast for a private queue, such as that of the replies to a remote control command. Bounded.
+    """A bounded buffer of broadcasts for a private queue, such as the replies to a remote control command.
 
     Args:
         name: the queue.
-        notify: called whenever a message came.
+        notify: called when a message arrives.
     """
 
     def __init__(self, name: str, notify: Callable[[], object]) -> None:
@@ -136,13 +137,13 @@ class Mailbox:
         self._messages: collections.deque[Message] = collections.deque(maxlen=MAILBOX_MESSAGES)
         self._subscriptions: dict[tuple[str, str], Subscription] = {}
         self.dropped = 0
-        """How many broadcasts nobody read."""
+        """The number of broadcasts that were dropped unread."""
 
     def listen(self, connection: Connection, destination: str, pattern: str | None) -> None:
-        """Take the broadcasts to a destination; returns when the broker has confirmed the subscription.
+        """Receive the broadcasts to a destination. Return when the broker has confirmed the subscription.
 
         Args:
-            pattern: a regular expression for the routing keys that are wanted; None for all.
+            pattern: a regular expression for the routing keys to receive; None for all.
         """
         key = (destination, pattern or "")
         if key in self._subscriptions:
@@ -166,11 +167,11 @@ class Mailbox:
         self._notify()
 
     def receive(self) -> Message | None:
-        """The oldest message, or None."""
+        """Return the oldest message, or None."""
         return self._messages.popleft() if self._messages else None
 
     def clear(self) -> int:
-        """Drop what is here; how many messages that was."""
+        """Drop all messages, and return their number."""
         count = len(self._messages)
         self._messages.clear()
         return count

@@ -1,4 +1,4 @@
-"""The kombu transport: one STOMP connection for each of kombu's, and when to look for messages."""
+"""The kombu transport: it makes a STOMP connection for each connection of kombu, and wakes kombu for new messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from stomplistener.errors import (
 from stomplistener.failover import parse
 
 BURST = 50
-"""How many messages are handed on before the event loop gets its turn."""
+"""The number of messages that are delivered before the event loop runs again."""
 GOODBYE = 5.0
 """Seconds that the end of a connection waits for the broker."""
 
@@ -36,8 +36,8 @@ GOODBYE = 5.0
 class Transport(virtual.Transport):
     """Kombu's transport over STOMP.
 
-    The transport reports a connection loss to kombu. Kombu makes the next connection, by the brokers and delays of the
-    URI. So Celery knows that the broker will deliver its unacknowledged tasks again.
+    The transport reports a connection loss to kombu, and kombu connects again with the brokers and delays of the URI.
+    Celery thus learns that the broker will deliver its unacknowledged tasks again.
     """
 
     Channel = Channel
@@ -53,7 +53,7 @@ class Transport(virtual.Transport):
     stomp: Connection
     """The connection, while there is one."""
     bell: Bell
-    """Rung when there is something to look for."""
+    """Rings when there may be a new message, or a connection loss."""
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
@@ -63,7 +63,7 @@ class Transport(virtual.Transport):
         self._loop: Any = None
         self._loss_told = False
 
-    # The connection's life
+    # Connecting and closing
 
     def establish_connection(self) -> Transport:
         """Connect.
@@ -73,7 +73,7 @@ class Transport(virtual.Transport):
         """
         loop = self._loop
         if self.channels:
-            # Kombu connects again without closing what it found lost: its channels are over, and their consumers.
+            # Kombu connects again without closing the lost connection, whose channels and consumers have ended.
             self.close_connection(self)
         self._loss_told = False
         self.stomp = self.open()
@@ -82,12 +82,12 @@ class Transport(virtual.Transport):
         self.stomp.add_listener(_Ringing(self.bell))
         super().establish_connection()
         if loop is not None:
-            # Nor does it register again what it has registered once.
+            # Kombu does not register the new descriptor with the event loop.
             self.register_with_event_loop(self, loop)
         return self
 
     def open(self) -> Connection:
-        """A further connection to the same broker, connected. The caller ends it."""
+        """Return another connection to the same broker, connected. The caller ends it."""
         client = self.client
         options: dict[str, Any] = {**client.transport_options.get("connection", {})}
         if client.ssl and "ssl_context" not in options:
@@ -103,44 +103,44 @@ class Transport(virtual.Transport):
         return profile is not None and profile.options["delay"].headers is not None
 
     def close_connection(self, connection: Transport) -> None:
-        """Disconnect; the broker gets back what was not acknowledged."""
+        """Disconnect. The broker delivers unacknowledged messages again."""
         self.unregister_from_event_loop(connection, self._loop)
         super().close_connection(connection)
-        # Declarations belong to the connection: the next one makes them again.
+        # Declarations belong to the connection. Kombu declares queues and exchanges again on the next connection.
         self.state = virtual.BrokerState()
         self.queues.clear()
         self.mailboxes.clear()
-        # In the child of a fork the connection is its parent's.
+        # In the child of a fork, the connection belongs to the parent.
         with suppress(NotConnected):
             self.stomp.disconnect(GOODBYE)
         self.bell.close()
 
     def verify_connection(self, connection: Transport) -> bool:
-        """Whether the connection is ready, or ``drain_events`` still has to report its loss.
+        """Whether the connection is ready, or its loss must still be reported by ``drain_events``.
 
-        Kombu quietly connects again where this is false. Consumers must learn of the loss first: consumers end
-        with their connection, and would wait forever.
+        If this is false, kombu connects again without an error. Consumers end with their connection, and must learn of
+        its loss first, otherwise they wait forever.
         """
         return self.stomp.is_connected or (any(each.consumes for each in self.channels) and not self._loss_told)
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
-        """The broker's URI for people, without its secrets unless asked for them."""
+        """Return the broker's URI for display, without its secrets unless ``include_password`` is true."""
         return f"stomp+{uri if include_password else parse(uri)}"
 
     def driver_version(self) -> str:
-        """The version of this library."""
+        """Return the version of this library."""
         return __version__
 
     # Messages
 
     def drain_events(self, connection: Transport, timeout: float | None = None) -> None:
-        """Hand on one message.
+        """Deliver one message.
 
         Args:
             timeout: seconds to wait; None waits forever.
 
         Raises:
-            TimeoutError: none came.
+            TimeoutError: no message arrived within the timeout.
             ConnectionLost: the connection was lost.
         """
         deadline = Deadline(timeout)
@@ -162,7 +162,7 @@ class Transport(virtual.Transport):
         return True
 
     def register_with_event_loop(self, connection: Transport, loop: Any) -> None:
-        """Let kombu's event loop call for messages when there are some."""
+        """Let kombu's event loop call ``on_readable`` when there may be messages."""
         self._loop = loop
         loop.add_reader(self.bell.fileno(), self.on_readable, connection, loop)
 
@@ -173,7 +173,7 @@ class Transport(virtual.Transport):
         self._loop = None
 
     def on_readable(self, connection: Transport, loop: Any) -> None:
-        """Hand on what is there; the event loop calls it."""
+        """Deliver the messages that have arrived; the event loop calls this."""
         self.bell.wait(0)
         for _ in range(BURST):
             if not self._deliver_one():
@@ -182,7 +182,7 @@ class Transport(virtual.Transport):
 
 
 class _Ringing:
-    """Wakes the thread that drains when the connection is lost, with or without a subscription."""
+    """Wakes the draining thread when the connection is lost, with or without a subscription."""
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
@@ -192,7 +192,7 @@ class _Ringing:
 
 
 def _ssl_context(wanted: Any) -> ssl.SSLContext:
-    """Kombu's ``ssl`` (True, or a dictionary in the names of the module ssl) as a context that verifies."""
+    """Make an SSL context from kombu's ``ssl``: True, or a dictionary with the names of the module ``ssl``."""
     given = wanted if isinstance(wanted, dict) else {}
     context = ssl.create_default_context(cafile=given.get("ca_certs"))
     if given.get("cert_reqs") == ssl.CERT_NONE:

@@ -1,11 +1,11 @@
-"""A connection for event loops: what asyncio and Twisted have in common, as coroutines that suit both.
+"""A connection for event loops: the common part of asyncio and Twisted, as coroutines that run in both.
 
-The threads of :class:`stomplistener.Connection` do the work. The loop's thread only says what can be said without
-waiting (``timeout=0``), and asks for messages that are there (``receive(0)``). What may block runs in a thread of its
-own for as long as it takes. What threads have to tell is posted to the loop.
+The threads of :class:`stomplistener.Connection` do the work. The loop's thread only makes calls that do not wait: it
+sends with ``timeout=0``, and takes messages with ``receive(0)``. Each call that may block runs in a separate thread
+until it ends. Threads post their results to the loop.
 
-So a loop that is busy holds up its own messages alone. They stay in the bounded hand-off of the connection, and heart-
-beats go on. What is cancelled leaves no thread behind but the one that waits, for all, until messages can be sent.
+So a busy loop delays only its own messages, which wait in the bounded queue of the connection. Heartbeats continue. A
+cancelled call leaves no thread behind. Only one thread, which all calls share, waits until messages can be sent.
 """
 
 from stomplistener.contrib.loops.connection import LoopConnection

@@ -1,4 +1,4 @@
-"""The connection: what is said, and what waits for what it brings."""
+"""The connection for event loops: its calls are coroutines."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _log = library_logger(__name__)
 
 
 class LoopConnection:
-    """A connection whose calls are coroutines; all of it belongs to the thread of the loop.
+    """A connection whose calls are coroutines. Call them only in the thread of the loop.
 
     Args:
-        loop: the framework.
-        uri: as for :class:`stomplistener.Connection`; the others of its arguments follow by name.
-        timeout: seconds that a call waits where it does not say; None waits forever.
+        loop: the event loop of the framework.
+        uri: as for :class:`stomplistener.Connection`; give its other arguments by name.
+        timeout: seconds that a call waits when you pass no ``timeout`` to it; None waits forever.
 
     Attributes:
-        connection: the connection with threads below, for state, statistics and listeners, which are called in its
-            dispatcher thread.
+        connection: the underlying threaded connection, for state, statistics and listeners. The dispatcher thread calls
+            these listeners.
     """
 
     def __init__(self, loop: Loop, uri: str, *, timeout: float | None = 30.0, **options: Any) -> None:
@@ -46,16 +46,16 @@ class LoopConnection:
         self._ready = Gate(loop)
         self._getting_ready = False
 
-    # Life
+    # Connecting and closing
 
     async def connect(self, timeout: float | None = DEFAULT) -> None:
         """Connect; errors as for :meth:`stomplistener.Connection.connect`. Cancelling ends the attempt."""
         await self._or_close(partial(self.connection.connect, timeout))
 
     async def disconnect(self, timeout: float | None = DEFAULT) -> None:
-        """End gracefully, as :meth:`stomplistener.Connection.disconnect`. Cancelling ends the connection at once.
+        """End gracefully, as :meth:`stomplistener.Connection.disconnect` does. Cancelling ends the connection at once.
 
-        Messages that handlers still have are delivered again: ``stop`` the receiving calls first, and let them end.
+        Messages that handlers have not settled are delivered again. So call ``stop`` first, and let the handlers end.
         """
         await self._or_close(partial(self.connection.disconnect, timeout))
 
@@ -82,31 +82,33 @@ class LoopConnection:
         timeout: float | None = DEFAULT,
         **options: Any,
     ) -> None:
-        """Send a message, in the order of the calls. Without a connection, or if the broker does not read, it waits.
+        """Send a message, in the order of the calls.
 
-        Arguments and errors as for :meth:`stomplistener.Connection.send`. With ``confirm`` it is resent after every
-        loss until the receipt arrives. After cancelling it is not sent or resent; if it was written already, it may
-        arrive.
+        The call waits while there is no connection or the broker does not read.
+
+        Arguments and errors are those of :meth:`stomplistener.Connection.send`. With ``confirm``, the message is resent
+        after every connection loss until the receipt arrives. After cancelling, the message is not sent or resent. A
+        message that was already written may arrive.
         """
         deadline = self.deadline(timeout)
         send = self.connection.send_async if confirm else self.connection.send
-        await self._within(deadline, self._turn.acquire(), f"SEND to {destination}: others are before it, nothing sent")
+        await self._within(deadline, self._turn.acquire(), f"SEND to {destination} was not written: earlier sends wait")
         try:
             said = await self.said(partial(send, destination, body, headers, **options), deadline)
         finally:
             self._turn.release()
         if isinstance(said, Future):
-            await self.result(said, deadline, f"SEND to {destination}: no receipt, it may have arrived or not")
+            await self.result(said, deadline, f"SEND to {destination} got no receipt, but may have arrived")
 
     async def request(
         self, destination: str, body: Body = b"", *, timeout: float | None = DEFAULT, **options: Any
     ) -> Message:
-        """Send a message and wait for the answer to it: see :meth:`stomplistener.Connection.request`."""
+        """Send a message and wait for its reply: see :meth:`stomplistener.Connection.request`."""
         deadline = self.deadline(timeout)
         await self.said(self.connection.wait_ready, deadline)
         ask = partial(self.connection.request_async, destination, body, timeout=deadline.remaining(), **options)
         answer = await self.blocking(ask, undo=lambda late: late.cancel())
-        return await self.result(answer, deadline, f"request to {destination}: sent, but no answer came")
+        return await self.result(answer, deadline, f"request to {destination} was sent, but got no reply")
 
     async def reply(self, message: Message, body: Body = b"", headers: StrHeaders = None) -> None:
         """Answer a request: see :meth:`stomplistener.Connection.reply`."""
@@ -115,7 +117,10 @@ class LoopConnection:
     # Settling
 
     async def ack(self, message: Message, transaction: Transaction | None = None) -> bool:
-        """Acknowledge a message: see :meth:`stomplistener.Message.ack`. Waits only if the broker does not read."""
+        """Acknowledge a message: see :meth:`stomplistener.Message.ack`.
+
+        The call waits only if the broker does not read.
+        """
         return await self._settled(message, partial(message.ack, transaction, timeout=0))
 
     async def nack(self, message: Message, transaction: Transaction | None = None) -> bool:
@@ -127,17 +132,17 @@ class LoopConnection:
             session = self.connection.session
             if message.settled or message.epoch != session.epoch or session.state not in SESSION_OPEN:
                 return False
-            # The broker did not read: nothing was sent, and it is tried again when there is room.
+            # The broker does not read, so nothing was sent. Try again when the socket accepts data.
             await self.blocking(self.connection.flush)
         return True
 
-    # What the parts need
+    # For messages and transactions
 
     def deadline(self, timeout: float | None = DEFAULT) -> Deadline:
         return Deadline(self._timeout if timeout is DEFAULT else timeout)
 
     def post(self, function: Callable[..., object], *args: object) -> None:
-        """Let the loop call a function, from any thread. A closed loop needs the connection no more."""
+        """Let the loop call a function; callable from any thread. If the loop is closed, close the connection."""
         try:
             self.loop.post(function, *args)
         except RuntimeError:
@@ -145,7 +150,7 @@ class LoopConnection:
                 in_thread(self.connection.close)
 
     async def said(self, say: Callable[..., T], deadline: Deadline) -> T:
-        """What ``say(timeout=0)`` returns, as soon as it can be said without waiting."""
+        """Call ``say(timeout=0)`` until it does not have to wait, and return its result."""
         while True:
             try:
                 return say(timeout=0)
@@ -165,7 +170,10 @@ class LoopConnection:
         self._ready.open()
 
     async def blocking(self, function: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
-        """Run a blocking function in a thread. If its caller was cancelled, undo it when it has ended."""
+        """Run a blocking function in a thread.
+
+        If the caller is cancelled, call ``undo`` with the result of the function.
+        """
         future = in_thread(function)
         try:
             return await self.result(future, Deadline(None), "")
@@ -175,7 +183,7 @@ class LoopConnection:
             raise
 
     async def result(self, future: Future[T], deadline: Deadline, what: str) -> T:
-        """The result of a future of the library; the future is cancelled with its caller."""
+        """Return the result of a future of the library. Cancelling the caller cancels the future."""
         waiter = self.loop.waiter()
         future.add_done_callback(lambda _done: self.post(self.loop.fire, waiter))
         awaited: AbstractContextManager[None] = getattr(future, "awaited", nullcontext)()
@@ -197,7 +205,7 @@ class LoopConnection:
 
 
 class _Pulse(Listener):
-    """With each heartbeat asks whether the loop still lives: else the connection would outlive it forever."""
+    """Checks at each heartbeat whether the loop is closed, and if so ends the connection."""
 
     def __init__(self, connection: LoopConnection) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""What an event loop has to give, and what is made of it."""
+"""The interface that a framework's event loop must have, and tools built on it."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ _numbers = itertools.count(1)
 
 
 class Turn(Protocol):
-    """A lock of the framework, which tasks get in the order of their requests."""
+    """A lock of the framework. Tasks get the lock in the order of their requests."""
 
     def acquire(self) -> Awaitable[Any]: ...
     def release(self) -> Any: ...
 
 
 class Loop(Protocol):
-    """What a framework has to give. Only ``post`` is called in other threads than the loop's own."""
+    """The interface of an event loop. Only ``post`` may be called outside the loop's thread."""
 
     def post(self, function: Callable[..., object], *args: object) -> None:
-        """Call it soon in the loop's thread; RuntimeError if the loop is closed."""
+        """Call the function soon in the loop's thread. Raises RuntimeError if the loop is closed."""
 
     def waiter(self) -> Awaitable[Any]:
-        """Something to await until ``fire``."""
+        """Return an awaitable that ends when ``fire`` is called with it."""
 
     def fire(self, waiter: Any) -> None:
-        """End the wait, unless it has ended."""
+        """End the wait for a waiter, unless it has ended already."""
 
     def within(self, seconds: float | None, awaitable: Awaitable[T]) -> Awaitable[T]:
-        """Await it, and cancel it with a TimeoutError when the time is over."""
+        """Await the awaitable. After ``seconds``, cancel it and raise a TimeoutError."""
 
     def turn(self) -> Turn:
-        """A lock."""
+        """Return a new lock."""
 
 
 def in_thread(function: Callable[[], T]) -> Future[T]:
-    """Run a blocking function in its own thread: all threads of a pool could be blocked by tasks that wait for us."""
+    """Run a blocking function in a new thread. The threads of a pool could all wait for the result of this call."""
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
 
@@ -57,7 +57,7 @@ def in_thread(function: Callable[[], T]) -> Future[T]:
 
 
 class Gate:
-    """Where coroutines wait until it is opened for a moment; all in the loop's thread."""
+    """A gate at which coroutines wait. ``open``, called in the loop's thread, lets all waiting coroutines pass."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop

@@ -1,4 +1,4 @@
-"""The messages of a subscription: asked for where they wait, told of when they come."""
+"""The messages of a subscription, for event loops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = library_logger(__name__)
 
 
 class LoopMessages:
-    """The messages of one subscription, over any number of connections. ``options``: as ``Connection.consume``."""
+    """The messages of one subscription, also after reconnects. ``options`` are those of ``Connection.consume``."""
 
     def __init__(self, connection: LoopConnection, destination: str, **options: Any) -> None:
         self._connection = connection
@@ -29,20 +29,23 @@ class LoopMessages:
         self._stopped = False
 
     async def subscribe(self, timeout: float | None = DEFAULT) -> None:
-        """Subscribe, and wait until the broker has confirmed it: errors as ``Subscription.wait_active``."""
+        """Subscribe, and wait until the broker has confirmed the subscription.
+
+        Raises as ``Subscription.wait_active``.
+        """
         options = {"timeout": timeout, **self._options, "confirm": True}
         consume = partial(self._connection.connection.consume, self._destination, notify=self._told, **options)
         self._stopped = False
         self._consumer = await self._connection.blocking(consume, undo=lambda late: in_thread(late.close))
 
     async def unsubscribe(self) -> None:
-        """End the subscription. What was received and not acknowledged, the broker gives to others."""
+        """End the subscription. The broker delivers messages that were not acknowledged to other consumers."""
         self.stop()
         if self._consumer is not None:
             await self._connection.blocking(self._consumer.close)
 
     def stop(self) -> None:
-        """Hand out no further message, and end every wait for one. Call it in the loop's thread."""
+        """Return no further message, and end every wait for one. Call this method in the loop's thread."""
         self._stopped = True
         self._arrived.open()
 
@@ -50,7 +53,7 @@ class LoopMessages:
         self._connection.post(self._arrived.open)
 
     async def receive(self) -> Message | None:
-        """The next message, or None at the end: after ``stop``, or when the connection is closed and not restored.
+        """Return the next message; None after ``stop``, or when the connection is closed and will not reconnect.
 
         Raises:
             BrokerError: the broker refused the subscription when it was restored.
@@ -58,7 +61,7 @@ class LoopMessages:
         if self._consumer is None:
             raise RuntimeError(f"not subscribed to {self._destination} yet")
         while not self._stopped:
-            # Asked in this order: what came before the end is received first.
+            # In this order, so that messages that arrived before the end are still returned.
             ended = self._consumer.has_ended
             message = self._consumer.receive(0)
             if message is not None or ended:
@@ -67,7 +70,10 @@ class LoopMessages:
         return None
 
     async def work_off(self, handler: Callable[[Message], Awaitable[object]]) -> None:
-        """Give each message to a handler: acknowledged when that has finished, rejected when it has raised."""
+        """Pass each message to a handler.
+
+        Acknowledge the message when the handler returns, reject it when it raises.
+        """
         while (message := await self.receive()) is not None:
             settle = self._connection.ack
             try:

@@ -1,4 +1,4 @@
-"""A transaction, step by step."""
+"""A transaction for event loops."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ class LoopTransaction:
         self._transaction = connection.connection.transaction(headers)
 
     async def begin(self) -> None:
-        """BEGIN; waits for a connection."""
+        """Send BEGIN; waits for a connection."""
         await self._connection.said(self._transaction.begin, self._connection.deadline())
 
     async def send(self, destination: str, body: Body = b"", headers: StrHeaders = None, **options: Any) -> None:
-        """SEND as part of it."""
+        """Send a message as part of the transaction."""
         send = partial(self._transaction.send, destination, body, headers, **options)
         await self._connection.said(send, self._connection.deadline())
 
     async def ack(self, message: Message) -> bool:
-        """Acknowledge a message when it commits."""
+        """Acknowledge a message when the transaction commits."""
         return await self._connection.ack(message, self._transaction)
 
     async def nack(self, message: Message) -> bool:
-        """Reject a message when it commits."""
+        """Reject a message when the transaction commits."""
         return await self._connection.nack(message, self._transaction)
 
     async def commit(self) -> None:
-        """COMMIT, and wait for the receipt; errors as :meth:`stomplistener.Transaction.commit`."""
-        deadline, what = self._connection.deadline(), f"COMMIT of transaction {self._transaction.id}: no receipt came"
+        """Send COMMIT and wait for the receipt. Raises as :meth:`stomplistener.Transaction.commit`."""
+        deadline, what = self._connection.deadline(), f"COMMIT of transaction {self._transaction.id} got no receipt"
         answer = await self._connection.said(self._transaction.commit_async, deadline)
         await self._connection.result(answer, deadline, what)
 
     async def abort(self) -> None:
-        """ABORT."""
+        """Send ABORT."""
         await self._connection.blocking(self._transaction.abort)

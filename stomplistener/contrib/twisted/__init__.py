@@ -1,4 +1,4 @@
-"""The client for Twisted, over the connection with threads: Deferreds, and listeners called in the reactor thread.
+"""The client for Twisted, built on the threaded connection: Deferreds, and listeners in the reactor thread.
 
 ::
 
@@ -7,7 +7,7 @@
     await connection.subscribe("/queue/orders", handle)            # handle(message) may return a Deferred
     await connection.send("/queue/orders", "pizza", confirm=True)
 
-When the reactor shuts down, it waits for a graceful end of the connection. Every method belongs to the reactor thread.
+When the reactor shuts down, it waits for a graceful end of the connection. Call every method in the reactor thread.
 """
 
 from stomplistener.contrib.loops import LoopTransaction

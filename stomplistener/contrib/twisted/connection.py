@@ -20,8 +20,8 @@ class TwistedConnection:
 
     Args:
         uri: as for :class:`stomplistener.Connection`; give its other arguments by name.
-        timeout: seconds that a call without a ``timeout`` of its own waits; None waits forever.
-        reactor: the global one if None.
+        timeout: seconds that a call waits when you pass no ``timeout`` to it; None waits forever.
+        reactor: the reactor; None takes the global one.
     """
 
     def __init__(self, uri: str, *, timeout: float | None = 30.0, reactor: Any = None, **options: Any) -> None:
@@ -34,14 +34,17 @@ class TwistedConnection:
 
     @property
     def connection(self) -> Connection:
-        """The underlying connection, for state, statistics and listeners; its dispatcher thread calls them."""
+        """The underlying connection, whose dispatcher thread calls its listeners.
+
+        Use it for state and statistics, too.
+        """
         return self._loop.connection
 
     def connect(self, timeout: float | None = DEFAULT) -> Deferred[None]:
         """Connect; errors as for :meth:`stomplistener.Connection.connect`. Cancelling ends the attempt.
 
         Args:
-            timeout: seconds to wait for all attempts together.
+            timeout: seconds for all attempts together.
         """
         return Deferred.fromCoroutine(self._connect(timeout))
 
@@ -55,10 +58,10 @@ class TwistedConnection:
             raise
 
     def disconnect(self, timeout: float | None = DEFAULT) -> Deferred[None]:
-        """End gracefully: running listeners may end and acknowledge; everything ends when the time is over.
+        """End gracefully: running listeners may end and acknowledge. After ``timeout``, the connection ends at once.
 
         Args:
-            timeout: seconds for all of it.
+            timeout: seconds for the listeners and the broker's answer together.
         """
         self._forget_shutdown()
         return Deferred.fromCoroutine(self._disconnect(timeout))
@@ -86,15 +89,17 @@ class TwistedConnection:
     def send(
         self, destination: str, body: Body = b"", headers: StrHeaders = None, *, confirm: bool = False, **options: Any
     ) -> Deferred[None]:
-        """Send a message: see :meth:`stomplistener.Connection.send`. With ``confirm`` fires with the receipt.
+        """Send a message: see :meth:`stomplistener.Connection.send`.
 
-        Without a connection the call waits. After cancelling, the message is not sent or resent; if it was written
-        already, it may arrive.
+        With ``confirm``, the Deferred fires with the receipt.
+
+        Without a connection, the call waits. After cancelling, the message is not sent or resent. A message that was
+        already written may arrive.
         """
         return Deferred.fromCoroutine(self._loop.send(destination, body, headers, confirm=confirm, **options))
 
     def request(self, destination: str, body: Body = b"", **options: Any) -> Deferred[Message]:
-        """Send a message and wait for the answer to it: see :meth:`stomplistener.Connection.request`."""
+        """Send a message and wait for its reply: see :meth:`stomplistener.Connection.request`."""
         return Deferred.fromCoroutine(self._loop.request(destination, body, **options))
 
     def reply(self, message: Message, body: Body = b"", headers: StrHeaders = None) -> Deferred[None]:
@@ -110,14 +115,17 @@ class TwistedConnection:
         ack: str = "client-individual",
         **options: Any,
     ) -> Deferred[TwistedSubscription]:
-        """Subscribe, and call the listener in the reactor thread; fires when the broker has confirmed the subscription.
+        """Subscribe, and call the listener in the reactor thread.
+
+        The Deferred fires when the subscription is confirmed.
 
         Args:
-            destination: as the broker spells it.
-            listener: takes a message. It is acknowledged when the listener has returned, or the Deferred that it
-                returned has fired, and rejected when that failed.
-            concurrency: how many messages the listener handles at a time; the next one waits for a Deferred.
-            ack: ``auto`` settles nothing.
+            destination: the destination, in the syntax of the broker.
+            listener: takes a message. The message is acknowledged when the listener returns, or when the Deferred that
+                it returned fires. The message is rejected when the listener raises or the Deferred fails.
+            concurrency: the number of messages that the listener handles at a time. Further messages wait until a
+                Deferred fires.
+            ack: the ack mode. With ``auto``, messages are not settled.
             options: as for :meth:`stomplistener.Connection.consume`.
         """
         messages = LoopMessages(self._loop, destination, ack=ack, **options)
@@ -125,7 +133,7 @@ class TwistedConnection:
         return Deferred.fromCoroutine(subscription.begin(concurrency))
 
     def transaction(self, function: Callable[[LoopTransaction], Awaitable[object]]) -> Deferred[None]:
-        """Call a coroutine function with a transaction, and commit when it has returned; abort when it raised."""
+        """Call a coroutine function with a transaction. Commit when the function returns, abort when it raises."""
         return Deferred.fromCoroutine(self._transact(function))
 
     async def _transact(self, function: Callable[[LoopTransaction], Awaitable[object]]) -> None:

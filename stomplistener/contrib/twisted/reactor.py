@@ -1,4 +1,4 @@
-"""Twisted, as ``stomplistener.contrib.loops`` needs it."""
+"""Twisted's reactor, as an implementation of ``stomplistener.contrib.loops.Loop``."""
 
 from __future__ import annotations
 

@@ -50,16 +50,19 @@ class TwistedSubscription:
         self._ended.open()
 
     async def finish(self, deadline: Deadline) -> None:
-        """Call the listener no more, and let it end what it began."""
+        """Stop calling the listener, and let running calls end."""
         self._messages.stop()
         try:
             if self in self._registry:
                 await self._connection.loop.within(deadline.remaining(), self._ended.wait())
         except TimeoutError:
-            _log.warning("a listener has not ended within %s s; its message comes again", deadline.timeout)
+            _log.warning("a listener did not end within %s s; the broker delivers its message again", deadline.timeout)
 
     def unsubscribe(self, timeout: float | None = DEFAULT) -> Deferred[None]:
-        """End the subscription: running listeners may end, and the broker delivers the other messages elsewhere."""
+        """End the subscription.
+
+        Running listeners may end, and the broker delivers other messages to other consumers.
+        """
         return Deferred.fromCoroutine(self._unsubscribe(timeout))
 
     async def _unsubscribe(self, timeout: float | None) -> None:

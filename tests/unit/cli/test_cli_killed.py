@@ -93,6 +93,6 @@ def test_half_a_line_of_a_killed_dump_does_not_spoil_the_next(broker: Broker, tm
         assert dump.wait(PATIENCE) == 0
     assert file.read_text().count("\n") == 2
     with started("restore", B, "--file", str(file), "-u", broker.uri, stderr=subprocess.PIPE) as restore:
-        assert b"line 1 holds no message" in restore.communicate(timeout=PATIENCE)[1]
+        assert b"line 1 has no valid message" in restore.communicate(timeout=PATIENCE)[1]
         assert restore.returncode == 1
     assert [message.body for message in broker.messages(B)] == [b"whole"]

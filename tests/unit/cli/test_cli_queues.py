@@ -124,7 +124,7 @@ def test_dead_letters_go_back_to_where_they_came_from(broker: Broker) -> None:
     broker.publish("/queue/DLQ", "a stray")
     result = run("move", "/queue/DLQ", "-u", broker.uri, *IDLE)
     assert result.exit_code == 0
-    assert "1 message without a word on the origin: left in /queue/DLQ" in result.stderr
+    assert "1 message without a header for the origin left in /queue/DLQ" in result.stderr
     assert (bodies(broker, A), bodies(broker, B)) == ([A.encode()], [B.encode()])
     assert "original-destination" not in broker.messages(A)[0].headers
     broker.wait_for(lambda: bodies(broker, "/queue/DLQ") == [b"a stray"])
@@ -236,7 +236,7 @@ def test_restore_to_where_each_came_from(broker: Broker) -> None:
 def test_a_line_that_holds_no_message_is_told_and_the_others_are_sent(broker: Broker, line: str, why: str) -> None:
     result = run("restore", A, "-u", broker.uri, stdin=f'{{"body": "1"}}\n{line}\n\n{{"body": "2"}}\n')
     assert result.exit_code == 1
-    assert "line 2 holds no message" in result.stderr
+    assert "line 2 has no valid message" in result.stderr
     assert why in result.stderr
     assert bodies(broker, A) == [b"1", b"2"]
 

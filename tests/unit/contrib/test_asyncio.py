@@ -358,7 +358,7 @@ def test_a_request_is_answered(broker: Broker) -> None:
             serving = asyncio.create_task(messages.handle(answer))
             answers = await asyncio.gather(*(connection.request(OTHER, text) for text in "abc"))
             assert [message.text for message in answers] == ["A", "B", "C"]
-            with pytest.raises(TimedOut, match="no answer"):
+            with pytest.raises(TimedOut, match="no reply"):
                 await connection.request(QUEUE, "nobody is here", timeout=0.2)
             await cancelled(await hold(connection.request(QUEUE, "nor here")))
             await cancelled(serving)

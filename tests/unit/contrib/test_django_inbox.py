@@ -182,7 +182,7 @@ def message(headers: dict[str, str]) -> Message:
 
 
 def test_once_needs_its_transaction() -> None:
-    with pytest.raises(ValueError, match="leave atomic=False out"):
+    with pytest.raises(ValueError, match="remove atomic=False"):
         listening.listener(QUEUE, once=True, atomic=False)
 
 

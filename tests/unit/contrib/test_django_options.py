@@ -148,7 +148,7 @@ def two(broker: Broker, other: Broker) -> dict[str, Any]:
 
 
 def test_an_unknown_connection_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ImproperlyConfigured, match="no connection 'biling': there is default"):
+    with pytest.raises(ImproperlyConfigured, match="no connection 'biling'; there are default"):
         enqueue(QUEUE, connection="biling")
     assert not OutboxMessage.objects.exists()
     with pytest.raises(SystemExit) as ended:

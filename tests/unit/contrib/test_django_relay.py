@@ -215,7 +215,7 @@ def test_without_its_database_the_relay_still_answers(
         page = fetched(port)
     assert "stomplistener_outbox_published_total" in page
     assert "stomplistener_outbox_pending" not in page
-    assert "could not be counted: away" in caplog.text
+    assert "counting the rows of the outbox failed: away" in caplog.text
 
 
 def test_the_command_serves_them_and_tells_of_a_taken_port(broker: Broker) -> None:

@@ -205,7 +205,7 @@ def test_more_connections_for_listeners_and_for_sending(broker: Broker) -> None:
         app = make(stomp, broker.uri, STOMP_CONNECTIONS={"billing": billing})
         with app.app_context():
             stomp.send("/queue/a", "1", connection="billing", confirm=True)
-            with pytest.raises(KeyError, match=r"has no connection .*booking.*: there is default, billing"):
+            with pytest.raises(KeyError, match=r"has no connection .*booking.*; there are default, billing"):
                 stomp.send("/queue/a", "1", connection="booking")
         with stomp.running(app):
             broker.wait_for(lambda: broker.messages("/queue/b"))
@@ -338,9 +338,9 @@ def test_the_old_name_works_with_a_warning(broker: Broker) -> None:
     with pytest.warns(FutureWarning) as told:
         stomp = Stomp(app)
     assert [str(each.message) for each in told] == [
-        "app.config['STOMP_URI'] is called app.config['STOMP_URL'] now; the old name will go",
+        "app.config['STOMP_URI'] is called app.config['STOMP_URL'] now; the old name will be removed",
         "app.config['STOMP_CONNECTIONS']['b']['URI'] is called app.config['STOMP_CONNECTIONS']['b']['URL'] now; "
-        "the old name will go",
+        "the old name will be removed",
     ]
     with app.app_context():
         stomp.send("/queue/a", "x", connection="b", confirm=True)

@@ -234,7 +234,7 @@ def test_the_commands_of_the_page_on_dead_letters(tmp_path: Path) -> None:
         done = typed("howto/dead-letters.md", tmp_path, broker.uri)
         assert [letter.body for letter in broker.messages("/queue/parcels")] == [b"book 0", b"book 1", b"book 2"]
         assert broker.depth("/queue/parcels.failed") == 0
-    assert done.stderr.count("without a word on the origin") == 2
+    assert done.stderr.count("without a header for the origin") == 2
     assert "from nowhere" in (tmp_path / "failed.jsonl").read_text()
 
 

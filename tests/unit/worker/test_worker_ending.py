@@ -143,7 +143,7 @@ def test_a_worker_that_is_cut_off_ends_within_its_grace(broker: Broker, tmp_path
         eventually(lambda: "not connected, pass" in worker.err, "attempts to connect again")
         worker.end()
         worker.ends(4, within=5)
-        assert "1 handlers have not ended" in worker.err
+        assert "1 handlers did not end" in worker.err
 
 
 def test_a_connection_that_is_down_keeps_no_other_one_from_settling(broker: Broker, tmp_path: Path) -> None:

@@ -324,7 +324,7 @@ def test_an_abstract_socket_and_none_at_all(monkeypatch: pytest.MonkeyPatch, cap
         notifier.lives()
         assert systemd.recv(100) == b"READY=1"
     notifier.stopping()
-    assert "systemd cannot be told STOPPING=1" in caplog.text
+    assert "sending STOPPING=1 to systemd failed" in caplog.text
     assert "NOTIFY_SOCKET" not in os.environ
     notify.Notifier().ready()
 

@@ -73,7 +73,7 @@ def test_a_handler_that_outlasts_the_grace_ends_the_worker_with_another_code(bro
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 4, worker.err
         assert time.monotonic() - began < 5
-        assert "1 handlers have not ended" in worker.err
+        assert "1 handlers did not end" in worker.err
     broker.wait_for(lambda: [message.body for message in broker.messages(QUEUE)] == [b"long"], PATIENCE)
 
 

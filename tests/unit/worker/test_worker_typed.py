@@ -365,4 +365,4 @@ def test_a_codec_of_ones_own() -> None:
     assert reply.headers["content-type"] == "application/msgpack"
     outcome = app.test_client().deliver(QUEUE, b"\xc1", headers)
     assert outcome.name == "forwarded"
-    assert "the body is not application/msgpack" in outcome.sent[-1].headers["error"]
+    assert "the body is not valid application/msgpack" in outcome.sent[-1].headers["error"]

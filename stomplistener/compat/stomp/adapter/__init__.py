@@ -1,4 +1,4 @@
-"""Connections over something else than TCP."""
+"""Connections over protocols other than TCP."""
 
 from stomplistener.compat.stomp.adapter import ws
 

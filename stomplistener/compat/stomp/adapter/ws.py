@@ -55,9 +55,9 @@ class WSStompConnection(StompConnection12):
         ws: has no effect, as in stomp.py.
         ws_path: the path of the URL.
         header: more headers of the HTTP request: a mapping, or lines such as ``"Cookie: a=b"``.
-        binary_mode: has no effect: messages are text unless a body is not UTF-8, which every broker takes.
+        binary_mode: has no effect. Frames are sent as text unless a body is not UTF-8; every broker accepts this.
 
-    The others are those of :class:`~stomplistener.compat.stomp.connect.StompConnection12`.
+    The other arguments are those of :class:`~stomplistener.compat.stomp.connect.StompConnection12`.
     """
 
     @with_more_arguments

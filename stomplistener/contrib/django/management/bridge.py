@@ -1,4 +1,4 @@
-"""Commands of click under ``manage.py``: Django's parser lists their options, click checks them."""
+"""Run commands of click under ``manage.py``. Django's parser lists the options of a command, and click checks them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand
 
 
 class ClickCommand(BaseCommand):
-    """A command whose work and options are those of ``command``; it ends the process with click's exit code."""
+    """A Django command that runs the click command ``command`` with its options, and ends with click's exit code."""
 
     command: click.Command
 
@@ -29,7 +29,7 @@ class ClickCommand(BaseCommand):
         return [option for option in self.command.params if isinstance(option, click.Option)]
 
     def handle(self, *_arguments: str, **values: Any) -> None:
-        # With LOGGING the project has decided; without it Django would show nothing of a worker.
+        # A project with LOGGING configures its own logs. Without LOGGING, Django would show no log of a worker.
         defaults = {"log_format": "program"} if settings.LOGGING else {}
         name = f"manage.py {self.command.name}"
         self.command.main(list(self._words(values)), prog_name=name, default_map=defaults)

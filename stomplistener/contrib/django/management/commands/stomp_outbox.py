@@ -1,4 +1,4 @@
-"""``manage.py stomp_outbox``: publish what transactions wrote to the outbox."""
+"""``manage.py stomp_outbox``: publish the messages that transactions wrote to the outbox."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ _log = library_logger("stomplistener.django")
 @click.option(
     "--batch", type=click.IntRange(min=1), metavar="ROWS", help="The number of rows that are published together."
 )
-@click.option("--poll", type=click.FloatRange(min=0), metavar="SECONDS", help="The pause when nothing is due.")
+@click.option("--poll", type=click.FloatRange(min=0), metavar="SECONDS", help="The pause when no row is due.")
 @click.option(
-    "--alive-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that is touched while all is well."
+    "--alive-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file that is touched while the relay works.",
 )
-@click.option(
-    "--metrics-port", type=click.IntRange(0, 65535), help="The port on which Prometheus finds the statistics."
-)
-@click.option("--metrics-host", help="The address for that port; 127.0.0.1 by default.")
-@click.option("--once", is_flag=True, help="End when nothing is due any more.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="The port of the metrics endpoint for Prometheus.")
+@click.option("--metrics-host", help="The address of the metrics endpoint; 127.0.0.1 by default.")
+@click.option("--once", is_flag=True, help="End when no row is due.")
 @click.option(
     "--purge",
     "days",
     type=click.FloatRange(min=0),
     metavar="DAYS",
-    help="Delete published rows that are older, and end.",
+    help="Delete published rows that are older than this, and end.",
 )
 @with_log_options
 def relay(
@@ -96,7 +96,7 @@ def relay(
 
 
 def run(relay: Relay, connection: Connection, database: str, name: str, host: str, port: int | None) -> None:
-    """Publish until a signal comes, with a metrics endpoint if there is a port for it."""
+    """Publish until a signal comes. Serve a metrics endpoint if a port is given."""
     with ExitStack() as stack:
         if port is not None:
             metrics = RelayMetrics(relay, connection, using=database, name=name)
@@ -110,6 +110,6 @@ class Command(ClickCommand):
 
     command = relay
     help = (
-        "Publish the rows of the outbox, until SIGTERM, SIGINT or SIGHUP; what is under way then is finished. Several "
-        "may run at once where the database has SELECT ... FOR UPDATE SKIP LOCKED; on SQLite only one."
+        "Publish the rows of the outbox until SIGTERM, SIGINT or SIGHUP, then finish the current batches. Run several "
+        "at once only if the database has SELECT ... FOR UPDATE SKIP LOCKED. On SQLite, run only one."
     )

@@ -22,7 +22,7 @@ class Command(ClickCommand):
 
     command = worker
     help = (
-        "Run the handlers in listeners.py of each installed app, until SIGTERM, SIGINT or SIGHUP. Then no further "
-        "message is begun, running handlers may end within --grace, and what was not finished goes back to its queue. "
-        "Brokers come from --url, else from the setting STOMPLISTENER, else from STOMP_URL."
+        "Run the handlers in listeners.py of each installed app, until SIGTERM, SIGINT or SIGHUP. After the signal, no "
+        "further message is begun, running handlers may end within --grace, and unfinished messages go back to their "
+        "queue. Brokers come from --url, otherwise from the setting STOMPLISTENER, otherwise from STOMP_URL."
     )
