@@ -34,7 +34,7 @@ def url(connection: str = DEFAULT, *, tell: Callable[[str], object] = tell_of_ol
     name, old = variable("URL", connection), variable("URI", connection)
     found = os.environ.get(name)
     if not found and (found := os.environ.get(old)):
-        tell(f"{old} is called {name} now; the old name will go")
+        tell(f"{old} is called {name} now; the old name will be removed")
     return found or None
 
 
