@@ -112,9 +112,10 @@ def test_the_table_of_exceptions_knows_the_calls() -> None:
 
 
 def test_the_page_on_the_command_line_has_the_help_of_each_command() -> None:
-    text = load("generate").command_line()
+    generate = load("generate")
+    text = generate.command_line()
     for command in ("ping", "listen", "send", "browse", "move", "dump", "restore", "shell", "top", "completion"):
-        assert f"## stomplistener {command}\n\n```text\nUsage: stomplistener {command} " in text
+        assert f"## stomplistener {command}\n\n{generate.COLUMNS}Usage: stomplistener {command} " in text
     assert "--metrics-port" in text
 
 
