@@ -42,6 +42,8 @@ html_theme_options = {
     "source_repository": f"{_REPOSITORY}/",
     "source_branch": "main",
     "source_directory": "docs/",
+    # A second mark beside the title of a page would leave it too little room on a phone.
+    "top_of_page_buttons": ["view"],
     # The colour of the logo, light enough to be read on black.
     "light_css_variables": {"color-brand-primary": "#14627a", "color-brand-content": "#14627a", **_CARD},
     "dark_css_variables": {"color-brand-primary": "#6cc0da", "color-brand-content": "#6cc0da", **_CARD},
