@@ -234,6 +234,11 @@ def test_each_scenario_that_a_guarantee_names_exists() -> None:
     assert numbers - there == set()
 
 
+def test_columns_of_numbers_are_aligned_at_the_right() -> None:
+    table = load("generate").rows(("what", "µs", "note"), [("send", "1,024", "2 of 3"), ("ack", "", "none")])
+    assert table.splitlines()[1] == "|---|---:|---|"
+
+
 def test_the_front_page_has_the_figures_that_were_measured() -> None:
     measured = (DOCS / "measured" / "torture.md").read_text()
     faults = re.match(r"([\d,]+) faults on 4 broker", measured)
