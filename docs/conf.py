@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,19 @@ html_css_files = ["pictures.css"]
 html_search_scorer = str(HERE / "scorer.js")
 html_show_sphinx = False
 html_logo = html_favicon = "_static/logo.svg"
+_REPOSITORY = "https://github.com/stomplistener/stomplistener"
+_CARD = {"color-card-border": "var(--color-background-border)"}
+html_theme_options = {
+    "source_repository": f"{_REPOSITORY}/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+    # A second mark beside the title of a page would leave it too little room on a phone.
+    "top_of_page_buttons": ["view"],
+    # The colour of the logo, light enough to be read on black.
+    "light_css_variables": {"color-brand-primary": "#14627a", "color-brand-content": "#14627a", **_CARD},
+    "dark_css_variables": {"color-brand-primary": "#6cc0da", "color-brand-content": "#6cc0da", **_CARD},
+    "footer_icons": [{"name": "GitHub", "url": _REPOSITORY, "html": "GitHub", "class": ""}],
+}
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -42,10 +56,11 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "undoc-members": True}
+autodoc_default_options = {"members": True}
 napoleon_use_rtype = False
 napoleon_use_ivar = True
-maximum_signature_line_length = 88
+# Counted with the modules of types, which are not shown.
+maximum_signature_line_length = 110
 copybutton_prompt_text = r"\$ "
 copybutton_prompt_is_regexp = True
 
@@ -81,10 +96,10 @@ if os.environ.get("STOMPLISTENER_DOCS_INTERSPHINX"):
 
 
 def _named(_app: Any, _what: str, _name: str, _object: Any, _options: Any, signature: str, result: str) -> Any:
-    """A function as a default, by its name: the rest of the signature cannot be parsed otherwise."""
+    """A function as a default, by its name, and an object as "...": the signature cannot be parsed otherwise."""
     if signature is None:
         return None
-    return re.sub(r"<function (\w+)>", r"\1", signature).replace("<factory>", "..."), result
+    return re.sub(r"<(factory|object object)>", "...", re.sub(r"<function (\w+)>", r"\1", signature)), result
 
 
 def _find(app: Any, _env: Any, node: Any, content: Any) -> Any:
@@ -109,6 +124,26 @@ def _no_type(_app: Any, what: str, _name: str, _object: Any, _options: Any, line
             del lines[number]
             lines[0] = f"{line.removeprefix(':type: ')}: {lines[0]}"
             break
+
+
+_MODULE = re.compile(r"\b(?:[a-z_]+\.)+(?=[A-Z])")
+
+
+def _short_types(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """Show the types of attributes as signatures show types: without their modules."""
+    for number, line in enumerate(lines):
+        if line.startswith(":vartype "):
+            lines[number] = _MODULE.sub(r"~\g<0>", line)
+
+
+def _says_enough(_app: Any, _what: str, name: str, member: Any, _skip: bool, options: Any) -> bool | None:
+    """Keep the values of an enum and properties, whose names say what they are.
+
+    Other members without a text are fields, which the signature of the class or its section on attributes tells.
+    """
+    if isinstance(member, (Enum, property)) and not name.startswith("_"):
+        return name in (options.exclude_members or ())
+    return None
 
 
 _CODE = re.compile(r'(?<=<span class="pre">)[^<]+|(?<=<h1>|<em>)stomplistener\.[^<]+')
@@ -147,4 +182,6 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-signature", _named)
     app.connect("missing-reference", _find)
     app.connect("autodoc-process-docstring", _no_type, priority=900)
+    app.connect("autodoc-process-docstring", _short_types, priority=900)
+    app.connect("autodoc-skip-member", _says_enough)
     app.connect("html-page-context", _may_break)

@@ -101,10 +101,10 @@ def _beside(cost: Cost) -> tuple[str, ...]:
 
 
 def _bare(cost: Cost) -> tuple[str, ...]:
-    ours, bare = f"{number(cost.unit_ours)} µs", f"{number(cost.unit_peer)} µs"
+    ours, bare, unit = cost.unit_ours, cost.unit_peer, "µs"
     if cost.rate_ours is not None and cost.rate_peer is not None:
-        ours, bare = f"{number(cost.rate_ours)} /s", f"{number(cost.rate_peer)} /s"
-    return _named(cost), ours, bare, _spread(_times_better(cost))
+        ours, bare, unit = cost.rate_ours, cost.rate_peer, "/s"
+    return _named(cost), _with_unit(ours, unit), _with_unit(bare, unit), _spread(_times_better(cost))
 
 
 def _named(cost: Cost) -> str:
@@ -139,7 +139,11 @@ def _compared(result: Result) -> tuple[str, ...]:
 
 
 def _amount(spread: Spread, measure: Measure) -> str:
-    return f"{number(spread.median)}\N{NO-BREAK SPACE}{measure.unit}"
+    return _with_unit(spread.median, measure.unit)
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{number(value)}\N{NO-BREAK SPACE}{unit}"
 
 
 def profile_table(rows: Rows, directory: Path = PUBLISHED) -> str:

@@ -10,7 +10,7 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ from stomplistener.worker.metrics import COUNTERS, GAUGES, PREFIX
 ROOT = Path(__file__).parent.parent
 MANUAL = "https://stomplistener.readthedocs.io/en/latest/"
 """Where README's links lead: it is read on package indexes, where no relative link works."""
+COLUMNS = "```{code-block} text\n:class: columns\n\n"
+"""Begins a block whose columns belong under each other, so that its lines must not be wrapped on a phone."""
+FIRST_ROWS = 7
+"""Rows of the comparison that the front page of the manual shows."""
 _ATTRIBUTE = re.compile(r"    (\w+(?:, \w+)*): (.*)")
 
 CALLERS: tuple[type, ...] = (
@@ -71,11 +75,16 @@ def markdown(text: str) -> str:
 
 
 def rows(header: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    header = list(header)
-    out = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    """A Markdown table. Columns of numbers are aligned at the right."""
+    header, lines = list(header), [list(line) for line in lines]
+    rules = ["---:" if _are_numbers(column) else "---" for column in zip(*lines, strict=True)]
+    out = ["| " + " | ".join(header) + " |", "|" + "|".join(rules or ["---"] * len(header)) + "|"]
     out += ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join(out) + "\n"
+
+
+def _are_numbers(cells: Iterable[str]) -> bool:
+    return all(cell[:1].isdigit() for cell in cells if cell)
 
 
 def uri_options(options: type[Any]) -> str:
@@ -264,12 +273,12 @@ def _yes(has: bool) -> str:
 
 def command_line() -> str:
     """The help of each command, as it prints it."""
-    parts = [f"```text\n{_help(cli, 'stomplistener', None)}\n```\n"]
+    parts = [f"{COLUMNS}{_help(cli, 'stomplistener', None)}\n```\n"]
     with click.Context(cli, info_name="stomplistener") as root:
         for name in cli.list_commands(root):
             command = cli.get_command(root, name)
             assert command is not None
-            parts.append(f"## stomplistener {name}\n\n```text\n{_help(command, name, root)}\n```\n")
+            parts.append(f"## stomplistener {name}\n\n{COLUMNS}{_help(command, name, root)}\n```\n")
     return "\n".join(parts)
 
 
@@ -295,11 +304,20 @@ def metrics() -> str:
 
 def compared_in_short() -> str:
     """The table of README: each row leads to the page that tells more."""
+    return _compared(compared.ROWS, lambda page: f"{MANUAL}{page.removesuffix('.md')}.html")
+
+
+def compared_at_first() -> str:
+    """The first rows of the same table, for the front page of the manual."""
+    return _compared(compared.ROWS[:FIRST_ROWS], lambda page: page)
+
+
+def _compared(some: Iterable[compared.Row], address: Callable[[str], str]) -> str:
     lines = []
-    for row in compared.ROWS:
+    for row in some:
         ours = compared.OURS.get(row.what, "yes")
-        page = f"{MANUAL}{row.page.removesuffix('.md')}.html"
-        lines.append((row.what, f"[{ours}]({page})" if row.page else ours, *(cell for cell, _ in row.peers)))
+        linked = f"[{ours}]({address(row.page)})" if row.page else ours
+        lines.append((row.what, linked, *(cell for cell, _ in row.peers)))
     return rows(("", "stomplistener", *compared.PEERS), lines)
 
 
@@ -324,6 +342,7 @@ def files() -> dict[str, str]:
         "abilities.md": abilities(),
         "command_line.md": command_line(),
         "compared.md": compared_in_full(),
+        "compared_at_first.md": compared_at_first(),
         "metrics.md": metrics(),
         "bench.md": figures.bench_table(rows),
         "costs.md": figures.cost_map(rows),

@@ -5,8 +5,8 @@
     .venv/bin/python docs/look.py --no-pictures            only the report
 
 A person looks at the pictures. The script itself finds what can be measured: a page that is wider than the window,
-a table that has to be moved sideways on a wide window, a name that breaks in the middle, and small text in figures.
-It ends with 1 if it found something.
+a table or code that has to be moved sideways on a wide window, a name that breaks in the middle, small text in figures,
+and text that is hardly darker or lighter than what is behind it. It ends with 1 if it found something.
 """
 
 from __future__ import annotations
@@ -32,6 +32,35 @@ SMALLEST = 11.0
 """The least size of text in a figure, in CSS pixels."""
 HIGHEST = 18_000
 """A page that is higher, in pixels, is a page to split."""
+
+FAINT = """
+(() => {
+  // Relative luminance and contrast as in WCAG 2.1, whose least for text is 4.5.
+  const numbers = color => color.match(/[\\d.]+/g).map(Number);
+  const luminance = color => color.slice(0, 3).map(each => each / 255)
+    .map(each => each <= 0.03928 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, each, index) => sum + each * [0.2126, 0.7152, 0.0722][index], 0);
+  const behind = element => {
+    for (let each = element; each; each = each.parentElement) {
+      const color = numbers(getComputedStyle(each).backgroundColor);
+      if (color.length == 3) return color;
+    }
+    return [255, 255, 255];
+  };
+  const faint = new Set();
+  const walker = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement, text = walker.currentNode.data.trim();
+    if (!text || !element.checkVisibility({visibilityProperty: true}) || element.closest("script, style")) continue;
+    const style = getComputedStyle(element);
+    const [dark, light] = [luminance(numbers(element.closest("svg") ? style.fill : style.color)),
+                           luminance(behind(element))].sort((one, other) => one - other);
+    if ((light + 0.05) / (dark + 0.05) < 4.5) faint.add(text.slice(0, 30));
+  }
+  return [...faint];
+})()
+"""
+"""Texts with too little contrast."""
 
 MEASURE = """
 (() => {
@@ -60,6 +89,9 @@ MEASURE = """
     tables: [...document.querySelectorAll(".table-wrapper")]
       .filter(each => each.scrollWidth > each.clientWidth + 1)
       .map(each => `${each.querySelector("th, td").innerText} (${each.scrollWidth - each.clientWidth} px)`),
+    code: [...document.querySelectorAll("article pre")]
+      .filter(each => each.scrollWidth > each.clientWidth + 1)
+      .map(each => each.innerText.split("\\n").reduce((one, other) => other.length > one.length ? other : one)),
     wrapped: wrapped,
     svg_text: small.length ? Math.min(...small) : null,
     images: [...document.querySelectorAll("article img")]
@@ -105,6 +137,9 @@ def measure(shown: Tab, page: str, width: int) -> Iterator[Fault]:
     if width >= WIDTHS[-1]:
         for table in found["tables"]:
             yield Fault(page, width, f"a table has to be moved sideways: {table}")
+    if width >= WIDTHS[1]:
+        for line in found["code"]:
+            yield Fault(page, width, f"code has to be moved sideways: {line.strip()}")
     for name in found["wrapped"]:
         yield Fault(page, width, f"a name breaks in the middle: {name}")
     sizes = [found["svg_text"]] if found["svg_text"] is not None else []
@@ -128,12 +163,16 @@ def look(chromium: str, names: list[str], pictures: Path | None, html: Path = HT
     faults: list[Fault] = []
     with tempfile.TemporaryDirectory() as profile, tab(chromium, "about:blank", Path(profile)) as shown:
         for width in WIDTHS:
-            for scheme in SCHEMES if pictures else SCHEMES[:1]:
+            # Colours are those of all widths.
+            colours = width == WIDTHS[-1]
+            for scheme in SCHEMES if pictures or colours else SCHEMES[:1]:
                 size(shown, width, scheme)
                 for name in names:
                     shown.open((html / f"{name}.html").as_uri())
                     if scheme == SCHEMES[0]:
                         faults += measure(shown, name, width)
+                    if colours:
+                        faults += (Fault(name, width, f"faint, {scheme}: {text}") for text in shown.evaluate(FAINT))
                     if pictures:
                         height = min(shown.evaluate("document.scrollingElement.scrollHeight"), HIGHEST)
                         path = pictures / f"{width}-{scheme}" / f"{name.replace('/', '-')}.png"

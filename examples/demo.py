@@ -29,6 +29,7 @@ from stomplistener.testing import FaultProxy
 CUTS = 5
 AWAY = 2.0
 PATIENCE = 60.0
+BAR = 14
 
 
 class Reconnects(Listener):
@@ -201,9 +202,9 @@ def run(uri: str, messages: int) -> int:
 
 def show_progress(producer: Worker, consumer: Worker, messages: int) -> None:
     confirmed, received = producer.values.get("confirmed", 0), consumer.values.get("received", 0)
-    bar = "#" * (30 * received // messages)
+    bar = "#" * (BAR * received // messages)
     end = "\r" if sys.stdout.isatty() else "\n"
-    print(f"[{bar:<30}] confirmed {confirmed:>6}  received {received:>6}", end=end, flush=True)
+    print(f"[{bar:<{BAR}}] confirmed {confirmed:>6}  received {received:>6}", end=end, flush=True)
 
 
 def conclude(sent: dict[str, Any], got: dict[str, Any], seconds: float) -> int:

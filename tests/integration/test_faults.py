@@ -27,7 +27,7 @@ _HEAD = ("What happens", "Broker", "Over after", "Longest without a message", "C
 @pytest.fixture(scope="module")
 def measured() -> Iterator[Measured]:
     """Takes note of a load that has ended; with ``STOMPLISTENER_OUTAGES=write`` all of them make the table."""
-    lines = [f"| {' | '.join(_HEAD)} |", "|" + "---|" * len(_HEAD)]
+    lines = [f"| {' | '.join(_HEAD)} |", "|---|---" + "|---:" * (len(_HEAD) - 2) + "|"]
 
     def note(what: str, broker: str, load: Load) -> None:
         books = load.ledger

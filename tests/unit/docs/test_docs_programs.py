@@ -1,4 +1,4 @@
-"""The programs that a reader pastes, as they stand: README's first one, those of the tutorial, the container's."""
+"""The programs that a reader pastes, as they stand: README's first one, those of the manual, the container's."""
 
 from __future__ import annotations
 
@@ -39,6 +39,21 @@ def test_the_first_program_survives_a_restart_and_ends_gracefully(orders: Path) 
         assert program.end() == 0, program.lines
         assert not any("Traceback" in line for line in program.lines)
         assert broker.frames(command="DISCONNECT")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM on this platform")
+def test_the_program_of_the_front_page_does_what_the_page_says(tmp_path: Path) -> None:
+    with Broker() as broker:
+        path = tmp_path / "orders.py"
+        path.write_text(captioned("index.md", path.name).replace("tcp://localhost:61613", broker.uri))
+        with running([str(path)], tmp_path) as program:
+            program.expect("received two pizzas")
+            broker.restart()
+            broker.wait_for(lambda: len(broker.subscriptions) == 1, 15, "the restored subscription")
+            broker.publish("/queue/orders", "a salad")
+            program.expect("received a salad")
+            program.process.send_signal(signal.SIGTERM)
+            assert program.end() == 0, program.lines
 
 
 def as_http(connected: socket.socket) -> None:

@@ -112,9 +112,10 @@ def test_the_table_of_exceptions_knows_the_calls() -> None:
 
 
 def test_the_page_on_the_command_line_has_the_help_of_each_command() -> None:
-    text = load("generate").command_line()
+    generate = load("generate")
+    text = generate.command_line()
     for command in ("ping", "listen", "send", "browse", "move", "dump", "restore", "shell", "top", "completion"):
-        assert f"## stomplistener {command}\n\n```text\nUsage: stomplistener {command} " in text
+        assert f"## stomplistener {command}\n\n{generate.COLUMNS}Usage: stomplistener {command} " in text
     assert "--metrics-port" in text
 
 
@@ -231,6 +232,11 @@ def test_each_scenario_that_a_guarantee_names_exists() -> None:
     numbers = {number for each in guarantees.OPERATIONS for row in each.rows for number in row.scenarios}
     there = {int(name.split("_")[2]) for name in known if re.match(r"test_scenario_\d\d_", name)}
     assert numbers - there == set()
+
+
+def test_columns_of_numbers_are_aligned_at_the_right() -> None:
+    table = load("generate").rows(("what", "µs", "note"), [("send", "1,024", "2 of 3"), ("ack", "", "none")])
+    assert table.splitlines()[1] == "|---|---:|---|"
 
 
 def test_the_front_page_has_the_figures_that_were_measured() -> None:
