@@ -108,17 +108,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{name:12}{row}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Set time limits, and say which tests one process has to run.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Set the time limit of a test, and say whether one process must run it: pytest-xdist reads its group after this.
 
-    The time limit of a test is for its own work: the first one would pay for building an image otherwise.
+    The time limit of a test is for its own work. The first one would otherwise pay for building an image.
     """
-    for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & {"stomp_broker", "stomp_brokers"} and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(120, func_only=True))
-        # The page of conformance is compared with all that was seen, and there is one cluster of each kind.
-        if item.path.name.startswith("test_conformance_"):
-            item.add_marker(pytest.mark.xdist_group("conformance"))
-        elif fixtures & CLUSTERS:
-            item.add_marker(pytest.mark.xdist_group("clusters"))
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if fixtures & {"stomp_broker", "stomp_brokers"} and item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(120, func_only=True))
+    # The page of conformance is compared with all that was seen, and there is one cluster of each kind.
+    if item.path.name.startswith("test_conformance_"):
+        item.add_marker(pytest.mark.xdist_group("conformance"))
+    elif fixtures & CLUSTERS:
+        item.add_marker(pytest.mark.xdist_group("clusters"))
