@@ -426,7 +426,7 @@ class ConnectionCycle:
         then = {
             Outcome.NOT_CONFIRMED: "the broker may deliver the message again",
             Outcome.LOST: "the transaction had no effect",
-            Outcome.IN_DOUBT: "the broker may have carried it out or not",
+            Outcome.IN_DOUBT: "it is in doubt: the broker may have carried it out or not",
         }.get(outcome, "it is not sent again")
         return ConnectionLost(f"{what}; {then}", outcome_unknown=outcome is Outcome.IN_DOUBT)
 

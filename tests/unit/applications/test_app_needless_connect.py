@@ -41,7 +41,8 @@ def test_connect_in_a_hook(hook: str, times: float | None, broker: Broker) -> No
     with connected(broker.uri, timeout=1) as connection:
         keeper = Keeper()
         connection.subscribe(QUEUE, keeper.on_message, confirm=True)
-        connection.add_listener(type("Connecting", (Listener,), {hook: connect})())
+        connecting = type("Connecting", (Listener,), {hook: connect})()
+        connection.add_listener(connecting)
         for _ in range(2):
             lose(broker, connection)
         if hook != "on_connection_lost" or hasattr(Listener, hook):
@@ -49,6 +50,8 @@ def test_connect_in_a_hook(hook: str, times: float | None, broker: Broker) -> No
         broker.publish(QUEUE, "next")
         keeper.expect("next")
         still_works(connection)
+        # The end calls on_disconnected, too: late enough, the hook would open the connection again, as it is asked to.
+        connection.remove_listener(connecting)
 
 
 def test_a_health_check_during_an_outage(broker: Broker) -> None:
