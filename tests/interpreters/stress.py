@@ -6,7 +6,7 @@
 Eight threads send confirmed messages, alone and in transactions; workers listen in several threads, of which some
 reject at first; a proxy resets every connection every few seconds. At the end each confirmed message was received, with
 the bytes that were sent, and no thread is left. ``--scaling`` measures how many messages one worker and two workers
-handle in a second whose listener computes.
+handle in a second whose listener computes, and what two plain threads make of the same work.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def stress(minutes: float) -> int:
     return len(books.lost) + len(books.corrupt) + len(left)
 
 
-def compute(_message: Message) -> None:
+def compute(_message: Message | None) -> None:
     """Work in the interpreter, about a millisecond of it."""
     total = 0
     for number in range(15_000):
@@ -183,14 +183,36 @@ def rate(workers: int, messages: int) -> float:
         return messages / (time.monotonic() - began)
 
 
+def plain_rate(threads: int, messages: int) -> float:
+    """The same computation in as many plain threads: what the interpreter alone makes of them."""
+    each = messages // threads
+
+    def work() -> None:
+        for _ in range(each):
+            compute(None)
+
+    running = [threading.Thread(target=work) for _ in range(threads)]
+    began = time.monotonic()
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return each * threads / (time.monotonic() - began)
+
+
 def scaling(messages: int = 2000) -> None:
-    """Print the table: the best of three, alternating, so that a busy moment hits both."""
-    best = {1: 0.0, 2: 0.0}
+    """Print the table: the best of three, alternating, so that a busy moment hits all of them."""
+    measured: dict[tuple[Callable[[int, int], float], int], float] = {}
     for _ in range(3):
-        for workers in best:
-            best[workers] = max(best[workers], rate(workers, messages))
-    lock = "with the lock" if getattr(sys, "_is_gil_enabled", lambda: True)() else "free-threaded"
-    print(f"| {sys.version.split()[0]} {lock} | {best[1]:.0f}/s | {best[2]:.0f}/s | {best[2] / best[1]:.2f} |")
+        for measure in (rate, plain_rate):
+            for threads in (1, 2):
+                key = measure, threads
+                measured[key] = max(measured.get(key, 0.0), measure(threads, messages))
+    one, two = measured[rate, 1], measured[rate, 2]
+    plain = measured[plain_rate, 2] / measured[plain_rate, 1]
+    lock = "with the lock" if getattr(sys, "_is_gil_enabled", lambda: True)() else "without it"
+    print("| CPython | one worker | two workers | two to one | plain threads, two to one |\n|---|---|---|---|---|")
+    print(f"| {sys.version.split()[0]} {lock} | {one:.0f}/s | {two:.0f}/s | {two / one:.2f} | {plain:.2f} |")
 
 
 def main() -> int:
