@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["BrokerContainer", "ContainerError", "brokers", "engine_available"]
 
 _CONFIG_LABEL = "stomplistener.config"
-_PREFIX = "stomplistener-testing"  # for the names of networks and volumes
+_PROJECT = "stomplistener"
 _SCHEMES = ("tcp", "ssl", "ws", "wss")
 _FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _KNOWN_KEYS = frozenset(
@@ -127,7 +127,7 @@ def brokers(
             raise ContainerError(f"{name} in the compose file has no image: name the one that is to run.")
         replaced = service["image"] != plain["services"][name]["image"]
         build = None if replaced else _build_command(document, service)
-        found[name] = BrokerContainer(Service.parse(name, service, path.parent, build))
+        found[name] = BrokerContainer(Service.parse(name, service, path.parent, build, document.get("name", _PROJECT)))
     return found
 
 
@@ -147,11 +147,15 @@ class Service:
     hostname: str | None
     depends_on: tuple[str, ...]
     stomp: dict[str, Any]
+    network: str = f"{_PROJECT}-testing"
+    """The network of all brokers of one project. The names of their volumes begin with it."""
     files: dict[str, str] = field(default_factory=dict)
     """The files to copy into the container before it starts: contents by path."""
 
     @classmethod
-    def parse(cls, name: str, service: dict[str, Any], directory: Path, build: tuple[str, ...] | None) -> Service:
+    def parse(
+        cls, name: str, service: dict[str, Any], directory: Path, build: tuple[str, ...] | None, project: str
+    ) -> Service:
         if unknown := service.keys() - _KNOWN_KEYS - _IGNORED_KEYS:
             raise ContainerError(
                 f"{name} in the compose file has {', '.join(sorted(unknown))}: not known to the harness."
@@ -160,14 +164,16 @@ class Service:
         environment = service.get("environment") or {}
         if isinstance(environment, list):
             environment = dict(entry.partition("=")[::2] for entry in environment)
+        network = f"{project}-testing"
         return cls(
             name=name,
+            network=network,
             container_name=service.get("container_name", f"stomplistener-{name}"),
             image=service["image"],
             directory=directory,
             build=build,
             ports=ports,
-            volumes=dict(_parse_volume(name, entry, directory) for entry in service.get("volumes", ())),
+            volumes=dict(_parse_volume(name, entry, directory, network) for entry in service.get("volumes", ())),
             environment={key: str(value) for key, value in environment.items()},
             command=service.get("command"),
             hostname=service.get("hostname"),
@@ -340,7 +346,7 @@ class BrokerContainer:
             container.remove(force=True, v=True)
         self._created = self._checked = False
         for source in self._service.volumes:
-            if source.startswith(_PREFIX):
+            if source.startswith(self._service.network):
                 with contextlib.suppress(Exception):  # another container still uses it, and removes it later
                     self._engine().volumes.get(source).remove()
         with contextlib.suppress(Exception):  # other containers may still be in it
@@ -448,17 +454,9 @@ class BrokerContainer:
             raise ContainerError(f"There is no container {self.container_name}: call start() first.") from None
 
     def _network(self) -> Network:
-        import docker.errors
-
-        networks = self._engine().networks
-        if found := networks.list(names=[f"^{_PREFIX}$"]):
-            return found[0]
-        try:
-            return networks.create(_PREFIX, driver="bridge", check_duplicate=True)
-        except docker.errors.APIError as problem:
-            if problem.status_code != 409:
-                raise
-            return networks.list(names=[f"^{_PREFIX}$"])[0]  # another process was faster
+        name, networks = self._service.network, self._engine().networks
+        found = networks.list(names=[f"^{name}$"])
+        return found[0] if found else networks.create(name, driver="bridge")
 
     def _find(self) -> Container | None:
         """Return the usable container of an earlier start. A container of ours with other settings is removed."""
@@ -638,11 +636,11 @@ def _parse_stomp(name: str, entry: Any, ports: dict[int, tuple[str, int]]) -> di
     return entry
 
 
-def _parse_volume(name: str, entry: Any, directory: Path) -> tuple[str, dict[str, str]]:
+def _parse_volume(name: str, entry: Any, directory: Path, network: str) -> tuple[str, dict[str, str]]:
     source, inside, *mode = [*str(entry).split(":"), ""]
     if not inside:
         raise ContainerError(f"{name} in the compose file: the volume {entry!r} is not SOURCE:DIRECTORY_INSIDE.")
-    source = str((directory / source).resolve()) if source.startswith((".", "/")) else f"{_PREFIX}-{source}"
+    source = str((directory / source).resolve()) if source.startswith((".", "/")) else f"{network}-{source}"
     return source, {"bind": inside, "mode": mode[0] or "rw"}
 
 

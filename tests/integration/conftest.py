@@ -116,7 +116,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     fixtures = set(getattr(item, "fixturenames", ()))
     if fixtures & {"stomp_broker", "stomp_brokers"} and item.get_closest_marker("timeout") is None:
         item.add_marker(pytest.mark.timeout(120, func_only=True))
-    # The page of conformance is compared with all that was seen, and there is one cluster of each kind.
+    # The page of conformance is compared with all that was seen; and it takes a minute to start a cluster.
     if item.path.name.startswith("test_conformance_"):
         item.add_marker(pytest.mark.xdist_group("conformance"))
     elif fixtures & CLUSTERS:

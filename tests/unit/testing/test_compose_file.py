@@ -44,6 +44,15 @@ def test_an_image_is_replaced_by_the_environment(tmp_path: Path) -> None:
     assert "theirs:2" in repr(brokers(file, environment={"ONE_IMAGE": "theirs:2"})["one"])
 
 
+@pytest.mark.parametrize(("name", "project"), [("", "stomplistener"), ("name: ${SET:-shop}\n", "shop")])
+def test_network_and_volumes_are_those_of_the_project(tmp_path: Path, name: str, project: str) -> None:
+    text = COMPOSE.replace("    image: two", '    image: two\n    volumes: ["store:/data", "./here:/there"]')
+    (file := tmp_path / "docker-compose.yml").write_text(name + text)
+    service = brokers(file, profiles=["more"], environment={})["two"]._service
+    assert service.network == f"{project}-testing"
+    assert list(service.volumes) == [f"{project}-testing-store", str(tmp_path / "here")]
+
+
 def test_what_the_harness_does_not_know_is_an_error(tmp_path: Path) -> None:
     (file := tmp_path / "docker-compose.yml").write_text(COMPOSE.replace("    ports", "    cap_add: [x]\n    ports"))
     with pytest.raises(ContainerError, match="cap_add"):
