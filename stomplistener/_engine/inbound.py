@@ -38,7 +38,7 @@ class Pause(Protocol):
 
 
 class Sorted:
-    """The meaning of the frames of one read: found under the lock, carried out without it."""
+    """Collects the effects of the frames of one read under the lock; they are carried out without the lock."""
 
     __slots__ = ("batches", "events", "reports", "to_publish")
 

@@ -78,45 +78,48 @@ FEATURES = {
 }  # fmt: skip
 
 EVERY = "*"
-_NO_1_0 = "STOMP 1.0 has none; the client raises ProtocolError"
+_NO_1_0 = "STOMP 1.0 has neither client-individual nor NACK; the client raises ProtocolError"
 _BEATS = "STOMP 1.0 has no heartbeats"
 
 EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
-    ("server header", "artemis", "1.0"): Expectation("hidden", "name it: Connection(..., broker='artemis')"),
-    ("virtual host", "activemq", EVERY): Expectation("ignored", "it has one virtual host, under every name"),
-    ("virtual host", "artemis", EVERY): Expectation("ignored", "it has one virtual host, under every name"),
+    ("server header", "artemis", "1.0"): Expectation("hidden", "name the broker: Connection(..., broker='artemis')"),
+    ("virtual host", "activemq", EVERY): Expectation("ignored", "the broker has one virtual host, under every name"),
+    ("virtual host", "artemis", EVERY): Expectation("ignored", "the broker has one virtual host, under every name"),
     ("large over WebSocket", "activemq", EVERY): Expectation(
         "connection ends", "above 64 KiB, whatever its maxFrameSize"
     ),
     ("large over WebSocket", "apollo", EVERY): Expectation("connection ends", "above 64 KiB"),
     ("binary over WebSocket", "activemq", EVERY): Expectation(
-        "damaged or lost", "it reads every WebSocket message as text"
+        "damaged or lost", "the broker reads every WebSocket message as text"
     ),
     ("binary over WebSocket", "apollo", EVERY): Expectation(
-        "damaged or lost", "it reads every WebSocket message as text"
+        "damaged or lost", "the broker reads every WebSocket message as text"
     ),
-    ("unicode headers", "apollo", "1.0"): Expectation("refused", "it cannot parse such a header line in STOMP 1.0"),
+    ("unicode headers", "apollo", "1.0"): Expectation(
+        "refused", "the broker cannot parse such a header line in STOMP 1.0"
+    ),
     ("header escapes", "activemq", "1.0"): Expectation(
-        "decoded", "it decodes backslash and n as an end of line; STOMP 1.0 has no escapes"
+        "decoded", "the broker decodes backslash and n as an end of line; STOMP 1.0 has no escapes"
     ),
     ("header escapes", "rabbitmq", "1.0"): Expectation(
-        "escaped", "it escapes MESSAGE headers, though STOMP 1.0 has no escapes"
+        "escaped", "the broker escapes MESSAGE headers, though STOMP 1.0 has no escapes"
     ),
     ("client-individual", EVERY, "1.0"): Expectation("refused", _NO_1_0),
     ("NACK", EVERY, "1.0"): Expectation("refused", _NO_1_0),
     ("NACK", "activemq", EVERY): Expectation("dead letter at once", "the message is not delivered again"),
-    ("NACK", "artemis", EVERY): Expectation("vanishes", "it handles a NACK like an ACK"),
+    ("NACK", "artemis", EVERY): Expectation("vanishes", "the broker handles a NACK like an ACK"),
     ("NACK", "apollo", EVERY): Expectation("comes again", "after nak_limit rejections the message is a dead letter"),
     ("NACK", "rabbitmq", EVERY): Expectation(
-        "dead letter at once", "with the requeue:false that the client sends; with requeue:true it comes again forever"
+        "dead letter at once",
+        "with the requeue:false that the client sends; with requeue:true the message comes again forever",
     ),
     ("rejected for good", EVERY, "1.0"): Expectation("refused", _NO_1_0),
     ("rejected for good", "activemq", EVERY): Expectation(
         "/queue/ActiveMQ.DLQ", "by a policy of our configuration; by default messages that are not persistent vanish"
     ),
-    ("rejected for good", "artemis", EVERY): Expectation("vanishes", "it handles a NACK like an ACK"),
+    ("rejected for good", "artemis", EVERY): Expectation("vanishes", "the broker handles a NACK like an ACK"),
     ("rejected for good", "apollo", EVERY): Expectation(
-        "/queue/DLQ", "after nak_limit rejections; without this limit it comes again forever"
+        "/queue/DLQ", "after nak_limit rejections; without this limit the message comes again forever"
     ),
     ("rejected for good", "rabbitmq", EVERY): Expectation(
         "/queue/DLQ", "the dead-letter-exchange of a policy; without one the message is dropped"
@@ -136,7 +139,7 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
     ),
     ("left in mode auto", "rabbitmq", EVERY): Expectation(
         "some are lost",
-        "messages that it has written count as consumed, but the plugin drops them; use client-individual",
+        "messages that the broker has written count as consumed, but the plugin drops them; use client-individual",
     ),
     ("one name", "artemis", EVERY): Expectation(
         "the topic gets nothing", "both are one address: the queue gets the messages of the topic; give them two names"
@@ -153,20 +156,22 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
     ),
     ("transacted ACK", "artemis", EVERY): Expectation("counts at once", "its STOMP has no ACK in transactions"),
     ("heart-beats", EVERY, "1.0"): Expectation("none", _BEATS),
-    ("heart-beats", "apollo", "1.0"): Expectation("yes", "it offers them in STOMP 1.0, too"),
+    ("heart-beats", "apollo", "1.0"): Expectation("yes", "the broker offers heartbeats in STOMP 1.0, too"),
     ("heart-beats missed", EVERY, "1.0"): Expectation("stays", _BEATS),
     ("heart-beats missed", "apollo", EVERY): Expectation(
-        "stays", "for more than 10 s, because it asks for no shorter interval"
+        "stays", "for more than 10 s, because the broker asks for no shorter interval"
     ),
     ("unsubscribed", "rabbitmq", EVERY): Expectation(
         "at the connection's end", "an unread message stays with the connection: a small prefetch= bounds how many"
     ),
-    ("selector", "rabbitmq", EVERY): Expectation("refused", "it has no selectors; the client raises ProtocolError"),
+    ("selector", "rabbitmq", EVERY): Expectation(
+        "refused", "the broker has no selectors; the client raises ProtocolError"
+    ),
     ("temporary queue", "artemis", EVERY): Expectation(
-        "shared by all connections", "it is an ordinary queue there; request() uses a unique name"
+        "shared by all connections", "the broker makes an ordinary queue of it; request() uses a unique name"
     ),
     ("temporary queue", "rabbitmq", EVERY): Expectation(
-        "refused", "it subscribes the sender of reply-to automatically; request() allows for that"
+        "refused", "the broker subscribes the sender of reply-to automatically; request() takes that into account"
     ),
     ("expired", "activemq", EVERY): Expectation("/queue/ActiveMQ.DLQ", "its shared dead-letter queue"),
     ("expired", "artemis", EVERY): Expectation("/queue/ExpiryQueue", "the expiry-address of its address settings"),
@@ -178,15 +183,17 @@ EXPECTATIONS: dict[tuple[str, str, str], Expectation] = {
     ),
     ("priority", "activemq", EVERY): Expectation("ignored", "unless the queue's policy says prioritizedMessages"),
     ("priority", "rabbitmq", EVERY): Expectation("ignored", "unless the queue was declared with x-max-priority"),
-    ("priority", "apollo", EVERY): Expectation("refused", "it has no priorities; the client raises ProtocolError"),
-    ("delay", "apollo", EVERY): Expectation("refused", "it has no delays; the client raises ProtocolError"),
+    ("priority", "apollo", EVERY): Expectation(
+        "refused", "the broker has no priorities; the client raises ProtocolError"
+    ),
+    ("delay", "apollo", EVERY): Expectation("refused", "the broker has no delays; the client raises ProtocolError"),
     ("delay", "rabbitmq", EVERY): Expectation("refused", "without a plugin; the client raises ProtocolError"),
     ("ERROR", "activemq", EVERY): Expectation("stays", "against the specification"),
     ("ERROR", "rabbitmq", EVERY): Expectation("stays", "against the specification"),
     ("ERROR", "artemis", "1.0"): Expectation("stays", "against the specification"),
     ("ERROR", "artemis", "1.1"): Expectation("stays", "against the specification"),
-    ("ERROR says which frame", "apollo", EVERY): Expectation("no", "only the text of the ERROR says it"),
-    ("ERROR says which frame", "rabbitmq", EVERY): Expectation("no", "only the text of the ERROR says it"),
+    ("ERROR says which frame", "apollo", EVERY): Expectation("no", "only the text of the ERROR names the frame"),
+    ("ERROR says which frame", "rabbitmq", EVERY): Expectation("no", "only the text of the ERROR names the frame"),
     ("same id twice", "activemq", EVERY): Expectation("accepted", "the two consumers cannot be told apart"),
     ("unknown transaction", "artemis", EVERY): Expectation("accepted", "a transaction begins with its first use"),
     ("unknown transaction", "apollo", EVERY): Expectation("no answer", "neither RECEIPT nor ERROR"),
