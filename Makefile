@@ -44,7 +44,7 @@ test: unit integration  ## all tests; PYTEST="-x -k tls" passes arguments
 
 integration: $(TEST_READY)  ## the tests on real brokers, where a Docker engine runs
 	@# Two sets of brokers: much of a test on a real broker is waiting for it.
-	@$(BIN)/pytest -q -rs -n 2 --dist loadgroup $(PYTEST) tests/integration
+	@$(BIN)/pytest -q -rs -n 2 $(PYTEST) tests/integration
 
 unit: $(TEST_READY)  ## the tests that need neither a container nor the network
 	@# More at once than there are cores: most of them wait for one another's threads, not for the processor.

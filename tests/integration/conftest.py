@@ -9,16 +9,17 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import certificates
 import pytest
 from conformance import VERSIONS, World
+from xdist.scheduler import LoadScopeScheduling
 
 from stomplistener.testing import Fleet
 from stomplistener.testing.containers import BrokerContainer
 
 NAMES = ("activemq", "artemis", "apollo", "rabbitmq")
-CLUSTERS = {"rabbitmq_cluster", "artemis_pair"}
 _TRIED = "tried in conformance"
 _SETS = {"gw1": "2", "gw2": "3"}
 """The first digit of the ports of each further process of pytest-xdist, as ``docker-compose.yml`` takes it."""
@@ -108,16 +109,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{name:12}{row}")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Set the time limit of a test, and say whether one process must run it: pytest-xdist reads its group after this.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The time limit of a test is for its own work. The first one would otherwise pay for building an image."""
+    for item in items:
+        real = {"stomp_broker", "stomp_brokers"}.intersection(getattr(item, "fixturenames", ()))
+        if real and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(120, func_only=True))
 
-    The time limit of a test is for its own work. The first one would otherwise pay for building an image.
+
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives each test to the process that is free, but all tests of conformance to one process.
+
+    Their page is compared with all that was seen in the process.
     """
-    fixtures = set(getattr(item, "fixturenames", ()))
-    if fixtures & {"stomp_broker", "stomp_brokers"} and item.get_closest_marker("timeout") is None:
-        item.add_marker(pytest.mark.timeout(120, func_only=True))
-    # The page of conformance is compared with all that was seen; and it takes a minute to start a cluster.
-    if item.path.name.startswith("test_conformance_"):
-        item.add_marker(pytest.mark.xdist_group("conformance"))
-    elif fixtures & CLUSTERS:
-        item.add_marker(pytest.mark.xdist_group("clusters"))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "conformance" if "/test_conformance_" in nodeid else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    """Take this order, whatever ``--dist`` says."""
+    return _Scheduling(config, log)
