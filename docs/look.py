@@ -30,7 +30,7 @@ SCHEMES = ("light", "dark")
 WITHOUT_PROSE = ("genindex", "py-modindex", "search")
 SMALLEST = 11.0
 """The least size of text in a figure, in CSS pixels."""
-HIGHEST = 20_000
+HIGHEST = 18_000
 """A page that is higher, in pixels, is a page to split."""
 
 FAINT = """

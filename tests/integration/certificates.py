@@ -8,6 +8,7 @@ client trusts; ``client.pem`` holds a client's certificate and key by the same a
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import trustme
@@ -19,14 +20,16 @@ FILES = ("server.pem", "server.key", "ca.pem", "client.pem")
 def directory() -> Path:
     """The directory of the certificates, which ``docker-compose.yml`` mounts; they are made where there are none."""
     path = Path(os.environ.get("STOMPLISTENER_CERTS") or Path(__file__).with_name(".certs"))
-    path.mkdir(parents=True, exist_ok=True)
-    with FileLock(path / "lock"):  # two processes of pytest-xdist start at once
+    # Two processes of pytest-xdist start at once. The lock is not beside the files: a directory that has them all need
+    # not be writable.
+    with FileLock(Path(tempfile.gettempdir()) / f"stomplistener-certificates-{os.getuid()}.lock"):
         if not all((path / name).is_file() for name in FILES):
             _issue(path)
     return path
 
 
 def _issue(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()
     server = authority.issue_cert("localhost", "127.0.0.1")
     chain = b"".join(blob.bytes() for blob in server.cert_chain_pems)

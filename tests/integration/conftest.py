@@ -21,12 +21,14 @@ from stomplistener.testing.containers import BrokerContainer
 
 NAMES = ("activemq", "artemis", "apollo", "rabbitmq")
 _TRIED = "tried in conformance"
-_SETS = {"gw1": "2", "gw2": "3"}
-"""The first digit of the ports of each further process of pytest-xdist, as ``docker-compose.yml`` takes it."""
+_FIRST_DIGITS = "6231"
+"""The first digits of the ports of four sets of brokers, as ``docker-compose.yml`` takes them."""
 
-if (_process := os.environ.get("PYTEST_XDIST_WORKER")) in _SETS and "STOMPLISTENER_PORTS" not in os.environ:
-    os.environ["STOMPLISTENER_PORTS"] = _SETS[_process]
-    os.environ["STOMPLISTENER_BROKERS"] = f"stomplistener-{_process}"
+if _number := int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")):
+    # Beside the set that the environment names, which the first process has.
+    _taken, _name = os.environ.get("STOMPLISTENER_PORTS", "6"), os.environ.get("STOMPLISTENER_BROKERS", "stomplistener")
+    os.environ["STOMPLISTENER_PORTS"] = _FIRST_DIGITS.replace(_taken, "")[_number - 1]
+    os.environ["STOMPLISTENER_BROKERS"] = f"{_name}-gw{_number}"
 
 
 @pytest.fixture(scope="session")
