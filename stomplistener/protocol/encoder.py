@@ -54,24 +54,23 @@ def encode_block(command: str, items: _Items, version: str | None) -> bytes:
 
 def _head(command: str, items: _Items, version: str | None) -> bytes:
     """Return the command and header lines, without the end of the last line."""
-    # join takes a subclass of str, such as an enum, by its value, and refuses any other type. A NUL stands for the
-    # colon between name and value until the other colons are escaped: no version can express a NUL.
+    # join takes a subclass of str, such as an enum, by its value, and refuses any other type.
     try:
-        head = command + "\n" + "\n".join(map("\0".join, items)) if items else command
+        head = command + "\n" + "\n".join(map(":".join, items)) if items else command
     except TypeError:
         raise _wrong_type(command, items) from None
     count = len(items)
-    # One check of the whole head replaces a check of each name and value: most heads have no unusual character.
+    # One check of the whole head replaces a check of each name and value: most heads have no unusual character. There
+    # is one LF and one colon for each header, so a larger number means that a name or a value has one.
     if (
-        ":" in head
+        head.count("\n") != count
+        or head.count(":") != count
         or "\\" in head
         or "\r" in head
-        or "\n\0" in head
-        or head.count("\n") != count
-        or head.count("\0") != count
+        or "\0" in head
+        or "\n:" in head
     ):
-        head = _escaped(head, command, items, version)
-    head = head.replace("\0", ":")
+        head = _escaped(command, items, version)
     try:
         return head.encode()
     except UnicodeEncodeError as error:
@@ -82,20 +81,23 @@ def _head(command: str, items: _Items, version: str | None) -> bytes:
         raise InvalidHeader(f"a header of {command} cannot be written as UTF-8: {error.reason}") from None
 
 
-def _escaped(head: str, command: str, items: _Items, version: str | None) -> str:
-    """Escape names and values in a head; InvalidHeader if the version has no escape for a character.
+def _escaped(command: str, items: _Items, version: str | None) -> str:
+    """Return a head with escapes in its names and values; InvalidHeader if the version has none for a character.
 
     Such a character would end the line, and the text after it would count as another header.
     """
     rules = _UNESCAPED if version is None or command in UNESCAPED_COMMANDS else version_rules(version)
     escapes, count = rules.escapes.items(), len(items)
+    # A NUL stands for the colon between name and value until the other colons are escaped: no version can express a
+    # NUL.
+    lines = list(map("\0".join, items))
+    head = "\n".join((command, *lines))
     if head.count("\n") == count:
         # Every LF begins a header line.
         for plain, escaped in escapes:
             if plain != "\n" and plain in head:
                 head = head.replace(plain, escaped)
     else:
-        lines = ["\0".join(pair) for pair in items]
         for plain, escaped in escapes:
             lines = [line.replace(plain, escaped) for line in lines]
         head = "\n".join((command, *lines))
@@ -103,7 +105,7 @@ def _escaped(head: str, command: str, items: _Items, version: str | None) -> str
         raise _unwritable(command, items, rules)
     if ":" in head and any(":" in name for name, _ in items):
         raise _unwritable(command, items, rules)
-    return head
+    return head.replace("\0", ":")
 
 
 def _unwritable(command: str, items: _Items, rules: Version) -> InvalidHeader:
