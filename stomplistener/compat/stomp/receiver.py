@@ -35,7 +35,9 @@ class ReceiverLoop:
         self._create = create
         self._deliver = deliver
         self._after = after
-        self._changed = threading.Condition()
+        # Taken by its own name: Condition's ``with`` is two calls of Python for each message.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._items: deque[Any] = deque()
         self._bytes = 0
         self._is_idle = self._is_closed = self._is_passed = self._is_unbounded = self._is_started = False
@@ -58,7 +60,7 @@ class ReceiverLoop:
             size: its size in bytes. A call with a size waits for room in the queue; a call without a size never waits.
                 A thread that the hooks may wait for must not wait for the hooks.
         """
-        with self._changed:
+        with self._lock:
             if size and not self._has_room():
                 self._changed.wait_for(self._has_room)
             self._items.append(item)
@@ -68,19 +70,19 @@ class ReceiverLoop:
 
     def close(self) -> None:
         """End the loop after the queued items."""
-        with self._changed:
+        with self._lock:
             self._is_closed = self._is_unbounded = True
             self._changed.notify_all()
 
     def lift_bounds(self) -> None:
         """End every wait for room, because the connection is ending."""
-        with self._changed:
+        with self._lock:
             self._is_unbounded = True
             self._changed.notify_all()
 
     def let_pass(self) -> None:
         """Let the loop of the next connection run beside this loop."""
-        with self._changed:
+        with self._lock:
             self._is_passed = True
             followers, self._next = self._next, []
         for each in followers:
@@ -89,7 +91,7 @@ class ReceiverLoop:
     def wait(self, seconds: float) -> bool:
         """Wait until the loop has ended or is passed, and return whether it has ended. A passed loop may never end."""
         deadline = time.monotonic() + seconds
-        with self._changed:
+        with self._lock:
             while not (self.has_ended or self._is_passed) and (rest := deadline - time.monotonic()) > 0:
                 self._changed.wait(rest)
             return self.has_ended
@@ -104,14 +106,14 @@ class ReceiverLoop:
 
     def _hands_over_to(self, follower: ReceiverLoop) -> bool:
         """Whether this loop will start the follower later."""
-        with self._changed:
+        with self._lock:
             if self.has_ended or self._is_passed:
                 return False
             self._next.append(follower)
             return True
 
     def _begin(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._is_started:
                 return
             self._is_started = True
@@ -126,14 +128,14 @@ class ReceiverLoop:
                     self._deliver(item)
         finally:
             self._ident = None
-            with self._changed:
+            with self._lock:
                 self.has_ended = True
                 self._changed.notify_all()
             self.let_pass()
 
     def _take(self) -> deque[Any]:
         """Return all queued items, so that a burst takes the lock only once. Empty at the end."""
-        with self._changed:
+        with self._lock:
             while not self._items and not self._is_closed:
                 self._is_idle = True
                 self._changed.wait()
