@@ -127,8 +127,10 @@ class Place:
             return
         make = (self._python, "-m", "venv", "--clear", str(self._directory))
         debian_root.retry(*(debian_root.command(*make) if self._in_root else make), what=" ".join(make))
-        # No compiler: pip goes back to the newest release that has a package for this interpreter.
-        install = ("-m", "pip", "install", "-q", "--retries", "5", "--only-binary", ":all:", "-e", f".[{extra}]")
+        # No C compiler: pip goes back to the newest release that has a package for this interpreter. No byte code:
+        # most of what comes along is never imported.
+        options = ("--quiet", "--retries", "5", "--only-binary", ":all:", "--no-compile")
+        install = ("-m", "pip", "install", *options, "--editable", f".[{extra}]")
         debian_root.retry(*self.command(*install), what=f"installing .[{extra}] for {self.interpreter.name}")
         stamp.touch()
 
@@ -196,8 +198,7 @@ def run(interpreter: Interpreter, place: Place, processes: int, arguments: Seque
 
 
 def _environment() -> dict[str, str]:
-    # What each interpreter compiles would be written into the one tree, and read by the next.
-    return {**os.environ, "PYTHONPATH": str(TREE), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, "PYTHONPATH": str(TREE)}
 
 
 def _version(place: Place) -> str:
