@@ -47,12 +47,14 @@ class Interpreter:
         tests: what is run on it, as arguments of pytest.
         extra: what has to be installed for that.
         packages: Debian's, where the machine has none.
+        measures: whether to measure the branch coverage, too. It costs little from Python 3.14 on.
     """
 
     name: str
     tests: tuple[str, ...] = BUT_DOCS
     extra: str = "test"
     packages: tuple[str, ...] = ()
+    measures: bool = False
 
     @property
     def program(self) -> str:
@@ -63,10 +65,13 @@ INTERPRETERS = (
     Interpreter("3.11", (UNIT,)),
     Interpreter("3.12"),
     Interpreter("3.13", packages=("python3.13", "python3.13-venv")),
-    Interpreter("3.14", packages=("python3.14", "python3.14-venv")),
+    Interpreter("3.14", packages=("python3.14", "python3.14-venv"), measures=True),
     Interpreter("pypy3.11", (*CLIENT, *WITHOUT_CERTIFICATES), "unit", ("pypy3", "pypy3-venv")),
     Interpreter("3.13t", (*CLIENT, *WITHOUT_CERTIFICATES), "core"),
 )
+
+COVERAGE = ("-m", "coverage", "report")
+"""It fails below the bound in setup.cfg."""
 
 OPTIONAL = {"3.13t"}
 """Run where they are named: the build takes eight minutes of CPU."""
@@ -155,7 +160,7 @@ def _is_right(program: str, name: str) -> bool:
 def set_up(interpreter: Interpreter, *, core: bool) -> tuple[Interpreter, Place] | Outcome:
     """Find it and install what the tests need."""
     if core and interpreter.extra == "test":
-        interpreter = dataclasses.replace(interpreter, tests=CORE, extra="unit")
+        interpreter = dataclasses.replace(interpreter, tests=CORE, extra="unit", measures=False)
     try:
         place = Place(interpreter)
         place.set_up(interpreter.extra)
@@ -170,29 +175,20 @@ def run(interpreter: Interpreter, place: Place, processes: int, arguments: Seque
     report = HOME / f"report-{interpreter.name}.xml"
     report.unlink(missing_ok=True)
     began = time.monotonic()
-    command = place.command(
-        *("-m", "pytest", "-q", "-rfE", "--no-header"),
-        *(
-            "-n",
-            str(processes),
-            "--dist",
-            "worksteal",
-            "--reruns",
-            "1",
-            "-p",
-            "no:cacheprovider",
-            f"--junitxml={report}",
-        ),
-        *interpreter.tests,
-        *arguments,
-    )
+    options = ["-q", "-rfE", "--no-header", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    options += ["-n", str(processes), "--dist", "worksteal", "--reruns", "1"]
+    if interpreter.measures:
+        options += ["--cov", "--cov-report="]
+    command = place.command("-m", "pytest", *options, *interpreter.tests, *arguments)
     print(f"== {outcome.version}: {' '.join(interpreter.tests)}", flush=True)
     subprocess.run(command, cwd=TREE, check=False, env=_environment())
     outcome.seconds = time.monotonic() - began
-    if report.exists():
-        _count(outcome, report)
-    else:
+    if not report.exists():
         outcome.trouble = "pytest did not come to its end"
+    else:
+        _count(outcome, report)
+        if interpreter.measures and subprocess.run(place.command(*COVERAGE), cwd=TREE, check=False).returncode:
+            outcome.trouble = "too many branches are not covered"
     print(outcome.row(), flush=True)
     return outcome
 
