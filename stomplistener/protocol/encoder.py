@@ -56,7 +56,7 @@ def _head(command: str, items: _Items, version: str | None) -> bytes:
     """Return the command and header lines, without the end of the last line."""
     # join takes a subclass of str, such as an enum, by its value, and refuses any other type.
     try:
-        head = command + "\n" + "\n".join(map(":".join, items)) if items else command
+        head = "\n".join([command, *map(":".join, items)])
     except TypeError:
         raise _wrong_type(command, items) from None
     count = len(items)
@@ -91,7 +91,7 @@ def _escaped(command: str, items: _Items, version: str | None) -> str:
     # A NUL stands for the colon between name and value until the other colons are escaped: no version can express a
     # NUL.
     lines = list(map("\0".join, items))
-    head = "\n".join((command, *lines))
+    head = "\n".join([command, *lines])
     if head.count("\n") == count:
         # Every LF begins a header line.
         for plain, escaped in escapes:
@@ -100,7 +100,7 @@ def _escaped(command: str, items: _Items, version: str | None) -> str:
     else:
         for plain, escaped in escapes:
             lines = [line.replace(plain, escaped) for line in lines]
-        head = "\n".join((command, *lines))
+        head = "\n".join([command, *lines])
     if head.count("\n") != count or head.count("\0") != count or "\r" in head or "\n\0" in head:
         raise _unwritable(command, items, rules)
     if ":" in head and any(":" in name for name, _ in items):
