@@ -80,7 +80,7 @@ def browse(
     connection.wait_ready(deadline.remaining())
     # A dialect knows the broker by this header of CONNECTED, which is the only one in the public snapshot.
     connected = Frame("CONNECTED", {"server": connection.session.server})
-    profile = Dialect(broker).profile(connected, "browse")
+    profile = Dialect(broker).profile(connected)
     headers = profile.headers("browse")
     if selector is not None:
         headers |= profile.headers("selector", condition=selector)

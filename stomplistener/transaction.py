@@ -101,7 +101,7 @@ class Transaction:
         """SEND as part of this transaction; only COMMIT confirms it. Arguments as in ``Connection.send``."""
         entry, seconds = self.entry, self._seconds(timeout)
         frame = self._engine.sender.make_send(destination, body, headers, entry.id, seconds, options)
-        receipt = None if self._engine.context.commit_confirms else self._engine.new_receipt()
+        receipt = None if self._engine.context.profile.commit_confirms else self._engine.new_receipt()
         self._engine.sender.send_in(entry, frame, seconds, receipt)
         if receipt is not None:
             self._receipts.append(receipt)

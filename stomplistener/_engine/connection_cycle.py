@@ -147,10 +147,9 @@ class ConnectionCycle:
             self._transport = logged_in.transport
             self._broken_by = None
             self._inbound.attach(logged_in.transport, logged_in.decoder, logged_in.secrets)
+            # Before the session shows that the broker is known.
+            context.profile = context.config.dialect.profile(logged_in.connected)
             session.adopt(logged_in.connect, logged_in.connected)
-            dialect = context.config.dialect
-            context.length_means_bytes = dialect.length_means_bytes(logged_in.connected)
-            context.commit_confirms = dialect.commit_confirms(logged_in.connected)
             self._writer.attach(logged_in.transport)
             self._flow.open()
 

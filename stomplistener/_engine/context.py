@@ -89,10 +89,8 @@ class Context:
         )
         self.log = ConnectionLog(config.name, self)
         listeners.report = self.log.error
-        self.length_means_bytes = config.dialect.length_means_bytes(None)
-        """Whether the broker in use makes a BytesMessage of a text that has a ``content-length``."""
-        self.commit_confirms = True
-        """Whether the broker's answer to COMMIT means that the messages are stored."""
+        self.profile = config.dialect.profile(None)
+        """What is special about the broker in use."""
         self._last_id = 0
 
     @property
@@ -155,6 +153,5 @@ class Context:
     def _unsettle(self, message: object) -> None:
         """Mark a message as unsettled, since its transaction failed, unless the broker settles it before COMMIT."""
         if isinstance(message, Message):
-            counts = self.config.dialect.acks_at_once(self.session.connected_frame)
             # Artemis would answer a second ACK with ERROR.
-            message.state = MessageState.ACKED if counts else MessageState.UNSETTLED
+            message.state = MessageState.ACKED if self.profile.acks_at_once else MessageState.UNSETTLED

@@ -138,16 +138,14 @@ class DeadLetters:
             receipt.add_done_callback(partial(self._copy_ended, message, destination, key, error))
 
     def _forward(self, message: Message, destination: str, error: BaseException) -> tuple[str, Receipt | None, bool]:
-        context, dialect = self._context, self._context.config.dialect
+        context = self._context
         with context.lock:
-            connected = context.session.connected_frame
-            key = message_key(message, named=not dialect.renames_redelivered(connected))
+            profile = context.profile
+            key = message_key(message, named=not profile.renames_redelivered)
             past = self._past.get(key)
             earlier = None if past is None else _adopt(past, message.epoch)
-            in_transaction = dialect.settles_in_transactions(connected) and (
-                past is None or past.lost < LOST_TRANSACTIONS
-            )
-            place, dropped = self._place(message, destination, dialect.declaring(connected))
+            in_transaction = profile.settles_in_transactions and (past is None or past.lost < LOST_TRANSACTIONS)
+            place, dropped = self._place(message, destination, profile.declaring)
         if earlier is not None:
             return key, earlier, False
         headers = self._headers(message, error, OF_A_DELIVERY | dropped)

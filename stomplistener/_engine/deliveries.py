@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 
-from stomplistener.brokers import Dialect
+from stomplistener.brokers import Profile
 from stomplistener.message import DELIVERY_COUNTS, Message
-from stomplistener.protocol import Frame
 
 MOST_REMEMBERED = 10_000
 """The number of messages whose deliveries are counted; the one that was counted longest ago is forgotten first."""
@@ -26,18 +25,17 @@ class Deliveries:
     Not thread-safe: the caller holds the lock of the connection.
     """
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+    def __init__(self) -> None:
         self._counts: OrderedDict[str, int] = OrderedDict()
 
-    def number(self, message: Message, connected: Frame | None) -> int:
+    def number(self, message: Message, profile: Profile) -> int:
         """Return the number of this delivery, from 1. A retry without a new delivery is not counted."""
         if message.attempts or message.postponed:
             return 0
-        told = self._dialect.delivery_number(message.headers, connected)
+        told = profile.delivery_number(message.headers)
         if told is not None:
             return told
-        key = message_key(message, named=not self._dialect.renames_redelivered(connected))
+        key = message_key(message, named=not profile.renames_redelivered)
         number = self._counts.pop(key, 0) + 1
         self._counts[key] = number
         if len(self._counts) > MOST_REMEMBERED:

@@ -160,7 +160,8 @@ class RequestReply:
         context = self._context
 
         def note(session: Session) -> Frame | None:
-            profile = context.config.dialect.profile(session.connected_frame, what)
+            profile = context.profile
+            profile.check_known(what)
             name = f"stomplistener.{os.urandom(16).hex()}"
             subscription.reply_to = destination = profile.reply_to.format(name=name)
             if profile.replies_by_itself:

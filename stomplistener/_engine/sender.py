@@ -286,7 +286,7 @@ class Sender:
         if options:
             body, headers, content_type, counted = self._apply(body, headers, timeout, options)
         if counted is None:
-            counted = not (self._context.length_means_bytes and isinstance(body, str) and "\0" not in body)
+            counted = not (self._context.profile.length_means_bytes and isinstance(body, str) and "\0" not in body)
         return commands.send(
             destination,
             body,
@@ -321,7 +321,7 @@ class Sender:
             deadline = Deadline(timeout)
             while session.connected_frame is None:
                 self._wait_until_free(partial(self._is_open, False), deadline, "SEND")
-        own = dialect.send_headers(session.connected_frame, time.time(), **asked)
+        own = dialect.send_headers(self._context.profile, time.time(), **asked)
         return {**own, **headers} if headers else own
 
     def send(self, frame: Frame, timeout: float | None) -> None:
@@ -430,7 +430,7 @@ class Sender:
             return False
         command = commands.ack
         if negative:
-            command, headers = commands.nack, context.config.dialect.reject_headers(session.connected_frame, headers)
+            command, headers = commands.nack, context.profile.reject_headers(headers)
         frame = command(
             message.frame, transaction.id if transaction is not None else None, headers, version=session.version or ""
         )

@@ -69,7 +69,7 @@ class Settlement:
         self._retries: dict[Entry, Message] = {}
         # The actions that wait until the subscriptions are restored.
         self._deferred: list[tuple[Message, Event]] = []
-        self._deliveries = Deliveries(context.config.dialect)
+        self._deliveries = Deliveries()
         self._unheard: set[str] = set()
         # The actions of each thread for the time when its listener has returned and its message is settled.
         self._afterwards: dict[int, list[Event]] = {}
@@ -305,7 +305,7 @@ class Settlement:
     def _is_over_delivered(self, message: Message, subscription: Subscribed) -> bool:
         most = subscription.policy.max_deliveries or 0
         with self._lock:
-            number = self._deliveries.number(message, self._context.session.connected_frame)
+            number = self._deliveries.number(message, self._context.profile)
         if number <= most:
             return False
         error = TooManyDeliveries(f"the broker delivered the message for the {number}th time; max_deliveries is {most}")

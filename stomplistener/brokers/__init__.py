@@ -9,6 +9,6 @@ broker needs one file and a line in ``table``.
 
 from stomplistener.brokers.dialect import Dialect, IfPossible
 from stomplistener.brokers.profile import Profile, Spelling
-from stomplistener.brokers.table import PROFILES, host_to_try, profile_of, refusal_hint
+from stomplistener.brokers.table import PROFILES, by_server, host_to_try, refusal_hint
 
-__all__ = ["PROFILES", "Dialect", "IfPossible", "Profile", "Spelling", "host_to_try", "profile_of", "refusal_hint"]
+__all__ = ["PROFILES", "Dialect", "IfPossible", "Profile", "Spelling", "by_server", "host_to_try", "refusal_hint"]

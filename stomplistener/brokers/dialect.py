@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stomplistener._util import arguments
-from stomplistener.brokers.profile import Declaring, Profile
-from stomplistener.brokers.table import PROFILES, profile_of
+from stomplistener.brokers.profile import Profile
+from stomplistener.brokers.table import PROFILES, by_server, unknown
 from stomplistener.errors import ProtocolError
 from stomplistener.protocol.frame import Frame
 from stomplistener.protocol.ledger import SubscriptionEntry
@@ -44,66 +44,12 @@ class Dialect:
         """Whether the broker is known before CONNECTED."""
         return self._fixed is not None
 
-    def length_means_bytes(self, connected: Frame | None) -> bool:
-        """Whether a text must be sent without content-length to stay a text; False if the broker is unknown."""
-        profile = self._fixed or profile_of(connected)
-        return profile is not None and profile.length_means_bytes
-
-    def commit_confirms(self, connected: Frame | None) -> bool:
-        """Whether the answer to COMMIT means that the messages are stored."""
-        profile = self._known(connected)
-        return profile is None or profile.commit_confirms
-
-    def settles_in_transactions(self, connected: Frame | None) -> bool:
-        """Whether COMMIT stores and settles the parts of a transaction together, and its answer means that."""
-        profile = self._known(connected)
-        return profile is not None and profile.settles_in_transactions
-
-    def declaring(self, connected: Frame | None) -> Declaring:
-        """Return the headers that declare the queue of a message, which a copy to another queue must not have."""
-        profile = self._known(connected)
-        return Declaring() if profile is None else profile.declaring
-
-    def reject_headers(self, connected: Frame | None, headers: Mapping[str, str] | None) -> Mapping[str, str]:
-        """Return the headers of a NACK; the application's headers win."""
-        profile = self._known(connected)
-        own = profile.reject if profile is not None else {}
-        return {**own, **headers} if headers else own
-
-    def delivery_number(self, headers: Mapping[str, str], connected: Frame | None) -> int | None:
-        """Return the number of this delivery of a message, from 1, by the broker's own count; None if it has none."""
-        profile = self._known(connected)
-        told = headers.get(profile.redeliveries) if profile is not None and profile.redeliveries else None
-        return int(told) + 1 if told is not None and told.isdecimal() and told.isascii() else None
-
-    def acks_at_once(self, connected: Frame | None) -> bool:
-        """Whether an ACK in a transaction counts even if the transaction is aborted."""
-        profile = self._known(connected)
-        return profile is not None and profile.acks_at_once
-
-    def renames_redelivered(self, connected: Frame | None) -> bool:
-        """Whether a redelivered message has another message-id."""
-        profile = self._known(connected)
-        return profile is not None and profile.renames_redelivered
-
-    def _known(self, connected: Frame | None) -> Profile | None:
-        return self._fixed or profile_of(connected)
-
-    def profile(self, connected: Frame | None, what: str) -> Profile:
-        """Return the profile of the broker.
-
-        Raises:
-            ProtocolError: the broker is unknown.
-        """
-        profile = self._fixed or profile_of(connected)
-        if profile is None:
-            server = connected.header("server") if connected is not None else None
-            says = f"calls itself {server!r}" if server else "does not say what it is"
-            raise ProtocolError(
-                f"{what}: the broker {says}; name it with Connection(..., broker=…), one of {', '.join(PROFILES)}, "
-                "or give the headers yourself"
-            )
-        return profile
+    def profile(self, connected: Frame | None) -> Profile:
+        """Return the profile of the broker; if it is not known, one that stands for an unknown broker."""
+        if self._fixed is not None:
+            return self._fixed
+        server = "" if connected is None else connected.header("server") or ""
+        return by_server(server) or unknown(server)
 
     def subscription_headers(self, connected: Frame, entry: SubscriptionEntry) -> Mapping[str, str]:
         """Return the headers of SUBSCRIBE for the options of a subscription; the application's headers win.
@@ -112,19 +58,19 @@ class Dialect:
             ProtocolError: the broker does not support an option, or a requirement of the option is missing.
         """
         headers: dict[str, str] = {}
+        profile = self.profile(connected)
         if entry.selector is not None:
-            headers |= self.profile(connected, "selector").headers("selector", condition=entry.selector)
-        if entry.prefetch is not None and not (
-            isinstance(entry.prefetch, IfPossible) and self._known(connected) is None
-        ):
+            headers |= profile.headers("selector", condition=entry.selector)
+        if entry.prefetch is not None and not (isinstance(entry.prefetch, IfPossible) and profile.unknown):
             # Artemis sends a message as long as the window is not used up: a window of one byte is one message.
             window = 1 if entry.prefetch == 1 else entry.prefetch * 1024
-            headers |= self.profile(connected, "prefetch").headers("prefetch", count=entry.prefetch, window=window)
+            headers |= profile.headers("prefetch", count=entry.prefetch, window=window)
         if entry.durable is not None:
-            headers |= self._durable(self.profile(connected, "durable"), entry, entry.durable)
+            headers |= self._durable(profile, entry, entry.durable)
         return headers
 
     def _durable(self, profile: Profile, entry: SubscriptionEntry, name: str) -> Mapping[str, str]:
+        headers = profile.headers("durable", name=name)
         if profile.client_id and self._client_id is None:
             raise ProtocolError(
                 f"{profile.title} keeps the durable subscription {name!r} for a client-id, and this connection has "
@@ -134,7 +80,7 @@ class Dialect:
             raise ProtocolError(
                 f"{profile.title} takes the id of a durable subscription as its name: leave id out, or make it {name!r}"
             )
-        return profile.headers("durable", name=name)
+        return headers
 
     def forget_headers(self, connected: Frame, entry: SubscriptionEntry) -> list[dict[str, str]]:
         """Return the headers of each UNSUBSCRIBE that ends a subscription, and deletes a durable one.
@@ -144,7 +90,8 @@ class Dialect:
         """
         if entry.durable is None:
             return [{}]
-        profile = self.profile(connected, "durable")
+        profile = self.profile(connected)
+        profile.check_known("durable")
         if profile.name == "activemq" and connected.header("version") in (None, "1.0"):
             self._check_deletable(profile, entry.durable)
         return [
@@ -161,7 +108,7 @@ class Dialect:
 
     def send_headers(
         self,
-        connected: Frame | None,
+        profile: Profile,
         now: float,
         *,
         persistent: bool | None = None,
@@ -173,6 +120,7 @@ class Dialect:
         """Return the headers of SEND for its options.
 
         Args:
+            profile: the broker.
             now: seconds since 1970, by a clock that should agree with the broker's clock.
 
         Raises:
@@ -183,28 +131,28 @@ class Dialect:
         # Without the header, a message is not persistent on any broker. RabbitMQ 3.10 takes persistent:false as the
         # declaration of another queue than the existing one, and answers ERROR.
         if persistent is not None and arguments.flag("persistent", persistent):
-            headers |= self.profile(connected, "persistent").headers("persistent")
+            headers |= profile.headers("persistent")
         if expires is not None:
             wait = _milliseconds("expires", expires)
             at = round(now * 1000) + wait
-            headers |= self.profile(connected, "expires").headers("expires", milliseconds=wait, at=at)
+            headers |= profile.headers("expires", milliseconds=wait, at=at)
         if priority is not None:
             if arguments.count("priority", priority, 0) not in range(10):
                 raise ValueError(f"priority must be 0 to 9, not {priority!r}")
-            headers |= self.profile(connected, "priority").headers("priority", number=priority)
+            headers |= profile.headers("priority", number=priority)
         if delay is not None:
-            headers |= self.profile(connected, "delay").headers("delay", milliseconds=_milliseconds("delay", delay))
+            headers |= profile.headers("delay", milliseconds=_milliseconds("delay", delay))
         if duplicate_id is not None:
-            headers |= self._duplicate_header_of(connected, duplicate_id)
+            headers |= self._duplicate_header_of(profile, duplicate_id)
         return headers
 
-    def _duplicate_header_of(self, connected: Frame | None, id: str) -> dict[str, str]:
+    def _duplicate_header_of(self, profile: Profile, id: str) -> dict[str, str]:
         id = arguments.text("duplicate_id", id)
         if not id:
             raise ValueError("duplicate_id must not be empty: every message without one is another")
         if self._duplicate_header is not None:
             return {self._duplicate_header: id}
-        return self.profile(connected, "duplicate_id").headers("duplicate_id", id=id)
+        return profile.headers("duplicate_id", id=id)
 
 
 def _milliseconds(option: str, seconds: float) -> int:

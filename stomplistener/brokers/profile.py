@@ -64,6 +64,8 @@ class Profile(Record):
         reject: the headers of a NACK without which the broker would deliver the message again at once, forever.
         redeliveries: the header that counts earlier deliveries of a message; None if there is none.
         renames_redelivered: whether a redelivered message has another message-id.
+        unknown: why the broker is not known, and what to do about it; empty if it is known. What differs from broker to
+            broker has its default then, and no option can be spelled.
     """
 
     name: str
@@ -88,14 +90,31 @@ class Profile(Record):
     redeliveries: str | None = None
     renames_redelivered: bool = False
     acks_at_once: bool = False
+    unknown: str = ""
 
     def headers(self, option: str, **values: object) -> dict[str, str]:
         """Return the headers for an option on this broker.
 
         Raises:
-            ProtocolError: the broker does not support the option. The text names the broker and the reason.
+            ProtocolError: the broker does not support the option, or is not known. The text names the broker and the
+                reason.
         """
+        self.check_known(option)
         spelling = self.options[option]
         if spelling.headers is None:
             raise ProtocolError(f"{self.title} cannot do {option}: {spelling.note} ({spelling.source})")
         return {key: template.format_map(values) for key, template in spelling.headers.items()}
+
+    def check_known(self, what: str) -> None:
+        """Raise ProtocolError if the broker is not known, which ``what`` requires."""
+        if self.unknown:
+            raise ProtocolError(f"{what}: {self.unknown}")
+
+    def reject_headers(self, headers: Mapping[str, str] | None) -> Mapping[str, str]:
+        """Return the headers of a NACK; the application's headers win."""
+        return {**self.reject, **headers} if headers else self.reject
+
+    def delivery_number(self, headers: Mapping[str, str]) -> int | None:
+        """Return the number of this delivery of a message, from 1, by the broker's own count; None if it has none."""
+        told = headers.get(self.redeliveries) if self.redeliveries else None
+        return int(told) + 1 if told is not None and told.isdecimal() and told.isascii() else None

@@ -7,17 +7,11 @@ from functools import lru_cache
 
 from stomplistener.brokers import activemq, apollo, artemis, rabbitmq, testing
 from stomplistener.brokers.profile import Profile
-from stomplistener.protocol.frame import Frame
 
 PROFILES: Mapping[str, Profile] = {
     module.PROFILE.name: module.PROFILE for module in (activemq, artemis, apollo, rabbitmq, testing)
 }
 """The brokers, by the name for ``Connection(broker=…)``."""
-
-
-def profile_of(connected: Frame | None) -> Profile | None:
-    """Return the broker that CONNECTED names; None if CONNECTED names none or an unknown one."""
-    return by_server(connected.header("server") or "") if connected is not None else None
 
 
 def name_of(server: str) -> str | None:
@@ -30,6 +24,15 @@ def name_of(server: str) -> str | None:
 def by_server(server: str) -> Profile | None:
     """Return the broker with this ``server`` header; None if the header is empty or unknown."""
     return next((profile for profile in PROFILES.values() if server.lower().startswith(profile.server)), None)
+
+
+@lru_cache(maxsize=16)
+def unknown(server: str) -> Profile:
+    """Return a profile that stands for a broker with this ``server`` header, which is none of ours."""
+    says = f"calls itself {server!r}" if server else "does not say what it is"
+    advice = f"name it with Connection(..., broker=…), one of {', '.join(PROFILES)}, or give the headers yourself"
+    why = f"the broker {says}; {advice}"
+    return Profile(name="unknown", title="an unknown broker", server="", options={}, unknown=why)
 
 
 def refusal_hint(text: str, host: str | None) -> str:

@@ -89,7 +89,7 @@ def checked_frame(
     for name, value in (headers or {}).items():
         if not isinstance(value, str):
             raise TypeError(f"header {name!r} is {type(value).__name__}, not str")
-    _KNOWS_ALL.send_headers(None, time.time(), **options)
+    _KNOWS_ALL.send_headers(_KNOWS_ALL.profile(None), time.time(), **options)
     counted = True if auto_content_length is None else auto_content_length
     frame = commands.send(destination, body, headers, content_type=content_type, auto_content_length=counted)
     encode(frame, "1.2")

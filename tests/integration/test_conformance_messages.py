@@ -13,7 +13,7 @@ from conformance import World, matrix, outcome_of, received, texts
 from expectations import expected
 
 from stomplistener import BrokerError, ConnectFailed, InvalidHeader, Message, ProtocolError
-from stomplistener.brokers import profile_of
+from stomplistener.brokers import by_server
 
 pytestmark = matrix()
 
@@ -24,8 +24,7 @@ ATTEMPTS = 10
 def test_connect(world: World) -> None:
     with world.connection() as connection:
         assert connection.session.version == world.spoken
-        frame = connection._engine.context.session.connected_frame
-        profile = profile_of(frame)
+        profile = by_server(connection.session.server)
         assert profile is None or profile.name == world.name
         world.check("server header", "yes" if profile else "hidden")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stomplistener import BrokerError, Connection, ConnectionLost, Frame, ProtocolError, SubscriptionState
-from stomplistener.brokers import PROFILES, Dialect, Profile, profile_of, refusal_hint
+from stomplistener.brokers import PROFILES, Dialect, Profile, by_server, refusal_hint
 from stomplistener.protocol import Session, SubscriptionEntry
 from stomplistener.testing import Broker
 
@@ -30,7 +30,7 @@ def entry(**values: object) -> SubscriptionEntry:
 
 @pytest.mark.parametrize(("server", "name"), SERVERS.items())
 def test_the_server_header_chooses(server: str, name: str | None) -> None:
-    profile = profile_of(connected(server))
+    profile = by_server(server)
     assert (profile.name if profile else None) == name
 
 
@@ -71,25 +71,25 @@ def test_subscribe_options_in_the_words_of_each(server: str, expected: dict[str,
 )
 def test_send_options_in_the_words_of_each(server: str, expected: dict[str, str]) -> None:
     dialect, frame = Dialect(), connected(server)
-    headers = dialect.send_headers(frame, 1000.0, expires=2.5, persistent=True)
+    headers = dialect.send_headers(dialect.profile(frame), 1000.0, expires=2.5, persistent=True)
     for option, value in (("priority", 9), ("delay", 0.5)):
         if option in expected or "AMQ_SCHEDULED_DELAY" in expected:
-            headers |= dialect.send_headers(frame, 1000.0, **{option: value})  # type: ignore[arg-type]
+            headers |= dialect.send_headers(dialect.profile(frame), 1000.0, **{option: value})  # type: ignore[arg-type]
         else:
             with pytest.raises(ProtocolError, match=rf"(RabbitMQ|Apollo) cannot do {option}"):
-                dialect.send_headers(frame, 1000.0, **{option: value})  # type: ignore[arg-type]
+                dialect.send_headers(dialect.profile(frame), 1000.0, **{option: value})  # type: ignore[arg-type]
     assert headers == expected | {"persistent": "true"}
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_what_need_not_be_kept_is_the_default_everywhere(profile: str) -> None:
-    assert Dialect(profile).send_headers(None, 0.0, persistent=False) == {}
+    assert Dialect(profile).send_headers(PROFILES[profile], 0.0, persistent=False) == {}
 
 
 @pytest.mark.parametrize("options", [{"expires": 0}, {"expires": float("nan")}, {"delay": -1}, {"priority": 10}])
 def test_values_out_of_range(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Dialect("activemq").send_headers(None, 0.0, **options)  # type: ignore[arg-type]
+        Dialect("activemq").send_headers(PROFILES["activemq"], 0.0, **options)  # type: ignore[arg-type]
 
 
 def test_a_broker_that_hides_has_to_be_named() -> None:
@@ -207,9 +207,10 @@ def test_an_unknown_virtual_host_is_explained() -> None:
 
 
 def test_a_duplicate_id_goes_into_the_brokers_header_or_the_one_that_was_named() -> None:
-    artemis, rabbitmq = connected("ActiveMQ-Artemis/2"), connected("RabbitMQ/3")
+    artemis, rabbitmq = PROFILES["artemis"], PROFILES["rabbitmq"]
     assert Dialect().send_headers(artemis, 0.0, duplicate_id="{7}") == {"_AMQ_DUPL_ID": "{7}"}
-    assert Dialect(duplicate_header="x-dedup").send_headers(rabbitmq, 0.0, duplicate_id="7") == {"x-dedup": "7"}
+    named = Dialect(duplicate_header="x-dedup")
+    assert named.send_headers(rabbitmq, 0.0, duplicate_id="7") == {"x-dedup": "7"}
     with pytest.raises(ProtocolError, match=r"RabbitMQ cannot do duplicate_id.*duplicate_header"):
         Dialect().send_headers(rabbitmq, 0.0, duplicate_id="7")
     with pytest.raises(ValueError, match="must not be empty"):

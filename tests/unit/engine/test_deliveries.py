@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from engine_support import make_config, make_message
+from engine_support import make_message
 
-from stomplistener import Frame
 from stomplistener._engine import deliveries as module
 from stomplistener._engine.deliveries import Deliveries
+from stomplistener.brokers import PROFILES
 
-ACTIVEMQ = Frame("CONNECTED", {"server": "ActiveMQ/6.1.7", "version": "1.2"})
-RABBITMQ = Frame("CONNECTED", {"server": "RabbitMQ/4.0.5", "version": "1.2"})
+ACTIVEMQ, RABBITMQ = PROFILES["activemq"], PROFILES["rabbitmq"]
 
 
 @pytest.fixture
 def deliveries() -> Deliveries:
-    return Deliveries(make_config().dialect)
+    return Deliveries()
 
 
 def test_each_message_is_counted_by_its_id(deliveries: Deliveries) -> None:
