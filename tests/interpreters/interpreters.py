@@ -194,7 +194,10 @@ def run(interpreter: Interpreter, place: Place, processes: int, arguments: Seque
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(TREE)}
+    # The Debian root has no browser. A page does not depend on the interpreter: 3.11 is where these tests may not be
+    # left out.
+    left = {name: value for name, value in os.environ.items() if name != "STOMPLISTENER_REQUIRE_BROKERS"}
+    return {**left, "PYTHONPATH": str(TREE)}
 
 
 def _version(place: Place) -> str:
