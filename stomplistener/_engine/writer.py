@@ -208,10 +208,13 @@ class Writer:
             return
         try:
             thread.start()
-        except Exception as error:
-            # The system refuses another thread, so nothing more can be written on this connection.
+        except Exception:
+            # The system refuses another thread, as Python 3.12 and later do at the end of the program. So this thread
+            # writes, and may have to wait until the broker reads. It does not wait for another write: that one's thread
+            # comes here, too, if frames are left behind it.
             self._forget_unborn()
-            self._broken(error)
+            while self._begin_write(block=False):
+                self._write_taken()
 
     def _forget_unborn(self) -> None:
         with self._lock:
