@@ -13,7 +13,7 @@ Frames of a transaction linger, since they have no effect before COMMIT. Lingeri
 that does not linger, or ``LINGER_SECONDS`` later.
 
 In all other cases frames follow each other in a burst: they gather, and the writer thread sends them together. A thread
-with its own deadline is never inside a write that blocks.
+with its own deadline is never inside a write that blocks, unless the writer thread cannot be started.
 """
 
 from __future__ import annotations
@@ -213,8 +213,7 @@ class Writer:
             # writes, and may have to wait until the broker reads. It does not wait for another write: that one's thread
             # comes here, too, if frames are left behind it.
             self._forget_unborn()
-            while self._begin_write(block=False):
-                self._write_taken()
+            self.write_all(block=False)
 
     def _forget_unborn(self) -> None:
         with self._lock:
@@ -258,9 +257,13 @@ class Writer:
     def _is_usable(self) -> bool:
         return self.state in (WriteState.IDLE, WriteState.WRITING)
 
-    def write_all(self) -> None:
-        """Write the appended frames in this thread, however long that takes; for the receiver, before it reads."""
-        while self._begin_write(block=True):
+    def write_all(self, *, block: bool = True) -> None:
+        """Write the appended frames in this thread, however long that takes; for the receiver, before it reads.
+
+        Args:
+            block: whether to wait for the write of another thread, and then to write what is left.
+        """
+        while self._begin_write(block=block):
             self._write_taken()
 
     def beat(self) -> None:
