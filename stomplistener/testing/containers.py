@@ -508,6 +508,8 @@ class BrokerContainer:
                 ports={f"{inside}/tcp": outside for inside, outside in service.ports.items()},
                 volumes=service.volumes,
                 labels={_CONFIG_LABEL: service.digest(image_id)},
+                # Nothing here asks the engine for it, and an image's own check would start a process every few seconds.
+                healthcheck={"test": ["NONE"]},
                 network=network.name,
                 networking_config={
                     str(network.name): engine.api.create_endpoint_config(aliases=[service.name]),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,29 @@ def rabbitmq(stomp_brokers: Fleet) -> BrokerContainer:
     return stomp_brokers["rabbitmq"]
 
 
-@pytest.fixture(scope="session")
-def rabbitmq_cluster(stomp_brokers: Fleet) -> list[BrokerContainer]:
+@pytest.fixture
+def rabbitmq_cluster(stomp_brokers: Fleet) -> Iterator[list[BrokerContainer]]:
     """Three nodes of RabbitMQ that are one cluster; only queues with ``x-queue-type:quorum`` outlive a node."""
-    nodes = stomp_brokers.start("rabbitmq-1", "rabbitmq-2", "rabbitmq-3")
-    nodes[0].exec("rabbitmqctl await_online_nodes 3 --timeout 60")
-    return nodes
+    with _removed_later(stomp_brokers.start("rabbitmq-1", "rabbitmq-2", "rabbitmq-3")) as nodes:
+        nodes[0].exec("rabbitmqctl await_online_nodes 3 --timeout 60")
+        yield nodes
 
 
-@pytest.fixture(scope="session")
-def artemis_pair(stomp_brokers: Fleet) -> list[BrokerContainer]:
+@pytest.fixture
+def artemis_pair(stomp_brokers: Fleet) -> Iterator[list[BrokerContainer]]:
     """The primary and the backup of a pair of Artemis over one store; only one of them answers at a time."""
-    return stomp_brokers.start("artemis-primary", "artemis-backup")
+    with _removed_later(stomp_brokers.start("artemis-primary", "artemis-backup")) as pair:
+        yield pair
+
+
+@contextmanager
+def _removed_later(nodes: list[BrokerContainer]) -> Iterator[list[BrokerContainer]]:
+    # Few tests need them, and even an idle node takes a twentieth of a core from all the others.
+    try:
+        yield nodes
+    finally:
+        for node in reversed(nodes):
+            node.remove_if_created()
 
 
 @pytest.fixture(params=NAMES)
