@@ -15,6 +15,9 @@ import pytest_timeout
 from stomplistener._engine.log import flush
 from stomplistener.testing import Broker, Inbox
 
+SOON = 20.0
+"""Seconds that the thread of the log may take on a busy machine."""
+
 _TERMINAL = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 _BROKER = (
     *("STOMP_URL", "STOMP_URI", "STOMP_PROFILE", "STOMP_CONFIG"),
@@ -95,7 +98,7 @@ def _what_was_logged_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
         read = getattr(pytest.LogCaptureFixture, name).fget
 
         def flushed(caplog: pytest.LogCaptureFixture, read: Any = read) -> Any:
-            flush()
+            flush(SOON)
             return read(caplog)
 
         monkeypatch.setattr(pytest.LogCaptureFixture, name, property(flushed))
