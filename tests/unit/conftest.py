@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import log_guard
@@ -13,6 +14,8 @@ import pytest
 import pytest_timeout
 
 from stomplistener._engine.log import flush
+from stomplistener.connection import _connections
+from stomplistener.states import ConnectionState
 from stomplistener.testing import Broker, Inbox
 
 SOON = 20.0
@@ -30,6 +33,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give each rerun its own time: pytest-timeout starts its timer once for all, so a rerun could hang forever."""
     if getattr(item, "execution_count", 1) > 1:
         item.ihook.pytest_timeout_set_timer(item=item, settings=pytest_timeout._get_item_settings(item))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
+    """Close what a failed test leaves: a client that tries to connect for ever would fill the logs of later tests."""
+    if call.excinfo is None or call.excinfo.errisinstance(pytest.skip.Exception):
+        return
+    for connection in list(_connections):
+        if connection.state not in (ConnectionState.NEW, ConnectionState.CLOSED):
+            with suppress(Exception):
+                connection.close()
 
 
 @pytest.fixture
