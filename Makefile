@@ -92,7 +92,7 @@ engine:  ## a Docker engine: the one that answers, else Debian's is installed an
 	@tests/integration/engine.sh start
 
 browser:  ## a Chromium, as root Debian's is installed: a test looks at the page of the Django admin
-	@# With a font as wide as most readers have it: Chromium's package brings none, and then pages look too narrow.
+	@# With a font as wide as most readers have it: Debian only recommends it beside Chromium, and pages look too narrow without.
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s chromium fonts-liberation >/dev/null 2>&1; then \
 	    for try in 1 2 3 4 5; do \
 	        if { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \

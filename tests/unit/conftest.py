@@ -18,8 +18,8 @@ from stomplistener.connection import _connections
 from stomplistener.states import ConnectionState
 from stomplistener.testing import Broker, Inbox
 
-SOON = 20.0
-"""Seconds that the thread of the log may take on a busy machine."""
+_LOG_SECONDS = 20.0
+"""How long the thread of the log may take on a busy machine."""
 
 _TERMINAL = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 _BROKER = (
@@ -112,7 +112,7 @@ def _what_was_logged_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
         read = getattr(pytest.LogCaptureFixture, name).fget
 
         def flushed(caplog: pytest.LogCaptureFixture, read: Any = read) -> Any:
-            flush(SOON)
+            flush(_LOG_SECONDS)
             return read(caplog)
 
         monkeypatch.setattr(pytest.LogCaptureFixture, name, property(flushed))

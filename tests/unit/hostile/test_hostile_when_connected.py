@@ -230,10 +230,8 @@ def test_the_connection_is_of_use_in_a_storm(data: bytes) -> None:
         assert message.subscription is None
         heard.set()
 
-    def read() -> int:
-        return connection.statistics().bytes_received
-
-    with Server(storm(data, read)) as bad, memory_below(BOUND_AWAITING if b"MESSAGE" in data else BOUND):
+    bound = BOUND_AWAITING if b"MESSAGE" in data else BOUND
+    with Server(storm(data, lambda: connection.statistics().bytes_received)) as bad, memory_below(bound):
         connection = Connection(bad.uri, limits=LIMITS, heartbeat=(0, 0))
         with connection:
             connection.add_listener(listener)
@@ -251,11 +249,8 @@ def test_a_storm_of_messages_waits_outside_while_the_listener_is_busy() -> None:
         begun.set()
         release.wait(20)
 
-    def read() -> int:
-        return connection.statistics().bytes_received
-
     message = b"MESSAGE\nsubscription:1\nmessage-id:1\ndestination:/q\ncontent-length:1000\n\n%b\0" % (b"x" * 1000)
-    with Server(storm(message * 10, read)) as bad, memory_below(BOUND):
+    with Server(storm(message * 10, lambda: connection.statistics().bytes_received)) as bad, memory_below(BOUND):
         connection = Connection(bad.uri, limits=LIMITS, heartbeat=(0, 0))
         connection.add_listener(slow)
         connection.connect()
