@@ -613,13 +613,14 @@ class Connection:
                 raise ValueError("a SEND in a transaction is confirmed by its COMMIT: leave confirm out")
             self._send_in(transaction, destination, body, headers, seconds, options)
             return
-        frame = sender.make_send(destination, body, headers, None, seconds, options)
         if confirm:
-            self._send_and_wait(frame, destination, seconds, timeout)
+            self._send_and_wait(destination, body, headers, seconds, timeout, options)
         elif sender.tracks_messages:
-            sender.send_confirmed(frame, None, seconds, wait=False)
+            name = self._engine.context.new_id()
+            frame = sender.make_send(destination, body, headers, None, seconds, options, name)
+            sender.send_confirmed(frame, name, None, seconds, wait=False)
         else:
-            sender.send(frame, seconds)
+            sender.send(sender.make_send(destination, body, headers, None, seconds, options), seconds)
 
     def _send_in(
         self,
@@ -634,12 +635,21 @@ class Connection:
             transaction = _open_transaction(self._engine, arguments.text("transaction", transaction))
         transaction.send(destination, body, headers, timeout=seconds, **options)
 
-    def _send_and_wait(self, frame: Frame, destination: str, seconds: float | None, timeout: Any) -> None:
+    def _send_and_wait(
+        self,
+        destination: str,
+        body: Body,
+        headers: StrHeaders,
+        seconds: float | None,
+        timeout: Any,
+        options: SendOptions,
+    ) -> None:
         engine = self._engine
         engine.writer.check_may_wait()
-        receipt = engine.new_receipt()
+        receipt, name = engine.new_receipt(), engine.context.new_id()
         deadline = Deadline(self._config.seconds(timeout))
-        engine.sender.send_confirmed(frame, receipt, seconds, wait=True)
+        frame = engine.sender.make_send(destination, body, headers, None, seconds, options, name)
+        engine.sender.send_confirmed(frame, name, receipt, seconds, wait=True)
         engine.sender.await_receipt(receipt, deadline, f"SEND to {destination}")
 
     def send_async(
@@ -671,10 +681,10 @@ class Connection:
             ProtocolError: this broker does not support an option.
         """
         engine = self._engine
-        seconds = self._config.seconds(timeout)
-        frame = engine.sender.make_send(destination, body, headers, None, seconds, options)
+        seconds, name = self._config.seconds(timeout), engine.context.new_id()
+        frame = engine.sender.make_send(destination, body, headers, None, seconds, options, name)
         receipt = engine.new_receipt()
-        engine.sender.send_confirmed(frame, receipt, seconds, wait=False)
+        engine.sender.send_confirmed(frame, name, receipt, seconds, wait=False)
         return receipt
 
     def request(

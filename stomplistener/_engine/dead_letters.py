@@ -312,9 +312,9 @@ class DeadLetters:
         return receipt
 
     def _confirmed(self, message: Message, destination: str, headers: Mapping[str, str], counted: bool) -> Receipt:
-        receipt = self._new_receipt()
-        frame = commands.send(destination, message.body, headers, auto_content_length=counted)
-        self._sender.send_confirmed(frame, receipt, self._context.config.timeout, wait=False)
+        receipt, name = self._new_receipt(), self._context.new_id()
+        frame = commands.send(destination, message.body, headers, receipt=name, auto_content_length=counted)
+        self._sender.send_confirmed(frame, name, receipt, self._context.config.timeout, wait=False)
         return receipt
 
     def _headers(self, message: Message, error: BaseException, dropped: frozenset[str]) -> dict[str, str]:

@@ -273,12 +273,14 @@ class Sender:
         transaction: str | None,
         timeout: float | None,
         options: SendOptions,
+        receipt: str | None = None,
     ) -> Frame:
         """Make the SEND frame of a message, with its options in the headers of the broker in use.
 
         Args:
             transaction: the name of a transaction.
             timeout: seconds to wait for a connection, if the options depend on the broker.
+            receipt: the name of a receipt to request, unless the application's headers request one.
         """
         content_type, counted = None, None
         if headers is not None and type(headers) is not dict and not isinstance(headers, Mapping):
@@ -293,6 +295,7 @@ class Sender:
             headers,
             content_type=content_type,
             transaction=transaction,
+            receipt=receipt,
             auto_content_length=counted,
         )
 
@@ -342,20 +345,24 @@ class Sender:
         lingers = frame.header("receipt") is None
         self.transmit(frame, timeout, "SEND", note=note, begun=True, lingers=lingers, context=context)
 
-    def send_confirmed(self, frame: Frame, receipt: Receipt | None, timeout: float | None, *, wait: bool) -> None:
+    def send_confirmed(
+        self, frame: Frame, name: str, receipt: Receipt | None, timeout: float | None, *, wait: bool
+    ) -> None:
         """Send a SEND frame that is kept until its receipt arrives, and resent after every connection loss.
 
         Args:
-            frame: the frame, without a receipt header.
+            frame: the frame, which requests a receipt.
+            name: the name that ``Context.new_id`` gave for this receipt. The frame has another one if the application
+                chose it.
             receipt: the future for the answer; None if no thread waits for it.
             timeout: seconds to wait for room among the unconfirmed messages, and for a connection.
             wait: whether to wait for a connection; otherwise the frame is only noted while there is none.
         """
-        own = frame.header("receipt") is not None
-        asking = frame if own else frame.adding("receipt", self._context.new_id())
-        note = partial(Session.send, frame=asking, confirm=True, context=receipt, own_receipt=own)
+        # Compared by identity: an application may choose the same text.
+        own = frame.header("receipt") is not name
+        note = partial(Session.send, frame=frame, confirm=True, context=receipt, own_receipt=own)
         admits = self._admits_confirmed if wait else self._admits_noted
-        self.transmit(asking, timeout, "SEND", note=note, admits=admits, context=receipt)
+        self.transmit(frame, timeout, "SEND", note=note, admits=admits, context=receipt)
 
     def reply(
         self, message: Message, body: Any, headers: Mapping[str, str] | None, timeout: Any, options: SendOptions
@@ -370,7 +377,8 @@ class Sender:
         self.send(self.make_send(destination, body, merged, None, seconds, options), seconds)
 
     def _admits_confirmed(self) -> bool:
-        return self._is_open(False) and not self._window_is_full() and not self._writer.is_full
+        ready = self._context.state is ConnectionState.CONNECTED or self._may_finish(False)
+        return ready and not self._writer.is_full and not self._window_is_full()
 
     def _admits_noted(self) -> bool:
         # Frames that wait to be written count as unconfirmed, so their number is bounded. A slow broker blocks no

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from stomplistener.errors import ProtocolError
-from stomplistener.protocol.frame import Frame, as_bytes, frame_of
+from stomplistener.protocol.frame import Frame, as_bytes
 from stomplistener.protocol.heartbeat import HeartBeat
 from stomplistener.protocol.spec import VERSIONS, Version, version_rules
 
 _NEWEST = max(VERSIONS)
+_new = Frame.__new__
 
 StrHeaders = Mapping[str, str] | None
 
@@ -242,7 +243,11 @@ def _frame(
         except (TypeError, ValueError):
             kind = type(headers).__name__
             raise TypeError(f"{command}: headers must be a mapping of str to str, not {kind}") from None
-    return frame_of(command, fields, body)
+    # Frame() would copy the fields and the body's type is known: every frame that is sent comes through here.
+    frame = _new(Frame)
+    frame.command, frame.fields, frame.body = command, fields, body
+    frame.problem = frame._headers = None
+    return frame
 
 
 def _check_text(command: str, name: str, value: object) -> None:

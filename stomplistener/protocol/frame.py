@@ -125,7 +125,7 @@ class Frame:
         """Return the same frame with one more header, which replaces any header of that name."""
         fields = self.fields
         if isinstance(fields, dict):
-            return frame_of(self.command, {**fields, key: value}, self.body, self.problem)
+            return Frame(self.command, {**fields, key: value}, self.body, self.problem)
         pairs = [pair for pair in fields if pair[0] != key]
         return Frame(self.command, [*pairs, (key, value)], self.body, self.problem)
 
@@ -167,20 +167,6 @@ class Frame:
     def __repr__(self) -> str:
         body = f", body={shorten(self.body)}" if self.body else ""
         return f"Frame({self.command!r}, {dict(masked(self.headers.items()))!r}{body})"
-
-
-def frame_of(command: str, fields: Fields, body: bytes, problem: str | None = None) -> Frame:
-    """Make a frame that keeps ``fields`` itself; the caller must not keep it. Only for this package."""
-    frame = _new(Frame)
-    frame.command = command
-    frame.fields = fields
-    frame.body = body
-    frame.problem = problem
-    frame._headers = None
-    return frame
-
-
-_new = Frame.__new__
 
 
 def _fields_of(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> Fields:

@@ -407,7 +407,8 @@ class Session:
             ProtocolError: no frame can be written now, and this frame is not kept.
             ValueError: another frame waits for the same receipt.
         """
-        asked, name = frame.header("receipt"), frame.header("transaction")
+        headers = frame.fields if type(frame.fields) is dict else frame.headers
+        asked, name = headers.get("receipt"), headers.get("transaction")
         if name is not None:
             if transaction is None:
                 transaction = self.open_transaction(name)

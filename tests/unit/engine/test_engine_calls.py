@@ -11,14 +11,14 @@ import sys
 import pytest
 
 TODAY = {
-    "send": (17, 8),
-    "send-headers": (17, 8),
-    "send-transaction": (22, 30),
-    "send-burst": (14, 10),
-    "send-pause": (17, 8),
-    "confirmed": (85, 23),
+    "send": (16, 7),
+    "send-headers": (16, 7),
+    "send-transaction": (20, 28),
+    "send-burst": (13, 9),
+    "send-pause": (16, 7),
+    "confirmed": (78, 22),
     "message": (33, 12),
-    "settle": (62, 22),
+    "settle": (61, 21),
 }
 
 
