@@ -133,8 +133,12 @@ class Outgoing:
         options: SendOptions = {} if counted else {"auto_content_length": False}
         if name is not None:
             self.ask(receipt, True)
-        if receipt is None or name is not None:
-            self._connection.send(destination, data, headers, transaction=name, **options)
+            begun = self._transactions.get(name)
+            transaction: Transaction | str = name if begun is None else begun[0]
+            self._connection.send(destination, data, headers, transaction=transaction, **options)
+            return
+        if receipt is None:
+            self._connection.send(destination, data, headers, **options)
             return
         # Use a receipt id of the library on the wire: programs use one id for many messages.
         del headers["receipt"]
