@@ -212,7 +212,7 @@ class Inbound:
             if found.reports or found.events:
                 self._report(found)
             # Write the frames that a receipt released, and the frames that an interrupted thread could not write.
-            if not self._writer.is_empty:
+            if self._writer.is_forgotten:
                 self._writer.schedule()
 
     def _sort(self, frames: list[Frame], found: Sorted) -> None:

@@ -134,9 +134,9 @@ class Writer:
         return unsent, begun and bool(unsent)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether no frame waits to be written."""
-        return not self._frames and not self._in_flight
+    def is_forgotten(self) -> bool:
+        """Whether frames wait, and the writer thread is not about to write them."""
+        return bool(self._frames) and self._thread_state in (WriterState.ABSENT, WriterState.ASLEEP)
 
     @property
     def waiting(self) -> int:
@@ -238,7 +238,7 @@ class Writer:
 
     def check_may_wait(self) -> None:
         """Raise TimedOut in a signal handler that interrupted a write of this thread."""
-        if self.is_writing_here:
+        if self._owner == threading.get_ident():
             raise cannot_wait()
 
     def wait_for_room(self, deadline: Deadline) -> bool:

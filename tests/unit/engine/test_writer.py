@@ -81,7 +81,7 @@ def test_a_lone_frame_is_written_by_the_thread_that_appends_it(rig: Rig, monkeyp
     rig.append(b"one")
     rig.writer.schedule()
     assert (rig.transport.sent, woken) == ([b"one"], [])
-    assert rig.writer.is_empty
+    assert not rig.writer.waiting
     assert rig.writer.waiting == 0
     assert rig.writer.bytes_written == 3
 
@@ -177,7 +177,7 @@ def test_the_writer_thread_writes_in_order(rig: Rig) -> None:
 def test_detach_returns_what_was_not_written(rig: Rig) -> None:
     rig.attach().append(b"one", b"two")
     assert rig.detach() == ([b"one", b"two"], False)
-    assert rig.writer.is_empty
+    assert not rig.writer.waiting
     assert rig.detach() == ([], False)
 
 
@@ -346,7 +346,7 @@ def test_what_lingers_is_written_soon(rig: Rig) -> None:
     for number in range(3):
         rig.append(b"%d" % number)
         rig.writer.schedule(lingers=True)
-        wait_until(lambda: rig.writer.is_empty)
+        wait_until(lambda: not rig.writer.waiting)
     assert rig.transport.sent == [b"0", b"1", b"2"]
 
 
