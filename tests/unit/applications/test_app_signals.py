@@ -89,4 +89,4 @@ def test_one_ctrl_c_ends_every_wait(wait: str, broker: Broker) -> None:
     finally:
         process.kill()
         process.communicate()
-    assert [frame.command for frame in broker.frames()][-1] == "DISCONNECT", "with says goodbye"
+    broker.wait_for(lambda: broker.frames()[-1].command == "DISCONNECT", what="the goodbye of with")

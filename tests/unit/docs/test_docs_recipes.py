@@ -65,16 +65,19 @@ def test_sentry_gets_one_event_for_a_listener_that_raises(
 
 
 def test_structlog_renders_the_librarys_lines_and_the_listeners(connection: Connection, broker: Broker) -> None:
+    def is_done() -> bool:
+        return not broker.messages("/queue/orders") and not broker.unacknowledged("/queue/orders")
+
     root = logging.getLogger()
     before = list(root.handlers)
     try:
         output = run("structlog", connection)["output"]
         # What the page sent is booked, too.
-        broker.wait_for(lambda: not broker.messages("/queue/orders"), what="the page's own message")
+        broker.wait_for(is_done, what="the page's own message")
         stream = io.StringIO()
         output.setStream(stream)
         connection.send("/queue/orders", "two", confirm=True)
-        broker.wait_for(lambda: not broker.messages("/queue/orders"), what="the acknowledgement")
+        broker.wait_for(is_done, what="the acknowledgement")
         logging.getLogger("stomplistener").warning("%s", "of the library", extra={"connection": "shop-mq"})
         lines = []
         for line in stream.getvalue().splitlines():

@@ -164,7 +164,7 @@ def test_sighup_replaces_processes_one_after_the_other(broker: Broker, tmp_path:
             broker.publish(QUEUE, text)
 
         def versions() -> list[str]:
-            return [line.split()[2] for line in worker.book.read_text().splitlines()]
+            return [row[2] for row in worker.rows]
 
         eventually(lambda: "old" in versions(), "the old code at work", PATIENCE)
         (tmp_path / "version").write_text("new")
@@ -173,9 +173,9 @@ def test_sighup_replaces_processes_one_after_the_other(broker: Broker, tmp_path:
         for text in texts[500:]:
             broker.publish(QUEUE, text)
             fewest = min(fewest, len(broker.subscriptions))
-        eventually(lambda: len({line.split()[1] for line in worker.book.read_text().splitlines()}) == 4, "4 pids", 80)
-        eventually(lambda: len(worker.book.read_text().splitlines()) >= len(texts), "all messages handled", PATIENCE)
-        lines = [line.split() for line in worker.book.read_text().splitlines()]
+        eventually(lambda: len({row[1] for row in worker.rows}) == 4, "4 pids", 80)
+        eventually(lambda: len(worker.rows) >= len(texts), "all messages handled", PATIENCE)
+        lines = worker.rows
         assert sorted(text for text, _, _ in lines) == sorted(texts)
         assert fewest >= 1
         kinds = [version for _, _, version in lines]

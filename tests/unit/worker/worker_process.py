@@ -115,10 +115,15 @@ class WorkerProcess(ServerProcess):
         super().__init__(directory, *arguments, STOMP_URL=uri, BOOK=str(self.book), **variables)
 
     @property
+    def rows(self) -> list[list[str]]:
+        """The words of each line of the book, without a line that is being written."""
+        whole, _, _ = self.book.read_text().rpartition("\n")
+        return [line.split() for line in whole.splitlines()]
+
+    @property
     def lines(self) -> list[Line]:
         """What was handled so far, in order."""
-        parts = (line.split() for line in self.book.read_text().splitlines())
-        return [Line(text, int(pid), redelivered == "True") for text, pid, redelivered in parts]
+        return [Line(text, int(pid), redelivered == "True") for text, pid, redelivered in self.rows]
 
     @property
     def has_begun(self) -> bool:
