@@ -50,7 +50,7 @@ integration: $(TEST_READY)  ## the tests on real brokers, where a Docker engine 
 unit: $(TEST_READY)  ## the tests that need neither a container nor the network
 	@# More at once than there are cores: most of them wait for one another's threads, not for the processor. With nice,
 	@# they give way to the tests on real brokers, which may run beside them and must be in time.
-	@nice -n 5 $(BIN)/pytest -q -rs -n 4 --dist worksteal $(PYTEST) tests/unit
+	@nice -n 5 $(BIN)/pytest -q -rs -n 4 --dist worksteal --junitxml=.interpreters/report-unit.xml $(PYTEST) tests/unit
 
 coverage: $(TEST_READY)  ## branch coverage of protocol, failover and _engine by the unit tests, at least 95 %
 	@rm -f .coverage .coverage.*

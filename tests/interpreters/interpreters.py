@@ -3,6 +3,7 @@
     python tests/interpreters/interpreters.py                     all of them, as many tests as each is meant to run
     python tests/interpreters/interpreters.py --core --only 3.14 pypy3.11
     python tests/interpreters/interpreters.py --write             keep the table in CONTRIBUTING.md
+    python tests/interpreters/interpreters.py --only 3.12 --with-unit     add the row of `make unit`, run before
 
 An interpreter is taken from PATH or from pyenv's versions, else from a Debian root (``debian_root``). The run fails if
 one cannot be had, and names it. A deprecation is an error in every test: see ``filterwarnings`` in setup.cfg.
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import debian_root
@@ -26,6 +27,7 @@ from debian_root import TREE, Unavailable
 
 HOME = TREE / ".interpreters"
 TABLE = TREE / "CONTRIBUTING.md"
+UNIT_PYTHON, UNIT_REPORT = TREE / ".venv" / "bin" / "python", HOME / "report-unit.xml"
 BEGIN, END = "<!-- interpreters: begin -->", "<!-- interpreters: end -->"
 
 UNIT = "tests/unit"
@@ -171,7 +173,7 @@ def set_up(interpreter: Interpreter, *, core: bool) -> tuple[Interpreter, Place]
 
 def run(interpreter: Interpreter, place: Place, processes: int, arguments: Sequence[str]) -> Outcome:
     """Run the tests."""
-    outcome = Outcome(interpreter, _version(place), place.source)
+    outcome = Outcome(interpreter, _version(place.command, interpreter.name), place.source)
     report = HOME / f"report-{interpreter.name}.xml"
     report.unlink(missing_ok=True)
     began = time.monotonic()
@@ -200,18 +202,33 @@ def _environment() -> dict[str, str]:
     return {**left, "PYTHONPATH": str(TREE)}
 
 
-def _version(place: Place) -> str:
+def of_unit(interpreter: Interpreter) -> Outcome:
+    """What came of the tests of `make unit`, by its report."""
+    outcome = Outcome(interpreter, _version(lambda *arguments: (str(UNIT_PYTHON), *arguments), "?"), "`make unit`")
+    if not UNIT_REPORT.exists():
+        outcome.trouble = "`make unit` has left no report"
+    else:
+        _count(outcome, UNIT_REPORT)
+        outcome.seconds = sum(float(suite.get("time", "0")) for suite in _suites(UNIT_REPORT))
+    return outcome
+
+
+def _version(command: Callable[..., Sequence[str]], otherwise: str) -> str:
     code = (
         "import platform, sys; print(platform.python_implementation(), "
         "'%d.%d.%d' % (getattr(sys, 'pypy_version_info', sys.version_info))[:3], "
         "'free-threaded' if not getattr(sys, '_is_gil_enabled', lambda: True)() else '')"
     )
-    done = subprocess.run(place.command("-c", code), capture_output=True, text=True, check=False)
-    return done.stdout.strip() or place.interpreter.name
+    done = subprocess.run(command("-c", code), capture_output=True, text=True, check=False)
+    return done.stdout.strip() or otherwise
+
+
+def _suites(report: Path) -> Iterator[ElementTree.Element]:
+    return ElementTree.parse(report).getroot().iter("testsuite")
 
 
 def _count(outcome: Outcome, report: Path) -> None:
-    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+    for suite in _suites(report):
         number = {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")}
         outcome.run += number["tests"]
         outcome.skipped += number["skipped"]
@@ -238,7 +255,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--core", action="store_true", help="only the tests that depend on the interpreter")
     parser.add_argument("--set-up", action="store_true", help="get the interpreters and install; run nothing")
-    parser.add_argument("--processes", type=int, default=4, help="of pytest, at once")
+    parser.add_argument("--processes", type=int, default=6, help="of pytest, at once: most of a test is waiting")
+    parser.add_argument(
+        "--with-unit", action="store_true", help="add the row of `make unit`, by the report it has left"
+    )
     parser.add_argument("--write", action="store_true", help="keep the table in CONTRIBUTING.md")
     parser.add_argument("pytest", nargs="*", help="more arguments for pytest, behind --")
     return parser.parse_args()
@@ -255,7 +275,8 @@ def main() -> int:
         missing = [each for each in ready if isinstance(each, Outcome)]
         print("\n".join(f"{each.interpreter.name}: {each.trouble}" for each in missing))
         return bool(missing)
-    outcomes = [each if isinstance(each, Outcome) else run(*each, asked.processes, asked.pytest) for each in ready]
+    outcomes = [of_unit(INTERPRETERS[0])] if asked.with_unit else []
+    outcomes += [each if isinstance(each, Outcome) else run(*each, asked.processes, asked.pytest) for each in ready]
     text = table(outcomes)
     print(f"\n{text}")
     if asked.write:
