@@ -17,6 +17,7 @@ from contextlib import ExitStack
 import pytest
 from outbox_project import PROJECT, assert_sorted_within_keys, empty, fill, first_times, manage, migrated, pending
 from postgres import Postgres
+from sizes import sized
 from worker_process import PATIENCE, ServerProcess, eventually
 
 from stomplistener.testing import Broker
@@ -131,7 +132,7 @@ def test_two_relays_share_the_work_and_publish_each_row_once(server: Postgres, b
 # Backlogs
 
 
-BACKLOG = 5000
+BACKLOG = sized(5000)
 
 
 def seconds(server: Postgres, broker: Broker, count: int, key: str) -> float:
@@ -167,17 +168,18 @@ def test_a_backlog_with_few_keys_leaves_nearly_as_fast_as_one_without(server: Po
 @pytest.mark.timeout(200, func_only=True)
 def test_the_rate_does_not_fall_with_the_size_of_the_backlog(server: Postgres, broker: Broker) -> None:
     """The first 3,000 of 50,000 rows in 10 keys, beside 3,000 that are all."""
-    few = seconds(server, broker, 3000, "'k' || n % 10")
-    fill(server, 50_000, "'k' || n % 10")
+    count, first = sized(50_000), sized(3000)
+    few = seconds(server, broker, first, "'k' || n % 10")
+    fill(server, count, "'k' || n % 10")
     broker.clear("/queue/out")
     with manage(server, broker.uri, "stomp_outbox", "--log-level", "warning") as relay:
         broker.wait_for(lambda: broker.depth("/queue/out"), PATIENCE)
         began = time.monotonic()
-        eventually(lambda: broker.depth("/queue/out") >= 3000, "the first 3,000 published", 100)
+        eventually(lambda: broker.depth("/queue/out") >= first, "the first ones published", 100)
         many = time.monotonic() - began
         relay.signal(signal.SIGTERM)
         assert relay.wait() == 0, relay.err
-    print(f"3,000 rows alone {few:.1f} s, as the first of 50,000 {many:.1f} s")
+    print(f"{first} rows alone {few:.1f} s, as the first of {count} {many:.1f} s")
     assert many < 3 * few + 1
 
 
@@ -198,8 +200,9 @@ def rate(server: Postgres, broker: Broker, key: str, count: int, first: int) -> 
 @pytest.mark.timeout(500, func_only=True)
 def test_a_large_backlog_of_many_keys_leaves_at_half_the_rate_of_one_without(server: Postgres, broker: Broker) -> None:
     """50,000 rows in 1,000 keys, as of so many customers; no order of a key is broken."""
-    without = rate(server, broker, "''", 50_000, 10_000)
-    keyed = rate(server, broker, "'customer ' || n % 1000", 50_000, 10_000)
+    count, first = sized(50_000), sized(10_000)
+    without = rate(server, broker, "''", count, first)
+    keyed = rate(server, broker, "'customer ' || n % 1000", count, first)
     print(f"without keys {without:.0f} rows/s, in 1,000 keys {keyed:.0f} rows/s")
     assert_sorted_within_keys(published(broker), 1000)
     assert keyed > 0.5 * without
@@ -210,13 +213,14 @@ def test_relays_that_are_killed_in_the_middle_publish_a_large_backlog_in_the_ord
     server: Postgres, broker: Broker
 ) -> None:
     """10,000 rows, a third of them without a key; three relays at a time, four of which are killed one by one."""
-    count, batch, kills = 10_000, 50, 4
+    count, batch, kills = sized(10_000), 50, 4
+    between = count * 3 // 20
     fill(server, count, "CASE WHEN n % 3 = 0 THEN '' ELSE 'k' || n % 20 END")
     options = ("stomp_outbox", "--batch", str(batch), "--poll", "0.02", "--log-level", "warning")
     with ExitStack() as stack:
         relays = [stack.enter_context(manage(server, broker.uri, *options)) for _ in range(3)]
         for number in range(kills):
-            broker.wait_for(lambda number=number: broker.depth("/queue/out") >= 1500 * (number + 1), 60)  # type: ignore[misc]
+            broker.wait_for(lambda number=number: broker.depth("/queue/out") >= between * (number + 1), 60)  # type: ignore[misc]
             victim = relays.pop(0)
             victim.signal(signal.SIGKILL)
             victim.wait()
