@@ -34,6 +34,7 @@ from stomplistener._engine.context import Context
 from stomplistener._engine.deliveries import message_key
 from stomplistener._engine.receipts import Receipt
 from stomplistener._engine.sender import Sender
+from stomplistener._util.text import text_of
 from stomplistener.brokers.profile import Declaring
 from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError, StompError, TimedOut
 from stomplistener.message import OF_A_DELIVERY, Message
@@ -205,11 +206,10 @@ class DeadLetters:
             place = next((copy.place for copy in copies if copy.receipt is future), None)
             if place is None or not place[1]:
                 return False
+            # The copy stays remembered: a redelivered message may wait for the same answer, and needs its place.
             refused = isinstance(failure, BrokerError)
             if refused or failure is None:
                 self._fits[place] = not refused
-            if refused:
-                self._forget(key, future)
         self._release(place)
         return refused
 
@@ -331,7 +331,7 @@ class DeadLetters:
         return headers | {
             "original-destination": message.destination,
             "original-message-id": message.id,
-            "error": writable(f"{type(error).__name__}: {error}".replace("\n", " "))[:_LONGEST_ERROR],
+            "error": writable(f"{type(error).__name__}: {text_of(error)}".replace("\n", " "))[:_LONGEST_ERROR],
             "error-traceback": writable(story)[-_LONGEST_TRACEBACK:],
             "attempts": str(message.attempts + 1),
         }

@@ -20,10 +20,14 @@ from stomplistener.message import Message
 
 @dataclass(eq=False)
 class Turn:
-    """The messages of one value: the head, which is queued, runs or waits for a retry, and those behind it."""
+    """The messages of one value: the head, which is queued, runs or waits for a retry, and those behind it.
+
+    Attributes:
+        runs: how many threads handle the head. They are two for a moment if its retry has no delay.
+    """
 
     head: Message
-    runs: bool = False
+    runs: int = 0
     behind: collections.deque[Message] = field(default_factory=collections.deque)
 
 
@@ -90,28 +94,32 @@ class OrderedQueue:
                 self._runner.run([item])
                 continue
             tries = item.attempts + item.postponed
-            self._runs(key, item, runs=True)
+            self._note_begin(key, item)
             self._runner.run([item])
             if item.attempts + item.postponed == tries or item.settled:
                 self._pass_on(key, item)
             else:
                 self._wait_for_retry(key, item)
 
-    def _runs(self, key: str, item: Message, *, runs: bool) -> None:
+    def _note_begin(self, key: str, item: Message) -> None:
         with self._lock:
             turn = self._turns.get(key)
             if turn is not None and turn.head is item:
-                turn.runs = runs
+                turn.runs += 1
 
     def _wait_for_retry(self, key: str, item: Message) -> None:
         """Keep the turn for a retry, unless the broker will deliver the message again.
 
-        From now on the message does not run, so ``discard`` may drop it.
+        From now on the message does not run, so ``discard`` may drop it. But a retry without delay may already run in
+        another thread, which then decides at its own end.
         """
         with self._lock:
-            self._runs(key, item, runs=False)
-            stale = self._is_stale(item)
-        if stale:
+            turn = self._turns.get(key)
+            if turn is None or turn.head is not item:
+                return
+            turn.runs -= 1
+            is_over = not turn.runs and self._is_stale(item)
+        if is_over:
             self._pass_on(key, item)
 
     def _pass_on(self, key: str, head: Message) -> None:
@@ -126,7 +134,7 @@ class OrderedQueue:
         if not turn.behind:
             del self._turns[key]
             return
-        turn.head, turn.runs = turn.behind.popleft(), False
+        turn.head, turn.runs = turn.behind.popleft(), 0
         self._flow.remove(1, turn.head.frame.size)
         self._queue.line_up([turn.head])
 

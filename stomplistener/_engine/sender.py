@@ -18,6 +18,7 @@ from stomplistener._engine.flow_control import FlowControl
 from stomplistener._engine.receipts import Receipt
 from stomplistener._engine.writer import Writer
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.text import counted
 from stomplistener.errors import BrokerError, ConnectionLost, NotConnected, ProtocolError, StompError, TimedOut
 from stomplistener.message import Message
 from stomplistener.options import BROKER_OPTIONS, SendOptions, json_body, refuse_unknown
@@ -240,8 +241,8 @@ class Sender:
         self._writer.flush(deadline)
         if not self.wait_for_answers(lambda: not self._window_is_full() or self._unusable() is not None, deadline):
             raise TimedOut(
-                f"{what} timed out after {deadline.timeout} s: {self._session.unconfirmed} messages wait for their "
-                "receipt, as many as Limits allows; nothing was written"
+                f"{what} timed out after {deadline.timeout} s: no room for it in Limits, while the receipt of "
+                f"{counted(self._session.unconfirmed, 'message')} is missing; nothing was written"
             )
 
     def wait_for_answers(self, condition: Callable[[], bool], deadline: Deadline) -> bool:

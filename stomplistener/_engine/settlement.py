@@ -21,6 +21,7 @@ from stomplistener._engine.held_queue import HeldQueue, SubscriptionQueue
 from stomplistener._util.callables import name_of, refuse_unawaited
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.locks import Changes
+from stomplistener._util.text import text_of
 from stomplistener._util.timer import Entry, timer
 from stomplistener.errors import StompError
 from stomplistener.listener import Hook, call_all
@@ -88,6 +89,11 @@ class Settlement:
             elif self._begin(item):
                 try:
                     self._deliver(item)
+                except StompError as failure:
+                    # The connection is closing or lost: the broker delivers an unsettled message again.
+                    self._context.log.warning("could not settle %s: %s", item.frame.heading, failure)
+                except Exception as error:  # a defect costs its message, and no other one of the batch
+                    self._context.log.error("could not settle %s", item.frame.heading, exc_info=error)
                 finally:
                     self._end()
 
@@ -230,17 +236,13 @@ class Settlement:
                 error, culprit = raised, hook
                 if not isinstance(raised, TryAgain) or subscription is None or not subscription.policy.settle:
                     self._note_error(message, raised)
-        try:
-            if subscription is not None and subscription.policy.settle:
-                if message.state is MessageState.UNSETTLED:
-                    self._settle(message, subscription, error, culprit)
-                elif error is not None:
-                    self._log_error(message, error, culprit, "it was settled by its listener")
+        if subscription is not None and subscription.policy.settle:
+            if message.state is MessageState.UNSETTLED:
+                self._settle(message, subscription, error, culprit)
             elif error is not None:
-                self._log_error(message, error, culprit, "")
-        except StompError as failure:
-            # The connection is closing or lost: the broker delivers an unsettled message again.
-            self._context.log.warning("could not settle %s: %s", message.frame.heading, failure)
+                self._log_error(message, error, culprit, "it was settled by its listener")
+        elif error is not None:
+            self._log_error(message, error, culprit, "")
 
     def _note_error(self, message: Message, error: BaseException) -> None:
         context = self._context
@@ -280,7 +282,7 @@ class Settlement:
                 "%s raised %s: %s; attempt %d of %d follows for %s",
                 name_of(hook),
                 type(error).__name__,
-                error,
+                text_of(error),
                 message.attempts + 1,
                 policy.retries + 1,
                 message.frame.heading,
@@ -308,7 +310,7 @@ class Settlement:
             number = self._deliveries.number(message, self._context.profile)
         if number <= most:
             return False
-        error = TooManyDeliveries(f"the broker delivered the message for the {number}th time; max_deliveries is {most}")
+        error = TooManyDeliveries(f"this is delivery {number} of the message; max_deliveries is {most}")
         then = self._give_up(message, subscription, error)
         self._context.log.error("%s was delivered more than %d times; %s", message.frame.heading, most, then)
         return True

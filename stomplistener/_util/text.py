@@ -1,4 +1,4 @@
-"""Data from the network as readable text: shortened, and without control characters."""
+"""Data of others as readable text: shortened, and without control characters."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ def shorten(data: bytes | str, limit: int = SHOWN_BYTES) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 message``, ``2 messages``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception, also if its own ``__str__`` raises, as a class of an application may do."""
+    try:
+        return str(error)
+    except Exception:
+        return "its text cannot be made"
 
 
 def printable(text: str) -> str:
