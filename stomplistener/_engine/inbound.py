@@ -244,12 +244,12 @@ class Inbound:
 
     def _sort_receipt(self, frame: Frame, items: list[Item], found: Sorted) -> None:
         session = self._session
-        request = session.confirmed(frame) or session.receive(frame)
+        request = session.receipt(frame)
         # The application does not see receipts that the library requested for itself.
-        asked = request.own_receipt if isinstance(request, Request) else not self._context.has_issued(frame)
+        asked = not self._context.has_issued(frame) if request is None else request.own_receipt
         if asked and self._context.listeners.hear("on_receipt"):
             items.append(partial(self._context.listeners.call, "on_receipt", frame))
-        if isinstance(request, Request):
+        if request is not None:
             self._answer(request, frame, found)
 
     def _answer(self, request: Request, answer: Frame | BrokerError, found: Sorted) -> None:

@@ -361,13 +361,6 @@ class Ledger:
 
     # Answers
 
-    def confirm(self, receipt: str) -> Request | None:
-        """Finish the SEND that waits for this receipt. Nearly all receipts take this path."""
-        request = self.unconfirmed.get(receipt)
-        if request is not None:
-            self._drop_send(request)
-        return request
-
     def take(self, receipt: str, epoch: int) -> Request | None:
         """Remove and return the request for an answer of this epoch; None if there is none."""
         request = self.unconfirmed.get(receipt) or self.requests.get(receipt) or self.assumed.get(receipt)

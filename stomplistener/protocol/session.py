@@ -166,7 +166,7 @@ class Session:
         The registry changes only by the broker's answers. A subscription that this version cannot express is REJECTED
         for this epoch. The subscription stays registered for the next epoch.
         """
-        self._check(self.is_open, "SUBSCRIBE")
+        _check(self, self.is_open, "SUBSCRIBE")
         frames: list[Frame] = []
         rejected: list[SubscriptionEntry] = []
         while due := self._registry.due(self.epoch):
@@ -213,7 +213,7 @@ class Session:
 
     def disconnect(self, context: object = None, headers: Mapping[str, str] | None = None) -> Frame:
         """DISCONNECT with a receipt, also during a replay; no frame may be written after it."""
-        self._check(self.is_open, "DISCONNECT")
+        _check(self, self.is_open, "DISCONNECT")
         if headers and self._ledger.holds(headers.get("receipt")):
             # A name that is in use must not make DISCONNECT fail.
             headers = {key: value for key, value in headers.items() if key != "receipt"}
@@ -421,8 +421,7 @@ class Session:
                 make, "SEND", self.epoch, frame.headers, confirm=confirm, context=context, transaction=transaction
             )
         if not confirm and asked is None:
-            if not self.is_connected:
-                self._check(False, "SEND")
+            _check(self, self.is_connected, "SEND")
             return frame
         ledger = self._ledger
         if asked is not None:
@@ -433,15 +432,6 @@ class Session:
         goes_out = self.is_connected and not ledger.is_isolating
         ledger.keep(Request("SEND", receipt, context, self.epoch if goes_out else 0, own, frame, len(frame.body)))
         return frame if goes_out else None
-
-    def confirmed(self, frame: Frame) -> Request | None:
-        """Take a RECEIPT that answers a confirmed SEND, as nearly all do; for any other one, only return None."""
-        if not self.is_connected or self._ledger.is_isolating:
-            return None
-        request = self._ledger.confirm(frame.header("receipt-id") or "")
-        if request is not None:
-            self._refused = False
-        return request
 
     @property
     def unconfirmed(self) -> int:
@@ -515,7 +505,7 @@ class Session:
         self, id: str | None = None, headers: Mapping[str, str] | None = None, *, context: object = None
     ) -> tuple[TransactionEntry, Frame]:
         """BEGIN a transaction of this epoch."""
-        self._check(self.is_connected, "BEGIN")
+        _check(self, self.is_connected, "BEGIN")
         id = id or self.new_id()
         if id in self.transactions:
             raise ValueError(f"there is a transaction {id!r} already")
@@ -529,8 +519,9 @@ class Session:
     ) -> Frame:
         """COMMIT, always with a receipt: without one, its outcome would be unknown.
 
-        The transaction is COMMITTED when its receipt and the receipts of its confirmed SENDs have arrived: see
-        ``unanswered``.
+        The transaction is COMMITTED when its receipt and the receipts of its confirmed SENDs have arrived: RabbitMQ
+        answers these SENDs only after the COMMIT, and its RECEIPT of the COMMIT confirms nothing. The entry's
+        ``awaited`` has the requests that are not answered.
 
         Raises:
             ConnectionLost: the transaction ended with its connection.
@@ -540,14 +531,6 @@ class Session:
         frame = self._ledger.ask(make, "COMMIT", self.epoch, headers, context=context, transaction=entry)
         entry.move(TransactionState.COMMITTING)
         return frame
-
-    def unanswered(self, transaction: TransactionEntry) -> list[Request]:
-        """Return the confirmed SENDs of a transaction, and its COMMIT, that are not answered.
-
-        RabbitMQ answers these SENDs only after the COMMIT, and its RECEIPT of the COMMIT confirms nothing. If the
-        transaction ended without a COMMIT, the broker will not answer the returned requests.
-        """
-        return list(transaction.awaited.values())
 
     def abort(self, entry: TransactionEntry, headers: Mapping[str, str] | None = None) -> Frame | None:
         """ABORT; None if the end of the connection has aborted it already."""
@@ -594,7 +577,8 @@ class Session:
             return None
         if request.command == "SUBSCRIBE" and request.subscription is not None:
             self._registry.activate(request.subscription)
-        self._transactions.answered(request)
+        if request.transaction is not None:
+            self._transactions.answered(request)
         return request
 
     def error(self, frame: Frame) -> Request | None:
@@ -620,10 +604,6 @@ class Session:
         if self.state is SessionState.DISCONNECTED:
             return None
         return self._ledger.take(frame.header("receipt-id") or "", self.epoch)
-
-    def _check(self, allowed: bool, command: str) -> None:
-        if not allowed:
-            raise ProtocolError(f"the session is {self.state.value}: {command} cannot be written now")
 
     def _move(self, event: str) -> None:
         try:
@@ -664,6 +644,11 @@ def _settled(
         names = ", ".join(offered)
         raise ProtocolError(f"the broker chose STOMP {shorten(version)}; offered were {names}", frame=frame)
     return version, heartbeat.parse(frame.headers.get("heart-beat", "0,0"))
+
+
+def _check(session: Session, allowed: bool, command: str) -> None:
+    if not allowed:
+        raise ProtocolError(f"the session is {session.state.value}: {command} cannot be written now")
 
 
 def _asking(frame: Frame, receipt: str | None) -> Frame:

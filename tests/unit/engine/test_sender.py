@@ -102,7 +102,7 @@ class Rig:
 
     def confirm(self, receipt: str) -> None:
         with self.context.lock:
-            assert self.session.confirmed(Frame("RECEIPT", {"receipt-id": receipt})) is not None
+            assert self.session.receipt(Frame("RECEIPT", {"receipt-id": receipt})) is not None
             self.sender.notify_window()
 
     def send_confirmed(self, receipt: str, *, wait: bool = True, timeout: float = 10.0) -> None:
@@ -294,7 +294,7 @@ def test_a_receipt_of_the_application_is_its_own_even_with_the_text_of_ours(rig:
     for name in (ours, "".join(("1", "0"))):
         frame = Frame("SEND", {"destination": "/queue/a", "receipt": name})
         rig.sender.send_confirmed(frame, ours, None, 0.0, wait=True)
-        request = rig.session.confirmed(Frame("RECEIPT", {"receipt-id": "10"}))
+        request = rig.session.receipt(Frame("RECEIPT", {"receipt-id": "10"}))
         assert request is not None
         own.append(request.own_receipt)
     assert own == [False, True]

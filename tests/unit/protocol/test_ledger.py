@@ -40,8 +40,8 @@ def test_a_confirmed_send_is_found_by_its_receipt_and_by_its_context() -> None:
     assert ledger.unconfirmed_bytes == 6
     assert [ledger.holds(name) for name in ("a", "x", None)] == [True, False, False]
     assert ledger.find("a") is first
-    assert ledger.confirm("x") is None
-    assert ledger.confirm("a") is first
+    assert ledger.take("x", 1) is None
+    assert ledger.take("a", 1) is first
     assert ledger.forget("bb") is second
     assert ledger.forget("bb") is None
     assert ledger.forget(None) is None
@@ -176,7 +176,7 @@ def test_the_number_of_bytes_mends_itself() -> None:
     ledger = new()
     keep(ledger, "a")
     ledger.unconfirmed_bytes += 5
-    ledger.confirm("a")
+    ledger.take("a", 1)
     assert ledger.unconfirmed_bytes == 0
     keep(ledger, "a")
     ledger.unconfirmed_bytes += 5

@@ -1021,7 +1021,7 @@ def test_a_commit_that_cannot_be_written_leaves_the_transaction_open() -> None:
     transaction, _ = session.begin()
     session.retract(session.commit(transaction), InvalidHeader("no"))
     assert transaction.state is TransactionState.OPEN
-    assert session.unanswered(transaction) == []
+    assert list(transaction.awaited.values()) == []
     session.receive(receipt(session.commit(transaction)))
     assert transaction.state.value == "committed"
     assert session.is_idle
@@ -1046,15 +1046,14 @@ def test_a_transaction_is_committed_when_its_sends_are_confirmed_too(late: bool)
         for frame in sends:
             assert said_receipt(session, frame).transaction is transaction
     commit = session.commit(transaction, context="commit")
-    assert [request.context for request in session.unanswered(transaction)] == [*range(3 * late), "commit"]
+    assert [request.context for request in transaction.awaited.values()] == [*range(3 * late), "commit"]
     session.receive(receipt(commit))
     if late:
-        assert session.confirmed(receipt(sends[0])) is None
         for frame in sends:
             assert transaction.state.value == "committing"
             said_receipt(session, frame)
     assert transaction.state.value == "committed"
-    assert session.unanswered(transaction) == []
+    assert list(transaction.awaited.values()) == []
     assert session.is_idle
 
 
@@ -1066,7 +1065,7 @@ def test_a_loss_before_the_sends_of_a_transaction_are_confirmed_leaves_it_in_dou
     [(request, outcome)] = session.lost()
     assert (request.context, outcome) == ("x", Outcome.IN_DOUBT)
     assert transaction.state is TransactionState.IN_DOUBT
-    assert session.unanswered(transaction) == [request]
+    assert list(transaction.awaited.values()) == [request]
     assert restore(session) == ([], [])
 
 
@@ -1080,7 +1079,7 @@ def test_the_sends_of_a_transaction_that_is_not_committed_are_awaited_no_more(en
     else:
         session.receive(refusal(session.commit(transaction)))
     assert transaction.state is TransactionState.ABORTED
-    assert [request.context for request in session.unanswered(transaction)] == ["x"]
+    assert [request.context for request in transaction.awaited.values()] == ["x"]
     assert session.is_idle
     assert session.forget("x") is None
     assert session.receive(receipt(frame)) is None

@@ -156,7 +156,7 @@ class Model(RuleBasedStateMachine):
     def sweep(self) -> None:
         """What an answer changes for others: transactions that are over, SENDs that waited for it."""
         for transaction in tuple(self.open):
-            unanswered = self.session.unanswered(transaction)
+            unanswered = list(transaction.awaited.values())
             if transaction.state not in (TransactionState.OPEN, TransactionState.COMMITTING):
                 assert transaction.state is not TransactionState.COMMITTED or not unanswered
                 self.open.remove(transaction)
