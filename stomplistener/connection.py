@@ -24,6 +24,7 @@ from stomplistener._util import arguments
 from stomplistener._util.callables import refuse_unrun
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.fork import ADVICE
+from stomplistener._util.text import counted
 from stomplistener.backoff import Backoff
 from stomplistener.errors import ClosedAfterFork, NotConnected, TimedOut
 from stomplistener.failover import BrokerURI
@@ -916,7 +917,7 @@ def _finish_program() -> None:
         try:
             left = engine.finish(max(end - time.monotonic(), 0.1))
             if left:
-                log.warning("the program ends, and %d messages were not sent", left)
+                log.warning("the program ends, and %s could not be sent", counted(left, "message"))
         except Exception as error:
             log.warning("the program ends: %s", error)
 

@@ -83,10 +83,11 @@ class Elsewhere:
         except BaseException as error:  # an executor that was shut down, a window that is gone
             with context.lock:
                 refused = errand.state is ErrandState.GIVEN
-                errand.state = ErrandState.OVER
+                if refused:
+                    errand.state = ErrandState.OVER
             if refused:
                 context.log.error("call_in raised; %r is not acknowledged", message, exc_info=error)
-            return
+            # Otherwise the other thread has begun nevertheless.
         context.wait_until(is_settled, Deadline(None))
 
     def _is_given_up(self, message: Message) -> bool:

@@ -35,6 +35,7 @@ from stomplistener._util.fork import ADVICE, disown
 from stomplistener._util.greenlets import refuse_half_a_patch
 from stomplistener._util.locks import ReentrantLock, is_owned
 from stomplistener._util.subinterpreters import refuse_without_threads
+from stomplistener._util.text import counted
 from stomplistener._util.timer import timer
 from stomplistener.errors import ClosedAfterFork, ConnectFailed, ConnectionLost, NotConnected, StompError, TimedOut
 from stomplistener.listener import Listeners
@@ -303,9 +304,9 @@ class Engine:
                 )
         tracked = sum(request.context is None for request in abandoned.requests)
         if tracked:
-            context.log.error("%d messages kept by trackMessages had no receipt at the end", tracked)
+            context.log.error("%s kept by trackMessages had no receipt at the end", counted(tracked, "message"))
         if abandoned.unsent:
-            context.log.warning("%d messages were not sent before the end", len(abandoned.unsent))
+            context.log.warning("not sent before the end: %s", counted(len(abandoned.unsent), "message"))
         _live.discard(self)
         timer().unwatch(self)
         self.writer.stop()

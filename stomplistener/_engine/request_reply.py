@@ -17,7 +17,6 @@ from stomplistener._engine.dispatch_queue import Item
 from stomplistener._engine.receipts import Answer, Desk
 from stomplistener._engine.sender import Sender
 from stomplistener._util.deadline import Deadline
-from stomplistener._util.locks import Changes
 from stomplistener.errors import ConnectionLost, TimedOut
 from stomplistener.listener import Hook
 from stomplistener.message import Message
@@ -46,7 +45,6 @@ class RequestReply:
         self._context = context
         self._lock = context.lock
         self._sender = sender
-        self._changes = Changes(context.lock)
         self._waiting: dict[str, Reply] = {}
         self._subscription: ReplySubscription | None = None
 
@@ -80,7 +78,7 @@ class RequestReply:
 
         def note(session: Session) -> Frame | None:
             if session.epoch != entry.epoch:
-                raise self._lost(what)
+                raise ConnectionLost(f"{what}: the queue for the answer was lost with its connection; nothing was sent")
             if id in self._waiting:
                 raise ValueError(f"another request with the correlation-id {id!r} waits for its answer")
             self._waiting[id] = reply
@@ -112,20 +110,20 @@ class RequestReply:
             if subscription is not None and subscription.is_bound:
                 self._context.session.unsubscribe(subscription.entry)
             waiting, self._waiting = self._waiting, {}
-            self._changes.notify_all()
+            # A thread that waits for the queue has to look again: the end of the connection was told before this.
+            self._context.changes.notify_all()
         for reply in waiting.values():
-            reply.complete(self._lost("request"))
+            reply.complete(
+                ConnectionLost(
+                    "request: the connection and the queue for the answer were lost; the request may have arrived",
+                    outcome_unknown=True,
+                )
+            )
 
     def abandon(self, error: BaseException) -> None:
         """In the child of a fork, end all waits for an answer. Takes no lock."""
         for reply in self._waiting.values():
             reply.abandon(error)
-
-    def _lost(self, what: str) -> ConnectionLost:
-        return ConnectionLost(
-            f"{what}: the connection and the queue for the answer were lost; the request may have arrived",
-            outcome_unknown=True,
-        )
 
     # The subscription for the answers
 

@@ -125,7 +125,7 @@ def test_tracked_messages_that_are_lost_at_the_end_are_told(broker: Broker, capl
     broker.withhold_receipts("SEND")
     connection.send(QUEUE, "x")
     connection.close()
-    assert "1 messages kept by trackMessages" in caplog.text
+    assert "1 message kept by trackMessages" in caplog.text
 
 
 def test_before_connect_renews_login_and_headers_at_each_attempt() -> None:
