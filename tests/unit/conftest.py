@@ -107,7 +107,11 @@ def _no_record_under_a_lock(_a_log_handler_that_uses_every_connection: None) -> 
 
 @pytest.fixture(autouse=True)
 def _what_was_logged_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records are written by a thread of their own: a test that looks at them sees those that were made before."""
+    """Records are written by a thread of their own: a test that looks at them sees those that were made before.
+
+    It does not see those of the test before, which are written before this one begins.
+    """
+    flush(_LOG_SECONDS)
     for name in ("text", "records", "messages", "record_tuples"):
         read = getattr(pytest.LogCaptureFixture, name).fget
 
