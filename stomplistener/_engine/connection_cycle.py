@@ -62,7 +62,7 @@ class ConnectionCycle:
     """Begins and ends the connections of one client. See the module's text.
 
     Attributes:
-        rejections: how many subscriptions the broker has rejected so far.
+        rejections: how many subscriptions were rejected for good so far.
     """
 
     def __init__(
@@ -133,7 +133,9 @@ class ConnectionCycle:
             while not self._open(is_wanted):
                 self._replay(logged_in.transport, deadline)
         except BaseException as error:
-            self.fail(self._end(logged_in.transport, explained=not isinstance(error, (BrokerError, ConnectionLost))))
+            # Any end may be the broker's, except for one that a deadline or a broken rule of the protocol explains.
+            ended = isinstance(error, (BrokerError, ConnectionLost, OSError)) and not isinstance(error, TimedOut)
+            self.fail(self._end(logged_in.transport, explained=not ended))
             self._settlement.lost()
             raise
         return logged_in.transport
@@ -234,6 +236,9 @@ class ConnectionCycle:
         context = self._context
         resent: list[Frame] = []
         unsendable: list[Unsendable] = []
+        if self._transport is not None:
+            # Before the state says that the connection is open: a transport of the application may raise.
+            self._transport.settimeout(None)
         with context.lock:
             _check(is_wanted)
             if self._broken_by is not None:
@@ -253,9 +258,9 @@ class ConnectionCycle:
                 context.counters.connects += 1
                 context.ready_since = time.monotonic()
                 self._is_announced = True
-        if self._transport is not None:
-            self._transport.settimeout(None)
         self._give_back(unsendable)
+        for frame in resent:
+            self.notify("on_send", frame)
         if not ending:
             self._log_return(len(resent))
             self.notify("on_connected", context.session.connected_frame)
@@ -433,13 +438,14 @@ class ConnectionCycle:
         """Report that the broker rejected a subscription. Call without the lock."""
         context = self._context
         subscription: Any = entry.context
-        self.rejections += 1
         if entry.error is not None and context.state is ConnectionState.CONNECTING:
             self.rejected_at_start.append(entry.error)
         context.log.error("subscription %s to %s was rejected: %s", entry.id, entry.destination, entry.error)
         with context.lock:
             context.changes.notify_all()
+            # A later connection may be able to express a subscription that stays registered.
             is_final = context.session.subscriptions.get(entry.id) is not entry
+            self.rejections += is_final
         if is_final and subscription.queue is not self._queues()[0]:
             subscription.queue.stop()
         if isinstance(entry.error, BrokerError):

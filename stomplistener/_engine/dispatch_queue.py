@@ -175,6 +175,7 @@ class DispatchQueue:
         """Undo ``stop``."""
         with self._lock:
             self._state = QueueState.RUNNING
+            self.quick_batches = 0
             self._changes.notify_all()
 
     def join(self, deadline: Deadline, called_off: Callable[[], bool]) -> bool:
@@ -197,6 +198,11 @@ class DispatchQueue:
     def is_over(self) -> bool:
         """Whether the queue was stopped and its threads have ended."""
         return self._state is QueueState.STOPPED and not self._threads
+
+    @property
+    def has_threads(self) -> bool:
+        """Whether a thread handles items, or is about to start."""
+        return bool(self._threads)
 
     def offer_idle_work(self, work: Event) -> None:
         """Let the only thread call ``work`` whenever no item waits. Call without the lock."""

@@ -103,8 +103,8 @@ class Engine:
 
     # Callbacks for the parts
 
-    def _broken(self, reason: BaseException) -> None:
-        self.cycle.broken(reason)
+    def _broken(self, reason: BaseException, epoch: int | None = None) -> None:
+        self.cycle.broken(reason, epoch)
 
     def _rejected(self, entry: object) -> None:
         self.cycle.rejected(entry)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ One thread at a time reads: the receiver, or the dispatcher while it reads for t
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from functools import partial
@@ -128,7 +129,10 @@ class Inbound:
             if not data:
                 return ConnectionLost("the broker closed the connection")
             self._take(data)
-        except (TimeoutError, BlockingIOError):
+        except (TimeoutError, BlockingIOError) as error:
+            if error.errno == errno.ETIMEDOUT:
+                # The peer's system has not answered for minutes: this is the kernel's end of the connection.
+                return error
             raise TimeoutError("nothing came in time") from None
         except Exception as error:
             return error

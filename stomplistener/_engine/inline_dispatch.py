@@ -89,6 +89,10 @@ class InlineDispatch:
         main = self._main
         if main.idle_work is None:
             return True
+        if not main.has_threads:
+            # The queue was stopped meanwhile, or the system refused its thread.
+            main.idle_work = None
+            return True
         if main.is_kept(PATIENCE_SECONDS) or (self._flow.is_urgent and main.is_running):
             # A listener runs: the thread that removes the idle work reads from now on.
             main.idle_work = None

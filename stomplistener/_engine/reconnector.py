@@ -121,6 +121,11 @@ class Reconnector:
         self._fail(failures, passes, starting)
         return None
 
+    def _tell_warnings(self) -> None:
+        for warning in self._schedule.warnings:
+            self._context.log.warning("%s", warning)
+        self._schedule.warnings.clear()
+
     def _tell(self) -> None:
         """Log the failures of a pass that appear in no warning and no exception."""
         for broker, error in self._untold:
@@ -135,9 +140,7 @@ class Reconnector:
         """Announce a pass and wait until it is due; False if the connection was closed meanwhile."""
         if not starting or attempt.pass_number > 1:
             self._cycle.notify("on_reconnecting", attempt.pass_number, attempt.delay)
-        for warning in self._schedule.warnings:
-            self._context.log.warning("%s", warning)
-        self._schedule.warnings.clear()
+        self._tell_warnings()
         self._interrupt.step = "the next attempt"
         return not self._context.wait_until(self._is_over, Deadline(attempt.delay)) and not self._is_over()
 
@@ -199,11 +202,12 @@ class Reconnector:
         self._cycle.notify("on_reconnecting", 1, 0.0)
         try:
             return self._begin(spare, Deadline(spare.broker.options.connection_timeout))
-        except Exception as error:
+        except BaseException as error:  # a transport of the application may raise anything
             self._context.log.info("the standby connection to %s is dead: %s", spare.broker, error)
             return None
 
     def _fail(self, failures: list[Failure], passes: int, starting: bool) -> None:
+        self._tell_warnings()
         if not failures and not starting:
             # The limit of passes is 0, so the loss, which was already announced, is final.
             self._give_up(NotConnected("the connection was lost, and the URI forbids a reconnect"))

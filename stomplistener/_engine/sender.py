@@ -244,6 +244,8 @@ class Sender:
                 f"{what} timed out after {deadline.timeout} s: no room for it in Limits, while the receipt of "
                 f"{counted(self._session.unconfirmed, 'message')} is missing; nothing was written"
             )
+        with self._context.lock:
+            self.check_usable()
 
     def wait_for_answers(self, condition: Callable[[], bool], deadline: Deadline) -> bool:
         """Wait for a condition that an answer, the end of a transaction or the end of the connection makes true.
@@ -397,11 +399,13 @@ class Sender:
         """
         context = self._context
         settled = (ConnectionState.CONNECTED, ConnectionState.CLOSED)
-        context.wait_until(lambda: context.state in settled and self._writer.state is not WriteState.FAILED, deadline)
+        is_settled = context.wait_until(
+            lambda: context.state in settled and self._writer.state is not WriteState.FAILED, deadline
+        )
         if context.state is ConnectionState.CLOSED and type(context.failure) is NotConnected:
             # The application ended the connection after this frame.
             return
-        if context.state is not ConnectionState.CONNECTED:
+        if not is_settled or context.state is not ConnectionState.CONNECTED:
             raise ConnectionLost(
                 f"SEND failed: the connection to {context.where} broke during the write; the broker may have received "
                 "the message or not",
@@ -464,7 +468,9 @@ class Sender:
             # Artemis carries out an ACK before its COMMIT. If ACK and COMMIT are written together, a loss hardly ever
             # separates them.
             lingers = transaction is not None
-            return self.transmit(frame, seconds, frame.command, note=note, lingers=lingers, admits=admits) is not None
+            sent = self.transmit(frame, seconds, frame.command, note=note, lingers=lingers, admits=admits)
+            # Another thread may have sent the same command meanwhile.
+            return sent is not None or (message.state is wanted and context.is_current(message.epoch))
         except TimedOut as late:
             # The broker does not read: nothing was noted, and nothing will be written.
             context.log.warning("%s; %s is not settled", late, message.frame.heading)

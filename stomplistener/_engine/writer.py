@@ -62,10 +62,11 @@ class Writer:
 
     Args:
         context: the context of the connection; its lock guards the state of this object.
-        broken: called without the lock after a failed write; it must break the connection.
+        broken: called without the lock after a failed write, with the error and the epoch; it must break the
+            connection of this epoch. The next connection may have begun meanwhile.
     """
 
-    def __init__(self, context: Context, broken: Callable[[BaseException], None]) -> None:
+    def __init__(self, context: Context, broken: Callable[[BaseException, int], None]) -> None:
         self._context = context
         self._lock = context.lock
         self._broken = broken
@@ -242,10 +243,11 @@ class Writer:
             raise cannot_wait()
 
     def wait_for_room(self, deadline: Deadline) -> bool:
-        """Wait until the queue is within its bound or the connection broke; False if the deadline came first."""
+        """Wait until the queue is within its bound or the connection ended; False if the deadline came first."""
         self.check_may_wait()
         self.wake()
-        return self._progress.wait_for(lambda: not self.is_full or not self._is_usable, deadline)
+        # After a failed write, the queue is empty only when the receiver has detached the transport.
+        return self._progress.wait_for(lambda: not self.is_full or self.state is WriteState.DETACHED, deadline)
 
     def wait_not_writing(self, deadline: Deadline) -> bool:
         """Wait until no other thread is inside a write; False if the deadline came first."""
@@ -432,7 +434,8 @@ class Writer:
             self._owner = 0
             self.state = WRITE_MOVES[self.state, WriteState.FAILED]
             self._progress.notify_all()
-        self._broken(error)
+            epoch = self._context.session.epoch
+        self._broken(error, epoch)
 
     def _log(self, frames: list[bytes]) -> None:
         for frame in unsent_frames(frames, self._context.session.version):
@@ -447,7 +450,7 @@ class Writer:
             try:
                 self.write_all()
             except BaseException as error:  # a MemoryError, for example, costs only the connection
-                self._broken(error)
+                self._broken(error, self._context.session.epoch)
             with self._lock:
                 # This decision and the check of the queue are one step: a thread that appends later wakes the writer
                 # again.

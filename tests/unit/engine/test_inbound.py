@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from errno import ETIMEDOUT
 from types import SimpleNamespace
 from typing import Any
 
@@ -106,6 +107,11 @@ class Rig:
     def hear(self, hook: str) -> None:
         self.context.listeners.add(SimpleNamespace(**{hook: lambda *args: self.heard.append((hook, *args))}))
 
+    def run_main(self) -> None:
+        for item in self.main.items:
+            if callable(item):
+                item()
+
     def new_receipt(self) -> Receipt:
         desk: Any = self
         return Receipt(desk)
@@ -117,7 +123,7 @@ class Rig:
         return frame.headers["receipt"]
 
     def subscribe(self, id: str, queue: Queue) -> SubscriptionEntry:
-        return self.session.subscribe("/queue/a", id=id, context=SimpleNamespace(queue=queue))[0]
+        return self.session.subscribe(f"/queue/{id}", id=id, context=SimpleNamespace(queue=queue))[0]
 
     def append(self, data: bytes) -> None:
         assert is_owned(self.lock)
@@ -196,6 +202,8 @@ def test_bytes_may_gather_before_a_read_and_frames_sent_since_the_last_one_count
     [
         (b"", ConnectionLost, "the broker closed the connection"),
         (ConnectionResetError("reset"), ConnectionResetError, "reset"),
+        # The kernel has given up: this is no silence within the timeout of the transport.
+        (TimeoutError(ETIMEDOUT, "gave up"), TimeoutError, f"[Errno {ETIMEDOUT}] gave up"),
         (SystemExit(3), ConnectionLost, "the transport raised SystemExit: 3"),
     ],
 )
@@ -235,12 +243,16 @@ def test_a_frame_that_takes_too_long_ends_the_connection(rig: Rig, clock: Clock)
 
 def test_time_in_which_the_client_did_not_read_does_not_count(rig: Rig, clock: Clock) -> None:
     rig.read(MESSAGE[:5])
-    assert rig.inbound.wait_for_room(Deadline(0.0))
     with rig.lock:
         rig.flow.add(1, 0)
     clock.now += 100.0
     assert not rig.inbound.wait_for_room(Deadline(0.0))
     assert rig.read(MESSAGE[5:10]) is None
+    with rig.lock:
+        rig.flow.remove(1, 0)
+    clock.now += 5.1
+    assert rig.inbound.wait_for_room(Deadline(0.0))
+    assert str(rig.read(MESSAGE[10:15])) == TOO_LATE
 
 
 def test_when_to_check_a_frame_again(rig: Rig, clock: Clock) -> None:
@@ -248,7 +260,7 @@ def test_when_to_check_a_frame_again(rig: Rig, clock: Clock) -> None:
     assert rig.inbound.overdue(1000.0) == (1005.0, None)
     rig.read(MESSAGE[:5])
     assert rig.inbound.overdue(1002.0) == (1005.0, None)
-    assert rig.inbound.overdue(1004.99) == (1004.99 + LOOK_SECONDS, None)
+    assert rig.inbound.overdue(1005.0) == (1005.0 + LOOK_SECONDS, None)
     again, slow = rig.inbound.overdue(1005.1)
     assert (again, str(slow)) == (1005.1 + LOOK_SECONDS, TOO_LATE)
     rig.wire.has_unread = True
@@ -271,35 +283,38 @@ def test_a_frame_is_not_too_late_while_the_client_does_not_read(rig: Rig, clock:
 def test_each_message_goes_to_the_queue_of_its_subscription(rig: Rig) -> None:
     other = Queue(rig.lock)
     entries = {id: rig.subscribe(id, queue) for id, queue in (("mine", rig.main), ("other", other))}
-    rig.inbound.dispatch([Frame("MESSAGE", {"subscription": id}) for id in ("other", "mine", "other", "unknown")])
+    heads = [{"subscription": id} for id in ("other", "mine", "other", "unknown")]
+    # A broker of STOMP 1.0 may name only the destination.
+    rig.inbound.dispatch([Frame("MESSAGE", head) for head in (*heads, {"destination": "/queue/mine"})])
     assert [item.subscription for item in other.items] == [entries["other"].context] * 2
-    assert [item.subscription for item in rig.main.items] == [entries["mine"].context, None]
-    assert [item.epoch for item in rig.main.items] == [1, 1]
-    assert (rig.main.begun, other.begun, rig.context.counters.messages_received) == (1, 1, 4)
+    assert [item.subscription for item in rig.main.items] == [entries["mine"].context, None, entries["mine"].context]
+    assert [item.epoch for item in rig.main.items] == [1, 1, 1]
+    assert (rig.main.begun, other.begun, rig.context.counters.messages_received) == (1, 1, 5)
 
 
 def test_no_message_after_disconnect(rig: Rig) -> None:
     rig.session.disconnect()
     rig.inbound.dispatch([Frame("MESSAGE", {"subscription": "s"})])
-    assert (rig.main.items, rig.context.counters.messages_received) == ([], 0)
+    assert (rig.main.items, rig.calls, rig.context.counters.messages_received) == ([], [], 0)
 
 
 def test_all_heartbeats_of_a_read_are_one_call(rig: Rig) -> None:
-    rig.is_forgotten = True
-    rig.inbound.dispatch([HEARTBEAT])
-    # Nothing is worth the lock for a lone heartbeat that no listener hears.
-    assert rig.calls == []
+    rig.inbound.dispatch([HEARTBEAT, HEARTBEAT])
+    assert rig.main.items == []
     rig.hear("on_heartbeat")
-    rig.inbound.dispatch([HEARTBEAT, Frame("MESSAGE"), HEARTBEAT])
-    beat, _message = rig.main.items
-    beat()
-    assert rig.heard == [("on_heartbeat",)]
+    rig.hear("on_receipt")
+    rig.inbound.dispatch([HEARTBEAT])
+    rig.inbound.dispatch([Frame("MESSAGE"), receipt("a"), HEARTBEAT, HEARTBEAT])
+    rig.run_main()
+    assert rig.heard == [("on_heartbeat",), ("on_receipt", receipt("a")), ("on_heartbeat",)]
 
 
 def test_a_frame_that_no_thread_is_about_to_write_is_written(rig: Rig) -> None:
     rig.inbound.dispatch([Frame("MESSAGE")])
-    assert rig.calls == []
     rig.is_forgotten = True
+    # A lone heartbeat is not worth the lock.
+    rig.inbound.dispatch([HEARTBEAT])
+    assert rig.calls == []
     rig.inbound.dispatch([Frame("MESSAGE")])
     assert rig.calls == ["schedule"]
 
@@ -322,11 +337,11 @@ def test_a_receipt_completes_its_future_and_frees_the_window(rig: Rig) -> None:
 
 def test_the_application_sees_no_receipt_that_the_library_requested(rig: Rig) -> None:
     rig.hear("on_receipt")
-    given_up = rig.context.new_id()
-    rig.inbound.dispatch([receipt(id) for id in (rig.ask(), given_up, rig.ask(receipt="mine"), "unknown")])
-    for item in rig.main.items:
-        item()
-    assert rig.heard == [("on_receipt", receipt("mine")), ("on_receipt", receipt("unknown"))]
+    given_up, same = rig.context.new_id(), rig.context.new_id()
+    # An application may choose a name of ours.
+    rig.inbound.dispatch([receipt(id) for id in (rig.ask(), given_up, rig.ask(receipt=same), "unknown")])
+    rig.run_main()
+    assert rig.heard == [("on_receipt", receipt(same)), ("on_receipt", receipt("unknown"))]
 
 
 def test_the_receipt_of_a_subscription_wakes_the_threads_that_wait_for_it(rig: Rig) -> None:
@@ -376,9 +391,12 @@ def test_an_error_that_names_its_frame_completes_the_future(rig: Rig) -> None:
 
 
 def test_a_subscription_that_the_broker_rejects(rig: Rig) -> None:
-    entry = rig.subscribe("s", rig.main)
-    rig.inbound.dispatch([REFUSED.adding("receipt-id", entry.receipt)])
-    assert rig.calls == ["window", entry]
+    entry, other = rig.subscribe("s", rig.main), rig.subscribe("t", rig.main)
+    unsubscribe = rig.session.unsubscribe(other, confirm=True)
+    assert unsubscribe is not None
+    for name in (entry.receipt, unsubscribe.headers["receipt"]):
+        rig.inbound.dispatch([REFUSED.adding("receipt-id", name)])
+    assert rig.calls == ["window", entry, "window"]
     assert entry.state is SubscriptionState.REJECTED
 
 
@@ -408,8 +426,7 @@ def test_no_secret_that_the_broker_quotes_reaches_a_listener(rig: Rig) -> None:
     rig.attach(rig.wire, b"", "swordfish").inbound.dispatch(
         [Frame("ERROR", {"message": "bad swordfish"}, b"swordfish")]
     )
-    (item,) = rig.main.items
-    item()
+    rig.run_main()
     assert rig.heard == [("on_error", Frame("ERROR", {"message": "bad ***"}, b"***"))]
     assert str(rig.inbound.last_error) == "no broker answered ERROR: bad ***"
 

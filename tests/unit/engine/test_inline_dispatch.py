@@ -192,6 +192,29 @@ def test_the_receiver_does_not_wait_for_a_running_listener_if_reading_is_urgent(
     assert (rig.main.is_running, rig.main.idle_work, rig.readers) == (True, None, [True])
 
 
+@pytest.mark.parametrize("end", ["stopped", "refused"])
+def test_the_receiver_reads_again_if_the_dispatcher_has_no_thread(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    if end == "stopped":
+        rig.main.stop()
+        monkeypatch.setattr(rig.main, "offer_idle_work", lambda work: setattr(rig.main, "idle_work", work))
+    else:
+        start = threading.Thread.start
+
+        def refuse(thread: threading.Thread) -> None:
+            if thread.name == "test":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+    handing_over = Running(lambda: rig.hand_over(nothing))
+    assert handing_over.result() is None
+    assert rig.main.idle_work is None
+    assert [str(error) for error in rig.broken] == ["can't start new thread"] * (end == "refused")
+    rig.broken.clear()
+
+
 def test_the_receiver_does_not_read_beside_a_read_of_the_dispatcher(rig: Rig, looks: list[float]) -> None:
     reading = threading.Event()
 

@@ -70,7 +70,7 @@ class Rig:
         self.context = make_context(uri)
         self.brokers = self.context.config.uri.brokers
         self.logins: list[BaseException | None] = []
-        self.replays: list[Exception | Callable[[], None] | None] = []
+        self.replays: list[BaseException | Callable[[], None] | None] = []
         self.spares: list[LoggedIn] = []
         self.calls: list[Any] = []
         self.tried: list[tuple[str, int]] = []
@@ -85,7 +85,7 @@ class Rig:
         monkeypatch.setattr(module, "log_in", self.log_in)
         with self.context.lock:
             self.context.move(ConnectionState.CONNECTING)
-        self.context.broker = self.brokers[0]
+        self.context.broker = next(iter(self.brokers), None)
 
     def notify(self, hook: str, *values: object) -> None:
         self.calls.append((hook, *values))
@@ -107,7 +107,7 @@ class Rig:
         assert is_wanted()
         assert self.interrupt.step == "the receipts of the subscriptions"
         step = self.replays.pop(0) if self.replays else None
-        if isinstance(step, Exception):
+        if isinstance(step, BaseException):
             raise step
         if step is not None:
             step()
@@ -265,11 +265,13 @@ def test_a_replay_that_fails_costs_the_broker_its_turn(rig: Rig) -> None:
 def test_an_attempt_of_a_life_that_is_over_changes_nothing(rig: Rig) -> None:
     def close() -> None:
         rig.is_over = True
-        assert not rig.is_wanted()
+        wanted.append(rig.is_wanted())
         raise GONE
 
+    wanted: list[bool] = []
     rig.replays = [close]
     assert rig.reconnector.first() is None
+    assert wanted == [False]
     assert (rig.tried, rig.context.last_error, rig.failures) == ([("a", 1)], None, [])
 
 
@@ -307,14 +309,26 @@ def test_warnings_of_the_schedule_are_logged_once(rig: Rig, caplog: pytest.LogCa
     assert logged(caplog) == [("WARNING", "the file is bad")]
 
 
-def test_a_standby_connection_takes_over_and_dead_ones_are_skipped(rig: Rig, info: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("end", [GONE, SystemExit("gone")])
+def test_a_standby_connection_takes_over_and_dead_ones_are_skipped(
+    rig: Rig, info: pytest.LogCaptureFixture, end: BaseException
+) -> None:
     rig.spares = [rig.logged_in(rig.brokers[1]), rig.logged_in(rig.brokers[1])]
-    rig.replays = [GONE]
+    rig.replays = [end]
     dead, alive = rig.wires
     assert rig.reconnector.again() is alive  # type: ignore[comparison-overlap]
     assert (dead.is_closed, alive.is_closed, rig.tried) == (True, False, [])
     assert rig.calls == [("on_reconnecting", 1, 0.0)] * 2
     assert logged(info) == [("INFO", "the standby connection to tcp://b:2 is dead: gone")]
+
+
+def test_what_was_wrong_with_the_uri_is_logged_even_if_there_is_no_broker_to_try(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig("failover:()?updateURIsURL=file:///nonexistent/brokers", monkeypatch)
+    assert rig.reconnector.first() is None
+    assert [str(failure) for failure in rig.failures] == ["could not connect: there is no broker to try"]
+    assert "/nonexistent/brokers" in caplog.text
 
 
 def test_an_end_during_a_takeover_takes_no_further_connection(rig: Rig) -> None:

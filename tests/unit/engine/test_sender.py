@@ -32,6 +32,7 @@ class Outbox:
         self._lock = lock
         self.frames: list[bytes] = []
         self.scheduled: list[bool] = []
+        self.deadlines: list[Deadline] = []
         self.flushes = 0
         self.is_full = False
         self.state = WriteState.IDLE
@@ -48,11 +49,13 @@ class Outbox:
         assert not is_owned(self._lock)
         self.scheduled.append(lingers)
 
-    def wait_for_room(self, _deadline: Deadline) -> bool:
+    def wait_for_room(self, deadline: Deadline) -> bool:
+        self.deadlines.append(deadline)
         if self.while_full is not None:
             self.is_full = False
             self.while_full()
-        return not self.is_full
+            return True
+        return False
 
     def flush(self, _deadline: Deadline) -> bool:
         self.flushes += 1
@@ -192,9 +195,15 @@ def test_a_sender_waits_while_the_broker_does_not_read(rig: Rig) -> None:
     with raises(TimedOut, "SEND timed out after 0.5 s: tcp://broker:1 takes no more bytes; the message was not sent"):
         rig.sender.send(SEND, 0.5)
     assert rig.writer.frames == []
-    rig.writer.while_full = lambda: None
-    rig.sender.send(SEND, 0.5)
+
+    def fill_again() -> None:
+        rig.writer.is_full = len(rig.writer.deadlines) < 3
+
+    rig.writer.while_full = fill_again
+    rig.sender.send(SEND, 10.0)
     assert len(rig.writer.frames) == 1
+    # One deadline holds for all waits of a call.
+    assert rig.writer.deadlines[1] is rig.writer.deadlines[2]
 
 
 def test_a_frame_is_written_even_if_a_signal_handler_interrupts_on_send(rig: Rig) -> None:
@@ -251,6 +260,8 @@ def test_a_sender_waits_for_a_receipt_while_the_receiver_reads_on(bound: dict[st
         rig.send_confirmed("b", timeout=0.0)
     # The receipt cannot arrive before its frame has left.
     assert rig.writer.flushes == 1
+    with pytest.raises(TimedOut):
+        rig.send_confirmed("b", wait=False, timeout=0.0)
     sending = Running(lambda: rig.send_confirmed("b"))
     wait_until(lambda: rig.context.answers.gates)
     assert rig.flow.is_urgent
@@ -260,18 +271,52 @@ def test_a_sender_waits_for_a_receipt_while_the_receiver_reads_on(bound: dict[st
     assert not rig.flow.is_urgent
 
 
-def test_another_thread_fills_the_window_first_when_the_connection_is_back() -> None:
+def test_a_wait_for_a_receipt_ends_with_the_client() -> None:
+    rig = Rig(limits=Limits(max_unconfirmed_messages=1)).connect()
+    rig.send_confirmed("a")
+    sending = Running(lambda: rig.send_confirmed("b"))
+    wait_until(lambda: rig.context.answers.gates)
+    with rig.context.lock:
+        rig.move(ConnectionState.CLOSED, ConnectionLost("gone"))
+        rig.session.abandon()
+    with raises(ConnectionLost, "gone"):
+        sending.result()
+
+
+@pytest.mark.parametrize("full", ["window", "queue"])
+def test_another_thread_may_be_the_first_when_the_connection_is_back(full: str) -> None:
     rig = Rig(limits=Limits(max_unconfirmed_messages=1)).connect().lose()
     waiting = Running(lambda: rig.sender.wait_ready(Deadline(10.0)))
     wait_until(lambda: rig.context.changes.gates)
     with rig.context.lock:
-        # Only noted: the next connection writes the frame.
-        rig.send_confirmed("a", wait=False)
+        if full == "window":
+            # Only noted: the next connection writes the frame.
+            rig.send_confirmed("a", wait=False)
+        rig.writer.is_full = full == "queue"
+        rig.writer.while_full = lambda: None
         rig.connect()
-    wait_until(lambda: rig.flow.is_urgent)
-    assert not waiting.is_over
-    rig.confirm("a")
+    if full == "window":
+        wait_until(lambda: rig.flow.is_urgent)
+        assert not waiting.is_over
+        rig.confirm("a")
     waiting.result()
+    assert len(rig.writer.deadlines) == (full == "queue")
+
+
+def test_a_send_whose_fate_is_unknown_in_time_is_lost(rig: Rig) -> None:
+    rig.connect().writer.state = WriteState.FAILED
+    with pytest.raises(ConnectionLost) as lost:
+        rig.sender.send(SEND, 0.0)
+    assert lost.value.outcome_unknown
+
+
+def test_of_two_threads_that_acknowledge_a_message_both_hear_that_it_is(rig: Rig) -> None:
+    rig.connect().writer.is_full = True
+    message = make_message(epoch=1, ack="m1")
+    inner: list[bool] = []
+    rig.writer.while_full = lambda: inner.append(rig.settle(message))
+    assert rig.settle(message)
+    assert (inner, len(rig.writer.frames)) == ([True], 1)
 
 
 def test_a_confirmed_message_may_be_noted_at_once_but_not_during_a_move(rig: Rig) -> None:
@@ -281,11 +326,17 @@ def test_a_confirmed_message_may_be_noted_at_once_but_not_during_a_move(rig: Rig
         rig.send_confirmed("b", timeout=0.0)
     rig.connect().writer.is_full = True
     rig.send_confirmed("c", wait=False, timeout=0.0)
+    with pytest.raises(TimedOut, match=r" takes no more bytes; "):
+        rig.send_confirmed("d", timeout=0.0)
     rig.writer.is_full = False
     rig.move(ConnectionState.MIGRATING)
     with raises(TimedOut, NEVER_WRITTEN):
         rig.send_confirmed("d", wait=False, timeout=0.0)
     assert (rig.session.unconfirmed, len(rig.writer.frames)) == (2, 1)
+    rig.in_listener = True
+    rig.send_confirmed("d", wait=False, timeout=0.0)
+    rig.send_confirmed("e", timeout=0.0)
+    assert len(rig.writer.frames) == 3
 
 
 def test_a_receipt_of_the_application_is_its_own_even_with_the_text_of_ours(rig: Rig) -> None:
@@ -370,26 +421,36 @@ def test_options_become_headers_as_soon_as_the_broker_is_known(rig: Rig) -> None
 def test_wrong_arguments_are_refused(rig: Rig) -> None:
     with raises(TypeError, "headers must be a mapping of str to str, not list"):
         headers_of(rig, headers=["a"])
+    with pytest.raises(TypeError, match=r"^send\(\) has no option 'prioriti'"):
+        headers_of(rig, prioriti=7)
     with raises(ValueError, "give body or json=, not both"):
         headers_of(rig, b"x", json=1)
     with raises(ValueError, "<Message MESSAGE destination:/queue/a> has no reply-to, so it expects no answer"):
         rig.sender.reply(make_message(), b"", None, 0.0, {})
 
 
-def test_a_reply_has_the_correlation_id_of_the_request_or_another_one(rig: Rig) -> None:
+def test_a_reply_has_the_correlation_id_of_the_request_unless_it_brings_another(rig: Rig) -> None:
     request = make_message(reply_to="/queue/answers", correlation_id="7")
     rig.connect().sender.reply(request, b"", None, 0.0, {})
     rig.sender.reply(request, b"", {"correlation-id": "8"}, 0.0, {})
-    head = b"SEND\ndestination:/queue/answers\ncontent-length:0\ncorrelation-id:"
-    assert rig.writer.frames == [head + b"7\n\n\0", head + b"8\n\n\0"]
+    rig.sender.reply(make_message(reply_to="/queue/answers"), b"", None, 0.0, {})
+    head = b"SEND\ndestination:/queue/answers\ncontent-length:0\n"
+    assert rig.writer.frames == [
+        head + b"correlation-id:7\n\n\0",
+        head + b"correlation-id:8\n\n\0",
+        head + b"\n\0",
+    ]
 
 
 def test_a_message_is_settled_once(rig: Rig) -> None:
     rig.connect(server="RabbitMQ/3.13")
-    message = make_message(epoch=1, ack="m1")
+    by_hand = SimpleNamespace(ack="client-individual")
+    message, other = make_message(subscription=by_hand, epoch=1, ack="m1"), make_message(epoch=1, ack="m2")
     assert [rig.settle(message), rig.settle(message), rig.settle(message, negative=True)] == [True, True, False]
-    assert rig.settle(make_message(epoch=1, ack="m2"), negative=True)
+    assert rig.settle(other, negative=True)
     assert rig.writer.frames == [b"ACK\nid:m1\n\n\0", b"NACK\nid:m2\nrequeue:false\n\n\0"]
+    rig.lose()
+    assert not rig.settle(message)
 
 
 def test_a_message_that_another_thread_rejects_meanwhile_is_not_acknowledged(rig: Rig) -> None:
@@ -400,14 +461,21 @@ def test_a_message_that_another_thread_rejects_meanwhile_is_not_acknowledged(rig
     assert (message.state, rig.writer.frames) == (MessageState.NACKED, [b"NACK\nid:m1\n\n\0"])
 
 
-def test_a_message_of_an_earlier_connection_is_not_settled(rig: Rig) -> None:
+@pytest.mark.parametrize("again", [True, False])
+def test_a_message_of_an_earlier_connection_is_not_settled(rig: Rig, again: bool) -> None:
+    """The connection ends while the thread waits for room, and the next one may be there, and be slow, at once."""
     rig.connect().writer.is_full = True
     message = make_message(epoch=1, ack="m1")
-    # The connection ends while the thread waits for room: the thread does not wait for the next connection.
-    rig.writer.while_full = rig.lose
+
+    def lose() -> None:
+        rig.lose()
+        if again:
+            rig.connect("1.0").writer.is_full = True
+
+    rig.writer.while_full = lose
     assert not rig.settle(message)
-    rig.connect()
-    assert not rig.settle(message)
+    # STOMP 1.0 has no NACK, but that is no reason to raise for a message that is not settled.
+    assert not rig.settle(message, negative=True)
     assert (message.state, rig.writer.frames) == (MessageState.UNSETTLED, [])
 
 
@@ -429,13 +497,16 @@ def test_no_acknowledgement_in_ack_mode_auto(rig: Rig) -> None:
 
 def test_an_acknowledgement_in_a_transaction_ends_with_it(rig: Rig) -> None:
     transaction, _begin = rig.connect().session.begin("t")
-    message, late = make_message(epoch=1, ack="m1"), make_message(epoch=1, ack="m2")
+    message, settled = make_message(epoch=1, ack="m1"), make_message(epoch=1, ack="m2")
     assert rig.settle(message, transaction=transaction)
     assert (message.state, rig.writer.scheduled) == (MessageState.IN_TRANSACTION, [True])
+    assert rig.writer.frames == [b"ACK\nid:m1\ntransaction:t\n\n\0"]
+    assert rig.settle(settled)
     rig.session.abort(transaction)
-    with raises(ConnectionLost, "transaction 't' is aborted; begin another one"):
-        rig.settle(late, transaction=transaction)
-    assert (message.state, late.state) == (MessageState.UNSETTLED, MessageState.UNSETTLED)
+    assert message.state is MessageState.UNSETTLED
+    for each in (message, settled):
+        with raises(ConnectionLost, "transaction 't' is aborted; begin another one"):
+            rig.settle(each, transaction=transaction)
 
 
 def await_answer(rig: Rig, receipt: Receipt, deadline: Deadline | None = None) -> Frame:

@@ -35,7 +35,7 @@ class Rig:
     def __init__(self) -> None:
         self.context = make_context()
         self.broken: list[BaseException] = []
-        self.writer = Writer(self.context, self.broken.append)
+        self.writer = Writer(self.context, lambda error, _epoch: self.broken.append(error))
         self.transport = FakeTransport()
 
     def attach(self) -> Rig:
