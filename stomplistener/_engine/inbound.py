@@ -127,6 +127,9 @@ class Inbound:
             self._pause.before_read()
             data = transport.receive()
             if not data:
+                cut = self._decoder.finish()
+                if cut is not None:
+                    self.dispatch([cut])
                 return ConnectionLost("the broker closed the connection")
             self._take(data)
         except (TimeoutError, BlockingIOError) as error:

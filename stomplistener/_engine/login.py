@@ -168,7 +168,9 @@ def _log_in(
     first = b""
     pace = FramePace(config.limits.frame_timeout)
     while session.state is SessionState.CONNECTING:
-        data_in = _receive(transport, deadline, config, broker, first)
+        data_in = _receive(transport, deadline, config, broker)
+        if not data_in:
+            raise _closed(session, found, first, config, log)
         first = (first + data_in)[:_FIRST_BYTES]
         found.last_received = time.monotonic()
         _take(session, found, data_in, first, log)
@@ -186,19 +188,24 @@ def _limit(transport: Transport, deadline: Deadline) -> None:
     transport.settimeout(remaining)
 
 
-def _receive(transport: Transport, deadline: Deadline, config: Config, broker: Broker, first: bytes) -> bytes:
+def _receive(transport: Transport, deadline: Deadline, config: Config, broker: Broker) -> bytes:
     _limit(transport, deadline)
     try:
-        data = transport.receive()
+        return transport.receive()
     except TimeoutError:
         raise _silent(deadline) from None
     except ConnectionError as error:
         why = f"the broker broke the connection off instead of answering CONNECT ({error.strerror or error})"
         raise ConnectFailed(f"{why}; {_what_it_may_want(config, broker)}") from error
-    if not data:
-        why = "the broker closed the connection instead of answering CONNECT"
-        raise ConnectFailed(_foreign(first) or f"{why}; {_what_it_may_want(config, broker)}")
-    return data
+
+
+def _closed(session: Session, found: LoggedIn, first: bytes, config: Config, log: ConnectionLog) -> ConnectFailed:
+    """Return why the broker has closed the connection. Raise BrokerError if it sent an ERROR that has no end."""
+    cut = found.decoder.finish()
+    if cut is not None:
+        _answer(session, without(cut, found.secrets), log)
+    why = "the broker closed the connection instead of answering CONNECT"
+    return ConnectFailed(_foreign(first) or f"{why}; {_what_it_may_want(config, found.broker)}")
 
 
 def _take(session: Session, found: LoggedIn, data: bytes, first: bytes, log: ConnectionLog) -> None:

@@ -46,7 +46,8 @@ class Migration:
                 return False
             epoch = context.session.epoch
             context.move(ConnectionState.MIGRATING)
-        self._settlement.move(SettlementState.HELD)
+            # In the same step: a graceful end that begins now drains, and must find no other state after its own.
+            self._settlement.move(SettlementState.HELD)
         try:
             if not self._is_at_rest(epoch, deadline):
                 self._stay(epoch)
@@ -115,7 +116,9 @@ def end_auto_subscriptions(
         receipt = new_receipt()
 
         def unsubscribe(session: Session, entry=entry, receipt=receipt) -> Frame | None:  # type: ignore[no-untyped-def]
-            if session.epoch != epoch:
+            # A graceful end that began during a move ends them itself, for good.
+            is_overtaken = not for_good and context.state is not ConnectionState.MIGRATING
+            if session.epoch != epoch or is_overtaken:
                 return None
             frame: Frame | None = session.unsubscribe(entry, confirm=True, context=receipt, keep=not for_good)
             return frame

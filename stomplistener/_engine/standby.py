@@ -18,7 +18,7 @@ from stomplistener._engine.context import Context
 from stomplistener._engine.login import LoggedIn, log_in
 from stomplistener._util.deadline import Deadline
 from stomplistener._util.timer import Entry, timer
-from stomplistener.errors import StompError, TimedOut
+from stomplistener.errors import TimedOut
 from stomplistener.failover import Broker, Schedule
 from stomplistener.options import Config
 from stomplistener.protocol.heartbeat import HeartBeat, negotiate, parse
@@ -220,6 +220,9 @@ class Standby:
         if self._migrate(Deadline(MOVE_PATIENCE_SECONDS)):
             self._rest(epoch, MOVE_PATIENCE_SECONDS)
             return True
+        if self._is_past(epoch):
+            # The connection was lost before it could be left: the receiver takes over what is held.
+            return True
         self._context.log.info("no return to %s yet: answers or messages are still open", found.broker)
         with self._context.lock:
             mine = found in self._held
@@ -253,6 +256,7 @@ class Standby:
     def _open(self, broker: Broker) -> StandbyConnection | None:
         context = self._context
         self._number += 1
+        logged_in: LoggedIn | None = None
         try:
             logged_in = log_in(
                 context.config,
@@ -262,12 +266,14 @@ class Standby:
                 self._interrupt,
                 context.log,
             )
-        except (OSError, StompError, ValueError, TypeError) as error:
+            return StandbyConnection(context.config, logged_in)
+        except BaseException as error:  # a transport or callback of the application may raise anything
             # One possible failure is a refused second login with the same client-id: then this broker gets no standby
             # connection.
             context.log.info("no standby connection to %s: %s", broker, error)
+            if logged_in is not None:
+                logged_in.transport.close()
             return None
-        return StandbyConnection(context.config, logged_in)
 
 
 class _Moves:

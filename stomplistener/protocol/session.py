@@ -323,6 +323,8 @@ class Session:
             )
         if not keep:
             self._registry.end(entry)
+        elif entry.state is SubscriptionState.ACTIVE:
+            entry.move(SubscriptionState.REPLAYING)
         return frame
 
     def subscription(self, message: Frame) -> SubscriptionEntry | None:

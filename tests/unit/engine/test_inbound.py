@@ -218,6 +218,12 @@ def test_silence_is_not_the_end(rig: Rig, silence: Exception) -> None:
         rig.read(silence)
 
 
+def test_an_error_that_ends_with_the_connection_is_its_reason(rig: Rig) -> None:
+    assert rig.read(b"ERROR\nmessage:out of memory\n\n") is None
+    assert str(rig.read(b"")) == "the broker closed the connection"
+    assert "answered ERROR: out of memory" in str(rig.inbound.last_error)
+
+
 def test_good_frames_before_bad_bytes_are_dispatched(rig: Rig) -> None:
     ended = rig.read(MESSAGE + b"CONNECTED\nno colon\n\n\0")
     assert isinstance(ended, ProtocolError)

@@ -184,6 +184,11 @@ def test_no_text_shows_a_secret_that_the_broker_quotes(caplog: pytest.LogCapture
     assert [text.split()[1:3] for text in caplog.messages] == [[">", "CONNECT"], ["<", "ERROR"]]
 
 
+def test_an_error_that_ends_with_the_connection_tells_its_reason() -> None:
+    with pytest.raises(BrokerError, match="the broker refused the login: wrong password"):
+        Rig(Script(b"ERROR\nmessage:wrong password\n\n", b"")).log_in()
+
+
 def test_a_guessed_virtual_host_that_the_broker_rejects_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
     scripts = Script(NO_SUCH_HOST), Script(CONNECTED)
     asked: list[ConnectOptions] = []

@@ -14,6 +14,7 @@ from stomplistener._engine.flow_control import FlowControl
 from stomplistener._engine.migration import Migration, end_auto_subscriptions
 from stomplistener._engine.receipts import Receipt
 from stomplistener._util.deadline import Deadline
+from stomplistener._util.locks import is_owned
 from stomplistener.protocol import Frame, Session, SessionState, SubscriptionEntry
 from stomplistener.states import ConnectionState, SettlementState
 
@@ -205,6 +206,19 @@ def test_a_graceful_end_meanwhile_goes_on_as_it_began(rig: Rig) -> None:
     assert (rig.context.state, rig.settling) == (ConnectionState.CLOSING, SettlementState.DRAINING)
 
 
+def test_a_graceful_end_finds_a_move_that_holds_messages_back_already(rig: Rig) -> None:
+    states: list[tuple[ConnectionState, bool]] = []
+    move = rig.move
+
+    def look(state: SettlementState) -> None:
+        states.append((rig.context.state, is_owned(rig.context.lock)))
+        move(state)
+
+    rig.move = look  # type: ignore[method-assign]
+    rig.migration.leave(SOON)
+    assert states[0] == (ConnectionState.MIGRATING, True)
+
+
 def test_a_connection_without_an_answer_to_disconnect_is_broken(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     late = rig.errors["DISCONNECT"] = TimedOut("no receipt came")
     with caplog.at_level(logging.INFO, "stomplistener"):
@@ -258,9 +272,19 @@ def test_the_next_connection_restores_a_subscription_that_ended_for_a_move(rig: 
     assert [(frame.command, frame.headers["id"]) for frame in rig.session.replay().frames] == [("SUBSCRIBE", "1")]
 
 
+def test_a_graceful_end_during_a_move_ends_each_subscription_once(rig: Rig) -> None:
+    rig.subscribe("1")
+    rig.subscribe("2")
+    rig.meanwhile["UNSUBSCRIBE 1"] = rig.disconnect
+    rig.migration.leave(SOON)
+    end(rig, for_good=True)
+    assert [step for step in rig.steps if step.startswith("UNSUBSCRIBE")] == ["UNSUBSCRIBE 1", "UNSUBSCRIBE 2"]
+
+
 def test_no_unsubscribe_reaches_the_next_connection(rig: Rig) -> None:
     for id in "1", "2":
         rig.subscribe(id)
+    rig.become(ConnectionState.MIGRATING)
     rig.meanwhile["UNSUBSCRIBE 1"] = rig.lose_and_connect
     end(rig, for_good=False)
     assert rig.steps == ["UNSUBSCRIBE 1", "receipt of UNSUBSCRIBE"]

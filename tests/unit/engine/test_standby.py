@@ -222,7 +222,7 @@ class Rig:
         self.context = make_context(uri)
         self.brokers = {each.host: each for each in self.context.config.uri.brokers}
         self.tried: list[str] = []
-        self.down: dict[str, Exception] = {}
+        self.down: dict[str, BaseException] = {}
         self.answers: list[bytes] = []
         self.transports: list[Idle] = []
         self.moves: list[Callable[[], bool]] = []
@@ -349,6 +349,21 @@ def test_the_pool_has_as_many_connections_as_the_uri_asks_for(make_rig: MakeRig)
     assert rig.held == []
 
 
+def test_no_more_connections_are_made_when_the_connection_in_use_ends(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = make_rig(BACKUP + "&backupPoolSize=2", "a")
+
+    def log_in(*arguments: Any) -> LoggedIn:
+        rig.become(ConnectionState.SUSPENDED)
+        return rig.log_in(*arguments)
+
+    monkeypatch.setattr(module, "log_in", log_in)
+    rig.standby.thread.start()
+    wait_until(lambda: rig.rests)
+    assert (rig.held, rig.tried) == (["b"], ["b"])
+
+
 def test_a_dead_connection_of_the_pool_is_replaced(make_rig: MakeRig, timer: Timer) -> None:
     rig = make_rig(BACKUP, "a")
     rig.standby.thread.start()
@@ -406,6 +421,7 @@ def test_the_client_does_not_move_to_a_broker_that_closes_at_once(make_rig: Make
     rig.standby.thread.start()
     wait_until(lambda: not rig.moves)
     assert [transport.ended for transport in rig.transports] == [["shutdown", "close"], ["shutdown", "close"], []]
+    assert rig.rests[:6] == [0.01, PROVEN, 0.02, PROVEN, 0.04, PROVEN]
 
 
 def test_a_connection_that_is_lost_meanwhile_leaves_the_new_one_to_the_receiver(
@@ -467,6 +483,35 @@ def test_the_pool_is_kept_full_while_no_preferred_broker_can_be_reached(make_rig
     assert timer.entries[0].function() is None
     wait_until(lambda: len(rig.transports) == 2)
     assert rig.transports[0].ended == ["shutdown", "close"]
+
+
+def test_a_connection_that_is_lost_before_it_is_left_keeps_the_new_one_for_the_receiver(make_rig: MakeRig) -> None:
+    rig = make_rig(PRIORITY, "b")
+
+    def lose() -> bool:
+        rig.become(ConnectionState.SUSPENDED)
+        return False
+
+    rig.moves = [lose]
+    rig.standby.thread.start()
+    wait_until(lambda: not rig.moves)
+    assert (rig.take(), rig.transports[0].ended) == ("a", [])
+
+
+def test_an_attempt_that_fails_in_an_odd_way_costs_only_itself(make_rig: MakeRig, timer: Timer) -> None:
+    rig = make_rig(BOTH, "b")
+    rig.down["a"] = SystemExit("odd")
+    call_at, refusals = timer.call_at, [RuntimeError("can't start new thread")]
+
+    def refuse_once(at: float, function: Callable[[], float | None]) -> Entry:
+        if refusals:
+            raise refusals.pop()
+        return call_at(at, function)
+
+    timer.call_at = refuse_once  # type: ignore[method-assign]
+    rig.standby.thread.start()
+    wait_until(lambda: rig.held == ["c"])
+    assert [transport.ended for transport in rig.transports] == [["close"], []]
 
 
 def test_moves_to_a_broker_that_flaps_thin_out() -> None:
