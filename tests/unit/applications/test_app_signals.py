@@ -58,7 +58,8 @@ def watch():
         while frame:
             calls.add(frame.f_code.co_filename + frame.f_code.co_qualname)
             frame = frame.f_back
-        end = ".wait" if RUNS else ""
+        # In a wait: an interrupted write would break the connection, without a goodbye.
+        end = ".wait" if RUNS else "_acquire"
         if WAITING.is_set() and any("stomplistener" in call and call.endswith(end) for call in calls):
             print("READY", flush=True)
             return
