@@ -180,7 +180,7 @@ class Client:
         self.work_off()
         assert not self.engine.flow.messages, "the flow control counts messages that are not there"
         assert not self.engine.flow.bytes
-        assert self.engine.writer.is_empty
+        assert not self.engine.writer.waiting
         self.check_written(wire)
 
     def read_to_its_end(self) -> Exception:
