@@ -285,13 +285,13 @@ class Sender:
             timeout: seconds to wait for a connection, if the options depend on the broker.
             receipt: the name of a receipt to request, unless the application's headers request one.
         """
-        content_type, counted = None, None
+        content_type, with_length = None, None
         if headers is not None and type(headers) is not dict and not isinstance(headers, Mapping):
             raise TypeError(f"headers must be a mapping of str to str, not {type(headers).__name__}")
         if options:
-            body, headers, content_type, counted = self._apply(body, headers, timeout, options)
-        if counted is None:
-            counted = not (self._context.profile.length_means_bytes and isinstance(body, str) and "\0" not in body)
+            body, headers, content_type, with_length = self._apply(body, headers, timeout, options)
+        if with_length is None:
+            with_length = not (self._context.profile.length_means_bytes and isinstance(body, str) and "\0" not in body)
         return commands.send(
             destination,
             body,
@@ -299,7 +299,7 @@ class Sender:
             content_type=content_type,
             transaction=transaction,
             receipt=receipt,
-            auto_content_length=counted,
+            auto_content_length=with_length,
         )
 
     def _apply(
@@ -307,7 +307,7 @@ class Sender:
     ) -> tuple[Any, Mapping[str, str] | None, str | None, bool | None]:
         """Return body and headers as content type, ``json=`` and ``auto_content_length`` require them."""
         refuse_unknown(options)
-        content_type, counted = options.get("content_type"), options.get("auto_content_length")
+        content_type, with_length = options.get("content_type"), options.get("auto_content_length")
         if "json" in options:
             if body:
                 raise ValueError("give body or json=, not both")
@@ -316,7 +316,7 @@ class Sender:
         asked = {name: value for name, value in options.items() if value is not None and name in BROKER_OPTIONS}
         if asked:
             headers = self._in_words_of_broker(headers, timeout, asked)
-        return body, headers, content_type, counted
+        return body, headers, content_type, with_length
 
     def _in_words_of_broker(
         self, headers: Mapping[str, str] | None, timeout: float | None, asked: dict[str, Any]
