@@ -35,8 +35,13 @@ class Rig:
     def __init__(self) -> None:
         self.context = make_context()
         self.broken: list[BaseException] = []
-        self.writer = Writer(self.context, lambda error, _epoch: self.broken.append(error))
+        self.epochs: list[int] = []
+        self.writer = Writer(self.context, self.note)
         self.transport = FakeTransport()
+
+    def note(self, error: BaseException, epoch: int) -> None:
+        self.broken.append(error)
+        self.epochs.append(epoch)
 
     def attach(self) -> Rig:
         with self.context.lock:
@@ -222,6 +227,17 @@ def test_what_a_thread_writes_that_lost_the_transport_is_ignored(rig: Rig) -> No
     assert second.data == b"new"
     assert rig.writer.bytes_written == 3
     assert rig.broken == []
+
+
+def test_a_failed_write_is_reported_with_its_epoch() -> None:
+    """The report may come when the next connection has begun."""
+    rig = Rig().attach()
+    rig.context.session.epoch = 7
+    rig.transport.nowait = OSError("gone")
+    with rig.context.lock:
+        rig.writer.append(b"frame")
+    rig.writer.schedule()
+    assert ([str(error) for error in rig.broken], rig.epochs) == (["gone"], [7])
 
 
 def test_a_failed_write_breaks_the_connection_once(rig: Rig) -> None:
