@@ -617,9 +617,7 @@ class Connection:
         if confirm:
             self._send_and_wait(destination, body, headers, seconds, timeout, options)
         elif sender.tracks_messages:
-            name = self._engine.context.new_id()
-            frame = sender.make_send(destination, body, headers, None, seconds, options, name)
-            sender.send_confirmed(frame, name, None, seconds, wait=False)
+            sender.send_confirmed(destination, body, headers, None, seconds, options, wait=False)
         else:
             sender.send(sender.make_send(destination, body, headers, None, seconds, options), seconds)
 
@@ -647,10 +645,9 @@ class Connection:
     ) -> None:
         engine = self._engine
         engine.writer.check_may_wait()
-        receipt, name = engine.new_receipt(), engine.context.new_id()
+        receipt = engine.new_receipt()
         deadline = Deadline(self._config.seconds(timeout))
-        frame = engine.sender.make_send(destination, body, headers, None, seconds, options, name)
-        engine.sender.send_confirmed(frame, name, receipt, seconds, wait=True)
+        engine.sender.send_confirmed(destination, body, headers, receipt, seconds, options, wait=True)
         engine.sender.await_receipt(receipt, deadline, f"SEND to {destination}")
 
     def send_async(
@@ -682,10 +679,8 @@ class Connection:
             ProtocolError: this broker does not support an option.
         """
         engine = self._engine
-        seconds, name = self._config.seconds(timeout), engine.context.new_id()
-        frame = engine.sender.make_send(destination, body, headers, None, seconds, options, name)
-        receipt = engine.new_receipt()
-        engine.sender.send_confirmed(frame, name, receipt, seconds, wait=False)
+        seconds, receipt = self._config.seconds(timeout), engine.new_receipt()
+        engine.sender.send_confirmed(destination, body, headers, receipt, seconds, options, wait=False)
         return receipt
 
     def request(

@@ -38,6 +38,7 @@ from stomplistener._util.text import text_of
 from stomplistener.brokers.profile import Declaring
 from stomplistener.errors import BrokerError, ConnectionLost, ProtocolError, StompError, TimedOut
 from stomplistener.message import OF_A_DELIVERY, Message
+from stomplistener.options import SendOptions
 from stomplistener.protocol import VERSIONS, Frame, Session, TransactionEntry, commands
 
 _LONGEST_ERROR = 1000
@@ -312,9 +313,9 @@ class DeadLetters:
         return receipt
 
     def _confirmed(self, message: Message, destination: str, headers: Mapping[str, str], counted: bool) -> Receipt:
-        receipt, name = self._new_receipt(), self._context.new_id()
-        frame = commands.send(destination, message.body, headers, receipt=name, auto_content_length=counted)
-        self._sender.send_confirmed(frame, name, receipt, self._context.config.timeout, wait=False)
+        receipt, timeout = self._new_receipt(), self._context.config.timeout
+        options: SendOptions = {"auto_content_length": counted}
+        self._sender.send_confirmed(destination, message.body, headers, receipt, timeout, options, wait=False)
         return receipt
 
     def _headers(self, message: Message, error: BaseException, dropped: frozenset[str]) -> dict[str, str]:

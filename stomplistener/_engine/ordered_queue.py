@@ -101,10 +101,15 @@ class OrderedQueue:
             else:
                 self._wait_for_retry(key, item)
 
+    def _turn_of(self, key: str, item: Message) -> Turn | None:
+        """The turn that a message holds; None if it is another one's. Call with the lock held."""
+        turn = self._turns.get(key)
+        return turn if turn is not None and turn.head is item else None
+
     def _note_begin(self, key: str, item: Message) -> None:
         with self._lock:
-            turn = self._turns.get(key)
-            if turn is not None and turn.head is item:
+            turn = self._turn_of(key, item)
+            if turn is not None:
                 turn.runs += 1
 
     def _wait_for_retry(self, key: str, item: Message) -> None:
@@ -114,8 +119,8 @@ class OrderedQueue:
         another thread, which then decides at its own end.
         """
         with self._lock:
-            turn = self._turns.get(key)
-            if turn is None or turn.head is not item:
+            turn = self._turn_of(key, item)
+            if turn is None:
                 return
             turn.runs -= 1
             is_over = not turn.runs and self._is_stale(item)
@@ -125,8 +130,8 @@ class OrderedQueue:
     def _pass_on(self, key: str, head: Message) -> None:
         """Give the turn to the next message: the head is finished, or the broker will deliver it again."""
         with self._lock:
-            turn = self._turns.get(key)
-            if turn is not None and turn.head is head:
+            turn = self._turn_of(key, head)
+            if turn is not None:
                 self._follow(key, turn)
         self._queue.begin()
 

@@ -349,20 +349,26 @@ class Sender:
         self.transmit(frame, timeout, "SEND", note=note, begun=True, lingers=lingers, context=context)
 
     def send_confirmed(
-        self, frame: Frame, name: str, receipt: Receipt | None, timeout: float | None, *, wait: bool
+        self,
+        destination: str,
+        body: Any,
+        headers: Mapping[str, str] | None,
+        receipt: Receipt | None,
+        timeout: float | None,
+        options: SendOptions,
+        *,
+        wait: bool,
     ) -> None:
-        """Send a SEND frame that is kept until its receipt arrives, and resent after every connection loss.
+        """Send a message that is kept until its receipt arrives, and resent after every connection loss.
 
         Args:
-            frame: the frame, which requests a receipt.
-            name: the name that ``Context.new_id`` gave for this receipt. The frame has another one if the application
-                chose it.
+            headers: the application's headers. A receipt among them is awaited under its name.
             receipt: the future for the answer; None if no thread waits for it.
             timeout: seconds to wait for room among the unconfirmed messages, and for a connection.
             wait: whether to wait for a connection; otherwise the frame is only noted while there is none.
         """
-        # Compared by identity: an application may choose the same text.
-        own = frame.header("receipt") is not name
+        frame = self.make_send(destination, body, headers, None, timeout, options, self._context.new_id())
+        own = headers is not None and "receipt" in headers
         note = partial(Session.send, frame=frame, confirm=True, context=receipt, own_receipt=own)
         admits = self._admits_confirmed if wait else self._admits_noted
         self.transmit(frame, timeout, "SEND", note=note, admits=admits, context=receipt)
@@ -380,8 +386,7 @@ class Sender:
         self.send(self.make_send(destination, body, merged, None, seconds, options), seconds)
 
     def _admits_confirmed(self) -> bool:
-        ready = self._context.state is ConnectionState.CONNECTED or self._may_finish(False)
-        return ready and not self._writer.is_full and not self._window_is_full()
+        return self._is_open(False) and not self._writer.is_full and not self._window_is_full()
 
     def _admits_noted(self) -> bool:
         # Frames that wait to be written count as unconfirmed, so their number is bounded. A slow broker blocks no

@@ -580,7 +580,7 @@ class Session:
         if request.command == "SUBSCRIBE" and request.subscription is not None:
             self._registry.activate(request.subscription)
         if request.transaction is not None:
-            self._transactions.answered(request)
+            self._transactions.answered(request.transaction)
         return request
 
     def error(self, frame: Frame) -> Request | None:

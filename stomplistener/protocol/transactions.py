@@ -45,10 +45,9 @@ class Transactions:
             )
         raise ConnectionLost(f"transaction {entry.id!r} is {entry.state.value}; begin another one")
 
-    def answered(self, request: Request) -> None:
+    def answered(self, entry: TransactionEntry) -> None:
         """Note a RECEIPT. A transaction is committed when its COMMIT and all its confirmed SENDs have a receipt."""
-        entry = request.transaction
-        if entry is not None and entry.state is TransactionState.COMMITTING and not entry.awaited:
+        if entry.state is TransactionState.COMMITTING and not entry.awaited:
             self.end(entry, TransactionState.COMMITTED)
 
     def failed(self, request: Request, *, refused: bool) -> None:

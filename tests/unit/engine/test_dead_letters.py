@@ -14,7 +14,8 @@ from stomplistener._engine.dead_letters import LOST_TRANSACTIONS, DeadLetters
 from stomplistener._engine.flow_control import FlowControl
 from stomplistener._engine.receipts import Receipt
 from stomplistener.errors import ProtocolError
-from stomplistener.protocol import Session, TransactionEntry
+from stomplistener.options import SendOptions
+from stomplistener.protocol import Session, TransactionEntry, commands
 from stomplistener.states import MessageState
 
 DEAD = "/queue/dead"
@@ -104,10 +105,23 @@ class Rig:
     def send_in(self, entry: TransactionEntry, frame: Frame, timeout: float | None, context: object) -> None:
         self._send(self.session.send(frame, transaction=entry))
 
-    def send_confirmed(self, frame: Frame, name: str, receipt: Receipt, timeout: float | None, *, wait: bool) -> None:
+    def send_confirmed(
+        self,
+        destination: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        receipt: Receipt,
+        timeout: float | None,
+        options: SendOptions,
+        *,
+        wait: bool,
+    ) -> None:
         # Without a connection, the session only notes the copy.
         assert not wait
-        assert frame.headers["receipt"] == name
+        assert "receipt" not in headers
+        name = self.context.new_id()
+        counted = bool(options["auto_content_length"])
+        frame = commands.send(destination, body, headers, receipt=name, auto_content_length=counted)
         self._send(self.session.send(frame, confirm=True, context=receipt, own_receipt=False))
 
     def settle(

@@ -78,9 +78,7 @@ def open_connection(engine: Engine) -> FakeTransport:
 
 def send_later(engine: Engine, receipt: Receipt | None = None, timeout: float = SOON) -> None:
     """Send a message that waits for a connection."""
-    name = engine.context.new_id()
-    frame = engine.sender.make_send("/queue/a", b"body", None, None, timeout, {}, name)
-    engine.sender.send_confirmed(frame, name, receipt, timeout, wait=False)
+    engine.sender.send_confirmed("/queue/a", b"body", None, receipt, timeout, {}, wait=False)
 
 
 # The parts

@@ -109,8 +109,8 @@ class Rig:
             self.sender.notify_window()
 
     def send_confirmed(self, receipt: str, *, wait: bool = True, timeout: float = 10.0) -> None:
-        frame = Frame("SEND", {"destination": "/queue/a", "receipt": receipt}, b"ten  bytes")
-        self.sender.send_confirmed(frame, receipt, self.new_receipt(), timeout, wait=wait)
+        headers, future = {"receipt": receipt}, self.new_receipt()
+        self.sender.send_confirmed("/queue/a", b"ten  bytes", headers, future, timeout, {}, wait=wait)
 
     def settle(self, message: Message, *, negative: bool = False, transaction: TransactionEntry | None = None) -> bool:
         return self.sender.settle(message, transaction, None, negative=negative, timeout=0.5)
@@ -339,12 +339,14 @@ def test_a_confirmed_message_may_be_noted_at_once_but_not_during_a_move(rig: Rig
     assert len(rig.writer.frames) == 3
 
 
-def test_a_receipt_of_the_application_is_its_own_even_with_the_text_of_ours(rig: Rig) -> None:
+def test_a_receipt_of_the_application_is_its_own_even_with_the_text_of_ours(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig.connect()
-    ours, own = "".join(("1", "0")), []
-    for name in (ours, "".join(("1", "0"))):
-        frame = Frame("SEND", {"destination": "/queue/a", "receipt": name})
-        rig.sender.send_confirmed(frame, ours, None, 0.0, wait=True)
+    own = []
+    monkeypatch.setattr(rig.context, "new_id", lambda: "10")
+    for headers in (None, {"receipt": "10"}):
+        rig.sender.send_confirmed("/queue/a", b"", headers, None, 0.0, {}, wait=True)
         request = rig.session.receipt(Frame("RECEIPT", {"receipt-id": "10"}))
         assert request is not None
         own.append(request.own_receipt)
@@ -552,7 +554,7 @@ def test_no_answer_since_the_connection_was_lost(rig: Rig, written: bool) -> Non
         assert caught.value.outcome_unknown
     else:
         receipt = rig.new_receipt()
-        rig.lose().sender.send_confirmed(SEND.adding("receipt", "a"), "a", receipt, 0.0, wait=False)
+        rig.lose().sender.send_confirmed("/queue/a", b"body", {"receipt": "a"}, receipt, 0.0, {}, wait=False)
         with raises(TimedOut, NEVER_WRITTEN):
             rig.sender.await_receipt(receipt, Deadline(0.0), "SEND")
     # The message is not resent.
@@ -562,7 +564,7 @@ def test_no_answer_since_the_connection_was_lost(rig: Rig, written: bool) -> Non
 def test_a_thread_that_gives_up_makes_room_for_another() -> None:
     rig = Rig(limits=Limits(max_unconfirmed_messages=1)).connect()
     receipt = rig.new_receipt()
-    rig.sender.send_confirmed(SEND.adding("receipt", "a"), "a", receipt, 0.0, wait=True)
+    rig.sender.send_confirmed("/queue/a", b"body", {"receipt": "a"}, receipt, 0.0, {}, wait=True)
     waiting = Running(lambda: rig.sender.wait_ready(Deadline(10.0)))
     wait_until(lambda: rig.context.answers.gates)
     with pytest.raises(TimedOut):
