@@ -117,10 +117,11 @@ class Settlement:
 
     def _begin(self, message: Message) -> bool:
         """Note that a listener begins; False if the listener must not begin any more."""
+        settles = needs_settling(message)
         while True:
             with self._lock:
-                if self._state is not SettlementState.HELD or not needs_settling(message):
-                    if self.is_stale(message):
+                if not settles or self._state is not SettlementState.HELD:
+                    if settles and self.is_stale(message):
                         return False
                     self._running[threading.get_ident()] = message
                     return True

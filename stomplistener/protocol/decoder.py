@@ -282,11 +282,14 @@ class Decoder:
         while self._junk is None and (head := _WELL_FORMED(data, position)) is not None:
             line, raw, length = head.groups()
             command = _USUAL_COMMANDS.get(line)
-            if command is None or len(raw) > longest or b"\r" in raw or b"\0" in raw:
+            if command is None or len(raw) > longest:
                 break
             try:
                 block = raw.decode()
             except UnicodeDecodeError:
+                break
+            # Found in a str several times as fast as in bytes.
+            if "\r" in block or "\0" in block:
                 break
             undo = unescape if "\\" in block else None
             if undo is not None and undefined_escape(block):

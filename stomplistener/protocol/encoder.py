@@ -40,7 +40,7 @@ def encode(frame: Frame, version: str | None = None) -> bytes:
         raise ProtocolError(f"there is no STOMP command {command!r}", frame=frame)
     head = _head(command, items, version)
     if length is None:
-        if b"\0" in body:
+        if 0 in body:
             raise InvalidHeader(f"{command}: a body with a NUL needs its content-length")
     elif length != str(len(body)):
         raise InvalidHeader(f"{command}: content-length is {length!r}, but the body has {len(body)} bytes")

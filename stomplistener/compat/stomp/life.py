@@ -58,7 +58,8 @@ class Link:
         self.loop.put(Event(hook, value, self), size)
 
 
-class Event(NamedTuple):
+@dataclass(slots=True)
+class Event:
     """An event that a receiver loop delivers.
 
     Attributes:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from stomplistener.compat.stomp import log
@@ -70,8 +71,8 @@ class Outgoing:
         self._commands: dict[str, Callable[[Headers], str | None]] = {
             "SUBSCRIBE": self._subscribe,
             "UNSUBSCRIBE": self._unsubscribe,
-            "ACK": lambda headers: self._settle(headers, negative=False),
-            "NACK": lambda headers: self._settle(headers, negative=True),
+            "ACK": partial(self._settle, negative=False),
+            "NACK": partial(self._settle, negative=True),
             "BEGIN": self._begin,
             "COMMIT": self._commit,
             "ABORT": self._abort,
@@ -94,7 +95,9 @@ class Outgoing:
             the id of a requested receipt that needs no answer of the broker, or None.
         """
         headers = written(frame.headers, self._is_escaped)
-        self.ask(headers.get("receipt"), True)
+        receipt = headers.get("receipt")
+        if receipt is not None:
+            self.ask(receipt, True)
         return self._commands[frame.cmd or ""](headers)
 
     def ask(self, receipt: str | None, wanted: bool) -> None:
@@ -134,8 +137,10 @@ class Outgoing:
         if name is not None:
             self.ask(receipt, True)
             begun = self._transactions.get(name)
-            transaction: Transaction | str = name if begun is None else begun[0]
-            self._connection.send(destination, data, headers, transaction=transaction, **options)
+            if begun is None:
+                self._connection.send(destination, data, headers, transaction=name, **options)
+            else:
+                begun[0].send(destination, data, headers, **options)
             return
         if receipt is None:
             self._connection.send(destination, data, headers, **options)
@@ -157,9 +162,9 @@ class Outgoing:
         # The session knows which header the version in use needs.
         id, message_id = headers.pop("id", None), headers.pop("message-id", None)
         name = id or message_id or ""
-        transaction = self._transaction(command, headers.pop("transaction", None))
-        waits = transaction is None
-        messages = self._unsettled().take(name, headers.pop("subscription", None), self._in_turn, waits)
+        named = headers.pop("transaction", None)
+        transaction = None if named is None else self._transaction(command, named)
+        messages = self._unsettled().take(name, headers.pop("subscription", None), self._in_turn, transaction is None)
         if not messages:
             log.info(
                 "%s of %s is not sent: it is settled already, waits for its turn, or came on an older connection",
@@ -244,9 +249,7 @@ class Outgoing:
             }
             self._transactions = {**still_open, name: (transaction, [])}
 
-    def _transaction(self, command: str, name: str | None) -> tuple[Transaction, list[Message]] | None:
-        if name is None:
-            return None
+    def _transaction(self, command: str, name: str) -> tuple[Transaction, list[Message]]:
         begun = self._transactions.get(name)
         if begun is None:
             raise StompException(f"{command}: there is no open transaction {name!r}")
@@ -270,7 +273,6 @@ class Outgoing:
     def _over(self, command: str, headers: Headers) -> tuple[Transaction, list[Message]]:
         name = headers.pop("transaction")
         begun = self._transaction(command, name)
-        assert begun is not None
         with self._lock:
             self._transactions.pop(name, None)
         return begun

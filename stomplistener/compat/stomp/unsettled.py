@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 
 from stomplistener.message import Message
 from stomplistener.protocol import Frame
@@ -38,7 +38,7 @@ class Unsettled:
             self._lines.setdefault(headers.get("subscription", ""), {})[name] = message
 
     def take(
-        self, id: str, subscription: str | None, in_turn: Container[str] = (), waits: bool = True
+        self, id: str, subscription: str | None, in_turn: Collection[str] = (), waits: bool = True
     ) -> list[Message]:
         """Remove and return, in order, the messages that an ACK of this message settles on the broker.
 
@@ -53,12 +53,12 @@ class Unsettled:
                 message.
         """
         with self._lock:
-            names = list(self._lines) if subscription is None else [subscription]
-            for key in names:
-                name = _found(self._lines.get(key, {}), id)
+            for key in self._lines if subscription is None else (subscription,):
+                line = self._lines.get(key, {})
+                name = id if id in line else _by_message_id(line, id)
                 if name is not None:
-                    line = self._lines[key]
-                    return self._cut_in_turn(key, name, waits) if _id(line[name]) in in_turn else _cut(line, name)
+                    is_in_turn = in_turn and _id(line[name]) in in_turn
+                    return self._cut_in_turn(key, name, waits) if is_in_turn else _cut(line, name)
         return []
 
     def _cut_in_turn(self, key: str, name: str, waits: bool) -> list[Message]:
@@ -90,9 +90,7 @@ def _id(message: Message) -> str | None:
     return None if message.subscription is None else message.subscription.id
 
 
-def _found(line: Mapping[str, Message], id: str) -> str | None:
-    if id in line:
-        return id
+def _by_message_id(line: Mapping[str, Message], id: str) -> str | None:
     return next((name for name, message in line.items() if message.id == id), None)
 
 
