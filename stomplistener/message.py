@@ -109,7 +109,8 @@ class Message:
             UnicodeDecodeError: the bytes are not text in this charset.
             LookupError: the charset is unknown.
         """
-        charset = _CHARSET.search(self.frame.headers.get("content-type", ""))
+        kind = self.frame.headers.get("content-type")
+        charset = None if kind is None else _CHARSET.search(kind)
         return self.frame.body.decode(charset[1] if charset else "utf-8")
 
     def json(self) -> Any:

@@ -79,6 +79,7 @@ class Settlement:
     def run(self, items: Batch) -> None:
         """Handle the items of a queue in order. Never raises."""
         taken: set[int] = set()
+        ident = threading.get_ident()
         for item in items:
             if not isinstance(item, Message):
                 self._run_event(item)
@@ -86,7 +87,7 @@ class Settlement:
                 isinstance(getattr(item.subscription, "queue", None), HeldQueue) and self._hold_back(item, items, taken)
             ):
                 continue
-            elif self._begin(item):
+            elif self._begin(item, ident):
                 try:
                     self._deliver(item)
                 except StompError as failure:
@@ -95,7 +96,7 @@ class Settlement:
                 except Exception as error:  # a defect costs its message, and no other one of the batch
                     self._context.log.error("could not settle %s", item.frame.heading, exc_info=error)
                 finally:
-                    self._end()
+                    self._end(ident)
 
     # The messages in hand
 
@@ -115,23 +116,22 @@ class Settlement:
         taken.update(map(id, rest))
         return True
 
-    def _begin(self, message: Message) -> bool:
-        """Note that a listener begins; False if the listener must not begin any more."""
+    def _begin(self, message: Message, ident: int) -> bool:
+        """Note that a listener begins in this thread; False if the listener must not begin any more."""
         settles = needs_settling(message)
         while True:
             with self._lock:
                 if not settles or self._state is not SettlementState.HELD:
                     if settles and self.is_stale(message):
                         return False
-                    self._running[threading.get_ident()] = message
+                    self._running[ident] = message
                     return True
             self._changes.wait_for(lambda: self._state is not SettlementState.HELD, Deadline(None))
 
-    def _end(self) -> None:
-        ident = threading.get_ident()
+    def _end(self, ident: int) -> None:
         with self._lock:
             del self._running[ident]
-            afterwards = self._afterwards.pop(ident, ())
+            afterwards = self._afterwards.pop(ident, ()) if self._afterwards else ()
             if self._changes.gates:
                 self._changes.notify_all()
         for event in afterwards:

@@ -36,8 +36,9 @@ _EOL = b"\r\n"
 _MOST_DIGITS = 18
 """The largest number of digits in a content-length."""
 _EOLS = re.compile(rb"(?:\r?\n)++").match
+_OTHER_LINES = rb"(?:\n(?!content-length:)[^\n:]++:.*+)*+"
 _WELL_FORMED = re.compile(
-    rb"\n?+([A-Z]++)((?:\n(?:(?!content-length:)[^\n:]++:.*+|(?(3)(?!)|content-length:([0-9]{1,18}+)(?=\n))))*+)\n\n"
+    rb"\n?+([A-Z]++)(%b(?:\ncontent-length:([0-9]{1,18}+)(?=\n)%b)?+)\n\n" % (_OTHER_LINES, _OTHER_LINES)
 ).match
 """A whole head whose lines end in LF, after the end of line of another frame. The groups are the command, the header
 lines and the digits of the content-length, which occurs at most once."""
@@ -89,13 +90,19 @@ class ReceivedFrame(Frame):
     @property
     def fields(self) -> Fields:  # type: ignore[override]
         unescape = self._unescape
-        lines = self._block.split("\n")[1:]
+        lines = self._block.split("\n")
+        del lines[0]
         fields = {}
-        for line in lines:
-            key, _, value = line.partition(":")
-            if unescape is not None and "\\" in line:
-                key, value = unescape(key), unescape(value)
-            fields[key] = value
+        if unescape is None:
+            for line in lines:
+                key, _, value = line.partition(":")
+                fields[key] = value
+        else:
+            for line in lines:
+                key, _, value = line.partition(":")
+                if "\\" in line:
+                    key, value = unescape(key), unescape(value)
+                fields[key] = value
         if len(fields) == len(lines):
             return fields
         # A header is repeated.

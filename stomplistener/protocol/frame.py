@@ -23,11 +23,13 @@ class Headers(dict[str, str]):
 
     def __init__(self, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
         self._pairs: tuple[tuple[str, str], ...] | None = None
-        if type(headers) is not dict:
-            if isinstance(headers, Headers):
-                headers = headers.pairs
-            self._pairs = headers = tuple(headers.items() if isinstance(headers, Mapping) else headers)
-        dict.__init__(self, headers)
+        if type(headers) is dict:
+            dict.update(self, headers)
+            return
+        if isinstance(headers, Headers):
+            headers = headers.pairs
+        self._pairs = headers = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+        dict.update(self, headers)
         if len(self) != len(headers):
             # A dict keeps the first position and the last value of a repeated key. So the first value is set last.
             dict.update(self, reversed(self.pairs))
