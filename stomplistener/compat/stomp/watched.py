@@ -36,6 +36,11 @@ class WatchedTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
+    @property
+    def owes(self) -> Any:
+        """See ``stomplistener.transport.Owing``; asked after every write, so it does not go through ``__getattr__``."""
+        return self.inner.owes
+
     def receive(self) -> bytes:
         """See ``stomplistener.transport.Transport``."""
         data: bytes = self._receive()
