@@ -49,6 +49,11 @@ _ERROR_ENDS = {False: re.compile(rb"\n\n|\0"), True: re.compile(rb"\n\r?\n|\0")}
 The head of an ERROR ends at the end of its frame at the latest."""
 _JUNK_END = re.compile(rb"\0|\n(?=(?:MESSAGE|RECEIPT|ERROR)\r?\n)").search
 _SHOWN_JUNK = 80
+_EOL_CHARACTERS = re.compile(rb"[\r\n]*+").match
+_MOST_REREADING = 4
+"""How many times as many bytes as arrived may be read again, because frames had a false content-length.
+
+A broker that counts characters instead of bytes needs one."""
 _MESSAGE_IDS = frozenset({b"ack", b"message-id", b"subscription"})
 """The headers of a MESSAGE that an ACK returns byte for byte."""
 _ACK_IDS = frozenset({b"id", b"message-id", b"subscription"})
@@ -176,6 +181,8 @@ class Decoder:
         self._in_step = False
         self._failed = False
         self._failure: ProtocolError | None = None
+        # How many bytes arrived, and how many of them were gathered for a false content-length, and read again.
+        self._fed = self._reread = 0
         self.version = version
 
     @property
@@ -201,17 +208,20 @@ class Decoder:
         """The least number of bytes that the frame under way still needs; 0 if it is unknown."""
         return 0 if self._body is None else self._body.missing or 0
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
         """Take bytes and return the frames that they complete; ``HEARTBEAT`` is an end of line between two frames.
 
         One end of line directly after a frame belongs to that frame and is not a heartbeat (1.2, Augmented BNF).
 
         Raises:
+            TypeError: the data is not bytes, or another buffer of bytes, which is copied.
             ProtocolError: the bytes are not STOMP, or break a limit. ``frames`` of the exception has the good frames
                 before the error. After this or any other exception, the decoder cannot be used again.
         """
         if self._failed:
             raise self._failure or ProtocolError("the decoder was ended or interrupted; use a new one")
+        if type(data) is not bytes:
+            data = memoryview(data).tobytes()
         if data == b"\n" and not self._behind_frame and not self.partial:
             return [HEARTBEAT]
         # Any exception below, including MemoryError, leaves a state that must not be used again.
@@ -219,6 +229,7 @@ class Decoder:
         frames: list[Frame] = []
         try:
             position, size = 0, len(data)
+            self._fed += size
             if self._body is not None or self._head.data or self._junk is not None:
                 data, position = self._resume(data, frames)
                 size = len(data)
@@ -286,7 +297,13 @@ class Decoder:
         longest, max_body = self._harmless, self._limits.max_body
         unescape, undefined_escape = self._unescape, self._rules.undefined_escape
         # The frame after skipped bytes has to report them, which only the second path does.
-        while self._junk is None and (head := _WELL_FORMED(data, position)) is not None:
+        while self._junk is None:
+            # A head ends before the next NUL. Without this bound, each frame without an empty line would be searched to
+            # the end of the bytes.
+            nul = data.find(b"\0", position)
+            head = _WELL_FORMED(data, position, nul) if nul >= 0 else None
+            if head is None:
+                break
             line, raw, length = head.groups()
             command = _USUAL_COMMANDS.get(line)
             if command is None or len(raw) > longest:
@@ -296,19 +313,19 @@ class Decoder:
             except UnicodeDecodeError:
                 break
             # Found in a str several times as fast as in bytes.
-            if "\r" in block or "\0" in block:
+            if "\r" in block:
                 break
             undo = unescape if "\\" in block else None
             if undo is not None and undefined_escape(block):
                 break
             body = head.end()
             if length is None:
-                stop = data.find(b"\0", body)
+                stop = nul
             else:
                 stop = body + int(length)
                 if stop >= size or data[stop]:
                     break
-            if not 0 <= stop - body <= max_body:
+            if stop - body > max_body:
                 break
             frames.append(ReceivedFrame(command, block, data[body:stop], undo))
             position = stop + 1
@@ -345,7 +362,8 @@ class Decoder:
         if end[0] == b"\0":
             # The frame of this ERROR ends within its head.
             head, body = self._read_head(line, raw.rstrip(_EOL)), end.start()
-            offence = _Offence("the head of ERROR does not end with an empty line", raw[-20:])
+            # The whole last line: its name decides whether its value is a secret.
+            offence = _Offence("the head of ERROR does not end with an empty line", raw[raw.rfind(b"\n") + 1 :])
             head = head._replace(length=None, offences=(*head.offences, offence))
         else:
             head = self._read_head(line, raw)
@@ -371,37 +389,46 @@ class Decoder:
 
     def _continue(self, body: _UnfinishedBody, data: bytes, position: int, frames: list[Frame]) -> tuple[bytes, int]:
         """Add to the unfinished body. Return the bytes after the frame."""
-        position = body.add(data, position)
+        start = position
+        position = body.add(data, start)
         if body.is_false:
             # Another byte stands at the place of the NUL, so the content-length is false. Read the body up to its first
             # NUL instead.
-            data = body.value() + data[position:]
-            self._body = body = _UnfinishedBody(self._without_length(body.head, data), self._limits)
-            position = body.add(data, 0)
+            gathered = body.value()
+            if gathered:
+                self._reread += len(gathered)
+                if self._reread > _MOST_REREADING * self._fed:
+                    raise _Offence("too many frames have a false content-length", gathered[:_SHOWN_JUNK])
+                data, start = gathered + data[position:], 0
+            self._body = body = _UnfinishedBody(self._without_length(body.head, data, start), self._limits)
+            position = body.add(data, start)
         if body.is_whole:
             self._body = None
             frames.append(self._make(body.head, body.value()))
             self._behind_frame = True
         return data, position
 
-    def _without_length(self, head: _Head, data: bytes) -> _Head:
+    def _without_length(self, head: _Head, data: bytes, start: int) -> _Head:
         """Return the head of a frame with a false content-length, if the frame ends at the first NUL instead.
 
         Args:
             head: the head.
-            data: the body according to the content-length, and the byte after it, which is not a NUL.
+            data: has the body according to the content-length, and the byte after it, which is not a NUL.
+            start: the position of the body.
 
         Raises:
             _Offence: the body has a NUL, but the bytes after that NUL are not the beginning of the next frame.
         """
         length = head.length or 0
+        stop = start + length
         # Show only bytes that have arrived in any case, so that the text does not depend on the pieces.
         offence = _Offence(
             f"{head.command} has content-length {length}, but no NUL follows its body",
-            data[max(length - 20, 0) : length + 1],
+            data[max(stop - 20, start) : stop + 1],
         )
-        nul = data.find(b"\0", 0, length)
-        next_frame = data[nul + 1 : length + 1].lstrip(_EOL)[:_LONGEST_LINE]
+        nul = data.find(b"\0", start, stop)
+        begin = 0 if nul < 0 else _EOL_CHARACTERS(data, nul + 1).end()  # type: ignore[union-attr]
+        next_frame = data[begin : min(begin + _LONGEST_LINE, stop + 1)]
         is_clear = nul < 0 or head.command == "ERROR" or _begins_frame(next_frame, self._rules)
         if head.command not in _LENIENT_COMMANDS or not is_clear:
             raise offence
@@ -515,7 +542,10 @@ class _UnfinishedBody:
         self._gathered = io.BytesIO()
 
     def add(self, data: bytes, position: int) -> int:
-        """Take the bytes of the body from here on. Return the position after the body and its NUL."""
+        """Take the bytes of the body from here on. Return the position after the body and its NUL.
+
+        A false body that is in ``data`` as a whole is not taken.
+        """
         if self.missing is None:
             end = data.find(b"\0", position)
             stop = len(data) if end < 0 else end
@@ -524,10 +554,12 @@ class _UnfinishedBody:
             self.is_whole = end >= 0
         else:
             stop = min(position + self.missing, len(data))
-            self.missing -= stop - position
             if stop < len(data):
                 self.is_whole = data[stop] == _NUL
                 self.is_false = not self.is_whole
+                if self.is_false and not self._gathered.tell():
+                    return stop
+            self.missing -= stop - position
         self._gathered.write(memoryview(data)[position:stop])
         return stop + self.is_whole
 

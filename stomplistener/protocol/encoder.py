@@ -8,10 +8,18 @@ from contextlib import suppress
 from stomplistener._util.masking import masked
 from stomplistener.errors import InvalidHeader, ProtocolError
 from stomplistener.protocol.frame import HEARTBEAT, Frame
-from stomplistener.protocol.spec import COMMANDS, UNESCAPED_COMMANDS, VERSIONS, Version, version_rules
+from stomplistener.protocol.spec import (
+    COMMANDS,
+    SERVER_COMMANDS,
+    UNESCAPED_COMMANDS,
+    VERSIONS,
+    Version,
+    version_rules,
+)
 
 _Items = Collection[tuple[str, str]]
 _UNESCAPED = VERSIONS["1.0"]
+_NEWEST = VERSIONS[max(VERSIONS)]
 
 
 def encode(frame: Frame, version: str | None = None) -> bytes:
@@ -21,10 +29,12 @@ def encode(frame: Frame, version: str | None = None) -> bytes:
 
     Args:
         frame: the frame to write; ``HEARTBEAT`` gives one end of line.
-        version: the STOMP version whose escapes apply; None before the negotiation, for CONNECT.
+        version: the STOMP version whose escapes apply. None before the negotiation: the newest version for the frames
+            of a client, and no escapes for those of a broker, whose client cannot know the version.
 
     Raises:
         TypeError: a header is not a ``str``.
+        ValueError: the version does not exist.
         InvalidHeader: this version cannot express a header, or a header contradicts the body.
         ProtocolError: the command does not exist.
     """
@@ -38,6 +48,8 @@ def encode(frame: Frame, version: str | None = None) -> bytes:
         items, length = fields, frame.headers.get("content-length")
     if command not in COMMANDS:
         raise ProtocolError(f"there is no STOMP command {command!r}", frame=frame)
+    if version is not None and version not in VERSIONS:
+        version_rules(version)
     head = _head(command, items, version)
     if length is None:
         if 0 in body:
@@ -74,11 +86,13 @@ def _head(command: str, items: _Items, version: str | None) -> bytes:
     try:
         return head.encode()
     except UnicodeEncodeError as error:
-        if command in ("ACK", "NACK"):
-            # The id of a MESSAGE that was not UTF-8 is returned byte for byte, as the decoder kept it.
-            with suppress(UnicodeEncodeError):
-                return head.encode(errors="surrogateescape")
-        raise InvalidHeader(f"a header of {command} cannot be written as UTF-8: {error.reason}") from None
+        reason = error.reason
+    if command in ("ACK", "NACK"):
+        # The id of a MESSAGE that was not UTF-8 is returned byte for byte, as the decoder kept it.
+        with suppress(UnicodeEncodeError):
+            return head.encode(errors="surrogateescape")
+    # Outside the handler: the context of the exception would show the whole head, and so the passcode.
+    raise InvalidHeader(f"a header of {command} cannot be written as UTF-8: {reason}")
 
 
 def _escaped(command: str, items: _Items, version: str | None) -> str:
@@ -86,7 +100,10 @@ def _escaped(command: str, items: _Items, version: str | None) -> str:
 
     Such a character would end the line, and the text after it would count as another header.
     """
-    rules = _UNESCAPED if version is None or command in UNESCAPED_COMMANDS else version_rules(version)
+    if version is None:
+        rules = _UNESCAPED if command in UNESCAPED_COMMANDS | SERVER_COMMANDS else _NEWEST
+    else:
+        rules = _UNESCAPED if command in UNESCAPED_COMMANDS else version_rules(version)
     escapes, count = rules.escapes.items(), len(items)
     # A NUL stands for the colon between name and value until the other colons are escaped: no version can express a
     # NUL.

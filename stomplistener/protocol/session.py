@@ -9,7 +9,7 @@ refuses acknowledgements, transactions and receipts of an older epoch, so that n
     write(session.connect(host="/"))                       # CONNECT
     session.receive(read())                                # CONNECTED: the version is settled
     write(*session.replay().frames)                        # SUBSCRIBE for every subscription
-    session.receive(read()) …                              # their receipts, until session.is_replayed
+    session.receive(read()); write(*session.replay().frames)  # after each answer, until session.is_replayed
     write(*session.restored())                             # the SENDs to resend; then every frame may be written
     session.receive(read()); write(*session.next_resend()) # after each answer: nothing, or the next SENDs that wait
     …
@@ -658,7 +658,9 @@ def _asking(frame: Frame, receipt: str | None) -> Frame:
     return frame if receipt is None or "receipt" in frame.headers else frame.adding("receipt", receipt)
 
 
-def _refuse_connected(_session: Session, frame: Frame) -> None:
+def _refuse_connected(session: Session, frame: Frame) -> None:
+    if session.state is SessionState.DISCONNECTED:
+        raise ProtocolError("the session is disconnected: call connect() before receive(CONNECTED)", frame=frame)
     raise ProtocolError("the broker sent CONNECTED a second time", frame=frame)
 
 

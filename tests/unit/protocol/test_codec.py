@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from stomplistener.errors import InvalidHeader, ProtocolError
-from stomplistener.protocol import HEARTBEAT, Decoder, Frame, Limits, encode
+from stomplistener.protocol import HEARTBEAT, Decoder, Frame, Limits, commands, encode
 
 UNESCAPED = {"CONNECT", "STOMP", "CONNECTED"}
 
@@ -484,7 +484,8 @@ def test_the_handshake_has_no_escapes(command: str, version: str | None) -> None
         ("SEND", "1.1", "k", "a\r"),
         ("SEND", "1.1", "k\r", "a"),
         ("SEND", "1.2", "k", "\ud800"),
-        ("SEND", None, "k", "a\nb"),
+        ("SEND", None, "k", "a\0b"),
+        ("ERROR", None, "k", "a\nb"),
     ],
 )
 def test_what_a_version_cannot_write_is_an_invalid_header(
@@ -492,6 +493,24 @@ def test_what_a_version_cannot_write_is_an_invalid_header(
 ) -> None:
     with pytest.raises(InvalidHeader):
         encode(Frame(command, [("x", "y"), (key, value)]), version)
+
+
+def test_without_a_version_a_client_writes_the_newest_and_a_broker_no_escapes() -> None:
+    frame = Frame("SEND", {"path": "C:\\new"})
+    assert encode(frame) == encode(frame, "1.2")
+    assert b"C:\\new" in encode(Frame("ERROR", {"path": "C:\\new"}))
+
+
+@pytest.mark.parametrize("version", ["9.9", 1.2])
+def test_a_version_is_checked_whatever_the_headers(version: Any) -> None:
+    with pytest.raises(ValueError, match="there is no STOMP version"):
+        encode(Frame("SEND", {"destination": "/q"}), version)
+
+
+def test_a_head_that_is_not_utf8_leaves_no_secret_in_the_context() -> None:
+    with pytest.raises(InvalidHeader) as caught:
+        encode(commands.connect(host="/", login="u", passcode="hunter2\udcff"))
+    assert caught.value.__context__ is None
 
 
 def test_an_injection_that_balances_the_counts_is_refused() -> None:
@@ -774,3 +793,58 @@ def test_what_a_counted_body_still_needs_is_told() -> None:
     assert decoder.missing == 0
     assert len(decoder.feed(b"\0MESSAGE\n\nno length")) == 1
     assert decoder.missing == 0
+
+
+# Linear time. The sizes take minutes in quadratic time, and then the timeout of the test run ends them.
+
+
+def test_errors_without_an_empty_line_take_linear_time() -> None:
+    frames = Decoder("1.2").feed(b"ERROR\na:b\0" * 200_000)
+    assert len(frames) == 200_000
+    assert all(frame.problem for frame in frames)
+
+
+def nested(count: int) -> bytes:
+    """Frames that each claim all bytes after them as their body."""
+    unit = b"MESSAGE\ncontent-length:%012d\n\n\0"
+    size = len(unit % 0)
+    return b"".join(unit % ((count - number - 1) * size + 5) for number in range(count)) + b"\n" * 10
+
+
+def test_false_lengths_in_each_other_take_linear_time() -> None:
+    frames = [frame for frame in Decoder("1.2").feed(nested(100_000)) if frame is not HEARTBEAT]
+    assert len(frames) == 100_000
+
+
+def test_a_peer_cannot_have_its_bytes_read_again_and_again() -> None:
+    """Each piece shows that one length was false, and all bytes after it belong to the next such body."""
+    unit, count = b"MESSAGE\ncontent-length:%012d\n\n\0", 100
+    size = len(unit % 0)
+    decoder = Decoder("1.2")
+    decoder.feed(b"".join(unit % ((count - number - 1) * size + 10 * number + 5) for number in range(count)))
+    for _ in range(4):
+        decoder.feed(b"\n" * 10)
+    with pytest.raises(ProtocolError, match="too many frames have a false content-length"):
+        decoder.feed(b"\n" * 10)
+
+
+def test_a_broker_that_counts_characters_is_read_to_the_end() -> None:
+    decoder = Decoder("1.2")
+    message = "MESSAGE\ncontent-length:4\n\näöüß\0\n".encode()
+    wire = message * 2000
+    pieces = [wire[start : start + 7] for start in range(0, len(wire), 7)]
+    frames = [frame for piece in pieces for frame in decoder.feed(piece) if frame is not HEARTBEAT]
+    assert [frame.body for frame in frames] == ["äöüß".encode()] * 2000
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_any_buffer_can_be_fed(kind: Any) -> None:
+    wire = encode(Frame("MESSAGE", {"a": "b"}, b"body"), "1.2")
+    decoder = Decoder("1.2")
+    frames = [*decoder.feed(kind(wire[:9])), *decoder.feed(kind(wire[9:] + wire))]
+    assert [type(frame.body) for frame in frames] == [bytes, bytes]
+
+
+def test_a_secret_in_the_last_line_of_an_unfinished_head_is_masked() -> None:
+    [frame] = Decoder("1.2").feed(b"ERROR\nmessage:bad\nauthorization:Basic dXNlcjpodW50ZXIyLWh1bnRlcjI=\0")
+    assert "W50ZXIy" not in str(frame.problem)
