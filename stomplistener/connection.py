@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import sys
 import threading
 import time
 import weakref
@@ -134,6 +135,7 @@ class Connection:
         for warning in self._config.warnings:
             self._engine.context.log.warning("%s", warning)
         _connections.add(self)
+        _finish_with_multiprocessing()
 
     # Listeners
 
@@ -915,6 +917,22 @@ def _finish_program() -> None:
                 log.warning("the program ends, and %s could not be sent", counted(left, "message"))
         except Exception as error:
             log.warning("the program ends: %s", error)
+
+
+def _finish_with_multiprocessing() -> None:
+    """Finish also a process that ``multiprocessing`` forked: it ends with ``os._exit``, without ``atexit``.
+
+    Such a process forgets the finalizers of its parent when it begins, so each process registers its own.
+    """
+    global _finishes_in
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and _finishes_in != os.getpid():
+        _finishes_in = os.getpid()
+        util.Finalize(None, _finish_program, exitpriority=0)
+
+
+_finishes_in = 0
+"""The id of the process whose ``multiprocessing`` calls ``_finish_program``; 0 for none."""
 
 
 def _after_fork_in_child() -> None:

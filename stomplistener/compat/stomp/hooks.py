@@ -56,13 +56,16 @@ class HookCaller:
         """Call ``on_connecting`` of all listeners that have it."""
         self._call_each(listeners, "connecting", (host_and_port,))
 
-    def call_with(self, listeners: Iterable[tuple[str, Any]], name: str, frame: Frame | None) -> None:
+    def call_with(
+        self, listeners: Iterable[tuple[str, Any]], name: str, frame: Frame | None, *, raises: bool = False
+    ) -> None:
         """Call a hook that takes a frame on all listeners that have it. A program calls this for each frame.
 
         Args:
             listeners: with their names, for the log.
             name: of the hook, without ``on_``.
             frame: the frame, as a hook of stomp.py 9 gets it.
+            raises: whether to raise the exception of a hook instead of logging it.
         """
         attribute, known = f"on_{name}", self._known
         for listener_name, listener in listeners:
@@ -83,6 +86,8 @@ class HookCaller:
                     self._warn(listener, stacklevel=3)
                     _call_with_headers_and_body(hook, name, frame)
             except (Exception, SystemExit) as error:
+                if raises:
+                    raise
                 _log_failure(listener_name, name, error)
 
     def _call_each(self, listeners: Iterable[tuple[str, Any]], name: str, args: tuple[Any, ...]) -> None:

@@ -21,6 +21,7 @@ from stomplistener.listener import Listener
 from stomplistener.message import Message
 from stomplistener.options import ConnectOptions
 from stomplistener.protocol import Frame as WireFrame
+from stomplistener.protocol import Limits
 from stomplistener.states import ConnectionState
 from stomplistener.transport import Transport as Bytes
 
@@ -29,6 +30,10 @@ _TIMEOUT = 30.0
 # Seconds that connect() and disconnect() wait for hooks. A hook may itself wait for the next step of the program.
 _CONNECTED_PATIENCE = 5.0
 _DISCONNECTED_PATIENCE = 10.0
+
+# stomp.py has no limits, and programs cannot set these. Above a limit, a message would end each connection on which the
+# broker delivers it again.
+_LIMITS = Limits(max_header_line=16 << 20, max_header_bytes=16 << 20, max_headers=100_000)
 
 # Seconds between checks, in case the event of another thread is missed.
 _TICK = 0.25
@@ -148,6 +153,7 @@ class Life:
             before_connect=self._before_connect,
             timeout=_TIMEOUT,
             transport=self._connect_bytes,
+            limits=_LIMITS,
             name=log.connection_name(),
         )
         self.engine.add_listener(_Incoming(self))

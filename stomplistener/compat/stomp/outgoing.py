@@ -14,7 +14,7 @@ from stomplistener.compat.stomp.exception import StompException
 from stomplistener.compat.stomp.unsettled import Unsettled
 from stomplistener.compat.stomp.utils import Frame, encode, unescaped
 from stomplistener.connection import Connection
-from stomplistener.errors import StompError
+from stomplistener.errors import StompError, TimedOut
 from stomplistener.message import Message
 from stomplistener.options import AckMode, SendOptions
 from stomplistener.protocol import Frame as WireFrame
@@ -126,10 +126,22 @@ class Outgoing:
         elif body:
             body = encode(body)
         counted = headers.pop("content-length", None) is not None
+        destination = headers.pop("destination")
+        while True:
+            try:
+                self._send(destination, body or b"", headers, counted)
+                return
+            except TimedOut:
+                # Nothing was sent. A broker that reads slowly holds back the program, as in stomp.py; only the wait for
+                # a lost connection has an end.
+                if not self._connection.is_connected:
+                    raise
+
+    def _send(self, destination: str, data: bytes, headers: Headers, counted: bool) -> None:
         if "receipt" in headers or "transaction" in headers or not counted:
-            self._send_with_options(headers.pop("destination"), body or b"", headers, counted)
+            self._send_with_options(destination, data, dict(headers), counted)
         else:
-            self._connection.send(headers.pop("destination"), body or b"", headers)
+            self._connection.send(destination, data, headers)
 
     def _send_with_options(self, destination: str, data: bytes, headers: Headers, counted: bool) -> None:
         receipt, name = headers.get("receipt"), headers.pop("transaction", None)
@@ -188,7 +200,7 @@ class Outgoing:
         key = destination if id is None else id
         # STOMP 1.0 has no client-individual mode, although some brokers have it. To imitate the mode, an
         # acknowledgement waits until all earlier messages are acknowledged.
-        in_turn = ack == "client-individual" and not self._is_escaped
+        in_turn = ack == "client-individual" and self._connection.session.version == "1.0"
         if in_turn:
             ack = "client"
         with self._lock:
@@ -223,6 +235,10 @@ class Outgoing:
         id, destination = headers.pop("id", None), headers.pop("destination", None)
         key = id or destination or ""
         with self._lock:
+            if key not in self._subscriptions:
+                # In STOMP 1.0, a program may subscribe with an id, and unsubscribe from the destination.
+                same = (name for name, each in self._subscriptions.items() if each.destination == destination)
+                key = next(same, key)
             known = self._subscriptions.pop(key, None)
         if known is None:
             log.info("UNSUBSCRIBE from %s is not sent: there is no such subscription", key)
@@ -257,7 +273,18 @@ class Outgoing:
 
     def _commit(self, headers: Headers) -> None:
         transaction, _taken = self._over("COMMIT", headers)
-        transaction.commit(headers=headers)
+        while True:
+            try:
+                transaction.commit(headers=headers)
+                return
+            except TimedOut as late:
+                if not self._connection.is_connected:
+                    raise
+                if transaction.state is not TransactionState.OPEN:
+                    # stomp.py does not wait for the broker. If this raised, the program would repeat a transaction that
+                    # the broker may still commit.
+                    log.warning("%s", late)
+                    return
 
     def _abort(self, headers: Headers) -> None:
         # Programs abort in an ``except`` block, and an exception here would hide the one that they handle. A
@@ -294,5 +321,8 @@ def written(headers: dict[str, Any], is_escaped: bool = False) -> Headers:
             if value is None:
                 continue
             value = str(value)
+        if not value.isascii():
+            # As stomp.py encodes frames: a surrogate, as in the name of a file, becomes a question mark.
+            value = value.encode(errors="replace").decode()
         text[key] = unescaped(value) if is_escaped and "\\" in value else value
     return text

@@ -19,7 +19,7 @@ from time import monotonic  # noqa: F401
 from types import MappingProxyType
 from typing import Any
 
-from stomplistener.compat.stomp import exception, log  # noqa: F401
+from stomplistener.compat.stomp import exception, log
 from stomplistener.compat.stomp.arguments import with_old_ssl_arguments
 from stomplistener.compat.stomp.base import BaseTransport
 from stomplistener.compat.stomp.dialing import dial, socket_of
@@ -405,10 +405,10 @@ class Transport(BaseTransport):
     # Sending
 
     def transmit(self, frame: Frame) -> None:
-        """Send a frame, which listeners may change in ``on_send``."""
+        """Send a frame, which listeners may change in ``on_send``. If a listener raises there, nothing is sent."""
         if frame.cmd == "SUBSCRIBE" and self._is_called_off and self._is_in_hook:
             return
-        self._hooks.call_with(self._calling, "send", frame)
+        self._hooks.call_with(self._calling, "send", frame, raises=True)
         if frame.cmd == "SEND":
             self._send_message(frame)
         elif frame.cmd in ("CONNECT", "STOMP"):
@@ -442,6 +442,9 @@ class Transport(BaseTransport):
             answered = life.outgoing.send(frame)
         except StompError as error:
             raise translation(error) from error
+        except ValueError as error:
+            # stomp.py would send the frame, and the broker would refuse it.
+            raise exception.StompException(str(error)) from error
         if frame.cmd == "SUBSCRIBE":
             give_way(self, frame.headers["destination"])
         if answered is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -148,3 +149,19 @@ def test_a_child_connects_anew_whatever_locks_other_threads_held_at_the_fork(bro
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         connection.send(QUEUE, "from the parent", confirm=True, timeout=10)
         assert connection.statistics().reconnects == 0
+
+
+def send_without_an_end(uri: str, count: int) -> None:
+    connection = Connection(uri).connect()
+    for number in range(count):
+        connection.send(QUEUE, str(number))
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_what_a_child_of_multiprocessing_has_sent_arrives(method: Any, broker: Broker) -> None:
+    """Such a child ends with os._exit, and runs no atexit."""
+    child = multiprocessing.get_context(method).Process(target=send_without_an_end, args=(broker.uri, 200))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    broker.wait_for(lambda: len(broker.messages(QUEUE)) == 200)

@@ -392,3 +392,92 @@ def test_tls_settings_for_what_is_no_place_have_no_effect(broker: Broker) -> Non
     conn.set_ssl("/key.pem")
     conn.connect("admin", "password", wait=True)
     conn.disconnect()
+
+
+def test_a_listener_that_raises_in_on_send_prevents_the_send(broker: Broker) -> None:
+    class Guard(stomp.ConnectionListener):
+        def on_send(self, frame: Any) -> None:
+            if frame.cmd == "SEND" and "tenant" not in frame.headers:
+                raise ValueError("no tenant")
+
+    conn, _ = connected(stomp.Connection12, broker)
+    conn.set_listener("guard", Guard())
+    with pytest.raises(ValueError, match="no tenant"):
+        conn.send(QUEUE, "secret")
+    conn.send(QUEUE, "public", tenant="a")
+    conn.disconnect()
+    assert [message.body for message in broker.messages(QUEUE)] == [b"public"]
+
+
+@pytest.mark.parametrize("receipt", [{}, {"receipt": "r"}])
+def test_a_broker_that_reads_slowly_holds_a_send_back(
+    receipt: dict[str, str], broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in stomp.py, however long it takes: the connection is not lost."""
+    monkeypatch.setattr("stomplistener.compat.stomp.life._TIMEOUT", 0.1)
+    conn, _ = connected(stomp.Connection12, broker)
+    conn.stomplistener.flush()
+    broker.stop_reading()
+    threading.Timer(1.0, broker.resume_reading).start()
+    for _ in range(60):
+        conn.send(QUEUE, "x" * 200_000, **receipt)
+    broker.wait_for(lambda: len(broker.messages(QUEUE)) == 60)
+    conn.disconnect()
+
+
+def test_a_late_answer_to_commit_is_no_failure(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """stomp.py does not wait for it, and the program would repeat what the broker commits."""
+    monkeypatch.setattr("stomplistener.compat.stomp.life._TIMEOUT", 0.1)
+    conn, _ = connected(stomp.Connection12, broker)
+    broker.answer_late(0.5, "COMMIT")
+    name = conn.begin()
+    conn.send(QUEUE, "once", transaction=name)
+    conn.commit(name)
+    broker.wait_for(lambda: len(broker.messages(QUEUE)) == 1)
+    conn.disconnect()
+
+
+def test_a_destination_names_a_subscription_that_has_an_id(broker: Broker) -> None:
+    conn, _ = connected(stomp.Connection10, broker)
+    conn.subscribe(QUEUE, id="x", ack="auto")
+    broker.wait_for(lambda: broker.subscriptions)
+    conn.unsubscribe(destination=QUEUE)
+    broker.wait_for(lambda: not broker.subscriptions)
+    conn.disconnect()
+
+
+def test_a_surrogate_in_a_header_becomes_a_question_mark(broker: Broker) -> None:
+    conn, _ = connected(stomp.Connection12, broker)
+    conn.send(QUEUE, "a", file="caf\udce9.txt", town="Köln")
+    broker.wait_for(lambda: broker.messages(QUEUE))
+    headers = broker.messages(QUEUE)[0].headers
+    assert (headers["file"], headers["town"]) == ("caf?.txt", "Köln")
+    conn.disconnect()
+
+
+def test_headers_may_be_long_and_many(broker: Broker) -> None:
+    conn, heard = connected(stomp.Connection12, broker)
+    conn.subscribe(QUEUE, id=1)
+    broker.publish(QUEUE, "long", headers={"big": "x" * 300_000})
+    broker.publish(QUEUE, "many", headers={f"h{number}": "1" for number in range(3000)})
+    heard.wait("message", 2)
+    assert heard.bodies == ["long", "many"]
+    conn.disconnect()
+
+
+def test_a_value_that_the_client_refuses_is_a_stomp_exception(broker: Broker) -> None:
+    conn, _ = connected(stomp.Connection12, broker)
+    with pytest.raises(StompException):
+        conn.subscribe(QUEUE, id=1, ack="Auto")
+    conn.begin("t")
+    with pytest.raises(StompException):
+        conn.begin("t")
+    conn.disconnect()
+
+
+def test_client_individual_is_client_on_a_broker_that_agrees_on_1_0(broker: Broker) -> None:
+    with Broker(versions=("1.0",)) as old:
+        conn, _ = connected(stomp.Connection11, old)
+        conn.subscribe(QUEUE, id=1, ack="client-individual")
+        conn.disconnect()
+        assert [headers["ack"] for headers in sent(old, "SUBSCRIBE")] == ["client"]

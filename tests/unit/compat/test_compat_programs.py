@@ -177,9 +177,6 @@ def test_a_listener_that_raises_stops_nothing(broker: Broker, caplog: pytest.Log
         def on_message(self, frame: Any) -> None:
             raise SystemExit("message")
 
-        def on_send(self, frame: Any) -> None:
-            raise ValueError("send")
-
     conn = stomp.Connection(hosts(broker))
     heard = Heard()
     conn.set_listener("a", Raises())
