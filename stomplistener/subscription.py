@@ -259,7 +259,13 @@ class Consumer:
         if timeout is not DEFAULT:
             arguments.seconds("timeout", timeout)
         deadline = Deadline(context.config.seconds(timeout))
-        while (item := self.subscription.queue.take(deadline)) is not None:
+
+        def is_closed() -> bool:
+            # Nothing stops a queue that was made when the connection was closed already.
+            return context.state is ConnectionState.CLOSED
+
+        engine.writer.hurry()
+        while (item := self.subscription.queue.take(deadline, is_closed)) is not None:
             # The broker delivers a message of an older connection again; an acknowledgement would have no effect.
             if isinstance(item, Message) and not engine.settlement.is_stale(item):
                 return item

@@ -43,7 +43,7 @@ from stomplistener.failover import Broker
 from stomplistener.listener import Listeners
 from stomplistener.message import Message
 from stomplistener.options import Config
-from stomplistener.protocol import Frame, Session
+from stomplistener.protocol import Frame, Session, SubscriptionEntry
 from stomplistener.states import CONNECTION_MOVES, ConnectionState, MessageState
 
 
@@ -87,6 +87,11 @@ class Context:
             refusal_hint=refusal_hint,
             unsettle=self._unsettle,
         )
+        self.closed_with: tuple[SubscriptionEntry, ...] = ()
+        """The subscriptions at the last move to CLOSED.
+
+        A thread that waits for CLOSED may subscribe for the next life before this life is cleaned up.
+        """
         self.log = ConnectionLog(config.name, self)
         listeners.report = self.log.error
         self.profile = config.dialect.profile(None)
@@ -132,6 +137,8 @@ class Context:
         """
         self.assert_locked()
         self.state = CONNECTION_MOVES[self.state, state]
+        if state is ConnectionState.CLOSED:
+            self.closed_with = tuple(self.session.subscriptions.values())
         self.changes.notify_all()
         self.answers.notify_all()
 

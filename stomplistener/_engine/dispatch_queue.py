@@ -114,8 +114,12 @@ class DispatchQueue:
             self.line_up([event])
         self.begin()
 
-    def take(self, deadline: Deadline) -> Item | None:
-        """Return the next item for a thread of the application; None if the time is over or the queue is stopped."""
+    def take(self, deadline: Deadline, called_off: Callable[[], bool] = lambda: False) -> Item | None:
+        """Return the next item for a thread of the application; None if the time is over or the queue is stopped.
+
+        Args:
+            called_off: whether to give up the wait, called with the lock held after each change, such as ``stop``.
+        """
         taken: list[Item] = []
 
         def ready() -> bool:
@@ -124,7 +128,7 @@ class DispatchQueue:
                 self._flow.remove(len(batch), size)
                 taken.extend(batch)
                 return True
-            return self._state is QueueState.STOPPED
+            return self._state is QueueState.STOPPED or called_off()
 
         self._changes.wait_for(ready, deadline)
         return taken[0] if taken else None

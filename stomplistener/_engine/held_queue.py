@@ -17,7 +17,7 @@ class SubscriptionQueue(Protocol):
 
     def line_up(self, batch: list[Item]) -> None: ...
     def begin(self) -> None: ...
-    def take(self, deadline: Deadline) -> Item | None: ...
+    def take(self, deadline: Deadline, called_off: Callable[[], bool] = lambda: False) -> Item | None: ...
     def discard(self, unwanted: Callable[[Item], bool]) -> None: ...
     def stop(self) -> None: ...
     @property
@@ -89,9 +89,9 @@ class HeldQueue:
                 else:
                     kept.append(message)
 
-    def take(self, deadline: Deadline) -> Item | None:
+    def take(self, deadline: Deadline, called_off: Callable[[], bool] = lambda: False) -> Item | None:
         """Wait until the deadline and return None: a paused subscription delivers nothing."""
-        return self.behind.take(deadline)
+        return self.behind.take(deadline, called_off)
 
     def stop(self) -> None:
         """Let the threads end when the queue is empty."""

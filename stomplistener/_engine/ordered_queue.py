@@ -175,9 +175,9 @@ class OrderedQueue:
             else:
                 turn.behind.append(item)
 
-    def take(self, deadline: Deadline) -> Item | None:
+    def take(self, deadline: Deadline, called_off: Callable[[], bool] = lambda: False) -> Item | None:
         """Take an item as ``DispatchQueue.take`` does."""
-        return self._queue.take(deadline)
+        return self._queue.take(deadline, called_off)
 
     def stop(self) -> None:
         """Let the threads end when the queue is empty."""

@@ -30,12 +30,21 @@ client must go on nevertheless.
 """
 
 
+class Hurried(Protocol):
+    """The part of the writer that futures need."""
+
+    def hurry(self) -> None:
+        """Have the frames of this thread's batch written."""
+
+
 class Desk(Protocol):
     """The methods of the engine that futures need."""
 
     context: Context
     flow: FlowControl
 
+    @property
+    def writer(self) -> Hurried: ...
     def call(self, event: Callable[[], object]) -> None:
         """Let the dispatcher call ``event``."""
 
@@ -105,6 +114,7 @@ class Answer(Future[T]):
 
     @property
     def _condition(self) -> Any:  # type: ignore[override]
+        self._desk.writer.hurry()
         with self._lock:
             if self._shared_condition is None:
                 self._waiters: list[Any] = []
@@ -169,6 +179,7 @@ class Answer(Future[T]):
         self._lock = ReentrantLock()
 
     def _wait(self, timeout: float | None) -> None:
+        self._desk.writer.hurry()
         if not self.wait(Deadline(timeout)):
             raise TimeoutError
 

@@ -52,6 +52,7 @@ class RequestReply:
         """Send a request and wait for its answer. Arguments are those of ``start``; the deadline limits both steps."""
         reply = self.start(make, deadline, what)
         try:
+            self._desk.writer.hurry()
             if reply.wait(deadline):
                 return reply.result(0)
         finally:
@@ -145,6 +146,7 @@ class RequestReply:
         def is_decided() -> bool:
             return subscription is not self._subscription or subscription.is_active or subscription.has_ended
 
+        self._desk.writer.hurry()
         if not self._desk.flow.wait_reading(self._context.changes, is_decided, deadline):
             raise TimedOut(f"{what} timed out after {deadline.timeout} s without a queue for the answer")
         with self._lock:

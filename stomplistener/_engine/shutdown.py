@@ -75,6 +75,7 @@ class Shutdown:
             is_ready = context.session.is_connected
             if graceful:
                 context.move(ConnectionState.CLOSING)
+            self._forget_if_over()
         if under_way:
             self._await_end(deadline, life)
             return
@@ -95,6 +96,8 @@ class Shutdown:
         """End everything at once, from any thread, even in the middle of a graceful end."""
         life = self._life()
         self._at_once = True
+        with self._context.lock:
+            self._forget_if_over()
         self._end(life, NotConnected(CLOSED))
 
     def stop(self) -> None:
@@ -152,6 +155,12 @@ class Shutdown:
     def _is_held_back(self) -> bool:
         """Whether frames wait until the subscriptions are restored; exact only with the lock held."""
         return bool(self._context.session.unsent) or self._settlement.has_deferred
+
+    def _forget_if_over(self) -> None:
+        """Forget the subscriptions that were made since the connection ended, or before it began."""
+        if self._context.state in (ConnectionState.NEW, ConnectionState.CLOSED):
+            for entry in tuple(self._context.session.subscriptions.values()):
+                self._context.session.unsubscribe(entry)
 
     def _end_unwritten_subscriptions(self) -> None:
         """Forget the subscriptions that the broker does not know on this connection: they need no replay any more."""

@@ -293,6 +293,11 @@ class Writer:
             self.uncork()
             raise
 
+    def hurry(self) -> None:
+        """Have the frames of this thread's batch written, since the thread waits for an answer. Never blocks."""
+        if self._corked and threading.get_ident() in self._corked:
+            self.wake()
+
     def uncork(self) -> None:
         """End a batch, and let its frames be written."""
         ident = threading.get_ident()

@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
 
+from stomplistener._util import arguments
 from stomplistener.protocol import VERSIONS, Frame, Limits
+from stomplistener.protocol.frame import as_bytes
 from stomplistener.protocol.heartbeat import HeartBeat
 from stomplistener.testing import log
 from stomplistener.testing.faults import Fault
@@ -175,14 +177,20 @@ class Broker:
     def publish(
         self, destination: str, body: bytes | str = b"", headers: Mapping[str, str] | None = None
     ) -> StoredMessage:
-        """Put a message into a queue or topic, as if a client had sent it. A ``str`` is encoded as UTF-8."""
-        pairs = dict(headers or {})
+        """Put a message into a queue or topic, as if a client had sent it. A ``str`` is encoded as UTF-8.
+
+        Raises:
+            TypeError, ValueError: an argument that no client could send.
+        """
+        pairs = arguments.headers(headers)
+        if not arguments.text("destination", destination):
+            raise ValueError("a message needs a destination")
         if isinstance(body, str):
             body = body.encode()
             pairs.setdefault("content-type", "text/plain;charset=utf-8")
         with self._watch.lock:
             destinations = self._state.destinations
-            message = destinations.message(destination, pairs.items(), bytes(body))
+            message = destinations.message(destination, pairs.items(), as_bytes(body))
             snapshot = message.snapshot()
             destinations.put(message)
             self._watch.changed()
@@ -359,7 +367,7 @@ class Broker:
     def answer_late(self, seconds: float, command: str | None = None, *, connection: int | None = None) -> None:
         """Delay the processing of each frame with this command, and of all frames behind it; 0 ends every delay."""
         with self._watch.lock:
-            if seconds > 0:
+            if arguments.seconds("seconds", seconds):
                 self._add(Fault(kind="late", seconds=seconds, command=command, connection=connection, times=None))
             else:
                 self._state.faults.remove("late")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from stomplistener._util import arguments
+from stomplistener.protocol.spec import CLIENT_COMMANDS
+
 FaultKind = Literal["accept and close", "connected then close", "cut before", "cut after", "error", "late", "withhold"]
 
 
@@ -54,6 +57,15 @@ class Faults:
         self.waiting: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
+        """Request a fault.
+
+        Raises:
+            TypeError, ValueError: the fault could never happen.
+        """
+        if fault.command is not None:
+            arguments.one_of("command", fault.command, sorted(CLIENT_COMMANDS))
+        if fault.times is not None:
+            arguments.count("times", fault.times, 0)
         if fault.command == "STOMP":
             fault.command = "CONNECT"
         self.waiting.append(fault)

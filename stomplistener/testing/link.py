@@ -12,6 +12,7 @@ from stomplistener.testing.watch import Watch
 from stomplistener.testing.wire import Wire
 
 Way = Literal["up", "down"]
+WAYS: tuple[Way, ...] = ("up", "down")
 """``up`` is from the client to the broker; ``down`` is from the broker to the client."""
 
 _CONNECT_TIMEOUT = 5.0

@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from stomplistener._util import arguments
 from stomplistener.errors import InvalidURI
-from stomplistener.testing.link import Conditions, Link, Mark, Way
+from stomplistener.testing.link import WAYS, Conditions, Link, Mark, Way
 from stomplistener.testing.listening import Listening
 from stomplistener.testing.watch import Watch
 
@@ -137,12 +138,15 @@ class FaultProxy:
 
         On an open connection the bytes are counted from this call, on a later one from its start.
         """
+        arguments.count("byte", byte, 0)
+        arguments.one_of("direction", direction, WAYS)
         with self._watch.lock:
             start = {link: link.passed[direction] for link in self._links}
             self._conditions.marks.append(Mark(byte, direction, reset, times, start))
 
     def half_close(self, direction: Way) -> None:
         """End the stream of one direction on every open connection; the other goes on."""
+        arguments.one_of("direction", direction, WAYS)
         with self._watch.lock:
             for link in self._links:
                 link.half_close(direction)
@@ -153,7 +157,9 @@ class FaultProxy:
         Args:
             lose: drop the bytes, instead of keeping them until ``heal()``.
         """
-        ways: tuple[Way, ...] = ("up", "down") if direction is None else (direction,)
+        if direction is not None:
+            arguments.one_of("direction", direction, WAYS)
+        ways: tuple[Way, ...] = WAYS if direction is None else (direction,)
         with self._watch.lock:
             self._conditions.held.update(dict.fromkeys(ways, lose))
             self._watch.changed()
@@ -176,6 +182,7 @@ class FaultProxy:
 
     def delay(self, seconds: float) -> None:
         """Delay each piece; bytes that arrive meanwhile form the next piece."""
+        arguments.seconds("seconds", seconds)
         with self._watch.lock:
             self._conditions.delay = seconds
 

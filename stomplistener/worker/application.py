@@ -22,6 +22,7 @@ from stomplistener.worker.binding import Binding
 from stomplistener.worker.casualties import Casualties
 from stomplistener.worker.codecs import Codec, Codecs
 from stomplistener.worker.declarations import Around, ConnectionPlan, Declaration, Handler, RetryBy
+from stomplistener.worker.exits import WrongUse
 from stomplistener.worker.handling import Tasks
 from stomplistener.worker.inbox import Inbox, Once
 from stomplistener.worker.options import RunOptions
@@ -449,11 +450,12 @@ class Application:
             workers: threads by destination; they override those in the program.
 
         Raises:
+            InvalidURI: no connection of the program has a name in ``uris``.
             ValueError: no handler listens to a destination in ``workers``, or ``once`` has no inbox.
         """
         workers = workers or {}
         if unknown := workers.keys() - {each.destination for each in self.declarations}:
-            raise ValueError(f"no handler listens to {', '.join(sorted(unknown))}, but workers for it are given")
+            raise WrongUse(f"no handler listens to {', '.join(sorted(unknown))}, but workers for it are given")
         running = Running(self.name, tasks or Tasks(), casualties or Casualties())
         for name, plan in self._needed(uris).items():
             running.add_connection(name, plan)

@@ -16,6 +16,7 @@ from stomplistener.failover import parse
 from stomplistener.transport import MissingExtra
 from stomplistener.worker import logs
 from stomplistener.worker.application import Application
+from stomplistener.worker.exits import WrongUse
 from stomplistener.worker.loading import LoadError
 from stomplistener.worker.options import RunOptions
 from stomplistener.worker.process import execute
@@ -132,14 +133,24 @@ def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) ->
     return command
 
 
-def run_and_exit(load: Callable[[], Application], options: RunOptions) -> NoReturn:
+def run_and_exit(load: Callable[[], Application], options: RunOptions, *, source: str = "") -> NoReturn:
     """End the command with the exit code of ``execute``.
 
+    Args:
+        source: where the listeners are declared, if a worker without any is a mistake: it would look healthy.
+
     Raises:
-        UsageError: there is no application or no broker, or a package is missing.
+        UsageError: there is no application, no listener or no broker, or a package is missing.
     """
+
+    def loaded() -> Application:
+        application = load()
+        if source and not application.declarations:
+            raise WrongUse(f"there is nothing to run: no listener is declared in {source}")
+        return application
+
     try:
-        code = execute(load, options)
-    except (LoadError, InvalidURI, MissingExtra) as error:
+        code = execute(loaded, options)
+    except (LoadError, InvalidURI, MissingExtra, WrongUse) as error:
         raise click.UsageError(str(error)) from None
     click.get_current_context().exit(int(code))

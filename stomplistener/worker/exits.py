@@ -9,6 +9,10 @@ from stomplistener.errors import ConnectFailed, ConnectionLost, InvalidURI, NotC
 from stomplistener.transport import MissingExtra
 
 
+class WrongUse(ValueError):
+    """An argument of the command does not fit the application."""
+
+
 class Exit(enum.IntEnum):
     """An exit code. As in shells, 128 + n means that signal n ended the process."""
 
@@ -21,7 +25,7 @@ class Exit(enum.IntEnum):
 
 def exit_of(error: BaseException) -> Exit:
     """Return the exit code for the exception that ended the process."""
-    if isinstance(error, (InvalidURI, MissingExtra, PasscodeError)):
+    if isinstance(error, (InvalidURI, MissingExtra, PasscodeError, WrongUse)):
         return Exit.USAGE
     if isinstance(error, (ConnectFailed, ConnectionLost, NotConnected)):
         return Exit.NO_CONNECTION

@@ -20,7 +20,7 @@ from stomplistener.worker.alive import AliveFile
 from stomplistener.worker.casualties import Casualties
 from stomplistener.worker.declarations import Declaration
 from stomplistener.worker.endpoint import Health
-from stomplistener.worker.exits import Exit, exit_of
+from stomplistener.worker.exits import Exit, WrongUse, exit_of
 from stomplistener.worker.handling import Tasks
 from stomplistener.worker.metrics import Metrics
 from stomplistener.worker.notify import Notifier
@@ -138,7 +138,7 @@ class Process:
                 watch.start()
             try:
                 return self._live()
-            except (StompError, PasscodeError) as error:
+            except (StompError, PasscodeError, WrongUse) as error:
                 _log.error("%s", error)
                 return exit_of(error)
             except Exception:

@@ -29,16 +29,18 @@ class InterruptedException(StompException):
     """Never raised: an interrupted read continues automatically."""
 
 
-_KINDS: tuple[tuple[type[StompError], type[StompException]], ...] = (
+_KINDS: tuple[tuple[type[Exception], type[StompException]], ...] = (
     (ConnectFailed, NotConnectedException),
     (NotConnected, NotConnectedException),
     (TimedOut, NotConnectedException),
     (ConnectionLost, ConnectionClosedException),
     (StompError, StompException),
+    # stomp.py would send the frame, and the broker would refuse it.
+    (ValueError, StompException),
 )
 
 
-def translation(error: StompError) -> StompException:
+def translation(error: StompError | ValueError) -> StompException:
     """Return the exception that stomp.py raises for a failed send."""
     kind = next(theirs for ours, theirs in _KINDS if isinstance(error, ours))
     return kind(str(error))

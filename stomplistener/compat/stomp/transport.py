@@ -19,7 +19,7 @@ from time import monotonic  # noqa: F401
 from types import MappingProxyType
 from typing import Any
 
-from stomplistener.compat.stomp import exception, log
+from stomplistener.compat.stomp import exception, log  # noqa: F401
 from stomplistener.compat.stomp.arguments import with_old_ssl_arguments
 from stomplistener.compat.stomp.base import BaseTransport
 from stomplistener.compat.stomp.dialing import dial, socket_of
@@ -440,11 +440,8 @@ class Transport(BaseTransport):
             return
         try:
             answered = life.outgoing.send(frame)
-        except StompError as error:
+        except (StompError, ValueError) as error:
             raise translation(error) from error
-        except ValueError as error:
-            # stomp.py would send the frame, and the broker would refuse it.
-            raise exception.StompException(str(error)) from error
         if frame.cmd == "SUBSCRIBE":
             give_way(self, frame.headers["destination"])
         if answered is not None:

@@ -87,6 +87,10 @@ def publish_on_commit(
     *,
     using: str | None = None,
     robust: bool = False,
+    connection: str = DEFAULT,
+    persistent: bool = True,
+    json: Any = UNSET,
+    content_type: str | None = None,
     **options: Any,
 ) -> None:
     """Send a message when the transaction commits, and never if it rolls back. Without a transaction, send it now.
@@ -97,18 +101,27 @@ def publish_on_commit(
     Args:
         using: the database of the transaction; None takes the default database.
         robust: if the send raises, log the exception instead of raising it, as ``transaction.on_commit`` does.
-        destination, body, headers, options: as for ``publish``.
+        destination, body, headers, connection, persistent, json, content_type, options: as for ``publish``. They are
+            checked and copied now, so a mistake rolls the transaction back.
 
     Raises:
+        TypeError, ValueError, InvalidHeader, ImproperlyConfigured: no broker could accept the message.
         StompError: at the commit, with ``robust=False``: the broker did not confirm the message.
     """
-
+    stomp_settings().connection(connection)
+    body, content_type = with_json(body, json, content_type)
+    own = dict(with_persistence(headers, persistent))
+    if content_type is not None:
+        options["content_type"] = content_type
+    message = kept(connection, destination, body, own, options)
+    if not isinstance(body, str):
+        body = message.body
     # The caller's span caused the message, even if the span ends before the transaction commits.
     context = contextvars.copy_context()
 
     # Django logs the name of a robust callback, and a ``partial`` has no name.
     def send() -> None:
-        context.run(publish, destination, body, headers, **options)
+        context.run(publish, destination, body, own, connection=connection, persistent=persistent, **options)
 
     transaction.on_commit(send, using=using, robust=robust)
 

@@ -28,7 +28,7 @@ def worker(options: RunOptions) -> None:
     Exit codes: 0 ended gracefully; 1 a subscription was refused; 2 wrong use; 3 a connection could not be made or was
     lost for good; 4 listeners had not ended within --grace; 128 + n ended at once by signal n.
     """
-    run_and_exit(current_site().worker, options)
+    run_and_exit(current_site().worker, options, source="the application")
 
 
 @stomp_commands.command()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_process import run
+from cli_process import run, shell
 
 from stomplistener.cli.histogram import histogram
 from stomplistener.cli.root import cli
@@ -233,3 +233,10 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert "the passcode file /nonexistent/passcode cannot be read" in done.stderr
     assert "Traceback" not in done.stderr
     assert run("worker", "json:app", "--processes", "0").exit_code == 2
+
+
+def test_a_closed_output_is_no_failure(broker: Broker) -> None:
+    """A script that repeats a failed send would send twice."""
+    done = shell("$C send /queue/closed x >&-; echo code $? >&2", broker.uri)
+    assert "code 0" in done.stderr, done.stderr
+    assert len(broker.messages("/queue/closed")) == 1

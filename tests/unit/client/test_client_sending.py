@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import sys
 import threading
 import time
@@ -444,3 +445,29 @@ def test_an_id_against_duplicates_goes_with_a_message_that_has_nothing_else(brok
         connection.send(QUEUE, "x", duplicate_id="1")
         connection.send_async(QUEUE, "x", duplicate_id="2").result(10)
         assert [frame.headers.get("duplicate-id") for frame in sends(broker, 2)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("wait", ["future", "futures", "request", "commit", "consumer"])
+def test_a_wait_for_an_answer_ends_the_gathering_of_a_batch(wait: str, broker: Broker, connection: Connection) -> None:
+    """The frame that is to be answered is in the batch."""
+
+    def answer(message: Message) -> None:
+        message.reply("yes")
+
+    connection.subscribe("/queue/echo", answer, confirm=True)
+    broker.publish("/queue/there", "x")
+    with connection.batch():
+        if wait == "future":
+            connection.send_async(QUEUE, "x").result(10)
+        elif wait == "futures":
+            futures = [connection.send_async(QUEUE, "x")]
+            assert concurrent.futures.wait(futures, 10).not_done == set()
+        elif wait == "request":
+            assert connection.request("/queue/echo", "x", timeout=10).text == "yes"
+        elif wait == "commit":
+            begun = connection.transaction().begin()
+            begun.send(QUEUE, "x")
+            begun.commit_async().result(10)
+        else:
+            with connection.consume("/queue/there") as consumer:
+                assert consumer.receive(10) is not None

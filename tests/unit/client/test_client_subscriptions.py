@@ -405,3 +405,33 @@ def test_a_broker_that_never_confirms_a_subscription_can_be_connected_to_again_a
     assert collector.answers == [True] * 3
     flush(5.0)
     assert f"sends no receipt for SUBSCRIBE to {QUEUE}; the subscriptions count as active" in caplog.text
+
+
+@pytest.mark.parametrize("end", ["stop", "disconnect", "close"])
+def test_a_subscription_for_the_next_life_survives_the_end_of_this_one(end: str, broker: Broker) -> None:
+    """The thread that waits for the end may go on before the ending thread has cleaned up."""
+    for _ in range(10):
+        connection = Connection(broker.uri).connect()
+        connection.subscribe("/queue/old", print)
+        ending = threading.Timer(0.01, getattr(connection, end))
+        ending.start()
+        assert connection.wait(10)
+        got = threading.Event()
+        connection.subscribe(QUEUE, lambda _message, got=got: got.set())
+        ending.join()
+        connection.connect()
+        broker.publish(QUEUE, "x")
+        assert got.wait(10)
+        connection.disconnect()
+        broker.clear()
+
+
+def test_a_consumer_of_a_closed_connection_does_not_wait(broker: Broker) -> None:
+    connection = Connection(broker.uri).connect()
+    connection.disconnect()
+    consumer = connection.consume(QUEUE)
+    assert list(consumer) == []
+    connection.connect()
+    broker.publish(QUEUE, "x")
+    assert consumer.receive(10) is not None
+    connection.disconnect()

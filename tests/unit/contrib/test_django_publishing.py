@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -79,3 +80,22 @@ def test_a_forked_process_sends_by_a_connection_of_its_own(broker: Broker) -> No
     publish(QUEUE, "parent again")
     assert texts(broker) == ["parent", "child", "parent again"]
     assert broker.connection_count == 2
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [{"priority": 10}, {"json": object()}, {"connection": "nope"}, {"headers": {"a": 1}}, {"nonsense": 1}, {"body": 5}],
+    ids=lambda mistake: next(iter(mistake)),
+)
+def test_a_mistake_is_raised_before_the_commit(broker: Broker, mistake: dict[str, Any]) -> None:
+    with transaction.atomic(), pytest.raises((TypeError, ValueError, ImproperlyConfigured)):
+        publish_on_commit(QUEUE, **mistake)
+
+
+def test_what_changes_before_the_commit_is_not_sent(broker: Broker) -> None:
+    headers, value = {"a": "1"}, {"x": 1}
+    with transaction.atomic():
+        publish_on_commit(QUEUE, headers=headers, json=value)
+        headers["a"], value["x"] = "2", 2
+    (message,) = broker.messages(QUEUE)
+    assert (message.headers["a"], message.text) == ("1", '{"x":1}')

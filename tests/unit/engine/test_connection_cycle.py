@@ -76,7 +76,7 @@ class Rig:
         sender, settlement, requests = (Noted(name, self.calls) for name in ("sender", "settlement", "requests"))
         neighbours: list[Any] = [sender, self, settlement, requests, lambda: [self.main], self.call]
         self.cycle = ConnectionCycle(self.context, self.flow, self.writer, *neighbours)
-        self.desk: Any = SimpleNamespace(context=self.context, flow=self.flow)
+        self.desk: Any = SimpleNamespace(context=self.context, flow=self.flow, writer=self.writer)
         self.attach: Callable[..., None] = lambda *_connection: None
         self.early: list[Frame] = []
         self.dispatch = self.early.extend

@@ -13,6 +13,7 @@ from stomplistener._engine import dead_letters as dead_letters_module
 from stomplistener._engine.dead_letters import LOST_TRANSACTIONS, DeadLetters
 from stomplistener._engine.flow_control import FlowControl
 from stomplistener._engine.receipts import Receipt
+from stomplistener._engine.writer import Writer
 from stomplistener.errors import ProtocolError
 from stomplistener.options import SendOptions
 from stomplistener.protocol import Session, TransactionEntry, commands
@@ -33,6 +34,7 @@ class Rig:
     def __init__(self, broker: str, version: str = "1.2") -> None:
         self.context = make_context(broker=broker)
         self.flow = FlowControl(self.context)
+        self.writer = Writer(self.context, lambda _error, _epoch: None)
         self.session = self.context.session
         self.version = version
         self.sent: list[Frame] = []

@@ -116,6 +116,13 @@ class Rig:
         desk: Any = self
         return Receipt(desk)
 
+    @property
+    def writer(self) -> Rig:
+        return self
+
+    def hurry(self) -> None:
+        """Do nothing: no batch is open."""
+
     def ask(self, context: object = None, **headers: str) -> str:
         """Send a message; return the name of the receipt that it waits for."""
         frame = self.session.send(Frame("SEND", {"destination": "/a", **headers}), confirm=True, context=context)

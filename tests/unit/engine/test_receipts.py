@@ -13,6 +13,7 @@ from engine_support import Running, make_context, wait_until
 from stomplistener import BrokerError, Frame
 from stomplistener._engine.flow_control import FlowControl
 from stomplistener._engine.receipts import Answer
+from stomplistener._engine.writer import Writer
 from stomplistener._util.deadline import Deadline
 
 RECEIPT = Frame("RECEIPT", {"receipt-id": "1"})
@@ -25,6 +26,7 @@ class Desk:
     def __init__(self) -> None:
         self.context = make_context()
         self.flow = FlowControl(self.context)
+        self.writer = Writer(self.context, lambda _error, _epoch: None)
         self.calls: list[Callable[[], object]] = []
         self.waits = True
 

@@ -15,6 +15,7 @@ from stomplistener._engine.dispatch_queue import Item
 from stomplistener._engine.flow_control import FlowControl
 from stomplistener._engine.request_reply import Reply, ReplySubscription, RequestReply
 from stomplistener._engine.sender import Note
+from stomplistener._engine.writer import Writer
 from stomplistener._util.deadline import Deadline
 from stomplistener.states import ConnectionState
 
@@ -33,6 +34,7 @@ class Rig:
         self.context = make_context()
         self.session = self.context.session
         self.flow = FlowControl(self.context)
+        self.writer = Writer(self.context, lambda _error, _epoch: None)
         self.frames: list[Frame] = []
         self.before: list[Callable[[], object]] = []
         self.after: list[Callable[[], object]] = []

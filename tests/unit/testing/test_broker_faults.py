@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from broker_support import Raw, bodies, connected
@@ -293,3 +294,25 @@ def test_a_writer_that_is_blocked_is_freed(fault: Callable[[Broker], object]) ->
         broker.stop()
         assert time.monotonic() - start < 0.9
         client.read_to_the_end()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda broker: broker.drop_after("Send"),
+        lambda broker: broker.error_next("send"),
+        lambda broker: broker.withhold_receipts("SNED"),
+        lambda broker: broker.drop_before("SEND", -1),
+        lambda broker: broker.answer_late(-1),
+        lambda broker: broker.publish("", "x"),
+    ],
+)
+def test_a_fault_that_could_never_happen_is_refused(fault: Any) -> None:
+    with Broker() as broker, pytest.raises(ValueError):
+        fault(broker)
+
+
+@pytest.mark.parametrize("arguments", [{"headers": {"retry": 3}}, {"headers": {"a": None}}, {"body": 5}])
+def test_a_message_that_no_client_could_send_is_refused(arguments: dict[str, Any]) -> None:
+    with Broker() as broker, pytest.raises(TypeError):
+        broker.publish("/queue/a", **arguments)

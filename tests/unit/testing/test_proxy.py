@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from broker_support import DEADLINE, Raw, connected
@@ -260,3 +261,19 @@ def test_closing_frees_everything_at_once() -> None:
 def test_a_wait_in_vain_shows_the_state() -> None:
     with FaultProxy(("127.0.0.1", 1)) as proxy, pytest.raises(TimedOut, match="0 connections of 0"):
         proxy.wait_for(lambda: False, 0.01)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda proxy: proxy.cut_at(5, "in"),
+        lambda proxy: proxy.cut_at("5"),
+        lambda proxy: proxy.half_close("x"),
+        lambda proxy: proxy.blackhole("UP"),
+        lambda proxy: proxy.delay("1"),
+        lambda proxy: proxy.delay(-1),
+    ],
+)
+def test_a_fault_that_could_never_happen_is_refused(fault: Any) -> None:
+    with FaultProxy(("127.0.0.1", 1)) as proxy, pytest.raises((TypeError, ValueError)):
+        fault(proxy)

@@ -14,7 +14,7 @@ from stomplistener.worker.command import run_and_exit, with_run_options
 @with_run_options
 def worker(options: RunOptions) -> None:
     """Run the listeners."""
-    run_and_exit(load, options)
+    run_and_exit(load, options, source="the listeners.py of any installed app")
 
 
 class Command(ClickCommand):
