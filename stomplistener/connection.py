@@ -135,7 +135,6 @@ class Connection:
         for warning in self._config.warnings:
             self._engine.context.log.warning("%s", warning)
         _connections.add(self)
-        _finish_with_multiprocessing()
 
     # Listeners
 
@@ -189,6 +188,7 @@ class Connection:
             BrokerError: the broker rejected a subscription that was declared before; the connection is ready.
             RuntimeError: gevent has patched the standard library only in part, or too late.
         """
+        _finish_with_multiprocessing()
         self._engine.connect(Deadline(self._config.seconds(timeout)))
         return self
 
@@ -201,6 +201,7 @@ class Connection:
         Raises:
             ConnectFailed, RuntimeError: as in ``connect``.
         """
+        _finish_with_multiprocessing()
         return self._engine.begin_life()
 
     def disconnect(self, timeout: float | None = DEFAULT, headers: StrHeaders = None) -> None:

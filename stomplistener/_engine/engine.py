@@ -62,10 +62,10 @@ class Engine:
 
     def __init__(self, config: Config, listeners: Listeners) -> None:
         self.context = context = Context(config, listeners)
-        self.writer = Writer(context, self._broken)
         self.flow = flow = FlowControl(context)
         self.new_receipt = partial(Receipt, self)
         """Makes the future that completes with the broker's answer to one frame."""
+        self.writer = Writer(context, self._broken)
         self.settlement = Settlement(context, flow, self.call)
         self.main = DispatchQueue(context, flow, self.settlement, self._broken, config.name)
         self._queues: tuple[DispatchQueue, ...] = (self.main,)

@@ -267,7 +267,9 @@ class Session:
             ProtocolError: the current version cannot express the subscription (known only while connected).
         """
         headers = headers or {}
-        id = headers.get("id") or id or self.new_id()
+        id = headers["id"] if "id" in headers else id or self.new_id()
+        if not id:
+            raise ValueError("the header id of a subscription must not be empty; leave it out")
         if id in self.subscriptions:
             raise ValueError(f"there is a subscription with the id {id!r} already")
         if not destination:

@@ -151,16 +151,24 @@ def test_a_child_connects_anew_whatever_locks_other_threads_held_at_the_fork(bro
         assert connection.statistics().reconnects == 0
 
 
-def send_without_an_end(uri: str, count: int) -> None:
-    connection = Connection(uri).connect()
-    for number in range(count):
+def send_without_an_end(connection: Connection) -> None:
+    connection.connect()
+    for number in range(200):
         connection.send(QUEUE, str(number))
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def connect_and_send(uri: str) -> None:
+    send_without_an_end(Connection(uri))
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn", "parent"])
 def test_what_a_child_of_multiprocessing_has_sent_arrives(method: Any, broker: Broker) -> None:
-    """Such a child ends with os._exit, and runs no atexit."""
-    child = multiprocessing.get_context(method).Process(target=send_without_an_end, args=(broker.uri, 200))
+    """Such a child ends with os._exit, and runs no atexit. It may use a connection that its parent has made."""
+    process: Any = multiprocessing.get_context("fork" if method == "parent" else method)
+    if method == "parent":
+        child = process.Process(target=send_without_an_end, args=(Connection(broker.uri),))
+    else:
+        child = process.Process(target=connect_and_send, args=(broker.uri,))
     child.start()
     child.join(30)
     assert child.exitcode == 0

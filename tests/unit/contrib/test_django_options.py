@@ -62,9 +62,7 @@ def test_the_row_is_its_own_duplicate_id_where_the_broker_detects_duplicates(bro
 def test_artemis_that_does_not_give_its_name_gets_the_row_as_duplicate_id(broker: Broker) -> None:
     row = enqueue(QUEUE, "x")
     with override_settings(STOMPLISTENER={"URL": broker.uri, "OPTIONS": {"broker": "artemis"}}):
-        with pytest.raises(SystemExit) as ended:
-            call_command("stomp_outbox", once=True)
-    assert not ended.value.code
+        call_command("stomp_outbox", once=True)
     [frame] = broker.frames(command="SEND")
     assert frame.headers["_AMQ_DUPL_ID"] == str(row.uuid)
 
@@ -136,9 +134,7 @@ def test_each_relay_publishes_the_rows_of_its_connection(broker: Broker) -> None
         enqueue(QUEUE, "named", connection="default")
         enqueue(QUEUE, "there", connection="billing")
         for arguments_ in ((), ("--connection", "billing")):
-            with pytest.raises(SystemExit) as ended:
-                call_command("stomp_outbox", "--once", *arguments_)
-            assert not ended.value.code
+            call_command("stomp_outbox", "--once", *arguments_)
         assert [message.text for message in broker.messages(QUEUE)] == ["here", "named"]
         assert [message.text for message in other.messages(QUEUE)] == ["there"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,10 @@ from django.core.management.base import BaseCommand
 
 
 class ClickCommand(BaseCommand):
-    """A Django command that runs the click command ``command`` with its options, and ends with click's exit code."""
+    """A Django command that runs the click command ``command`` with its options.
+
+    It returns if all is done, so that ``call_command`` does, and otherwise ends with click's exit code.
+    """
 
     command: click.Command
 
@@ -32,7 +36,16 @@ class ClickCommand(BaseCommand):
         # A project with LOGGING configures its own logs. Without LOGGING, Django would show no log of a worker.
         defaults = {"log_format": "program"} if settings.LOGGING else {}
         name = f"manage.py {self.command.name}"
-        self.command.main(list(self._words(values)), prog_name=name, default_map=defaults)
+        words = list(self._words(values))
+        try:
+            code = self.command.main(words, prog_name=name, default_map=defaults, standalone_mode=False)
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except click.Abort:
+            code = 1
+        if code:
+            sys.exit(code)
 
     def _words(self, values: Mapping[str, Any]) -> Iterator[str]:
         for option in self._options:
