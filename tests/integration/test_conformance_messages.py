@@ -237,7 +237,7 @@ def test_unsubscribed(world: World) -> None:
 
 def test_left_in_mode_auto(world: World) -> None:
     # So many that a broker is still writing them when this thread runs again, also on a machine with too much to do.
-    queue, numbers, came = world.queue(), range(20_000), list[str]()
+    queue, numbers, came = world.queue(), range(10_000), list[str]()
     with world.connection() as connection, connection.batch():
         for number in numbers:
             connection.send(queue, str(number), persistent=True)
