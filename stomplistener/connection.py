@@ -920,6 +920,10 @@ def _finish_program() -> None:
             log.warning("the program ends: %s", error)
 
 
+_finishes_in = 0
+"""The id of the process whose ``multiprocessing`` calls ``_finish_program``; 0 for none."""
+
+
 def _finish_with_multiprocessing() -> None:
     """Finish also a process that ``multiprocessing`` forked: it ends with ``os._exit``, without ``atexit``.
 
@@ -930,10 +934,6 @@ def _finish_with_multiprocessing() -> None:
     if util is not None and _finishes_in != os.getpid():
         _finishes_in = os.getpid()
         util.Finalize(None, _finish_program, exitpriority=0)
-
-
-_finishes_in = 0
-"""The id of the process whose ``multiprocessing`` calls ``_finish_program``; 0 for none."""
 
 
 def _after_fork_in_child() -> None:

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from stomplistener.errors import ProtocolError
 from stomplistener.protocol.frame import Frame, as_bytes
 from stomplistener.protocol.heartbeat import HeartBeat
-from stomplistener.protocol.spec import VERSIONS, Version, version_rules
+from stomplistener.protocol.spec import NEWEST, VERSIONS, Version, version_rules
 
-_NEWEST = max(VERSIONS)
+_NEWEST = NEWEST.name
 _new = Frame.__new__
 
 StrHeaders = Mapping[str, str] | None

@@ -21,7 +21,7 @@ from stomplistener._util.masking import hidden_bytes, masked_lines
 from stomplistener.errors import ProtocolError
 from stomplistener.protocol.frame import HEARTBEAT, Fields, Frame
 from stomplistener.protocol.limits import Limits
-from stomplistener.protocol.spec import COMMANDS, UNESCAPED_COMMANDS, VERSIONS, Version, highest, version_rules
+from stomplistener.protocol.spec import COMMANDS, NEWEST, UNESCAPED_COMMANDS, VERSIONS, Version, highest, version_rules
 
 _COMMANDS = {command.encode(): command for command in COMMANDS}
 _USUAL_COMMANDS = {line: command for line, command in _COMMANDS.items() if command not in UNESCAPED_COMMANDS}
@@ -29,7 +29,6 @@ _LONGEST_LINE = max(map(len, _COMMANDS)) + 2
 _LENIENT_COMMANDS = frozenset({"MESSAGE", "RECEIPT", "ERROR"})
 """Frames that are delivered although they break the specification. CONNECTED is not lenient: it decides how to read all
 other frames."""
-_NEWEST = VERSIONS[max(VERSIONS)]
 
 _NUL, _LF, _CR = b"\0\n\r"
 _EOL = b"\r\n"
@@ -98,16 +97,11 @@ class ReceivedFrame(Frame):
         lines = self._block.split("\n")
         del lines[0]
         fields = {}
-        if unescape is None:
-            for line in lines:
-                key, _, value = line.partition(":")
-                fields[key] = value
-        else:
-            for line in lines:
-                key, _, value = line.partition(":")
-                if "\\" in line:
-                    key, value = unescape(key), unescape(value)
-                fields[key] = value
+        for line in lines:
+            key, _, value = line.partition(":")
+            if unescape is not None and "\\" in line:
+                key, value = unescape(key), unescape(value)
+            fields[key] = value
         if len(fields) == len(lines):
             return fields
         # A header is repeated.
@@ -194,7 +188,7 @@ class Decoder:
     def version(self, version: str | None) -> None:
         self._version = version
         # Only CONNECT and CONNECTED arrive before the negotiation. Only STOMP 1.2 allows CR LF in these frames.
-        self._rules = _NEWEST if version is None else version_rules(version)
+        self._rules = NEWEST if version is None else version_rules(version)
         self._unescape = self._rules.unescape if self._rules.escapes else None
 
     @property

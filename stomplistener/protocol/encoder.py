@@ -10,6 +10,7 @@ from stomplistener.errors import InvalidHeader, ProtocolError
 from stomplistener.protocol.frame import HEARTBEAT, Frame
 from stomplistener.protocol.spec import (
     COMMANDS,
+    NEWEST,
     SERVER_COMMANDS,
     UNESCAPED_COMMANDS,
     VERSIONS,
@@ -19,7 +20,6 @@ from stomplistener.protocol.spec import (
 
 _Items = Collection[tuple[str, str]]
 _UNESCAPED = VERSIONS["1.0"]
-_NEWEST = VERSIONS[max(VERSIONS)]
 
 
 def encode(frame: Frame, version: str | None = None) -> bytes:
@@ -100,10 +100,10 @@ def _escaped(command: str, items: _Items, version: str | None) -> str:
 
     Such a character would end the line, and the text after it would count as another header.
     """
-    if version is None:
-        rules = _UNESCAPED if command in UNESCAPED_COMMANDS | SERVER_COMMANDS else _NEWEST
+    if command in UNESCAPED_COMMANDS or (version is None and command in SERVER_COMMANDS):
+        rules = _UNESCAPED
     else:
-        rules = _UNESCAPED if command in UNESCAPED_COMMANDS else version_rules(version)
+        rules = NEWEST if version is None else version_rules(version)
     escapes, count = rules.escapes.items(), len(items)
     # A NUL stands for the colon between name and value until the other colons are escaped: no version can express a
     # NUL.

@@ -96,6 +96,9 @@ _TABLE = (
 VERSIONS: Mapping[str, Version] = MappingProxyType({version.name: version for version in _TABLE})
 """The versions, oldest first."""
 
+NEWEST = VERSIONS[max(VERSIONS)]
+"""The rules of the newest version."""
+
 CLIENT_COMMANDS = frozenset(
     ["CONNECT", "STOMP", "SEND", "SUBSCRIBE", "UNSUBSCRIBE", "ACK", "NACK", "BEGIN", "COMMIT", "ABORT", "DISCONNECT"]
 )

@@ -12,8 +12,9 @@ from stomplistener.testing.watch import Watch
 from stomplistener.testing.wire import Wire
 
 Way = Literal["up", "down"]
-WAYS: tuple[Way, ...] = ("up", "down")
 """``up`` is from the client to the broker; ``down`` is from the broker to the client."""
+
+WAYS: tuple[Way, ...] = ("up", "down")
 
 _CONNECT_TIMEOUT = 5.0
 _PIECES_A_SECOND = 50

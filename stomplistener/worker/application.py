@@ -450,8 +450,9 @@ class Application:
             workers: threads by destination; they override those in the program.
 
         Raises:
-            InvalidURI: no connection of the program has a name in ``uris``.
-            ValueError: no handler listens to a destination in ``workers``, or ``once`` has no inbox.
+            WrongUse: no handler listens to a destination in ``workers``.
+            InvalidURI: a connection has no broker URI, or there is no connection.
+            ValueError: ``once`` has no inbox.
         """
         workers = workers or {}
         if unknown := workers.keys() - {each.destination for each in self.declarations}:

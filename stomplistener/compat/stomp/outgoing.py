@@ -95,9 +95,7 @@ class Outgoing:
             the id of a requested receipt that needs no answer of the broker, or None.
         """
         headers = written(frame.headers, self._is_escaped)
-        receipt = headers.get("receipt")
-        if receipt is not None:
-            self.ask(receipt, True)
+        self.ask(headers.get("receipt"), True)
         return self._commands[frame.cmd or ""](headers)
 
     def ask(self, receipt: str | None, wanted: bool) -> None:

@@ -161,8 +161,7 @@ class Protocol10(_Commands, ConnectionListener):
 
     def ack(self, id: str, transaction: str | None = None, receipt: str | None = None) -> None:
         """Acknowledge the message with this message-id."""
-        if id is None:
-            required(id=id)
+        required(id=id)
         self._settle(CMD_ACK, {"message-id": id}, transaction, receipt)
 
 
@@ -246,8 +245,7 @@ class Protocol11(_Commands, HeartbeatListener):
 
     def ack(self, id: str, subscription: Any, transaction: str | None = None, receipt: str | None = None) -> None:
         """Acknowledge the message with this message-id."""
-        if id is None or subscription is None:
-            required(id=id, subscription=subscription)
+        required(id=id, subscription=subscription)
         self._settle(CMD_ACK, {"message-id": id, "subscription": subscription}, transaction, receipt)
 
     def nack(
@@ -259,8 +257,7 @@ class Protocol11(_Commands, HeartbeatListener):
         **keyword_headers: Any,
     ) -> None:
         """Reject the message with this message-id."""
-        if id is None or subscription is None:
-            required(id=id, subscription=subscription)
+        required(id=id, subscription=subscription)
         headers = {**keyword_headers, "message-id": id, "subscription": subscription}
         self._settle(CMD_NACK, headers, transaction, receipt)
 
@@ -277,14 +274,12 @@ class Protocol12(Protocol11):
 
     def ack(self, id: str, transaction: str | None = None, receipt: str | None = None) -> None:  # type: ignore[override]
         """Acknowledge the message with this ``ack`` header or message-id."""
-        if id is None:
-            required(id=id)
+        required(id=id)
         self._settle(CMD_ACK, {"id": id}, transaction, receipt)
 
     def nack(  # type: ignore[override]
         self, id: str, transaction: str | None = None, receipt: str | None = None, **keyword_headers: Any
     ) -> None:
         """Reject the message with this ``ack`` header or message-id."""
-        if id is None:
-            required(id=id)
+        required(id=id)
         self._settle(CMD_NACK, {**keyword_headers, "id": id}, transaction, receipt)

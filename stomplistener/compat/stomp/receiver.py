@@ -40,7 +40,6 @@ class ReceiverLoop:
         self._changed = threading.Condition(self._lock)
         self._items: deque[Any] = deque()
         self._bytes = 0
-        self._is_full = False
         self._is_idle = self._is_closed = self._is_passed = self._is_unbounded = self._is_started = False
         self._next: list[ReceiverLoop] = []
         self._ident: int | None = None
@@ -62,11 +61,10 @@ class ReceiverLoop:
                 A thread that the hooks may wait for must not wait for the hooks.
         """
         with self._lock:
-            if size and self._is_full:
+            if size and not self._has_room():
                 self._changed.wait_for(self._has_room)
             self._items.append(item)
             self._bytes += size
-            self._is_full = len(self._items) >= _MOST_ITEMS or self._bytes >= _MOST_BYTES
             if self._is_idle:
                 self._changed.notify_all()
 
@@ -104,7 +102,7 @@ class ReceiverLoop:
         return self._ident == threading.get_ident()
 
     def _has_room(self) -> bool:
-        return self._is_unbounded or not self._is_full
+        return self._is_unbounded or (len(self._items) < _MOST_ITEMS and self._bytes < _MOST_BYTES)
 
     def _hands_over_to(self, follower: ReceiverLoop) -> bool:
         """Whether this loop will start the follower later."""
@@ -142,7 +140,7 @@ class ReceiverLoop:
                 self._is_idle = True
                 self._changed.wait()
                 self._is_idle = False
-            items, self._items, self._bytes, self._is_full = self._items, deque(), 0, False
+            items, self._items, self._bytes = self._items, deque(), 0
             if items:
                 self._changed.notify_all()
             return items

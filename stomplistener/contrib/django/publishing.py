@@ -110,10 +110,10 @@ def publish_on_commit(
     """
     stomp_settings().connection(connection)
     body, content_type = with_json(body, json, content_type)
-    own = dict(with_persistence(headers, persistent))
     if content_type is not None:
         options["content_type"] = content_type
-    message = kept(connection, destination, body, own, options)
+    message = kept(connection, destination, body, with_persistence(headers, persistent), options)
+    own = dict(headers or {})
     if not isinstance(body, str):
         body = message.body
     # The caller's span caused the message, even if the span ends before the transaction commits.
